@@ -1,0 +1,464 @@
+"""Feast's stored bytes: entity keys and field hashes out, Values and timestamps in.
+
+Everything here is a fact of Feast 0.67.0's format: feast/infra/key_encoding_utils.py (entity keys),
+feast/infra/online_stores/helpers.py (field hashes), feast/types/Value.proto (Values), feast/feature_server_utils.py
+(what each Value looks like in JSON).
+
+Values are decoded many at a time. A serialised `Value` is one field of a oneof; the wire format lets a repeated field
+arrive in pieces; so stored Values, joined, *are* one `Values` message whose fields carry the same numbers made
+repeated, and a single parse in C decodes a whole row or column (perf/experiments/decode_by_column_or_row.py). What
+makes this safe is the count: each stored Value must yield exactly one value of the type its feature was declared with.
+Where it does not (a null, a missing field, another type), the slower ways below are taken, down to one Value at a
+time. What the count cannot see are two corrupt Values in one read whose damage cancels out.
+
+Decoded values are Python objects as `json` would take them, except that floats may be NaN or infinite: `payload`
+spells those. The protobuf runtime is known here and in `registry` only.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from enum import IntEnum
+from operator import itemgetter
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import mmh3
+from google.protobuf.message import DecodeError
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from yummy_fast._proto.value_pb2 import Value, Values
+from yummy_fast.errors import StoreError
+
+
+class ValueType(IntEnum):
+    """The types that Feast's registry gives to features and entity columns (feast/value_type.py)."""
+
+    UNKNOWN = 0
+    BYTES = 1
+    STRING = 2
+    INT32 = 3
+    INT64 = 4
+    DOUBLE = 5
+    FLOAT = 6
+    BOOL = 7
+    UNIX_TIMESTAMP = 8
+    BYTES_LIST = 11
+    STRING_LIST = 12
+    INT32_LIST = 13
+    INT64_LIST = 14
+    DOUBLE_LIST = 15
+    FLOAT_LIST = 16
+    BOOL_LIST = 17
+    UNIX_TIMESTAMP_LIST = 18
+    NULL = 19
+    MAP = 20
+    MAP_LIST = 21
+    BYTES_SET = 22
+    STRING_SET = 23
+    INT32_SET = 24
+    INT64_SET = 25
+    DOUBLE_SET = 26
+    FLOAT_SET = 27
+    BOOL_SET = 28
+    UNIX_TIMESTAMP_SET = 29
+    PDF_BYTES = 30
+    IMAGE_BYTES = 31
+    JSON = 32
+    JSON_LIST = 33
+    STRUCT = 34
+    STRUCT_LIST = 35
+    UUID = 36
+    TIME_UUID = 37
+    UUID_LIST = 38
+    TIME_UUID_LIST = 39
+    UUID_SET = 40
+    TIME_UUID_SET = 41
+    VALUE_LIST = 42
+    VALUE_SET = 43
+    DECIMAL = 44
+    DECIMAL_LIST = 45
+    DECIMAL_SET = 46
+    SCALAR_MAP = 47
+    ZONED_TIMESTAMP = 48
+
+    @classmethod
+    def _missing_(cls, value: object) -> ValueType:
+        return cls.UNKNOWN  # a type of a later Feast: its values are decoded one at a time, by what they say they are
+
+
+class CorruptValue(StoreError):
+    """Stored bytes that are no serialised Value or Timestamp."""
+
+
+# ---------------------------------------------------------------------------------------------------- entity keys out
+
+_STRING_TAG = struct.pack("<I", ValueType.STRING)
+
+KEY_TYPES = frozenset((ValueType.BYTES, ValueType.STRING, ValueType.INT32, ValueType.INT64, ValueType.UNIX_TIMESTAMP))
+"""The types that can be part of an entity key."""
+
+
+def entity_key_header(join_keys: Sequence[str], version: int) -> bytes:
+    """The part of an entity key that names the join keys, which must be sorted. It precedes all values.
+
+    `version` is entity_key_serialization_version: 3 counts the keys and gives each its length, older ones do neither.
+    """
+    parts = [struct.pack("<I", len(join_keys))] if version > 2 else []
+    for join_key in join_keys:
+        name = join_key.encode()
+        parts += (_STRING_TAG, struct.pack("<I", len(name)), name) if version > 2 else (_STRING_TAG, name)
+    return b"".join(parts)
+
+
+def key_value_encoder(value_type: ValueType, version: int) -> Callable[[Any], bytes]:
+    """How one value of `value_type` stands in an entity key: type, length and bytes, integers little-endian.
+
+    The returned function takes what `entities` makes of a request's value. Raises KeyError for a type outside KEY_TYPES;
+    the function raises struct.error where an int64 does not fit version 1's four bytes.
+    """
+    if value_type is ValueType.INT64 and version < 2:
+        pack = struct.Struct("<IIi").pack
+        return lambda value: pack(ValueType.INT64, 4, value)
+    return _KEY_VALUE_ENCODERS[value_type]
+
+
+def _integer_encoder(value_type: ValueType, code: str, size: int) -> Callable[[int], bytes]:
+    head = struct.pack("<II", value_type, size)
+    pack = struct.Struct("<" + code).pack
+    return lambda value: head + pack(value)
+
+
+def _text_encoder(value_type: ValueType) -> Callable[[str], bytes]:
+    pack = struct.Struct("<II").pack
+
+    def encode(value: str) -> bytes:
+        text = value.encode()
+        return pack(value_type, len(text)) + text
+
+    return encode
+
+
+_KEY_VALUE_ENCODERS: dict[ValueType, Callable[[Any], bytes]] = {
+    ValueType.INT32: _integer_encoder(ValueType.INT32, "i", 4),
+    ValueType.INT64: _integer_encoder(ValueType.INT64, "q", 8),
+    ValueType.UNIX_TIMESTAMP: _integer_encoder(ValueType.UNIX_TIMESTAMP, "q", 8),
+    ValueType.STRING: _text_encoder(ValueType.STRING),
+    # JSON has no bytes: `entities` refuses them, so no request comes this far. Data is written with them all the same.
+    ValueType.BYTES: lambda value: struct.pack("<II", ValueType.BYTES, len(value)) + value,
+}
+
+
+# --------------------------------------------------------------------------------------------------- field hashes out
+
+
+def feature_field(view: str, feature: str) -> bytes:
+    """The name of a feature's field in the Redis hash of an entity: murmur3_32 of "view:feature", little-endian."""
+    return mmh3.hash(f"{view}:{feature}", signed=False).to_bytes(4, "little")
+
+
+def timestamp_field(view: str) -> bytes:
+    """The name of the field that holds when a view's row happened."""
+    return b"_ts:" + view.encode()
+
+
+# ----------------------------------------------------------------------------------------------------------- Values in
+
+FLOATING = frozenset(
+    (
+        *(ValueType.FLOAT, ValueType.FLOAT_LIST, ValueType.FLOAT_SET),
+        *(ValueType.DOUBLE, ValueType.DOUBLE_LIST, ValueType.DOUBLE_SET),
+        *(ValueType.MAP, ValueType.MAP_LIST, ValueType.STRUCT, ValueType.STRUCT_LIST),
+        *(ValueType.VALUE_LIST, ValueType.VALUE_SET, ValueType.UNKNOWN),
+    )
+)
+"""The types whose values can hold a NaN or an infinity, which JSON has no numbers for."""
+
+FLAT = frozenset(
+    (
+        *(ValueType.INT32, ValueType.INT64, ValueType.FLOAT, ValueType.DOUBLE, ValueType.BOOL),
+        *(ValueType.STRING, ValueType.BYTES, ValueType.PDF_BYTES, ValueType.IMAGE_BYTES, ValueType.JSON),
+        *(ValueType.UUID, ValueType.TIME_UUID, ValueType.DECIMAL),
+        *(ValueType.UNIX_TIMESTAMP, ValueType.ZONED_TIMESTAMP),
+    )
+)
+"""The types whose values are neither arrays nor objects in JSON."""
+
+
+def _base64(value: bytes) -> str:
+    return b64encode(value).decode("ascii")
+
+
+def _list(message: Any) -> list[Any]:
+    return list(message.val)
+
+
+def _map(message: Any) -> dict[str, Any]:
+    return {key: _native(value) for key, value in message.val.items()}
+
+
+def _nested(message: Any) -> list[Any]:
+    return [_native(value) for value in message.val]
+
+
+def _maps(message: Any) -> list[Any]:
+    return [_map(value) for value in message.val]
+
+
+def _base64_list(message: Any) -> list[str]:
+    return [_base64(value) for value in message.val]
+
+
+def _nothing(_: object) -> None:
+    return None
+
+
+_FIXED_OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{2}):?(\d{2})")
+_NULL_TIMESTAMP = -(1 << 63)  # numpy's NaT, which Feast writes for a null
+
+
+def _zone(name: str) -> tzinfo:
+    """A stored zone: an IANA name, an offset like UTC-07:00, or empty for UTC, as anything else is (feast/type_map.py)."""
+    if name in ("", "UTC", "GMT"):
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        offset = _FIXED_OFFSET.fullmatch(name.strip())
+        if offset is None:
+            return UTC
+        sign, hours, minutes = offset.groups()
+        delta = timedelta(hours=int(hours), minutes=int(minutes))
+        return timezone(-delta if sign == "-" else delta)
+
+
+def _zoned_timestamp(message: Any) -> str | None:
+    if message.unix_timestamp == _NULL_TIMESTAMP:
+        return None
+    try:
+        return datetime.fromtimestamp(message.unix_timestamp, tz=_zone(message.zone)).isoformat()
+    except (ValueError, OverflowError, OSError) as error:
+        raise CorruptValue(f"a zoned timestamp out of range: {error}") from None
+
+
+# Field of the oneof -> what makes a JSON value of it; None where the decoded value is one already.
+_NATIVE: dict[str, Callable[[Any], Any] | None] = {
+    **dict.fromkeys(("int32_val", "int64_val", "double_val", "float_val", "bool_val", "unix_timestamp_val")),
+    **dict.fromkeys(("string_val", "json_val", "uuid_val", "time_uuid_val", "decimal_val")),
+    "bytes_val": _base64,
+    "null_val": _nothing,
+    "map_val": _map,
+    "struct_val": _map,
+    "map_list_val": _maps,
+    "struct_list_val": _maps,
+    "list_val": _nested,
+    "set_val": _nested,
+    "bytes_list_val": _base64_list,
+    "bytes_set_val": _base64_list,
+    "scalar_map_val": _nothing,
+    "zoned_timestamp_val": _zoned_timestamp,
+    **{
+        f"{item}_{collection}_val": _list
+        for collection in ("list", "set")
+        for item in (
+            *("string", "int32", "int64", "double", "float", "bool"),
+            *("unix_timestamp", "uuid", "time_uuid", "decimal"),
+        )
+    },
+    "json_list_val": _list,
+}
+
+
+def _field(value_type: ValueType) -> str:
+    """The field of `Value` in which a feature of this type is stored; "" if that cannot be said."""
+    if value_type in (ValueType.PDF_BYTES, ValueType.IMAGE_BYTES):
+        return "bytes_val"
+    if value_type in (ValueType.VALUE_LIST, ValueType.VALUE_SET):
+        return value_type.name.lower().removeprefix("value_") + "_val"
+    name = value_type.name.lower() + "_val"
+    return name if name in _NATIVE else ""
+
+
+def _native(value: Value) -> Any:
+    field = value.WhichOneof("val")
+    if field is None:
+        return None
+    native = _NATIVE[field]
+    return getattr(value, field) if native is None else native(getattr(value, field))
+
+
+def decode_value(stored: bytes | None) -> Any:
+    """One stored Value as what JSON says for it. Absent, empty and null are all None. Raises CorruptValue."""
+    if not stored:
+        return None
+    try:
+        return _native(Value.FromString(stored))
+    except (DecodeError, UnicodeDecodeError):
+        raise CorruptValue(f"{len(stored)} bytes that are no feast.types.Value") from None
+
+
+class ColumnDecoder:
+    """Decodes the stored Values of one feature for many entities."""
+
+    __slots__ = ("_field", "_filler", "_native")
+
+    def __init__(self, value_type: ValueType) -> None:
+        self._field = _field(value_type)
+        self._native = _NATIVE.get(self._field)
+        self._filler = _filler(self._field)
+
+    def __call__(self, stored: Sequence[bytes | None]) -> list[Any]:
+        """The values in the order of `stored`; None for absent, empty and null. Raises CorruptValue."""
+        if not self._field:
+            return [decode_value(one) for one in stored]
+        try:
+            values = getattr(Values.FromString(b"".join(stored)), self._field)  # type: ignore[arg-type]  # None raises
+        except (TypeError, DecodeError):
+            values = ()
+        if len(values) == len(stored):
+            return list(values) if self._native is None else [self._native(value) for value in values]
+        return self._with_gaps(stored)
+
+    def _with_gaps(self, stored: Sequence[bytes | None]) -> list[Any]:
+        """As `__call__`, when something is absent or empty: fill the gaps in, decode all, take the fillings out."""
+        try:
+            filled = getattr(Values.FromString(b"".join([one or self._filler for one in stored])), self._field)
+        except DecodeError:
+            filled = ()
+        if len(filled) != len(stored):
+            return [decode_value(one) for one in stored]
+        native = self._native
+        if native is None:
+            return [value if one else None for value, one in zip(filled, stored, strict=True)]
+        return [native(value) if one else None for value, one in zip(filled, stored, strict=True)]
+
+
+class RowDecoder:
+    """Decodes the stored Values of many features for one entity."""
+
+    __slots__ = ("_arrange", "_fillers", "_groups")
+
+    def __init__(self, value_types: Sequence[ValueType]) -> None:
+        """`value_types`: the declared type of each feature, in the order in which they will be decoded."""
+        fields = [_field(value_type) for value_type in value_types]
+        groups = {field: [i for i, other in enumerate(fields) if other == field] for field in dict.fromkeys(fields)}
+        # A row with a type that we do not know is never decoded at once: no group can have this count.
+        self._groups = [
+            (field or "null_val", len(places) if field else -1, _NATIVE.get(field)) for field, places in groups.items()
+        ]
+        self._fillers = [_filler(field) for field in fields]
+        grouped = [place for places in groups.values() for place in places]
+        self._arrange = None if grouped == sorted(grouped) else _arranger(grouped)
+
+    def __call__(self, stored: Sequence[bytes | None]) -> Sequence[Any]:
+        """The values in the order of `stored`; None for absent, empty and null. Raises CorruptValue."""
+        try:
+            values = self._at_once(b"".join(stored))  # type: ignore[arg-type]  # None raises
+        except (TypeError, DecodeError):
+            values = None
+        if values is not None:
+            return values
+        if not any(stored):
+            return [None] * len(stored)
+        try:
+            values = self._at_once(b"".join([one or filler for one, filler in zip(stored, self._fillers, strict=True)]))
+        except DecodeError:
+            values = None
+        if values is None:
+            return [decode_value(one) for one in stored]
+        return [value if one else None for value, one in zip(values, stored, strict=True)]
+
+    def _at_once(self, joined: bytes) -> Sequence[Any] | None:
+        message = Values.FromString(joined)
+        values: list[Any] = []
+        for field, count, native in self._groups:
+            group = getattr(message, field)
+            if len(group) != count:
+                return None
+            values += group if native is None else map(native, group)
+        return values if self._arrange is None else self._arrange(values)
+
+
+def _filler(field: str) -> bytes:
+    """A stored Value to stand where there is none, so that the others can still be decoded at once."""
+    value = Value()
+    if not field:
+        return b""
+    default = getattr(value, field)
+    if hasattr(default, "SetInParent"):
+        default.SetInParent()
+    else:
+        setattr(value, field, default)
+    return value.SerializeToString()
+
+
+def _arranger(grouped: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """Puts values that stand in the order `grouped` back to the order 0, 1, 2, ..."""
+    places = sorted(range(len(grouped)), key=grouped.__getitem__)
+    return itemgetter(*places)  # two groups at least, so two items at least: a tuple
+
+
+def spell_non_finite(value: Any) -> Any:
+    """`value` with "NaN", "Infinity" and "-Infinity" for the floats that JSON has no numbers for, as Feast 0.67 does."""
+    if isinstance(value, float):
+        return (
+            value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        )
+    if isinstance(value, list | tuple):
+        return [spell_non_finite(item) for item in value]
+    if isinstance(value, dict):
+        return {key: spell_non_finite(item) for key, item in value.items()}
+    return value
+
+
+# ------------------------------------------------------------------------------------------------------- timestamps in
+
+EPOCH_TEXT = b"1970-01-01T00:00:00Z"
+
+
+def decode_timestamp(stored: bytes) -> tuple[float, bytes]:
+    """A stored google.protobuf.Timestamp as seconds since the epoch and as Feast's text. Raises CorruptValue.
+
+    The seconds go through a float and a datetime of microseconds, as in Feast's Redis store: the last digits follow.
+    """
+    try:
+        timestamp = Timestamp.FromString(stored)
+        seconds = timestamp.seconds + timestamp.nanos / 1_000_000_000.0
+        moment = datetime.fromtimestamp(seconds, tz=UTC)
+    except (DecodeError, ValueError, OverflowError, OSError):
+        raise CorruptValue(f"{len(stored)} bytes that are no timestamp") from None
+    text = moment.strftime("%Y-%m-%dT%H:%M:%S")
+    micros = moment.microsecond
+    if micros:
+        text += f".{micros // 1000:03d}" if micros % 1000 == 0 else f".{micros:06d}"
+    return seconds, text.encode() + b"Z"
+
+
+class TimestampTexts(dict[bytes | None, bytes]):
+    """A memo of event timestamps: stored bytes -> text. Rows of one materialisation share them, so it mostly hits.
+
+    Bounded by entries (a key has a dozen bytes, a text thirty): full, it starts again.
+    """
+
+    MAX_ENTRIES = 16_384  # about 3 MB
+
+    def __init__(self) -> None:
+        super().__init__()
+        self[None] = self[b""] = EPOCH_TEXT
+
+    def __missing__(self, stored: bytes) -> bytes:
+        _, text = decode_timestamp(stored)
+        if len(self) >= self.MAX_ENTRIES:
+            self.clear()
+            self[None] = self[b""] = EPOCH_TEXT
+        self[stored] = text
+        return text
+
+    def of(self, stored: Iterable[bytes | None]) -> list[bytes]:
+        """The text of each."""
+        return list(map(self.__getitem__, stored))

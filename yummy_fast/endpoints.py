@@ -1,0 +1,83 @@
+"""The endpoint table, and one request from body to body. Start reading here.
+
+`Endpoints.get_online_features` is what this program is for, step by step: the body becomes a Query (`payload`), the
+query finds its Plan and binds its entities to keys (`plan`), the store reads the keys in one round trip (`stores`), and
+the rows become the answer's body (`payload`). Everything else on this page is about requests that are something else.
+
+It does not know which store there is, nor sockets: it is handed Requests and gives Responses. A coroutine here may
+await Futures only (see `connection`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from yummy_fast.errors import RouteError, YummyError
+from yummy_fast.http11 import Request, Response, split_target
+from yummy_fast.payload import encode_vectors, parse_query
+from yummy_fast.plan import Catalog
+from yummy_fast.stores import OnlineStore
+
+logger = logging.getLogger("yummy_fast")
+
+Answer = Response | Coroutine[Any, Any, Response]
+
+_JSON = b"content-type: application/json\r\n"
+_EMPTY = Response(200, b"", b"")
+
+
+class Endpoints:
+    """What the server answers. `catalog` is replaced as a whole when the registry changes."""
+
+    def __init__(self, catalog: Catalog, store: OnlineStore) -> None:
+        self.catalog = catalog
+        self._store = store
+        self._table: dict[bytes, dict[bytes, Callable[[Request], Answer]]] = {
+            b"/get-online-features": {b"POST": self.get_online_features},
+            # About the registry, as in Feast, and not about the store. Yummy's clients ask with POST.
+            b"/health": {b"GET": self.health, b"POST": self.health},
+        }
+
+    def handle(self, request: Request) -> Answer:
+        """The answer to a request, or a coroutine for it. Raises what `failed` makes an answer of."""
+        methods = self._table.get(request.url) or self._find(request.url)
+        endpoint = methods.get(request.method)
+        if endpoint is None:
+            raise RouteError(405, "Method Not Allowed", allow=", ".join(method.decode() for method in methods))
+        return endpoint(request)
+
+    def failed(self, error: BaseException) -> Response:
+        """The answer to a request that could not be answered. What is our fault is logged, and not told."""
+        if isinstance(error, YummyError):
+            return Response(error.status, error.body(), _JSON + error.headers)
+        logger.error("a request failed by a bug of ours", exc_info=error)
+        return Response(500, b'"Internal Server Error"')
+
+    async def get_online_features(self, request: Request) -> Response:
+        """POST /get-online-features: the features of some entities."""
+        query = parse_query(request.body)
+        plan = self.catalog.plan_for(query.feature_service, query.features, query.full_feature_names)
+        bound = plan.bind(query.entities)
+        rows = await self._store.fetch(plan.prepared, bound.keys)
+        return Response(200, encode_vectors(plan, bound, rows, query.version_metadata))
+
+    def health(self, _: Request) -> Response:
+        """GET /health: there is a registry. Without one there would be no server."""
+        return _EMPTY
+
+    def _find(self, url: bytes) -> dict[bytes, Callable[[Request], Answer]]:
+        """The endpoints of a target that has more to it than a path. Raises RouteError."""
+        path, query = split_target(url)
+        methods = self._table.get(path)
+        if methods is None:
+            slashless = path.rstrip(b"/")
+            if slashless in self._table:
+                return {method: lambda _: _redirect(slashless + query) for method in self._table[slashless]}
+            raise RouteError(404, "Not Found")
+        return methods
+
+
+def _redirect(target: bytes) -> Response:
+    return Response(307, b"", b"location: %b\r\n" % target)

@@ -1,0 +1,193 @@
+"""JSON values of a request's `entities` to typed values, by Feast's rules.
+
+Feast turns every column of `entities` into Values before it looks at what the columns are for (feast/type_map.py
+python_values_to_proto_values, Feast 0.67.0): columns that it then ignores can still fail a request. A column is
+converted by the type its join key was declared with; one whose type is not declared goes by its first non-empty value.
+The rules are Feast's (int() of text and fractions, str() of anything); the messages are ours, and say where.
+
+A converted value is None where Feast stores an empty Value: null, and arrays and objects in a scalar column.
+Pure, and below `plan`: it knows types, not views.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from yummy_fast.codec import ValueType
+from yummy_fast.errors import RequestError
+
+INT32_LIMITS = (-(1 << 31), (1 << 31) - 1)
+INT64_LIMITS = (-(1 << 63), (1 << 63) - 1)
+
+
+def convert_column(name: str, value_type: ValueType, values: list[Any]) -> list[Any]:
+    """The values of column `name` as Python values of `value_type`. Raises RequestError naming the value's place."""
+    if value_type is ValueType.UNKNOWN:
+        value_type = _infer(name, values)
+    if value_type is ValueType.INT64 and set(map(type, values)) == {int}:
+        # The usual case at the speed of C. The range is checked by the largest and smallest.
+        if INT64_LIMITS[0] <= min(values) and max(values) <= INT64_LIMITS[1]:
+            return values
+    elif value_type is ValueType.STRING and set(map(type, values)) == {str}:
+        return values
+    convert = _CONVERTERS.get(value_type)
+    if convert is None:
+        return _convert_collection(name, value_type, values)
+    converted = []
+    for place, value in enumerate(values):
+        if value is None or isinstance(value, list | dict):
+            converted.append(None)
+            continue
+        try:
+            converted.append(convert(value))
+        except _OutOfRangeError:
+            raise _mistake(name, place, f"{_EXPECTED[value_type]} in range", value) from None
+        except (ValueError, TypeError, OverflowError):
+            raise _mistake(name, place, _EXPECTED[value_type], value) from None
+    return converted
+
+
+class _OutOfRangeError(Exception):
+    """The right kind of value, but the type does not reach so far."""
+
+
+def _mistake(name: str, place: int, expected: str, value: object) -> RequestError:
+    return RequestError(f"entities.{name}[{place}]: expected {expected}, got {shown(value)}")
+
+
+def shown(value: object) -> str:
+    """A value of the caller's in a message: as JSON would have it, cut where it gets long."""
+    text = (
+        {True: "true", False: "false"}[value] if isinstance(value, bool) else "null" if value is None else repr(value)
+    )
+    if isinstance(value, str):
+        text = f'"{value}"'
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+# ------------------------------------------------------------------------------------------------------------ scalars
+
+
+def _integer(limits: tuple[int, int]) -> Callable[[Any], int]:
+    least, most = limits
+
+    def convert(value: Any) -> int:
+        number = int(value)  # as Feast: "1001", " 1_001 ", 1001.7 and true are integers
+        if not least <= number <= most:
+            raise _OutOfRangeError
+        return number
+
+    return convert
+
+
+def _float32(value: Any) -> float:
+    return float(struct.unpack("<f", struct.pack("<f", float(value)))[0])
+
+
+def _double(value: Any) -> float:
+    if isinstance(value, bool | str):
+        raise TypeError
+    return float(value)
+
+
+def _bool(value: Any) -> bool:
+    if not isinstance(value, int):
+        raise TypeError
+    return bool(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _string(value: Any) -> str:
+    if isinstance(value, float) and abs(value) >= 1 << 64:
+        # An integer beyond 64 bits reaches us as a float (orjson): its digits are gone, so it cannot be a key.
+        raise _OutOfRangeError
+    return str(value)
+
+
+def _no_bytes(_: Any) -> bytes:
+    raise TypeError
+
+
+_CONVERTERS: dict[ValueType, Callable[[Any], Any]] = {
+    ValueType.INT32: _integer(INT32_LIMITS),
+    ValueType.INT64: _integer(INT64_LIMITS),
+    ValueType.UNIX_TIMESTAMP: _integer(INT64_LIMITS),
+    ValueType.STRING: _string,
+    ValueType.FLOAT: _float32,
+    ValueType.DOUBLE: _double,
+    ValueType.BOOL: _bool,
+    ValueType.UUID: _text,
+    ValueType.TIME_UUID: _text,
+    ValueType.DECIMAL: _text,
+    ValueType.BYTES: _no_bytes,
+}
+_EXPECTED = {
+    ValueType.INT32: "a 32-bit integer",
+    ValueType.INT64: "an integer",
+    ValueType.UNIX_TIMESTAMP: "seconds since the epoch",
+    ValueType.STRING: "a string",
+    ValueType.FLOAT: "a number",
+    ValueType.DOUBLE: "a number",
+    ValueType.BOOL: "a boolean",
+    ValueType.UUID: "a string",
+    ValueType.TIME_UUID: "a string",
+    ValueType.DECIMAL: "a string",
+    ValueType.BYTES: "bytes, which JSON cannot carry",
+}
+
+
+# ---------------------------------------------------------------------------------------------------------- inference
+
+_SCALAR_TYPES = {
+    int: ValueType.INT64,
+    str: ValueType.STRING,
+    float: ValueType.DOUBLE,
+    bool: ValueType.BOOL,
+}
+
+
+def _infer(name: str, values: Sequence[Any]) -> ValueType:
+    """The type of a column by its first value that is neither null nor an empty array or object."""
+    for place, value in enumerate(values):
+        if value is None or (isinstance(value, list | dict) and not value):
+            continue
+        if isinstance(value, dict):
+            return ValueType.MAP
+        if isinstance(value, list):
+            return _infer_list(name, place, value)
+        return _SCALAR_TYPES[type(value)]
+    if any(value is not None for value in values):
+        raise RequestError(f"entities.{name}: expected values of a type that can be told, got only empty ones")
+    return ValueType.NULL
+
+
+def _infer_list(name: str, place: int, items: list[Any]) -> ValueType:
+    if isinstance(items[0], dict):
+        return ValueType.MAP_LIST
+    kinds = {_SCALAR_TYPES.get(type(item)) for item in items}
+    kind = kinds.pop()
+    if kinds or kind is None:
+        raise _mistake(name, place, "an array of one type of string, number or boolean", items)
+    return ValueType[kind.name + "_LIST"]
+
+
+def _convert_collection(name: str, value_type: ValueType, values: list[Any]) -> list[Any]:
+    """Columns of arrays, objects or nulls: never keys. They are only looked at for whether Feast would refuse them."""
+    expected: type = dict if value_type is ValueType.MAP else list
+    for place, value in enumerate(values):
+        if value is None or value_type is ValueType.NULL:
+            continue
+        if not isinstance(value, expected):
+            raise _mistake(name, place, "an object" if expected is dict else "an array", value)
+        if expected is list and value_type is not ValueType.MAP_LIST and value:
+            kind = _infer_list(name, place, value)
+            if kind is not value_type:
+                raise _mistake(name, place, f"an array of type {value_type.name}", value)
+    return values

@@ -1,0 +1,138 @@
+"""Every exception of yummy-fast, and the HTTP answer that belongs to it.
+
+    YummyError
+    ├── ConfigError               feature_store.yaml, flags, environment       start-up: one line, exit 2
+    ├── RegistryError             the registry cannot be read or makes no sense  start-up: as above; reload: keep the old
+    ├── ProtocolError             bytes that are not HTTP as we speak it        its own status, connection closed
+    ├── RequestError              the caller's mistake                          400
+    │   ├── NotFoundError         no such view or service                       404
+    │   ├── CollisionError        two features under one name                   400
+    │   ├── ValidationError       the body has not the shape of a request       422
+    │   └── RouteError            no such path, or not with this method         404, 405 with Allow
+    └── StoreError                the online store's fault                      502
+        ├── StoreUnavailable      no connection                                 503, Retry-After
+        └── StoreTimeout          no answer in time                             504, Retry-After
+
+The bodies keep Feast's three shapes (feast/rest_error_handler.py and FastAPI's own, Feast 0.67.0), so that Feast's
+clients raise the right exception from them:
+- a JSON string: the message;
+- a JSON string that itself holds JSON, {"module", "class", "message"}: a Feast exception, imported by name over there;
+- {"detail": ...}: validation and routing.
+
+An exception outside this tree that reaches the HTTP side is our bug: 500, a traceback in the log, and nothing of it in
+the answer.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+
+
+class YummyError(Exception):
+    """The root. `status` is the HTTP status of the answer, `headers` the extra head lines it needs."""
+
+    status: int = 500
+    headers: bytes = b""
+
+    def body(self) -> bytes:
+        """The answer's body: the message as a JSON string."""
+        return _json(str(self))
+
+
+class ConfigError(YummyError):
+    """The configuration cannot be used. The message names the file and the key."""
+
+
+class RegistryError(YummyError):
+    """The registry cannot be used. The message names where it was read from."""
+
+
+class ProtocolError(YummyError):
+    """The bytes on a connection are not a request we accept; the connection is closed after the answer."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+    def body(self) -> bytes:
+        return _json({"detail": str(self)})
+
+
+class RequestError(YummyError):
+    """The caller's mistake. The message says where, what was expected and what came."""
+
+    status = 400
+    feast_class: str = ""
+
+    def body(self) -> bytes:
+        if not self.feast_class:
+            return _json(str(self))
+        # Encoded twice, with Feast's separators inside: the remote SDK parses the string, then imports the class.
+        return _json(json.dumps({"module": "feast.errors", "class": self.feast_class, "message": str(self)}))
+
+
+class NotFoundError(RequestError):
+    """A view, service or piece of request data that is not there, under the name of Feast's exception for it."""
+
+    status = 404
+
+    def __init__(self, feast_class: str, message: str) -> None:
+        super().__init__(message)
+        self.feast_class = feast_class
+
+
+class CollisionError(RequestError):
+    """Several requested features would come under one name (Feast answers 500, with this class)."""
+
+    feast_class = "FeatureNameCollisionError"
+
+
+class ValidationError(RequestError):
+    """The body is not a request. `details` are FastAPI's: a list of {"type", "loc", "msg", "input"[, "ctx"]}."""
+
+    status = 422
+
+    def __init__(self, details: list[dict[str, Any]]) -> None:
+        super().__init__("; ".join(f"{'.'.join(map(str, d['loc']))}: {d['msg']}" for d in details))
+        self.details = details
+
+    def body(self) -> bytes:
+        return _json({"detail": self.details})
+
+
+class RouteError(RequestError):
+    """No endpoint under this path (404), or not with this method (405; `allow` lists those there are)."""
+
+    def __init__(self, status: int, message: str, allow: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        if allow:
+            self.headers = b"allow: %b\r\n" % allow.encode()
+
+    def body(self) -> bytes:
+        return _json({"detail": str(self)})
+
+
+class StoreError(YummyError):
+    """The online store answered with something that is no answer."""
+
+    status = 502
+
+
+class StoreUnavailable(StoreError):
+    """The online store cannot be reached."""
+
+    status = 503
+    headers = b"retry-after: 1\r\n"
+
+
+class StoreTimeout(StoreError):
+    """The online store did not answer in time."""
+
+    status = 504
+    headers = b"retry-after: 1\r\n"

@@ -1,0 +1,255 @@
+"""Registry bytes to frozen records: what one project of a Feast registry says about serving.
+
+A registry is one serialised feast.core.Registry and may hold many projects; everything is filtered by project here, as
+Feast filters every lookup (feast/infra/registry/proto_registry_utils.py, Feast 0.67.0). Records keep Feast's words and
+know nothing of requests or stores. Pure: bytes in, records out; `sources` fetches the bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from yummy_fast._proto.registry_pb2 import (
+    FeatureView as FeatureViewMessage,
+)
+from yummy_fast._proto.registry_pb2 import (
+    FeatureViewState,
+    LabelView,
+    StreamFeatureView,
+)
+from yummy_fast._proto.registry_pb2 import (
+    OnDemandFeatureView as OnDemandFeatureViewMessage,
+)
+from yummy_fast._proto.registry_pb2 import (
+    Registry as RegistryMessage,
+)
+from yummy_fast.codec import ValueType
+from yummy_fast.errors import RegistryError
+
+DUMMY_ENTITY = "__dummy"
+"""The entity of a view without entities, its join key and the one value it is stored under (feast/feature_view.py)."""
+DUMMY_JOIN_KEY = "__dummy_id"
+DUMMY_VALUE = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A feature or an entity column."""
+
+    name: str
+    type: ValueType
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    name: str
+    join_key: str
+    type: ValueType
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureView:
+    """A feature view, stream feature view or label view: they are served alike."""
+
+    name: str
+    entities: tuple[str, ...]
+    features: tuple[Field, ...]
+    entity_columns: tuple[Field, ...]
+    ttl_s: float = 0.0
+    """How long a value is good for; 0 for ever."""
+    version: int = 0
+    state: str = "STATE_UNSPECIFIED"
+    disabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """The use that a feature service (or an on-demand view) makes of a view."""
+
+    view: str
+    features: tuple[Field, ...]
+    alias: str = ""
+    join_key_map: Mapping[str, str] = field(default_factory=dict)
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OnDemandFeatureView:
+    """A view computed from other views and from request data by a function of the user's."""
+
+    name: str
+    features: tuple[Field, ...]
+    sources: tuple[Projection, ...]
+    request_data: tuple[Field, ...]
+    mode: str
+    function_name: str
+    function: bytes
+    """The function as a dill pickle."""
+    singleton: bool = False
+    aggregates: bool = False
+    state: str = "STATE_UNSPECIFIED"
+    disabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureService:
+    name: str
+    projections: tuple[Projection, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """What a registry holds of one project. `version` is Feast's version_id, new with every change."""
+
+    project: str
+    version: str
+    entities: Mapping[str, Entity]
+    views: Mapping[str, FeatureView | OnDemandFeatureView]
+    services: Mapping[str, FeatureService]
+    versions: Mapping[tuple[str, int], FeatureView]
+    """Earlier versions of feature views, by name and number."""
+    other_projects: tuple[str, ...] = ()
+
+
+def parse_registry(data: bytes, project: str, source: str) -> Registry:
+    """Read a serialised Registry. `source` is where it came from, for the RegistryError of bytes that are none."""
+    try:
+        message = RegistryMessage.FromString(data)
+    except DecodeError:
+        raise RegistryError(f"{source}: not a Feast registry ({len(data)} bytes that do not parse)") from None
+
+    def ours(items: Iterable[Any]) -> list[Any]:
+        return [item for item in items if item.spec.project == project]
+
+    # Where two kinds of view share a name, Feast finds them in this order.
+    views: dict[str, FeatureView | OnDemandFeatureView] = {}
+    for item in ours(message.feature_views):
+        views.setdefault(item.spec.name, _feature_view(item.spec, item.meta))
+    for item in ours(message.stream_feature_views):
+        views.setdefault(item.spec.name, _feature_view(item.spec, item.meta))
+    for item in ours(message.on_demand_feature_views):
+        views.setdefault(item.spec.name, _any_on_demand_view(item))
+    for item in ours(message.label_views):
+        views.setdefault(item.spec.name, _feature_view(item.spec))
+
+    entities = {
+        item.spec.name: Entity(item.spec.name, item.spec.join_key or item.spec.name, ValueType(item.spec.value_type))
+        for item in ours(message.entities)
+    }
+    entities.setdefault(DUMMY_ENTITY, Entity(DUMMY_ENTITY, DUMMY_JOIN_KEY, ValueType.STRING))
+    every = (
+        *(item.spec.project for item in (*message.feature_views, *message.feature_services, *message.entities)),
+        *(item.spec.name for item in message.projects),
+    )
+    return Registry(
+        project=project,
+        version=message.version_id,
+        entities=MappingProxyType(entities),
+        views=MappingProxyType(views),
+        services=MappingProxyType(
+            {
+                item.spec.name: FeatureService(item.spec.name, tuple(map(_projection, item.spec.features)))
+                for item in ours(message.feature_services)
+            }
+        ),
+        versions=MappingProxyType(_versions(message, project, source)),
+        other_projects=tuple(sorted({name for name in every if name and name != project})),
+    )
+
+
+def _fields(items: Iterable[Any]) -> tuple[Field, ...]:
+    return tuple(Field(item.name, ValueType(item.value_type)) for item in items)
+
+
+def _feature_view(spec: Any, meta: Any = None) -> FeatureView:
+    return FeatureView(
+        name=spec.name,
+        entities=tuple(spec.entities),
+        features=_fields(spec.features),
+        entity_columns=_fields(spec.entity_columns),
+        ttl_s=spec.ttl.seconds + spec.ttl.nanos / 1e9,
+        version=meta.current_version_number if meta is not None else 0,
+        state=_state(meta.state) if meta is not None else "STATE_UNSPECIFIED",
+        disabled=bool(getattr(spec, "disabled", False)),
+    )
+
+
+def _any_on_demand_view(message: OnDemandFeatureViewMessage) -> FeatureView | OnDemandFeatureView:
+    spec, meta = message.spec, message.meta
+    if spec.write_to_online_store:
+        # Computed when it was written: at read time a feature view like any other.
+        return FeatureView(
+            name=spec.name,
+            entities=tuple(spec.entities),
+            features=_fields(spec.features),
+            entity_columns=_fields(spec.entity_columns),
+            version=meta.current_version_number,
+            state=_state(meta.state),
+            disabled=spec.disabled,
+        )
+    sources: list[Projection] = []
+    request_data: list[Field] = []
+    for source in spec.sources.values():
+        match source.WhichOneof("source"):
+            case "feature_view_projection":
+                sources.append(_projection(source.feature_view_projection))
+            case "feature_view":
+                view = source.feature_view.spec
+                sources.append(Projection(view.name, _fields(view.features)))
+            case "request_data_source":
+                options = source.request_data_source.request_data_options
+                request_data += _fields(options.schema)
+                request_data += (Field(name, ValueType(kind)) for name, kind in options.deprecated_schema.items())
+    function = spec.feature_transformation.user_defined_function
+    if not function.body:
+        function = spec.user_defined_function  # where Feast before 0.33 kept it
+    return OnDemandFeatureView(
+        name=spec.name,
+        features=_fields(spec.features),
+        sources=tuple(sources),
+        request_data=tuple(request_data),
+        mode=spec.mode or "pandas",
+        function_name=function.name,
+        function=function.body,
+        singleton=spec.singleton,
+        aggregates=len(spec.aggregations) > 0,
+        state=_state(meta.state),
+        disabled=spec.disabled,
+    )
+
+
+def _projection(message: Any) -> Projection:
+    return Projection(
+        view=message.feature_view_name,
+        features=_fields(message.feature_columns),
+        alias=message.feature_view_name_alias,
+        join_key_map=MappingProxyType(dict(message.join_key_map)),
+        version=message.version_tag if message.HasField("version_tag") else None,
+    )
+
+
+def _versions(message: RegistryMessage, project: str, source: str) -> dict[tuple[str, int], FeatureView]:
+    kinds = {"feature_view": FeatureViewMessage, "stream_feature_view": StreamFeatureView, "label_view": LabelView}
+    versions: dict[tuple[str, int], FeatureView] = {}
+    for record in message.feature_view_version_history.records:
+        kind = kinds.get(record.feature_view_type)
+        if record.project_id != project or kind is None:
+            continue
+        try:
+            view = kind.FromString(record.feature_view_proto)
+        except DecodeError:
+            raise RegistryError(
+                f"{source}: version {record.version_number} of feature view {record.feature_view_name} does not parse"
+            ) from None
+        earlier = replace(_feature_view(view.spec, getattr(view, "meta", None)), version=record.version_number)
+        versions.setdefault((record.feature_view_name, record.version_number), earlier)
+    return versions
+
+
+def _state(number: int) -> str:
+    return FeatureViewState.Name(number) if number in FeatureViewState.values() else str(number)

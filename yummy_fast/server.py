@@ -1,0 +1,154 @@
+"""Put the parts together, listen, drain.
+
+The composition root: the only module that sees everything. `build_catalog` makes a catalog from registry bytes, here
+and at every reload; `serve` runs until SIGTERM or SIGINT, then stops listening, lets the requests in flight finish, and
+returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from functools import partial
+
+import uvloop
+
+from yummy_fast.config import Config
+from yummy_fast.connection import Connection, Connections
+from yummy_fast.endpoints import Endpoints
+from yummy_fast.errors import ConfigError
+from yummy_fast.payload import Rendering
+from yummy_fast.plan import Catalog
+from yummy_fast.registry import parse_registry
+from yummy_fast.reload import Reloader, describe
+from yummy_fast.sources import FileSource
+from yummy_fast.stores import OnlineStore, open_store_class
+
+logger = logging.getLogger("yummy_fast")
+
+DRAIN_S = 10.0
+"""How long requests in flight may take to finish once the server has been told to stop."""
+BACKLOG = 2048
+"""Connections that wait to be accepted; the kernel cuts it to net.core.somaxconn. As uvicorn."""
+
+
+def open_store(config: Config) -> OnlineStore:
+    """The online store that the configuration names, not yet connected. Raises ConfigError."""
+    where = f"{config.source}: online_store.type"
+    return open_store_class(str(config.online_store["type"]), where)(config)
+
+
+def build_catalog(config: Config, store: OnlineStore, data: bytes) -> Catalog:
+    """Compile a registry's bytes. Raises RegistryError."""
+    registry = parse_registry(data, config.project, config.registry_path)
+    if not registry.views:
+        others = ", ".join(registry.other_projects) or "none"
+        logger.warning(
+            "%s: no feature views in project %s; the registry's other projects: %s",
+            config.registry_path,
+            config.project,
+            others,
+        )
+    return Catalog(
+        registry,
+        key_version=config.key_version,
+        versioning=config.versioning,
+        prepare=store.prepare,
+        render=Rendering,
+    )
+
+
+def run(config: Config, started: Callable[[str], None] = lambda url: None) -> None:
+    """Serve until told to stop. `started` is given the URL once the server listens. Raises ConfigError, RegistryError."""
+    uvloop.run(serve(config, started))
+
+
+async def serve(config: Config, started: Callable[[str], None]) -> None:
+    """See `run`."""
+    source = FileSource(config.registry_path)
+    data = source.read()
+    store = open_store(config)
+    endpoints = Endpoints(build_catalog(config, store, data), store)
+    connections = Connections(endpoints.handle, endpoints.failed, config.max_body_bytes)
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signal_number, stop.set)
+    reloader = Reloader(
+        source,
+        data,
+        partial(build_catalog, config, store),
+        partial(setattr, endpoints, "catalog"),
+        config.registry_ttl_sec,
+    )
+    loop.add_signal_handler(signal.SIGHUP, reloader.reload_now)
+    listener = await _listen(config, connections, loop)
+    host, port = listener.sockets[0].getsockname()[:2]
+    url = f"http{'s' if config.tls_cert else ''}://{f'[{host}]' if ':' in host else host}:{port}"
+    # Listening comes first, so that nobody is refused while the store's first connection is made.
+    housekeeping = [loop.create_task(reloader.run()), loop.create_task(_tick(connections, config.keep_alive_timeout))]
+    try:
+        await store.open()
+        logger.info("serving %s on %s", describe(endpoints.catalog), url)
+        started(url)
+        await stop.wait()
+        logger.info("stopping: %d connections open", len(connections.open))
+    finally:
+        listener.close()
+        await _drain(connections)
+        for task in housekeeping:
+            task.cancel()
+        await asyncio.gather(*housekeeping, return_exceptions=True)
+        await store.close()
+
+
+async def _listen(config: Config, connections: Connections, loop: asyncio.AbstractEventLoop) -> asyncio.Server:
+    try:
+        return await loop.create_server(
+            lambda: Connection(connections, loop),
+            config.host,
+            config.port,
+            backlog=BACKLOG,
+            ssl=_tls(config),
+        )
+    except (OSError, socket.gaierror) as error:
+        raise ConfigError(f"--host {config.host} --port {config.port}: cannot listen: {error.strerror}") from None
+
+
+def _tls(config: Config) -> ssl.SSLContext | None:
+    if not config.tls_cert:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(config.tls_cert, config.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"--cert {config.tls_cert} --key {config.tls_key}: {error.strerror or error}") from None
+    return context
+
+
+async def _tick(connections: Connections, keep_alive_timeout_s: int) -> None:
+    """Once a second: the Date header, and the connections that have been idle for too long."""
+    loop = asyncio.get_running_loop()
+    while True:
+        connections.clock.tick()
+        connections.close_idle(loop.time() - keep_alive_timeout_s)
+        await asyncio.sleep(1 - time.time() % 1)
+
+
+async def _drain(connections: Connections) -> None:
+    """Let the requests in flight finish; then close what is left."""
+    connections.closing = True
+    for connection in list(connections.open):
+        connection.close_if_idle()
+    if connections.open:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(connections.emptied.wait(), DRAIN_S)
+    for connection in list(connections.open):
+        connection.abort()

@@ -1,0 +1,67 @@
+"""The online-store seam: `prepare` when a catalog is compiled, `fetch` per request.
+
+A store is named by Feast's own `online_store.type` and imported only when it is named. To add one, implement
+`OnlineStore`, enter it in STORES, and pass tests/contract.
+
+The agreed form of what is fetched, `Rows`: for each Lookup, in the order of the plan, one row per entity key asked for,
+in the order of the keys. A row holds the stored Value bytes of the Lookup's features in the Lookup's order, then for
+each of its views the serialised google.protobuf.Timestamp of the event. None stands for what the store does not have;
+b"" is a stored null. A store never decodes a Value.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Protocol
+
+from yummy_fast.config import Config
+from yummy_fast.errors import ConfigError
+from yummy_fast.plan import Lookup
+
+type_rows = Sequence[Sequence[Sequence[bytes | None]]]
+Rows = type_rows
+
+
+class OnlineStore(Protocol):
+    """Where features lie. One per process and event loop."""
+
+    def __init__(self, config: Config) -> None:
+        """Read the configuration; connect to nothing. Raises ConfigError."""
+
+    async def open(self) -> None:
+        """Begin to connect. A store that cannot be reached is no error here: it is tried again, and fetches say 503."""
+
+    async def close(self) -> None:
+        """Let go of everything."""
+
+    async def ping(self) -> str:
+        """Ask the store whether it is there, and say in a few words what it is. Raises StoreError."""
+
+    def prepare(self, lookups: tuple[Lookup, ...]) -> Any:
+        """The private form of a plan's lookups, made when the catalog is compiled. Takes no part in the event loop."""
+
+    def describe(self, prepared: Any) -> list[str]:
+        """For people: the command that each lookup became."""
+
+    def fetch(self, prepared: Any, keys: Sequence[Sequence[bytes]]) -> asyncio.Future[Rows]:
+        """Read the rows of entity keys, for each lookup those of `keys` in the same place, in one round trip.
+
+        The Future gets the Rows or a StoreError; it may be cancelled at any time, which harms no other fetch.
+        """
+
+
+STORES = {
+    "redis": "yummy_fast.stores.redis:RedisStore",
+}
+"""online_store.type -> where its class is."""
+
+
+def open_store_class(store_type: str, where: str) -> type[OnlineStore]:
+    """The class for `online_store.type`. `where` names file and key for the ConfigError of an unknown type."""
+    if store_type not in STORES:
+        raise ConfigError(f"{where}: unknown online store {store_type!r}; expected one of: {', '.join(sorted(STORES))}")
+    module, _, name = STORES[store_type].partition(":")
+    store: type[OnlineStore] = getattr(import_module(module), name)
+    return store
