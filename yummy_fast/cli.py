@@ -146,6 +146,7 @@ def _check(arguments: argparse.Namespace) -> int:
         "entity_key_serialization_version": config.key_version,
         "online_store": {"type": config.online_store["type"], "reachable": reachable, "answer": answer},
         "feature_views": len(catalog.registry.views),
+        "broken_views": [{"name": name, "error": str(error)} for name, error in catalog.broken_views()],
         "feature_services": [_describe(name, plan, store) for name, plan in catalog.services()],
     }
     if arguments.json:
@@ -181,6 +182,8 @@ def _print_check(found: dict[str, Any]) -> None:
     print(f"entity keys    serialization version {found['entity_key_serialization_version']}")
     print(f"online store   {online_store['type']}, {state}: {online_store['answer']}")
     print(f"feature views  {found['feature_views']}")
+    for view in found["broken_views"]:
+        print(f"               {view['error']}")
     print()
     rows = [("feature service", "features", "views", "keys a row", "commands")]
     for service in found["feature_services"]:

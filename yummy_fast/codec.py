@@ -21,11 +21,11 @@ import math
 import re
 import struct
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from enum import IntEnum
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import mmh3
@@ -92,7 +92,7 @@ class ValueType(IntEnum):
         return cls.UNKNOWN  # a type of a later Feast: its values are decoded one at a time, by what they say they are
 
 
-class CorruptValue(StoreError):
+class CorruptValueError(StoreError):
     """Stored bytes that are no serialised Value or Timestamp."""
 
 
@@ -119,8 +119,8 @@ def entity_key_header(join_keys: Sequence[str], version: int) -> bytes:
 def key_value_encoder(value_type: ValueType, version: int) -> Callable[[Any], bytes]:
     """How one value of `value_type` stands in an entity key: type, length and bytes, integers little-endian.
 
-    The returned function takes what `entities` makes of a request's value. Raises KeyError for a type outside KEY_TYPES;
-    the function raises struct.error where an int64 does not fit version 1's four bytes.
+    The returned function takes what `entities` makes of a request's value. Raises KeyError for a type outside
+    KEY_TYPES; the function raises struct.error where an int64 does not fit version 1's four bytes.
     """
     if value_type is ValueType.INT64 and version < 2:
         pack = struct.Struct("<IIi").pack
@@ -219,11 +219,12 @@ def _nothing(_: object) -> None:
 
 
 _FIXED_OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{2}):?(\d{2})")
-_NULL_TIMESTAMP = -(1 << 63)  # numpy's NaT, which Feast writes for a null
+NULL_TIMESTAMP = -(1 << 63)
+"""Numpy's NaT, which Feast writes for a null."""
 
 
-def _zone(name: str) -> tzinfo:
-    """A stored zone: an IANA name, an offset like UTC-07:00, or empty for UTC, as anything else is (feast/type_map.py)."""
+def zone(name: str) -> tzinfo:
+    """A stored zone: an IANA name or an offset like UTC-07:00; anything else is UTC (feast/type_map.py)."""
     if name in ("", "UTC", "GMT"):
         return UTC
     try:
@@ -238,12 +239,12 @@ def _zone(name: str) -> tzinfo:
 
 
 def _zoned_timestamp(message: Any) -> str | None:
-    if message.unix_timestamp == _NULL_TIMESTAMP:
+    if message.unix_timestamp == NULL_TIMESTAMP:
         return None
     try:
-        return datetime.fromtimestamp(message.unix_timestamp, tz=_zone(message.zone)).isoformat()
+        return datetime.fromtimestamp(message.unix_timestamp, tz=zone(message.zone)).isoformat()
     except (ValueError, OverflowError, OSError) as error:
-        raise CorruptValue(f"a zoned timestamp out of range: {error}") from None
+        raise CorruptValueError(f"a zoned timestamp out of range: {error}") from None
 
 
 # Field of the oneof -> what makes a JSON value of it; None where the decoded value is one already.
@@ -293,13 +294,19 @@ def _native(value: Value) -> Any:
 
 
 def decode_value(stored: bytes | None) -> Any:
-    """One stored Value as what JSON says for it. Absent, empty and null are all None. Raises CorruptValue."""
+    """One stored Value as what JSON says for it. Absent, empty and null are all None. Raises CorruptValueError."""
+    message = parse_value(stored)
+    return None if message is None else _native(message)
+
+
+def parse_value(stored: bytes | None) -> Value | None:
+    """One stored Value as a message; None if it is absent or empty. Raises CorruptValueError."""
     if not stored:
         return None
     try:
-        return _native(Value.FromString(stored))
-    except (DecodeError, UnicodeDecodeError):
-        raise CorruptValue(f"{len(stored)} bytes that are no feast.types.Value") from None
+        return Value.FromString(stored)
+    except DecodeError:
+        raise CorruptValueError(f"{len(stored)} bytes that are no feast.types.Value") from None
 
 
 class ColumnDecoder:
@@ -313,7 +320,7 @@ class ColumnDecoder:
         self._filler = _filler(self._field)
 
     def __call__(self, stored: Sequence[bytes | None]) -> list[Any]:
-        """The values in the order of `stored`; None for absent, empty and null. Raises CorruptValue."""
+        """The values in the order of `stored`; None for absent, empty and null. Raises CorruptValueError."""
         if not self._field:
             return [decode_value(one) for one in stored]
         try:
@@ -356,7 +363,7 @@ class RowDecoder:
         self._arrange = None if grouped == sorted(grouped) else _arranger(grouped)
 
     def __call__(self, stored: Sequence[bytes | None]) -> Sequence[Any]:
-        """The values in the order of `stored`; None for absent, empty and null. Raises CorruptValue."""
+        """The values in the order of `stored`; None for absent, empty and null. Raises CorruptValueError."""
         try:
             values = self._at_once(b"".join(stored))  # type: ignore[arg-type]  # None raises
         except (TypeError, DecodeError):
@@ -404,7 +411,7 @@ def _arranger(grouped: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]
 
 
 def spell_non_finite(value: Any) -> Any:
-    """`value` with "NaN", "Infinity" and "-Infinity" for the floats that JSON has no numbers for, as Feast 0.67 does."""
+    """`value` with "NaN", "Infinity" and "-Infinity" where JSON has no number, as Feast 0.67 spells them."""
     if isinstance(value, float):
         return (
             value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
@@ -422,7 +429,7 @@ EPOCH_TEXT = b"1970-01-01T00:00:00Z"
 
 
 def decode_timestamp(stored: bytes) -> tuple[float, bytes]:
-    """A stored google.protobuf.Timestamp as seconds since the epoch and as Feast's text. Raises CorruptValue.
+    """A stored google.protobuf.Timestamp as seconds since the epoch and as Feast's text. Raises CorruptValueError.
 
     The seconds go through a float and a datetime of microseconds, as in Feast's Redis store: the last digits follow.
     """
@@ -431,7 +438,7 @@ def decode_timestamp(stored: bytes) -> tuple[float, bytes]:
         seconds = timestamp.seconds + timestamp.nanos / 1_000_000_000.0
         moment = datetime.fromtimestamp(seconds, tz=UTC)
     except (DecodeError, ValueError, OverflowError, OSError):
-        raise CorruptValue(f"{len(stored)} bytes that are no timestamp") from None
+        raise CorruptValueError(f"{len(stored)} bytes that are no timestamp") from None
     text = moment.strftime("%Y-%m-%dT%H:%M:%S")
     micros = moment.microsecond
     if micros:
@@ -439,26 +446,38 @@ def decode_timestamp(stored: bytes) -> tuple[float, bytes]:
     return seconds, text.encode() + b"Z"
 
 
-class TimestampTexts(dict[bytes | None, bytes]):
-    """A memo of event timestamps: stored bytes -> text. Rows of one materialisation share them, so it mostly hits.
+def encode_timestamp(seconds: int) -> bytes:
+    """A moment as a store hands it on: a serialised google.protobuf.Timestamp. The epoch is b""."""
+    return Timestamp(seconds=seconds).SerializeToString()
 
-    Bounded by entries (a key has a dozen bytes, a text thirty): full, it starts again.
+
+T = TypeVar("T")
+
+
+class _TimestampMemo(dict[bytes | None, T]):
+    """A memo of event timestamps by their stored bytes. Rows of one materialisation share them, so it mostly hits.
+
+    Bounded by entries: full, it starts again.
     """
 
     MAX_ENTRIES = 16_384  # about 3 MB
 
-    def __init__(self) -> None:
+    def __init__(self, decode: Callable[[bytes], T], absent: T) -> None:
         super().__init__()
-        self[None] = self[b""] = EPOCH_TEXT
+        self._decode = decode
+        self._absent = {None: absent, b"": absent}
+        self.update(self._absent)
 
-    def __missing__(self, stored: bytes) -> bytes:
-        _, text = decode_timestamp(stored)
+    def __missing__(self, stored: bytes) -> T:
+        value = self._decode(stored)
         if len(self) >= self.MAX_ENTRIES:
             self.clear()
-            self[None] = self[b""] = EPOCH_TEXT
-        self[stored] = text
-        return text
+            self.update(self._absent)
+        self[stored] = value
+        return value
 
-    def of(self, stored: Iterable[bytes | None]) -> list[bytes]:
-        """The text of each."""
-        return list(map(self.__getitem__, stored))
+
+timestamp_text = _TimestampMemo(lambda stored: decode_timestamp(stored)[1], EPOCH_TEXT).__getitem__
+"""A stored timestamp as text in Feast's form; absent and empty are the epoch. Raises CorruptValueError."""
+timestamp_seconds = _TimestampMemo(lambda stored: decode_timestamp(stored)[0], 0.0).__getitem__
+"""A stored timestamp as seconds since the epoch; absent and empty are 0. Raises CorruptValueError."""

@@ -55,6 +55,12 @@ def _log_level(text: str) -> str:
     return level.lower()
 
 
+def _compat(text: str) -> str:
+    if text not in ("feast", "strict"):
+        raise ValueError
+    return text
+
+
 def _redis_read(text: str) -> str:
     if text not in ("auto", "hmget", "hgetall"):
         raise ValueError
@@ -106,6 +112,10 @@ SETTINGS: tuple[Setting, ...] = (
         "refuse requests with a longer body (413)",  # 8 MiB: 100 rows x 250 features by name take 15 KB
     ),
     Setting(
+        *("compat", "--compat", "feast", _compat, "feast or strict"),
+        "feast: the statuses that Feast answers; strict: NOT_FOUND, NULL_VALUE and OUTSIDE_MAX_AGE where they hold",
+    ),
+    Setting(
         *("redis_read", "--redis-read", "auto", _redis_read, "auto, hmget or hgetall"),
         "how to read a Redis hash: hmget, hgetall, or auto for whichever costs less",
     ),
@@ -126,6 +136,8 @@ class Config:
 
     source: str
     """Where the file came from, for messages."""
+    folders: tuple[Path, Path]
+    """Where relative paths begin: the repository's folder, then the file's own. See `find_path`."""
     project: str
     registry: Mapping[str, Any]
     """Feast's `registry:` block; a bare path has become {"path": ...}."""
@@ -145,6 +157,7 @@ class Config:
     tls_cert: str
     store_timeout_ms: int
     max_body_bytes: int
+    compat: str
     redis_read: str
 
 
@@ -172,6 +185,7 @@ def load_config(
         raise ConfigError("--key and --cert go together: TLS needs both")
     return Config(
         source=source,
+        folders=(repo, beside),
         project=_project(data, source),
         registry=registry,
         registry_path=find_path(str(registry["path"]), repo, beside),

@@ -1,8 +1,9 @@
 """The endpoint table, and one request from body to body. Start reading here.
 
 `Endpoints.get_online_features` is what this program is for, step by step: the body becomes a Query (`payload`), the
-query finds its Plan and binds its entities to keys (`plan`), the store reads the keys in one round trip (`stores`), and
-the rows become the answer's body (`payload`). Everything else on this page is about requests that are something else.
+query finds its Plan (`catalog`) and binds its entities to keys (`plan`), the store reads the keys in one round trip
+(`stores`), and the rows become the answer's body (`payload`), with what on-demand views make of them (`transforms`).
+Everything else on this page is about requests that are something else.
 
 It does not know which store there is, nor sockets: it is handed Requests and gives Responses. A coroutine here may
 await Futures only (see `connection`).
@@ -11,14 +12,16 @@ await Futures only (see `connection`).
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from yummy_fast.catalog import Catalog
 from yummy_fast.errors import RouteError, YummyError
 from yummy_fast.http11 import Request, Response, split_target
 from yummy_fast.payload import encode_vectors, parse_query
-from yummy_fast.plan import Catalog
 from yummy_fast.stores import OnlineStore
+from yummy_fast.transforms import Transforms
 
 logger = logging.getLogger("yummy_fast")
 
@@ -31,9 +34,12 @@ _EMPTY = Response(200, b"", b"")
 class Endpoints:
     """What the server answers. `catalog` is replaced as a whole when the registry changes."""
 
-    def __init__(self, catalog: Catalog, store: OnlineStore) -> None:
+    def __init__(self, catalog: Catalog, store: OnlineStore, transforms: Transforms, compat: str) -> None:
+        """`compat` is named in the answers: how the statuses in them are meant."""
         self.catalog = catalog
         self._store = store
+        self._transforms = transforms
+        self._answer_headers = b"content-type: application/json\r\nx-feast-compat: %b\r\n" % compat.encode()
         self._table: dict[bytes, dict[bytes, Callable[[Request], Answer]]] = {
             b"/get-online-features": {b"POST": self.get_online_features},
             # About the registry, as in Feast, and not about the store. Yummy's clients ask with POST.
@@ -61,7 +67,11 @@ class Endpoints:
         plan = self.catalog.plan_for(query.feature_service, query.features, query.full_feature_names)
         bound = plan.bind(query.entities)
         rows = await self._store.fetch(plan.prepared, bound.keys)
-        return Response(200, encode_vectors(plan, bound, rows, query.version_metadata))
+        computed = await self._transforms.compute(plan, bound, rows) if plan.computed else ()
+        body = encode_vectors(
+            plan, bound, rows, version_metadata=query.version_metadata, now_s=time.time(), computed=computed
+        )
+        return Response(200, body, self._answer_headers)
 
     def health(self, _: Request) -> Response:
         """GET /health: there is a registry. Without one there would be no server."""

@@ -35,7 +35,7 @@ def convert_column(name: str, value_type: ValueType, values: list[Any]) -> list[
     convert = _CONVERTERS.get(value_type)
     if convert is None:
         return _convert_collection(name, value_type, values)
-    converted = []
+    converted: list[Any] = []
     for place, value in enumerate(values):
         if value is None or isinstance(value, list | dict):
             converted.append(None)
@@ -186,7 +186,7 @@ def _convert_collection(name: str, value_type: ValueType, values: list[Any]) -> 
             continue
         if not isinstance(value, expected):
             raise _mistake(name, place, "an object" if expected is dict else "an array", value)
-        if expected is list and value_type is not ValueType.MAP_LIST and value:
+        if isinstance(value, list) and value and value_type is not ValueType.MAP_LIST:
             kind = _infer_list(name, place, value)
             if kind is not value_type:
                 raise _mistake(name, place, f"an array of type {value_type.name}", value)

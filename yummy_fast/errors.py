@@ -1,17 +1,17 @@
 """Every exception of yummy-fast, and the HTTP answer that belongs to it.
 
     YummyError
-    ├── ConfigError               feature_store.yaml, flags, environment       start-up: one line, exit 2
-    ├── RegistryError             the registry cannot be read or makes no sense  start-up: as above; reload: keep the old
-    ├── ProtocolError             bytes that are not HTTP as we speak it        its own status, connection closed
-    ├── RequestError              the caller's mistake                          400
-    │   ├── NotFoundError         no such view or service                       404
-    │   ├── CollisionError        two features under one name                   400
-    │   ├── ValidationError       the body has not the shape of a request       422
-    │   └── RouteError            no such path, or not with this method         404, 405 with Allow
-    └── StoreError                the online store's fault                      502
-        ├── StoreUnavailable      no connection                                 503, Retry-After
-        └── StoreTimeout          no answer in time                             504, Retry-After
+    ├── ConfigError                   feature_store.yaml, flags, environment    at start: one line, exit 2
+    ├── RegistryError                 unreadable, or it makes no sense          at start: as above; later: the old stays
+    ├── ProtocolError                 bytes that are not HTTP as we speak it    its own status, connection closed
+    ├── RequestError                  the caller's mistake                      400
+    │   ├── NotFoundError             no such view, service or request data     404
+    │   ├── CollisionError            two features under one name               400
+    │   ├── ValidationError           the body has not the shape of a request   422
+    │   └── RouteError                no such path, or not with this method     404; 405 with Allow
+    └── StoreError                    the online store's fault                  502
+        ├── StoreUnavailableError     no connection                             503, Retry-After
+        └── StoreTimeoutError         no answer in time                         504, Retry-After
 
 The bodies keep Feast's three shapes (feast/rest_error_handler.py and FastAPI's own, Feast 0.67.0), so that Feast's
 clients raise the right exception from them:
@@ -124,14 +124,14 @@ class StoreError(YummyError):
     status = 502
 
 
-class StoreUnavailable(StoreError):
+class StoreUnavailableError(StoreError):
     """The online store cannot be reached."""
 
     status = 503
     headers = b"retry-after: 1\r\n"
 
 
-class StoreTimeout(StoreError):
+class StoreTimeoutError(StoreError):
     """The online store did not answer in time."""
 
     status = 504

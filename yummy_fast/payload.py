@@ -1,7 +1,7 @@
 """JSON bodies: a request in, feature vectors out.
 
-In: `parse_query` accepts and refuses what Feast's pydantic model does (feast/feature_server.py GetOnlineFeaturesRequest,
-Feast 0.67.0), with FastAPI's 422 bodies; only the Content-Type does not matter here.
+In: `parse_query` accepts and refuses what Feast's pydantic model does (GetOnlineFeaturesRequest in
+feast/feature_server.py, Feast 0.67.0), with FastAPI's 422 bodies; only the Content-Type does not matter here.
 
 Out: an answer is text that the plan knew beforehand with values spliced in. Feast's shape is one object per column,
 
@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from itertools import chain
-from operator import itemgetter
+from enum import Enum
+from itertools import accumulate, chain, groupby, repeat
 from typing import Any, NamedTuple
 
 import orjson
@@ -29,14 +29,15 @@ from yummy_fast.codec import (
     FLAT,
     FLOATING,
     ColumnDecoder,
-    CorruptValue,
+    CorruptValueError,
     RowDecoder,
-    TimestampTexts,
     decode_value,
     spell_non_finite,
+    timestamp_seconds,
+    timestamp_text,
 )
 from yummy_fast.errors import ValidationError
-from yummy_fast.plan import Bound, Lookup, Plan
+from yummy_fast.plan import Bound, ComputedColumn, Lookup, Plan
 
 Row = Sequence[bytes | None]
 """One entity as a store answers it: the stored Values of a Lookup's features in order, then each view's timestamp."""
@@ -104,6 +105,7 @@ def parse_query(body: bytes) -> Query:
     version_metadata = _boolean(data, "include_feature_view_version_metadata", problems)
     if problems:
         raise ValidationError(problems)
+    assert entities is not None  # noqa: S101  # else there is a problem
     return Query(entities, service, features, full_names, version_metadata)
 
 
@@ -148,6 +150,18 @@ def _not_json(body: bytes, error: orjson.JSONDecodeError) -> ValidationError:
 
 # ------------------------------------------------------------------------------------------------ feature vectors out
 
+
+class Statuses(Enum):
+    """Which status the cells of an answer have."""
+
+    PRESENT = "present"
+    """PRESENT, all of them: Feast on a store where what is absent looks like a null (Redis)."""
+    FOUND = "found"
+    """NOT_FOUND for what is absent, else PRESENT: Feast on a store that knows (SQLite)."""
+    TRUE = "true"
+    """NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE where they hold: --compat strict."""
+
+
 _VALUES = b'{"values":['
 _STATUSES = b'],"statuses":['
 _TIMESTAMPS = b'],"event_timestamps":['
@@ -155,16 +169,27 @@ _NEXT = b"]},"
 _OPEN = b'{"results":['
 _CLOSE = b']}],"metadata":{"feature_names":'
 _PRESENT = b'"PRESENT"'
+_NOT_FOUND = b'"NOT_FOUND"'
+_NULL_VALUE = b'"NULL_VALUE"'
+_OUTSIDE_MAX_AGE = b'"OUTSIDE_MAX_AGE"'
 _EPOCH = b'"' + EPOCH_TEXT + b'"'
-_ONE_ECHO_TAIL = _STATUSES + _PRESENT + _TIMESTAMPS + _EPOCH + _NEXT + _VALUES
-
-timestamp_texts = TimestampTexts()
 
 
 class _LookupRendering:
     """How the rows of one Lookup become text."""
 
-    __slots__ = ("columns", "fields", "flat", "floating", "may_float", "row", "runs", "width")
+    __slots__ = (
+        "columns",
+        "features",
+        "flat",
+        "floating",
+        "may_float",
+        "row",
+        "runs",
+        "ttls_s",
+        "view_places",
+        "width",
+    )
 
     def __init__(self, lookup: Lookup) -> None:
         types = [feature.type for feature in lookup.features]
@@ -174,56 +199,64 @@ class _LookupRendering:
         self.floating = [value_type in FLOATING for value_type in types]
         self.may_float = any(self.floating)
         self.flat = FLAT.issuperset(types)
-        self.fields = lookup.features
-        # Which view's timestamp goes with each feature, as (place in the row, how many features on end).
-        self.runs: list[tuple[int, int]] = []
-        for view in lookup.view_of:
-            place = self.width + view
-            if self.runs and self.runs[-1][0] == place:
-                self.runs[-1] = (place, self.runs[-1][1] + 1)
-            else:
-                self.runs.append((place, 1))
+        self.features = lookup.features
+        self.ttls_s = lookup.ttls_s
+        self.view_places = lookup.view_of
+        # The features of one view that stand together, as (view, how many).
+        self.runs = [(view, len(list(run))) for view, run in groupby(lookup.view_of)]
 
 
 class Rendering:
     """What `encode_vectors` needs to know of a plan, made when the plan is compiled."""
 
-    __slots__ = ("arrange", "lookups", "names", "version_metadata")
+    __slots__ = ("arrange", "lookups", "names", "statuses", "version_metadata")
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, statuses: Statuses) -> None:
+        self.statuses = statuses
         self.lookups = [_LookupRendering(lookup) for lookup in plan.lookups]
-        self.names = [column.name for column in plan.columns]
-        entries = [
-            {"name": name, "version": version} if version else {"name": name} for name, version in plan.view_metadata
+        self.names = [column.name for column in plan.columns] + [
+            name for computed in plan.computed for _, name in computed.outputs
         ]
+        entries = [{"name": name, **({"version": version} if version else {})} for name, version in plan.view_metadata]
         self.version_metadata = b',"feature_view_metadata":' + orjson.dumps(entries)
         # The lookups' columns one after the other -> the columns of the answer; None if that is the same.
-        starts = [0]
-        for lookup in plan.lookups:
-            starts.append(starts[-1] + len(lookup.features))
+        starts = list(accumulate((len(lookup.features) for lookup in plan.lookups), initial=0))
         order = [starts[column.lookup] + column.place for column in plan.columns]
-        self.arrange = None if order == list(range(len(order))) else itemgetter(*order)
+        self.arrange = None if order == list(range(starts[-1])) else order
 
 
-def encode_vectors(plan: Plan, bound: Bound, rows: Sequence[Sequence[Row]], version_metadata: bool) -> bytes:
-    """The body of an answer: `rows` holds a row per entity key, per Lookup. Raises CorruptValue naming the feature."""
+def encode_vectors(
+    plan: Plan,
+    bound: Bound,
+    rows: Sequence[Sequence[Row]],
+    *,
+    version_metadata: bool = False,
+    now_s: float = 0.0,
+    computed: Sequence[ComputedColumn] = (),
+) -> bytes:
+    """The body of an answer. Raises CorruptValueError naming the feature.
+
+    - `rows`: per Lookup, a row per entity key.
+    - `now_s`: seconds since the epoch, against which Statuses.TRUE measures ages.
+    - `computed`: the columns that follow the stored ones.
+    """
     rendering: Rendering = plan.rendering
     texts: list[bytes] = []
     tails: list[bytes] = []
-    if bound.rows == 1:
-        for lookup, found in zip(rendering.lookups, rows, strict=True):
-            _encode_row(lookup, found[0], texts, tails)
-    else:
-        for lookup, found, fan in zip(rendering.lookups, rows, bound.fans, strict=True):
-            _encode_columns(lookup, found if fan is None else [found[place] for place in fan], texts, tails)
+    encode = _encode_row if bound.rows == 1 else _encode_columns
+    for lookup, found, fan in zip(rendering.lookups, rows, bound.fans, strict=True):
+        each = found if fan is None else [found[place] for place in fan]
+        encode(lookup, each, rendering.statuses, now_s, texts, tails)
     if rendering.arrange is not None:
-        texts, tails = list(rendering.arrange(texts)), list(rendering.arrange(tails))
-    echo_tail = _ONE_ECHO_TAIL if bound.rows == 1 else _same_tail(bound.rows, _EPOCH)
+        texts = [texts[place] for place in rendering.arrange]
+        tails = [tails[place] for place in rendering.arrange]
     parts = [_OPEN, _VALUES]
     for values in bound.echoes:
-        parts += (orjson.dumps(values)[1:-1], echo_tail)
+        parts += (orjson.dumps(values)[1:-1], _plain_tail(len(values)))
     parts += chain.from_iterable(zip(texts, tails, strict=True))
-    parts[-1] = parts[-1][: -len(_NEXT) - len(_VALUES)]  # the last column ends with the list of columns
+    for column in computed:
+        parts += (orjson.dumps(column.values)[1:-1], _computed_tail(column.values, rendering.statuses))
+    parts[-1] = parts[-1][: -len(_NEXT) - len(_VALUES)]  # the last column ends the list of columns
     feature_names = bound.binding.feature_names
     if feature_names is None:
         feature_names = orjson.dumps([*bound.binding.echo_names, *rendering.names])
@@ -235,19 +268,44 @@ def encode_vectors(plan: Plan, bound: Bound, rows: Sequence[Sequence[Row]], vers
     return b"".join(parts)
 
 
-def _same_tail(rows: int, timestamp: bytes) -> bytes:
-    """What follows a column's values when all its cells are PRESENT and have one timestamp."""
-    return b"".join(
-        (_STATUSES, b",".join([_PRESENT] * rows), _TIMESTAMPS, b",".join([timestamp] * rows), _NEXT, _VALUES)
-    )
+def _tail(statuses: bytes, timestamps: bytes) -> bytes:
+    """What stands between the values of one column and those of the next."""
+    return b"".join((_STATUSES, statuses, _TIMESTAMPS, timestamps, _NEXT, _VALUES))
 
 
-def _encode_row(lookup: _LookupRendering, row: Row, texts: list[bytes], tails: list[bytes]) -> None:
-    """Add the text of each value of one entity, and what follows it."""
+def _plain_tail(rows: int) -> bytes:
+    """The tail of a column that is PRESENT and has no time: entity keys and what is computed."""
+    if rows == 1:
+        return _PLAIN_TAIL_OF_ONE
+    return _tail(b",".join([_PRESENT] * rows), b",".join([_EPOCH] * rows))
+
+
+_PLAIN_TAIL_OF_ONE = _tail(_PRESENT, _EPOCH)
+
+
+def _computed_tail(values: Sequence[Any], statuses: Statuses) -> bytes:
+    if statuses is not Statuses.TRUE or None not in values:
+        return _plain_tail(len(values))
+    cells = [_NULL_VALUE if value is None else _PRESENT for value in values]
+    return _tail(b",".join(cells), b",".join([_EPOCH] * len(cells)))
+
+
+def _encode_row(
+    lookup: _LookupRendering,
+    rows: Sequence[Row],
+    statuses: Statuses,
+    now_s: float,
+    texts: list[bytes],
+    tails: list[bytes],
+) -> None:
+    """Add the text of each value of one entity, and the tail of its column."""
+    row = rows[0]
+    stored, stamps = row[: lookup.width], row[lookup.width :]
     try:
-        values = lookup.row(row[: lookup.width])
-    except CorruptValue:
-        raise _named(lookup, row) from None
+        values = lookup.row(stored)
+        times = [b'"%b"' % timestamp_text(stamp) for stamp in stamps]
+    except CorruptValueError:
+        raise _blame(lookup, rows) from None
     if lookup.flat:
         # JSON escapes the newlines inside strings, so what the pretty-printer puts between scalars only occurs there.
         pieces = orjson.dumps(values, option=orjson.OPT_INDENT_2)[4:-2].split(b",\n  ")
@@ -259,36 +317,81 @@ def _encode_row(lookup: _LookupRendering, row: Row, texts: list[bytes], tails: l
             for value, piece in zip(values, pieces, strict=True)
         ]
     texts += pieces
-    for place, features in lookup.runs:
-        stamp = row[place]
-        tail = b"".join((_STATUSES, _PRESENT, _TIMESTAMPS, b'"', timestamp_texts[stamp], b'"', _NEXT, _VALUES))
-        tails += [tail] * features
+    if statuses is Statuses.PRESENT:
+        for view, features in lookup.runs:
+            tails += [_tail(_PRESENT, times[view])] * features
+        return
+    fresh = _fresh(lookup, stamps, statuses, now_s)
+    if None in values:
+        for one, value, view in zip(stored, values, lookup.view_places, strict=True):
+            tails.append(_tail(_status(one, value, fresh[view], statuses), times[view]))
+        return
+    for view, features in lookup.runs:
+        tails += [_tail(fresh[view], times[view])] * features
 
 
-def _encode_columns(lookup: _LookupRendering, rows: Sequence[Row], texts: list[bytes], tails: list[bytes]) -> None:
-    """Add the text of each column's values over all entities, and what follows them."""
+def _encode_columns(
+    lookup: _LookupRendering,
+    rows: Sequence[Row],
+    statuses: Statuses,
+    now_s: float,
+    texts: list[bytes],
+    tails: list[bytes],
+) -> None:
+    """Add the text of each column's values over all entities, and its tail."""
     columns = list(zip(*rows, strict=True))
-    for place, decode in enumerate(lookup.columns):
-        try:
-            values = decode(columns[place])
-        except CorruptValue:
-            raise _named(lookup, columns[: lookup.width]) from None
+    stamps = columns[lookup.width :]
+    try:
+        decoded = [decode(stored) for decode, stored in zip(lookup.columns, columns[: lookup.width], strict=True)]
+        times = [b'"%b"' % b'","'.join(map(timestamp_text, column)) for column in stamps]
+    except CorruptValueError:
+        raise _blame(lookup, rows) from None
+    for values, floating in zip(decoded, lookup.floating, strict=True):
         text = orjson.dumps(values)
-        if lookup.floating[place] and b"null" in text:
+        if floating and b"null" in text:
             text = orjson.dumps(spell_non_finite(values))
         texts.append(text[1:-1])
-    statuses = b",".join([_PRESENT] * len(rows))
-    for place, features in lookup.runs:
-        stamps = b'","'.join(timestamp_texts.of(columns[place]))
-        tails += [b"".join((_STATUSES, statuses, _TIMESTAMPS, b'"', stamps, b'"', _NEXT, _VALUES))] * features
+    if statuses is Statuses.PRESENT:
+        present = b",".join([_PRESENT] * len(rows))
+        for view, features in lookup.runs:
+            tails += [_tail(present, times[view])] * features
+        return
+    fresh_of_rows = [_fresh(lookup, row[lookup.width :], statuses, now_s) for row in rows]
+    fresh = list(zip(*fresh_of_rows, strict=True))
+    whole = [_tail(b",".join(cells), time) for cells, time in zip(fresh, times, strict=True)]
+    for stored, values, view in zip(columns[: lookup.width], decoded, lookup.view_places, strict=True):
+        if None in values:
+            cells = map(_status, stored, values, fresh[view], repeat(statuses))
+            tails.append(_tail(b",".join(cells), times[view]))
+        else:
+            tails.append(whole[view])
 
 
-def _named(lookup: _LookupRendering, stored: Sequence[Any]) -> CorruptValue:
-    """The error for the first of the lookup's features that does not decode. Its place is not told: it is an entity."""
-    for feature, found in zip(lookup.fields, stored, strict=False):
-        try:
-            for one in found if isinstance(found, tuple) else (found,):
-                decode_value(one)
-        except CorruptValue as error:
-            return CorruptValue(f"The online store holds a corrupt value of {feature.view}:{feature.name}: {error}")
-    return CorruptValue("The online store holds a corrupt value")
+def _fresh(lookup: _LookupRendering, stamps: Row, statuses: Statuses, now_s: float) -> list[bytes]:
+    """For each view, the status of a value that is there: it may be too old."""
+    if statuses is not Statuses.TRUE:
+        return [_PRESENT] * len(stamps)
+    return [
+        _OUTSIDE_MAX_AGE if ttl_s and now_s - timestamp_seconds(stamp) > ttl_s else _PRESENT
+        for stamp, ttl_s in zip(stamps, lookup.ttls_s, strict=True)
+    ]
+
+
+def _status(stored: bytes | None, value: Any, fresh: bytes, statuses: Statuses) -> bytes:
+    if stored is None:
+        return _NOT_FOUND
+    if value is None:
+        return _NULL_VALUE if statuses is Statuses.TRUE else _PRESENT
+    return fresh
+
+
+def _blame(lookup: _LookupRendering, rows: Sequence[Row]) -> CorruptValueError:
+    """The error for the first stored bytes that do not decode. It names the feature; the row would be an entity's."""
+    for row in rows:
+        for feature, stored in zip(lookup.features, row, strict=False):
+            try:
+                decode_value(stored)
+            except CorruptValueError as error:
+                return CorruptValueError(f"{feature.view}:{feature.name}: the online store holds {error}")
+    views = ", ".join(dict.fromkeys(feature.view for feature in lookup.features))
+    return CorruptValueError(f"{views}: the online store holds a corrupt event timestamp")

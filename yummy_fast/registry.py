@@ -14,20 +14,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from yummy_fast._proto.registry_pb2 import (
-    FeatureView as FeatureViewMessage,
-)
-from yummy_fast._proto.registry_pb2 import (
-    FeatureViewState,
-    LabelView,
-    StreamFeatureView,
-)
-from yummy_fast._proto.registry_pb2 import (
-    OnDemandFeatureView as OnDemandFeatureViewMessage,
-)
-from yummy_fast._proto.registry_pb2 import (
-    Registry as RegistryMessage,
-)
+from yummy_fast._proto import registry_pb2 as messages
 from yummy_fast.codec import ValueType
 from yummy_fast.errors import RegistryError
 
@@ -119,33 +106,31 @@ class Registry:
 def parse_registry(data: bytes, project: str, source: str) -> Registry:
     """Read a serialised Registry. `source` is where it came from, for the RegistryError of bytes that are none."""
     try:
-        message = RegistryMessage.FromString(data)
+        message = messages.Registry.FromString(data)
     except DecodeError:
         raise RegistryError(f"{source}: not a Feast registry ({len(data)} bytes that do not parse)") from None
 
-    def ours(items: Iterable[Any]) -> list[Any]:
+    def of_project(items: Iterable[Any]) -> list[Any]:
         return [item for item in items if item.spec.project == project]
 
     # Where two kinds of view share a name, Feast finds them in this order.
     views: dict[str, FeatureView | OnDemandFeatureView] = {}
-    for item in ours(message.feature_views):
+    for item in of_project(message.feature_views):
         views.setdefault(item.spec.name, _feature_view(item.spec, item.meta))
-    for item in ours(message.stream_feature_views):
+    for item in of_project(message.stream_feature_views):
         views.setdefault(item.spec.name, _feature_view(item.spec, item.meta))
-    for item in ours(message.on_demand_feature_views):
+    for item in of_project(message.on_demand_feature_views):
         views.setdefault(item.spec.name, _any_on_demand_view(item))
-    for item in ours(message.label_views):
+    for item in of_project(message.label_views):
         views.setdefault(item.spec.name, _feature_view(item.spec))
 
     entities = {
         item.spec.name: Entity(item.spec.name, item.spec.join_key or item.spec.name, ValueType(item.spec.value_type))
-        for item in ours(message.entities)
+        for item in of_project(message.entities)
     }
     entities.setdefault(DUMMY_ENTITY, Entity(DUMMY_ENTITY, DUMMY_JOIN_KEY, ValueType.STRING))
-    every = (
-        *(item.spec.project for item in (*message.feature_views, *message.feature_services, *message.entities)),
-        *(item.spec.name for item in message.projects),
-    )
+    owned: list[Any] = [*message.feature_views, *message.feature_services, *message.entities]
+    projects = {item.spec.project for item in owned} | {item.spec.name for item in message.projects}
     return Registry(
         project=project,
         version=message.version_id,
@@ -154,11 +139,11 @@ def parse_registry(data: bytes, project: str, source: str) -> Registry:
         services=MappingProxyType(
             {
                 item.spec.name: FeatureService(item.spec.name, tuple(map(_projection, item.spec.features)))
-                for item in ours(message.feature_services)
+                for item in of_project(message.feature_services)
             }
         ),
         versions=MappingProxyType(_versions(message, project, source)),
-        other_projects=tuple(sorted({name for name in every if name and name != project})),
+        other_projects=tuple(sorted(projects - {"", project})),
     )
 
 
@@ -179,7 +164,7 @@ def _feature_view(spec: Any, meta: Any = None) -> FeatureView:
     )
 
 
-def _any_on_demand_view(message: OnDemandFeatureViewMessage) -> FeatureView | OnDemandFeatureView:
+def _any_on_demand_view(message: messages.OnDemandFeatureView) -> FeatureView | OnDemandFeatureView:
     spec, meta = message.spec, message.meta
     if spec.write_to_online_store:
         # Computed when it was written: at read time a feature view like any other.
@@ -233,8 +218,12 @@ def _projection(message: Any) -> Projection:
     )
 
 
-def _versions(message: RegistryMessage, project: str, source: str) -> dict[tuple[str, int], FeatureView]:
-    kinds = {"feature_view": FeatureViewMessage, "stream_feature_view": StreamFeatureView, "label_view": LabelView}
+def _versions(message: messages.Registry, project: str, source: str) -> dict[tuple[str, int], FeatureView]:
+    kinds: dict[str, Any] = {
+        "feature_view": messages.FeatureView,
+        "stream_feature_view": messages.StreamFeatureView,
+        "label_view": messages.LabelView,
+    }
     versions: dict[tuple[str, int], FeatureView] = {}
     for record in message.feature_view_version_history.records:
         kind = kinds.get(record.feature_view_type)
@@ -252,4 +241,4 @@ def _versions(message: RegistryMessage, project: str, source: str) -> dict[tuple
 
 
 def _state(number: int) -> str:
-    return FeatureViewState.Name(number) if number in FeatureViewState.values() else str(number)
+    return messages.FeatureViewState.Name(number) if number in messages.FeatureViewState.values() else str(number)

@@ -11,8 +11,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from yummy_fast.catalog import Catalog
 from yummy_fast.errors import YummyError
-from yummy_fast.plan import Catalog
 from yummy_fast.sources import FileSource, Stamp
 
 logger = logging.getLogger("yummy_fast")

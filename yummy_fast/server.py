@@ -19,16 +19,17 @@ from functools import partial
 
 import uvloop
 
+from yummy_fast.catalog import Catalog
 from yummy_fast.config import Config
 from yummy_fast.connection import Connection, Connections
 from yummy_fast.endpoints import Endpoints
 from yummy_fast.errors import ConfigError
-from yummy_fast.payload import Rendering
-from yummy_fast.plan import Catalog
+from yummy_fast.payload import Rendering, Statuses
 from yummy_fast.registry import parse_registry
 from yummy_fast.reload import Reloader, describe
 from yummy_fast.sources import FileSource
 from yummy_fast.stores import OnlineStore, open_store_class
+from yummy_fast.transforms import Transforms, load
 
 logger = logging.getLogger("yummy_fast")
 
@@ -60,12 +61,20 @@ def build_catalog(config: Config, store: OnlineStore, data: bytes) -> Catalog:
         key_version=config.key_version,
         versioning=config.versioning,
         prepare=store.prepare,
-        render=Rendering,
+        render=partial(Rendering, statuses=statuses(config, store)),
+        load=load,
     )
 
 
+def statuses(config: Config, store: OnlineStore) -> Statuses:
+    """Which statuses the cells of an answer have."""
+    if config.compat == "strict":
+        return Statuses.TRUE
+    return Statuses.PRESENT if store.absent_is_present else Statuses.FOUND
+
+
 def run(config: Config, started: Callable[[str], None] = lambda url: None) -> None:
-    """Serve until told to stop. `started` is given the URL once the server listens. Raises ConfigError, RegistryError."""
+    """Serve until told to stop. `started` gets the URL once the server listens. Raises ConfigError, RegistryError."""
     uvloop.run(serve(config, started))
 
 
@@ -74,7 +83,8 @@ async def serve(config: Config, started: Callable[[str], None]) -> None:
     source = FileSource(config.registry_path)
     data = source.read()
     store = open_store(config)
-    endpoints = Endpoints(build_catalog(config, store, data), store)
+    transforms = Transforms()
+    endpoints = Endpoints(build_catalog(config, store, data), store, transforms, config.compat)
     connections = Connections(endpoints.handle, endpoints.failed, config.max_body_bytes)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -106,6 +116,7 @@ async def serve(config: Config, started: Callable[[str], None]) -> None:
             task.cancel()
         await asyncio.gather(*housekeeping, return_exceptions=True)
         await store.close()
+        transforms.close()
 
 
 async def _listen(config: Config, connections: Connections, loop: asyncio.AbstractEventLoop) -> asyncio.Server:

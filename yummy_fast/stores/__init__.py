@@ -20,12 +20,14 @@ from yummy_fast.config import Config
 from yummy_fast.errors import ConfigError
 from yummy_fast.plan import Lookup
 
-type_rows = Sequence[Sequence[Sequence[bytes | None]]]
-Rows = type_rows
+Rows = Sequence[Sequence[Sequence[bytes | None]]]
 
 
 class OnlineStore(Protocol):
     """Where features lie. One per process and event loop."""
+
+    absent_is_present: bool
+    """Feast's answer for what this store does not have: PRESENT and null if true, else NOT_FOUND."""
 
     def __init__(self, config: Config) -> None:
         """Read the configuration; connect to nothing. Raises ConfigError."""
@@ -54,6 +56,7 @@ class OnlineStore(Protocol):
 
 STORES = {
     "redis": "yummy_fast.stores.redis:RedisStore",
+    "sqlite": "yummy_fast.stores.sqlite:SqliteStore",
 }
 """online_store.type -> where its class is."""
 

@@ -33,7 +33,7 @@ from redis.exceptions import RedisError
 
 from yummy_fast.codec import ValueType, feature_field, timestamp_field
 from yummy_fast.config import Config
-from yummy_fast.errors import ConfigError, StoreError, StoreTimeout, StoreUnavailable
+from yummy_fast.errors import ConfigError, StoreError, StoreTimeoutError, StoreUnavailableError
 from yummy_fast.plan import Lookup
 from yummy_fast.resp import CommandTemplate, ProtocolError, ReplyError, ReplyParser
 from yummy_fast.stores import Rows
@@ -63,6 +63,8 @@ class _Prepared(NamedTuple):
 
 class RedisStore:
     """An `OnlineStore`: Feast's `type: redis` with `redis_type: redis`."""
+
+    absent_is_present = True
 
     def __init__(self, config: Config) -> None:
         block = config.online_store
@@ -113,7 +115,7 @@ class RedisStore:
         try:
             info = await client.info("server")
         except (RedisError, OSError) as error:
-            raise StoreUnavailable(f"{self.address}: {_reason(error)}") from None
+            raise StoreUnavailableError(f"{self.address}: {_reason(error)}") from None
         finally:
             await client.aclose()
         server = "Valkey" if "valkey_version" in info else "Redis"
@@ -125,7 +127,7 @@ class RedisStore:
         pause = RETRY_FIRST_S
         while True:
             client = self._client()
-            connection = client.connection_pool.make_connection()
+            connection = client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
             try:
                 await connection.connect()
                 # The one use of a private name: redis-py has no public way to give its connected transport away.
@@ -174,8 +176,10 @@ class RedisStore:
     def fetch(self, prepared: list[_Prepared], keys: Sequence[Sequence[bytes]]) -> asyncio.Future[Rows]:
         assert self._loop is not None, "open() comes first"  # noqa: S101
         future: asyncio.Future[Rows] = self._loop.create_future()
-        if self._wire is None:
-            future.set_exception(StoreUnavailable("The online store cannot be reached"))
+        if not prepared:
+            future.set_result([])
+        elif self._wire is None:
+            future.set_exception(StoreUnavailableError("The online store cannot be reached"))
         else:
             self._wire.send(_PendingFetch(future, prepared, [len(group) for group in keys]), prepared, keys)
         return future
@@ -272,7 +276,7 @@ class _Wire(asyncio.Protocol):
             self._timer.cancel()
         for pending in self._waiting:
             if not pending.future.done():
-                pending.future.set_exception(StoreUnavailable("The connection to the online store was lost"))
+                pending.future.set_exception(StoreUnavailableError("The connection to the online store was lost"))
         self._waiting.clear()
         self._transport.abort()
 
@@ -285,7 +289,7 @@ class _Wire(asyncio.Protocol):
                 self._timer = self._loop.call_at(pending.deadline, self._check_deadlines)
                 break
             if not pending.future.done():
-                pending.future.set_exception(StoreTimeout("The online store did not answer in time"))
+                pending.future.set_exception(StoreTimeoutError("The online store did not answer in time"))
         if self._waiting:
             if now - self._waiting[0].deadline >= self._timeout_s:
                 self._end(f"no reply for {2 * self._timeout_s:g} s")
@@ -294,6 +298,10 @@ class _Wire(asyncio.Protocol):
 
 
 # -------------------------------------------------------------------------------------------------- HMGET or HGETALL
+
+LISTPACK_ENTRIES = 512
+"""hash-max-listpack-entries, by default."""
+HGETALL_FROM_FIELDS = 32
 
 _SMALL = frozenset(
     (
@@ -307,16 +315,16 @@ def choose_command(lookup: Lookup) -> str:
     """ "hmget" or "hgetall", whichever costs less CPU by what the registry says of the hash.
 
     Up to hash-max-listpack-entries (512) fields, Redis keeps a hash as one list: HMGET walks it once per field asked
-    for, HGETALL once in all. A longer hash, or one with a value over 64 bytes, is a table, where HMGET is cheap and
-    HGETALL ships everything; so features of any size that are not asked for decide for HMGET too.
-    The numbers: perf/experiments/hmget_or_hgetall.py.
+    for, HGETALL once in all. So the knee is a number of fields asked for, nearly whatever the hash holds: the numbers
+    are in perf/experiments/hmget_or_hgetall.py. A longer hash, or one with a value over 64 bytes, is a table, where
+    HMGET is cheap and HGETALL ships everything; so features of any size that are not asked for decide for HMGET too.
     """
     asked = len(lookup.features) + len(lookup.views)
     stored = len(lookup.hash_features) + len({feature.view for feature in lookup.hash_features})
     wanted = set(lookup.features)
-    if stored > 512 or any(f.type not in _SMALL for f in lookup.hash_features if f not in wanted):
+    if stored > LISTPACK_ENTRIES or any(f.type not in _SMALL for f in lookup.hash_features if f not in wanted):
         return "hmget"
-    return "hgetall" if asked >= 20 and 2 * asked >= 60 else "hmget"
+    return "hgetall" if asked >= HGETALL_FROM_FIELDS else "hmget"
 
 
 class HashPicker:
@@ -368,7 +376,7 @@ def _store_error(reply: object) -> StoreError:
     if isinstance(reply, ReplyError):
         code = str(reply).partition(" ")[0]
         if code in _UNAVAILABLE:
-            return StoreUnavailable(f"The online store answered {code}")
+            return StoreUnavailableError(f"The online store answered {code}")
         return StoreError(f"The online store answered {code}")
     return StoreError("The online store answered with something that is no hash")
 

@@ -1,0 +1,359 @@
+"""On-demand feature views: functions of the user's, over what was read and what the request brought.
+
+Feast keeps such a function as a dill pickle in the registry. It is loaded when a catalog is compiled, which runs code
+from the registry, as `feast serve` does; without the extra `transforms` nothing is loaded. A function that cannot be
+loaded, or was pickled by another Python, is a message for whoever asks for its view, and for the log; other views are
+not touched. Functions run in threads, never on the event loop, and one that raises fails its own request only.
+
+What a function sees and what becomes of its result are Feast's rules (feast/utils.py
+_augment_response_with_on_demand_transforms and feast/type_map.py, Feast 0.67.0), with two differences: its columns
+survive full_feature_names in python mode, and it sees the features of the sources it declared, whatever else was asked.
+
+`plan` says what to compute; `payload` writes the columns. This file knows neither stores nor HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import opcode
+import struct
+import uuid
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from decimal import Decimal
+from types import CodeType, FunctionType
+from typing import Any
+
+from yummy_fast.codec import NULL_TIMESTAMP, CorruptValueError, ValueType, parse_value, zone
+from yummy_fast.errors import RequestError, YummyError
+from yummy_fast.plan import Bound, ComputedColumn, ComputedView, Plan
+from yummy_fast.registry import OnDemandFeatureView
+
+logger = logging.getLogger("yummy_fast")
+
+THREADS = 4
+"""Functions that run at a time. They hold the GIL for most of it, so more would only add switching."""
+
+Rows = Sequence[Sequence[Sequence[bytes | None]]]
+
+
+class TransformError(YummyError):
+    """A function raised, or returned what cannot be answered: 500, with the view's name. The log has the rest."""
+
+    status = 500
+
+
+class ViewUnavailableError(RequestError):
+    """An on-demand view whose function cannot be used."""
+
+
+# -------------------------------------------------------------------------------------------------------------- loading
+
+
+def load(view: OnDemandFeatureView) -> Callable[..., Any]:
+    """The view's function. Raises ViewUnavailableError with a message that names the view."""
+
+    def unavailable(reason: str) -> ViewUnavailableError:
+        error = ViewUnavailableError(f"On-demand feature view '{view.name}' cannot be served: {reason}")
+        logger.error("%s", error)
+        return error
+
+    if view.aggregates:
+        raise unavailable("aggregations are not computed at request time")
+    if view.mode not in ("python", "pandas"):
+        raise unavailable(f"its mode is {view.mode!r}; expected python or pandas")
+    try:
+        import dill
+
+        if view.mode == "pandas":
+            import pandas  # noqa: F401  # its absence is better told now than by the first request
+            import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise unavailable(f"{error.name} is not installed; try: pip install 'yummy-fast[transforms]'") from None
+    try:
+        function = dill.loads(view.function)  # noqa: S301  # the registry is trusted, as Feast trusts it
+    except ModuleNotFoundError as error:
+        raise unavailable(f"its function needs the module {error.name!r}, which is not installed") from None
+    except Exception as error:
+        raise unavailable(f"its function does not unpickle here ({type(error).__name__})") from None
+    if not callable(function):
+        raise unavailable("what the registry holds is no function")
+    if isinstance(function, FunctionType) and is_foreign(function.__code__):
+        raise unavailable("its function was pickled by another version of Python; run `feast apply` with this one")
+    checked: Callable[..., Any] = function
+    return checked
+
+
+def is_foreign(code: CodeType) -> bool:
+    """Whether bytecode is of another Python than this one: running it could crash the process.
+
+    A pickle does not say what wrote it. But opcodes come and go with every minor version, and the cache entries after
+    an instruction, whose number changes too, are zero in code that has never run.
+    """
+    instructions = code.co_code
+    caches: Sequence[int] | Mapping[str, int] = getattr(opcode, "_inline_cache_entries", ())
+    place = 0
+    while place < len(instructions):
+        operation = instructions[place]
+        name = opcode.opname[operation]
+        if name.startswith("<"):
+            return True
+        entries = caches.get(name, 0) if isinstance(caches, Mapping) else caches[operation] if caches else 0
+        place += 2
+        if any(instructions[place : place + 2 * entries]):
+            return True
+        place += 2 * entries
+    return any(is_foreign(constant) for constant in code.co_consts if isinstance(constant, CodeType))
+
+
+# ------------------------------------------------------------------------------------------------------------ computing
+
+
+class Transforms:
+    """Runs the functions of a server's on-demand views."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="on-demand")
+
+    def compute(self, plan: Plan, bound: Bound, rows: Rows) -> asyncio.Future[list[ComputedColumn]]:
+        """The columns of all on-demand views of a plan. The Future gets them, or a TransformError."""
+        return asyncio.get_running_loop().run_in_executor(self._threads, compute, plan, bound, rows)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def compute(plan: Plan, bound: Bound, rows: Rows) -> list[ComputedColumn]:
+    """As `Transforms.compute`, here and now."""
+    columns: list[ComputedColumn] = []
+    for computed in plan.computed:
+        inputs = _inputs(computed, bound, rows)
+        try:
+            outputs = _run_pandas(computed, inputs) if computed.view.mode == "pandas" else _run_python(computed, inputs)
+            types = {field.name: field.type for field in computed.view.features}
+            for feature, name in computed.outputs:
+                # A function may call its results by either name.
+                for key in (feature, f"{computed.view.name}__{feature}"):
+                    if key in outputs:
+                        values = outputs[key]
+                        break
+                else:
+                    raise KeyError(f"the function returned no {feature}")
+                listed = values if isinstance(values, list) else [values]
+                columns.append(
+                    ComputedColumn(name, json_values(listed, types[feature], computed.view.mode == "pandas"))
+                )
+        except Exception as error:
+            logger.exception("on-demand feature view %s failed", computed.view.name)
+            raise TransformError(
+                f"On-demand feature view '{computed.view.name}' failed: {type(error).__name__}"
+            ) from None
+    return columns
+
+
+def _inputs(computed: ComputedView, bound: Bound, rows: Rows) -> dict[str, list[Any]]:
+    """What a function sees: join keys, request data, and each source feature under its short and its full name."""
+    inputs: dict[str, list[Any]] = {}
+    for (name, value_type), echo_name in (
+        *((column, column[0]) for column in bound.binding.columns if column[0] in bound.binding.request_data),
+        *zip(bound.binding.echo_columns, bound.binding.echo_names, strict=True),
+    ):
+        values = bound.values[name]
+        if value_type is ValueType.UNIX_TIMESTAMP:
+            values = [None if value is None else _moment(value) for value in values]
+        inputs[echo_name] = list(values)
+    for full_name, lookup, place in computed.inputs:
+        found, fan = rows[lookup], bound.fans[lookup]
+        try:
+            decoded = [python_value(row[place]) for row in found]
+        except CorruptValueError as error:
+            raise CorruptValueError(f"{full_name.replace('__', ':', 1)}: the online store holds {error}") from None
+        values = decoded if fan is None else [decoded[which] for which in fan]
+        inputs[full_name] = inputs[full_name.partition("__")[2]] = values
+    return inputs
+
+
+def _run_python(computed: ComputedView, inputs: dict[str, list[Any]]) -> Mapping[str, Any]:
+    if computed.view.singleton:
+        return {**inputs, **computed.transform({name: values[0] for name, values in inputs.items()})}
+    return {**inputs, **computed.transform(dict(inputs))}
+
+
+def _run_pandas(computed: ComputedView, inputs: dict[str, list[Any]]) -> Mapping[str, Any]:
+    import pyarrow
+
+    arrow = {name: [_for_arrow(value) for value in values] for name, values in inputs.items()}
+    # Through Arrow both ways, as in Feast: it decides what a null does to a column's type.
+    frame = computed.transform(pyarrow.Table.from_pydict(arrow).to_pandas())
+    table = pyarrow.Table.from_pandas(frame)
+    return {name: table[name].to_pylist() for name in table.column_names}
+
+
+def _for_arrow(value: Any) -> Any:
+    """Arrow knows neither UUIDs nor sets."""
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if isinstance(value, set | list):
+        return [_for_arrow(item) for item in value]
+    return value
+
+
+# ------------------------------------------------------------------------------------- stored bytes to Python's values
+
+
+def _moment(seconds: int) -> datetime | None:
+    return None if seconds == NULL_TIMESTAMP else datetime.fromtimestamp(seconds, tz=UTC)
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+_SCALARS: dict[str, Callable[[Any], Any]] = {
+    "unix_timestamp": _moment,
+    "uuid": uuid.UUID,
+    "time_uuid": uuid.UUID,
+    "decimal": Decimal,
+    "json": _json,
+}
+
+
+def python_value(stored: bytes | None) -> Any:
+    """A stored Value as Feast hands it to Python (feast_value_type_to_python_type). Raises CorruptValueError."""
+    message = parse_value(stored)
+    return None if message is None else _python_value(message)
+
+
+def _python_value(message: Any) -> Any:
+    field = message.WhichOneof("val")
+    if field is None or field in ("null_val", "scalar_map_val"):
+        return None
+    value = getattr(message, field)
+    if field == "zoned_timestamp_val":
+        moment = value.unix_timestamp
+        return None if moment == NULL_TIMESTAMP else datetime.fromtimestamp(moment, tz=zone(value.zone))
+    if field in ("map_val", "struct_val"):
+        return {key: _python_value(item) for key, item in value.val.items()}
+    if field in ("map_list_val", "struct_list_val"):
+        return [{key: _python_value(item) for key, item in entry.val.items()} for entry in value.val]
+    if field in ("list_val", "set_val"):
+        return [_python_value(item) for item in value.val]
+    kind, _, collection = field.removesuffix("_val").rpartition("_")
+    if collection in ("list", "set"):
+        convert = _SCALARS.get(kind)
+        items = list(value.val) if convert is None else [convert(item) for item in value.val]
+        return set(items) if collection == "set" and kind != "json" else items
+    convert = _SCALARS.get(field.removesuffix("_val"))
+    return value if convert is None else convert(value)
+
+
+# ---------------------------------------------------------------------------------------- Python's values to the answer
+
+
+def json_values(values: Iterable[Any], value_type: ValueType, from_pandas: bool = False) -> list[Any]:
+    """A function's column as JSON values, by the declared type of its feature (python_values_to_proto_values).
+
+    Raises TypeError, ValueError or OverflowError for a value that the type does not take.
+    """
+    plain = [_plain(value) for value in values]
+    # Feast: a null among the timestamps of a DataFrame is numpy's NaT, and so is what it answers.
+    null = NULL_TIMESTAMP if from_pandas and value_type is ValueType.UNIX_TIMESTAMP and any(plain) else None
+    return [null if _is_null(value) else _json_value(value, value_type) for value in plain]
+
+
+def _plain(value: Any) -> Any:
+    """Numpy's scalars and arrays as Python's own."""
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):
+        if value.dtype.kind == "M":
+            value = value.astype("datetime64[us]")
+        return value.tolist()
+    return value
+
+
+def _is_null(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value)) or value != value  # NaT
+
+
+def _seconds(value: Any) -> int:
+    if isinstance(value, datetime):
+        return int((value if value.utcoffset() is not None else value.replace(tzinfo=UTC)).timestamp())
+    return int(value)
+
+
+def _float32(value: Any) -> float:
+    return float(struct.unpack("<f", struct.pack("<f", float(value)))[0])
+
+
+def _checked_integer(bits: int) -> Callable[[Any], int]:
+    def convert(value: Any) -> int:
+        number = _seconds(value)
+        if not -(1 << (bits - 1)) <= number < 1 << (bits - 1):
+            raise OverflowError(f"Value out of range: {number}")
+        return number
+
+    return convert
+
+
+_OUTPUTS: dict[str, Callable[[Any], Any]] = {
+    "INT32": _checked_integer(32),
+    "INT64": _checked_integer(64),
+    "UNIX_TIMESTAMP": _checked_integer(64),
+    "FLOAT": _float32,
+    "DOUBLE": float,
+    "STRING": str,
+    "BOOL": bool,
+    "BYTES": lambda value: b64encode(value).decode("ascii"),
+    "UUID": str,
+    "TIME_UUID": str,
+    "DECIMAL": str,
+}
+
+
+def _json_value(value: Any, value_type: ValueType) -> Any:
+    name = value_type.name
+    if name in _OUTPUTS:
+        # An array in a scalar column is a null to Feast.
+        return None if isinstance(value, list | dict | set | tuple) else _spelled(_OUTPUTS[name](value))
+    kind, _, collection = name.rpartition("_")
+    if collection in ("LIST", "SET") and kind in _OUTPUTS:
+        items = dict.fromkeys(value) if collection == "SET" else value
+        return [_spelled(_OUTPUTS[kind](_plain(item))) for item in items]
+    if name == "JSON":
+        return value if isinstance(value, str) else json.dumps(value)
+    if name == "JSON_LIST":
+        return [item if isinstance(item, str) else json.dumps(item) for item in value]
+    if name == "ZONED_TIMESTAMP":
+        moment = value if value.utcoffset() is not None else value.replace(tzinfo=UTC)
+        return moment.replace(microsecond=0).isoformat()
+    return _nested(value)
+
+
+def _nested(value: Any) -> Any:
+    """Maps, structs and nested lists: by what is in them."""
+    value = _plain(value)
+    if isinstance(value, Mapping):
+        return {str(key): _nested(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_nested(item) for item in value]
+    if isinstance(value, datetime):
+        return _seconds(value)
+    if isinstance(value, bytes):
+        return b64encode(value).decode("ascii")
+    if isinstance(value, uuid.UUID | Decimal):
+        return str(value)
+    return _spelled(value)
+
+
+def _spelled(value: Any) -> Any:
+    """Infinities by name; a NaN inside a list too. (A NaN that stands alone is a null.)"""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
