@@ -60,7 +60,7 @@ def parse_ref(text: str, place: int) -> Ref:
         if not tag or tag.lower() == "latest":
             return Ref(name, None, feature, text)
         version = _VERSION.fullmatch(tag)
-        if version and len(version[1]) < 10:
+        if version and len(version[1]) <= 300:  # int() of a text without end would be slow work for an attacker
             return Ref(name, int(version[1]), feature, text)
     return Ref(view, None, feature, text)
 

@@ -15,6 +15,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from yummy_fast.catalog import Catalog
 from yummy_fast.errors import RouteError, YummyError
@@ -80,11 +81,12 @@ class Endpoints:
     def _find(self, url: bytes) -> dict[bytes, Callable[[Request], Answer]]:
         """The endpoints of a target that has more to it than a path. Raises RouteError."""
         path, query = split_target(url)
+        path = unquote_to_bytes(path)
         methods = self._table.get(path)
         if methods is None:
             slashless = path.rstrip(b"/")
             if slashless in self._table:
-                return {method: lambda _: _redirect(slashless + query) for method in self._table[slashless]}
+                return dict.fromkeys(self._table[slashless], lambda _: _redirect(slashless + query))
             raise RouteError(404, "Not Found")
         return methods
 

@@ -37,7 +37,7 @@ def convert_column(name: str, value_type: ValueType, values: list[Any]) -> list[
         return _convert_collection(name, value_type, values)
     converted: list[Any] = []
     for place, value in enumerate(values):
-        if value is None or isinstance(value, list | dict):
+        if value is None or isinstance(value, list | dict) or value != value:  # a NaN is a null
             converted.append(None)
             continue
         try:
@@ -98,6 +98,17 @@ def _bool(value: Any) -> bool:
     return bool(value)
 
 
+def _seconds(value: Any) -> int:
+    # Feast takes any float for a null timestamp, and writes numpy's NaT for it (_python_datetime_to_int_timestamp).
+    return INT64_LIMITS[0] if isinstance(value, float) else _integer(INT64_LIMITS)(value)
+
+
+def _real(value: Any) -> float:
+    if not isinstance(value, float):
+        raise TypeError
+    return value
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError
@@ -105,7 +116,7 @@ def _text(value: Any) -> str:
 
 
 def _string(value: Any) -> str:
-    if isinstance(value, float) and abs(value) >= 1 << 64:
+    if isinstance(value, float) and not -(1 << 63) <= value < 1 << 64:
         # An integer beyond 64 bits reaches us as a float (orjson): its digits are gone, so it cannot be a key.
         raise _OutOfRangeError
     return str(value)
@@ -118,7 +129,7 @@ def _no_bytes(_: Any) -> bytes:
 _CONVERTERS: dict[ValueType, Callable[[Any], Any]] = {
     ValueType.INT32: _integer(INT32_LIMITS),
     ValueType.INT64: _integer(INT64_LIMITS),
-    ValueType.UNIX_TIMESTAMP: _integer(INT64_LIMITS),
+    ValueType.UNIX_TIMESTAMP: _seconds,
     ValueType.STRING: _string,
     ValueType.FLOAT: _float32,
     ValueType.DOUBLE: _double,
@@ -179,15 +190,63 @@ def _infer_list(name: str, place: int, items: list[Any]) -> ValueType:
 
 
 def _convert_collection(name: str, value_type: ValueType, values: list[Any]) -> list[Any]:
-    """Columns of arrays, objects or nulls: never keys. They are only looked at for whether Feast would refuse them."""
-    expected: type = dict if value_type is ValueType.MAP else list
+    """Columns of arrays, objects or nulls. They are never keys, but Feast refuses what protobuf would not take."""
+    if value_type is ValueType.NULL:
+        return values
+    converted: list[Any] = []
     for place, value in enumerate(values):
-        if value is None or value_type is ValueType.NULL:
-            continue
-        if not isinstance(value, expected):
-            raise _mistake(name, place, "an object" if expected is dict else "an array", value)
-        if isinstance(value, list) and value and value_type is not ValueType.MAP_LIST:
-            kind = _infer_list(name, place, value)
-            if kind is not value_type:
-                raise _mistake(name, place, f"an array of type {value_type.name}", value)
-    return values
+        try:
+            converted.append(None if value is None else _collection(value_type, value))
+        except (TypeError, ValueError, _OutOfRangeError):
+            expected = "an object" if value_type is ValueType.MAP else f"an array that fits {value_type.name}"
+            raise _mistake(name, place, expected, value) from None
+    return converted
+
+
+def _collection(value_type: ValueType, value: Any) -> Any:
+    """One array or object as Feast would store it. Raises TypeError, ValueError or _OutOfRangeError."""
+    if value_type is ValueType.MAP:
+        return _map(value)
+    if not isinstance(value, list):
+        raise TypeError
+    if value_type is ValueType.MAP_LIST:
+        return [_map(item) for item in value]
+    convert, default = _ITEMS[value_type]
+    return [default if item is None else convert(item) for item in value]
+
+
+def _map(value: Any) -> dict[str, Any]:
+    """An object: each value by its own type, as Feast infers it (feast/type_map.py _python_dict_to_map_proto)."""
+    if not isinstance(value, dict):
+        raise TypeError
+    converted: dict[str, Any] = {}
+    for key, item in value.items():
+        if item is None or isinstance(item, dict):
+            converted[key] = None if item is None else _map(item)
+        elif isinstance(item, list):
+            if not item:
+                raise ValueError
+            try:
+                converted[key] = _collection(_infer_list("", 0, item), item)
+            except RequestError:
+                raise ValueError from None
+        else:
+            converted[key] = _checked_integer(item) if isinstance(item, int) else item
+    return converted
+
+
+def _checked_integer(item: Any) -> int:
+    if not isinstance(item, int):
+        raise TypeError
+    if not INT64_LIMITS[0] <= item <= INT64_LIMITS[1]:
+        raise _OutOfRangeError
+    return item
+
+
+# Arrays: what an item becomes, and what a null among the items does. Only the first array's items decide the type.
+_ITEMS: dict[ValueType, tuple[Callable[[Any], Any], Any]] = {
+    ValueType.INT64_LIST: (lambda item: int(_checked_integer(item)), 0),
+    ValueType.DOUBLE_LIST: (lambda item: float(_checked_integer(item) if isinstance(item, int) else _real(item)), 0.0),
+    ValueType.STRING_LIST: (_text, ""),
+    ValueType.BOOL_LIST: (bool, False),
+}

@@ -30,6 +30,10 @@ from typing import Any
 
 
 def _json(value: object) -> bytes:
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:  # a NaN that the caller sent, in what we quote of it: JSON has none
+        value = json.loads(json.dumps(value), parse_constant=str)
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
 
 

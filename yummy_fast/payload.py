@@ -64,7 +64,7 @@ def parse_query(body: bytes) -> Query:
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise _not_json(body, error) from None
+        data = _loads_leniently(body, error)
     if type(data) is not dict:
         raise ValidationError(
             [
@@ -134,18 +134,30 @@ def _detail(kind: str, loc: tuple[str | int, ...], message: str, value: object) 
     return {"type": kind, "loc": ["body", *loc], "msg": message, "input": value}
 
 
-def _not_json(body: bytes, error: orjson.JSONDecodeError) -> ValidationError:
+MAX_LENIENT_BYTES = 64 << 10
+"""A body longer than this that is not JSON is not looked at a second time: it would be slow work for an attacker."""
+
+
+def _loads_leniently(body: bytes, error: orjson.JSONDecodeError) -> Any:
+    """A body that orjson refused as the standard library reads it: Feast does, and takes NaN and Infinity.
+
+    Raises ValidationError with the standard library's message, which is the one that Feast's callers know.
+    """
     if not body:
-        return ValidationError([_detail("missing", (), "Field required", None)])
-    try:
-        json.loads(body)  # for its message, which is the one that Feast's callers know
-        message, place = str(error), error.pos
-    except json.JSONDecodeError as theirs:
-        message, place = theirs.msg, theirs.pos
-    except (UnicodeDecodeError, RecursionError):
-        message, place = str(error).partition(":")[0], error.pos
+        raise ValidationError([_detail("missing", (), "Field required", None)])
+    message, place = str(error).partition(":")[0], error.pos
+    if len(body) <= MAX_LENIENT_BYTES:
+        try:
+            data = json.loads(body)
+            json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair could never be answered
+        except json.JSONDecodeError as theirs:
+            message, place = theirs.msg, theirs.pos
+        except (UnicodeError, RecursionError):
+            pass
+        else:
+            return data
     detail = _detail("json_invalid", (place,), "JSON decode error", {})
-    return ValidationError([{**detail, "ctx": {"error": message}}])
+    raise ValidationError([{**detail, "ctx": {"error": message}}])
 
 
 # ------------------------------------------------------------------------------------------------ feature vectors out
