@@ -93,6 +93,8 @@ class _Uses:
     def __init__(self) -> None:
         self.stored: dict[str, _Use] = {}
         self.on_demand: dict[str, _OnDemandUse] = {}
+        self.sources: list[_Use] = []
+        """What stored on-demand views were computed from. They are not read, but their join keys are typed by them."""
 
     def add(self, use: _Use) -> None:
         """A view may be used directly and as a source, or twice by a service: what either has can be asked for."""
@@ -204,6 +206,7 @@ class Catalog:
         view = self._find_view(name, version)
         if not isinstance(view, OnDemandFeatureView):
             uses.add(self._stored_use(view, version, projection))
+            uses.sources += [self._source_use(source) for source in view.sources]
             return
         transform = self._transforms[view.name]
         if isinstance(transform, RequestError):
@@ -211,16 +214,17 @@ class Catalog:
         features = {field.name: field for field in view.features}
         if projection is not None:
             features = _project(view.name, features, projection)
-        sources: list[_Use] = []
-        for source in view.sources:
-            stored = self.registry.views.get(source.view)
-            if not isinstance(stored, FeatureView):
-                raise self._no_view(source.view)
-            use = self._stored_use(stored, source.version, source)
-            uses.add(use)
-            sources.append(use)
+        sources = tuple(map(self._source_use, view.sources))
+        for source in sources:
+            uses.add(source)
         used_name = view.name if projection is None else projection.alias or view.name
-        uses.on_demand[used_name] = _OnDemandUse(view, transform, features, tuple(sources))
+        uses.on_demand[used_name] = _OnDemandUse(view, transform, features, sources)
+
+    def _source_use(self, source: Projection) -> _Use:
+        view = self.registry.views.get(source.view)
+        if not isinstance(view, FeatureView):
+            raise self._no_view(source.view)
+        return self._stored_use(view, source.version, source)
 
     def _find_view(self, name: str, version: int | None) -> FeatureView | OnDemandFeatureView:
         """Look a view up as Feast does: existence, then disabled, then state."""
@@ -283,7 +287,7 @@ class Catalog:
         """`where` begins the messages about a feature: what named it."""
         if not refs:
             raise RequestError(f"{where}: No features specified for retrieval")
-        types = self._entity_types(uses.stored.values())
+        types = self._entity_types([*uses.stored.values(), *uses.sources])
         _check_collisions(refs, full_names)
         asked: dict[tuple[str, str], None] = {}  # stored features, as (view, feature)
         computed: dict[str, list[str]] = {}  # features of on-demand views, by view

@@ -324,11 +324,11 @@ class ColumnDecoder:
         if not self._field:
             return [decode_value(one) for one in stored]
         try:
-            values = getattr(Values.FromString(b"".join(stored)), self._field)  # type: ignore[arg-type]  # None raises
+            values: Any = getattr(Values.FromString(b"".join(stored)), self._field)  # type: ignore[arg-type]  # None raises
         except (TypeError, DecodeError):
             values = ()
         if len(values) == len(stored):
-            return list(values) if self._native is None else [self._native(value) for value in values]
+            return values[:] if self._native is None else [self._native(value) for value in values]
         return self._with_gaps(stored)
 
     def _with_gaps(self, stored: Sequence[bytes | None]) -> list[Any]:
@@ -387,7 +387,7 @@ class RowDecoder:
             group = getattr(message, field)
             if len(group) != count:
                 return None
-            values += group if native is None else map(native, group)
+            values += group[:] if native is None else map(native, group)
         return values if self._arrange is None else self._arrange(values)
 
 

@@ -40,6 +40,17 @@ class Entity:
 
 
 @dataclass(frozen=True, slots=True)
+class Projection:
+    """The use that a feature service (or an on-demand view) makes of a view."""
+
+    view: str
+    features: tuple[Field, ...]
+    alias: str = ""
+    join_key_map: Mapping[str, str] = field(default_factory=dict)
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FeatureView:
     """A feature view, stream feature view or label view: they are served alike."""
 
@@ -52,17 +63,8 @@ class FeatureView:
     version: int = 0
     state: str = "STATE_UNSPECIFIED"
     disabled: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Projection:
-    """The use that a feature service (or an on-demand view) makes of a view."""
-
-    view: str
-    features: tuple[Field, ...]
-    alias: str = ""
-    join_key_map: Mapping[str, str] = field(default_factory=dict)
-    version: int | None = None
+    sources: tuple[Projection, ...] = ()
+    """Of an on-demand view that was computed when it was written: the views it was computed from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,17 +168,6 @@ def _feature_view(spec: Any, meta: Any = None) -> FeatureView:
 
 def _any_on_demand_view(message: messages.OnDemandFeatureView) -> FeatureView | OnDemandFeatureView:
     spec, meta = message.spec, message.meta
-    if spec.write_to_online_store:
-        # Computed when it was written: at read time a feature view like any other.
-        return FeatureView(
-            name=spec.name,
-            entities=tuple(spec.entities),
-            features=_fields(spec.features),
-            entity_columns=_fields(spec.entity_columns),
-            version=meta.current_version_number,
-            state=_state(meta.state),
-            disabled=spec.disabled,
-        )
     sources: list[Projection] = []
     request_data: list[Field] = []
     for source in spec.sources.values():
@@ -190,6 +181,18 @@ def _any_on_demand_view(message: messages.OnDemandFeatureView) -> FeatureView | 
                 options = source.request_data_source.request_data_options
                 request_data += _fields(options.schema)
                 request_data += (Field(name, ValueType(kind)) for name, kind in options.deprecated_schema.items())
+    if spec.write_to_online_store:
+        # Computed when it was written: at read time a feature view like any other.
+        return FeatureView(
+            name=spec.name,
+            entities=tuple(spec.entities),
+            features=_fields(spec.features),
+            entity_columns=_fields(spec.entity_columns),
+            version=meta.current_version_number,
+            state=_state(meta.state),
+            disabled=spec.disabled,
+            sources=tuple(sources),
+        )
     function = spec.feature_transformation.user_defined_function
     if not function.body:
         function = spec.user_defined_function  # where Feast before 0.33 kept it

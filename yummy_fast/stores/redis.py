@@ -2,7 +2,7 @@
 
 Feast keeps all views of an entity in one hash (feast/infra/online_stores/redis.py, Feast 0.67.0): key = entity key +
 project, fields = hashes of "view:feature" and "_ts:view". So a Lookup of any number of views costs one HMGET, or one
-HGETALL where that is cheaper (`choose_command`), per entity; and a request costs one write, shared with all requests
+HGETALL where that is cheaper (`redis_hash`), per entity; and a request costs one write, shared with all requests
 of the same tick of the event loop.
 
 One connection is multiplexed by all requests. Replies come in the order of the commands, so requests wait in a FIFO,
@@ -21,9 +21,8 @@ import json
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
-from operator import itemgetter
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import redis.asyncio
 from redis.asyncio.connection import parse_url
@@ -31,12 +30,12 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from yummy_fast.codec import ValueType, feature_field, timestamp_field
 from yummy_fast.config import Config
 from yummy_fast.errors import ConfigError, StoreError, StoreTimeoutError, StoreUnavailableError
 from yummy_fast.plan import Lookup
-from yummy_fast.resp import CommandTemplate, ProtocolError, ReplyError, ReplyParser
+from yummy_fast.resp import ProtocolError, ReplyError, ReplyParser
 from yummy_fast.stores import Rows
+from yummy_fast.stores.redis_hash import HashReader, MakeRow
 
 logger = logging.getLogger("yummy_fast")
 
@@ -50,15 +49,6 @@ _KEYS = frozenset(
 
 RETRY_FIRST_S, RETRY_LAST_S = 0.05, 0.5
 """Pauses between attempts to connect: doubling, with jitter, and short enough to be back a second after Redis is."""
-
-
-class _Prepared(NamedTuple):
-    """A Lookup, ready to be read."""
-
-    command: CommandTemplate
-    row: Callable[[list[Any]], Sequence[bytes | None]] | None
-    """What makes a row of a reply; None where the reply is the row."""
-    description: str
 
 
 class RedisStore:
@@ -157,23 +147,13 @@ class RedisStore:
 
     # --------------------------------------------------------------------------------------------------- reading
 
-    def prepare(self, lookups: tuple[Lookup, ...]) -> list[_Prepared]:
-        return [self._prepare(lookup) for lookup in lookups]
+    def prepare(self, lookups: tuple[Lookup, ...]) -> list[HashReader]:
+        return [HashReader(lookup, self._read, self._suffix) for lookup in lookups]
 
-    def _prepare(self, lookup: Lookup) -> _Prepared:
-        fields = [feature_field(feature.view, feature.name) for feature in lookup.features]
-        fields += map(timestamp_field, lookup.views)
-        stored = len(lookup.hash_features) + len({feature.view for feature in lookup.hash_features})
-        command = choose_command(lookup) if self._read == "auto" else self._read
-        description = f"{command.upper()} {len(fields)} of {max(stored, len(fields))}"
-        if command == "hgetall":
-            return _Prepared(CommandTemplate(b"HGETALL", (), self._suffix), HashPicker(fields), description)
-        return _Prepared(CommandTemplate(b"HMGET", fields, self._suffix), None, description)
+    def describe(self, prepared: list[HashReader]) -> list[str]:
+        return [str(reader) for reader in prepared]
 
-    def describe(self, prepared: list[_Prepared]) -> list[str]:
-        return [lookup.description for lookup in prepared]
-
-    def fetch(self, prepared: list[_Prepared], keys: Sequence[Sequence[bytes]]) -> asyncio.Future[Rows]:
+    def fetch(self, prepared: list[HashReader], keys: Sequence[Sequence[bytes]]) -> asyncio.Future[Rows]:
         assert self._loop is not None, "open() comes first"  # noqa: S101
         future: asyncio.Future[Rows] = self._loop.create_future()
         if not prepared:
@@ -181,22 +161,26 @@ class RedisStore:
         elif self._wire is None:
             future.set_exception(StoreUnavailableError("The online store cannot be reached"))
         else:
-            self._wire.send(_PendingFetch(future, prepared, [len(group) for group in keys]), prepared, keys)
+            lookups = [(reader.make_row, len(group)) for reader, group in zip(prepared, keys, strict=True)]
+            self._wire.send(
+                _PendingFetch(future, lookups),
+                [reader.command.render(group) for reader, group in zip(prepared, keys, strict=True)],
+            )
         return future
 
 
 class _PendingFetch:
     """A fetch in the FIFO: what it waits for, and what has come so far."""
 
-    __slots__ = ("_counts", "_prepared", "deadline", "expected", "future", "replies")
+    __slots__ = ("deadline", "expected", "future", "lookups", "replies")
 
-    def __init__(self, future: asyncio.Future[Rows], prepared: list[_Prepared], counts: list[int]) -> None:
+    def __init__(self, future: asyncio.Future[Rows], lookups: list[tuple[MakeRow | None, int]]) -> None:
+        """`lookups`: for each, what makes a row of a reply to the command as it was sent, and how many will come."""
         self.future = future
-        self.expected = sum(counts)
+        self.lookups = lookups
+        self.expected = sum([count for _, count in lookups])
         self.replies: list[Any] = []
         self.deadline = 0.0
-        self._prepared = prepared
-        self._counts = counts
 
     def finish(self) -> None:
         """All replies are there: hand them over, if anybody still waits."""
@@ -204,13 +188,12 @@ class _PendingFetch:
             return
         rows: list[Sequence[Any]] = []
         start = 0
-        for (_, make_row, _), count in zip(self._prepared, self._counts, strict=True):
-            replies = self.replies[start : start + count]
+        for make_row, count in self.lookups:
+            replies = self.replies if len(self.lookups) == 1 else self.replies[start : start + count]
             start += count
-            for reply in replies:
-                if type(reply) is not list:
-                    self.future.set_exception(_store_error(reply))
-                    return
+            if set(map(type, replies)) != {list}:
+                self.future.set_exception(_store_error(next(reply for reply in replies if type(reply) is not list)))
+                return
             rows.append(replies if make_row is None else list(map(make_row, replies)))
         self.future.set_result(rows)
 
@@ -232,13 +215,12 @@ class _Wire(asyncio.Protocol):
         transport.set_protocol(self)
         transport.resume_reading()
 
-    def send(self, pending: _PendingFetch, prepared: list[_Prepared], keys: Sequence[Sequence[bytes]]) -> None:
+    def send(self, pending: _PendingFetch, commands: list[bytes]) -> None:
         """Put a fetch into the FIFO, and its commands into this tick's write."""
         pending.deadline = self._loop.time() + self._timeout_s
         if not self._commands:
             self._loop.call_soon(self._flush)
-        for lookup, group in zip(prepared, keys, strict=True):
-            self._commands.append(lookup.command.render(group))
+        self._commands += commands
         self._waiting.append(pending)
         if self._timer is None:
             self._timer = self._loop.call_later(self._timeout_s, self._check_deadlines)
@@ -295,75 +277,6 @@ class _Wire(asyncio.Protocol):
                 self._end(f"no reply for {2 * self._timeout_s:g} s")
             elif self._timer is None:
                 self._timer = self._loop.call_later(self._timeout_s, self._check_deadlines)
-
-
-# -------------------------------------------------------------------------------------------------- HMGET or HGETALL
-
-LISTPACK_ENTRIES = 512
-"""hash-max-listpack-entries, by default."""
-HGETALL_FROM_FIELDS = 32
-
-_SMALL = frozenset(
-    (
-        *(ValueType.INT32, ValueType.INT64, ValueType.FLOAT, ValueType.DOUBLE, ValueType.BOOL),
-        ValueType.UNIX_TIMESTAMP,
-    )
-)
-
-
-def choose_command(lookup: Lookup) -> str:
-    """ "hmget" or "hgetall", whichever costs less CPU by what the registry says of the hash.
-
-    Up to hash-max-listpack-entries (512) fields, Redis keeps a hash as one list: HMGET walks it once per field asked
-    for, HGETALL once in all. So the knee is a number of fields asked for, nearly whatever the hash holds: the numbers
-    are in perf/experiments/hmget_or_hgetall.py. A longer hash, or one with a value over 64 bytes, is a table, where
-    HMGET is cheap and HGETALL ships everything; so features of any size that are not asked for decide for HMGET too.
-    """
-    asked = len(lookup.features) + len(lookup.views)
-    stored = len(lookup.hash_features) + len({feature.view for feature in lookup.hash_features})
-    wanted = set(lookup.features)
-    if stored > LISTPACK_ENTRIES or any(f.type not in _SMALL for f in lookup.hash_features if f not in wanted):
-        return "hmget"
-    return "hgetall" if asked >= HGETALL_FROM_FIELDS else "hmget"
-
-
-class HashPicker:
-    """The fields of a Lookup out of HGETALL replies.
-
-    A store writes the fields of an entity in an order that few writers share out: the same names in the same order come
-    back for most entities. So the last order is remembered with its `itemgetter`, and a reply with these names is
-    picked by one call in C. Other orders have been seen before (a bounded number of them), or are picked by name.
-    """
-
-    __slots__ = ("_fields", "_names", "_orders", "_pick")
-
-    _MAX_ORDERS = 64
-
-    def __init__(self, fields: Sequence[bytes]) -> None:
-        self._fields = tuple(fields)
-        self._names: list[bytes] = []
-        self._pick: Callable[[list[Any]], Sequence[bytes | None]] = self._picker([])
-        self._orders: dict[tuple[bytes, ...], Callable[[list[Any]], Sequence[bytes | None]]] = {}
-
-    def __call__(self, reply: list[Any]) -> Sequence[bytes | None]:
-        names = reply[::2]
-        reply.append(None)  # at -1, for the fields that are not there
-        if names == self._names:
-            return self._pick(reply)
-        order = tuple(names)
-        pick = self._orders.get(order)
-        if pick is None:
-            if len(self._orders) >= self._MAX_ORDERS:
-                by_name = dict(zip(names, reply[1::2], strict=False))
-                return [by_name.get(field) for field in self._fields]
-            pick = self._orders[order] = self._picker(names)
-        self._names, self._pick = names, pick
-        return pick(reply)
-
-    def _picker(self, names: list[bytes]) -> Callable[[list[Any]], Sequence[bytes | None]]:
-        places = {name: 2 * place + 1 for place, name in enumerate(names)}
-        picked = [places.get(field, -1) for field in self._fields]
-        return itemgetter(*picked)  # a feature and its timestamp at the least: a tuple
 
 
 # -------------------------------------------------------------------------------------------------------- the details

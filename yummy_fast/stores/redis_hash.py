@@ -1,0 +1,203 @@
+"""How a hash of Feast's is read: HMGET or HGETALL, and the fields out of a reply.
+
+Up to hash-max-listpack-entries (512) fields, Redis keeps a hash as one list: HMGET walks it once per field asked for,
+HGETALL once in all. So the knee is a number of fields asked for, nearly whatever the hash holds: the numbers are in
+perf/experiments/hmget_or_hgetall.py. A longer hash, or one with a value over 64 bytes, is a table, where HMGET is cheap
+and HGETALL ships everything: what the registry says of the features decides, and a look at the replies now and then.
+
+Pure: commands and replies; `stores.redis` sends and receives them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from itertools import chain
+from operator import itemgetter
+from typing import Any
+
+from yummy_fast.codec import ValueType, feature_field, timestamp_field
+from yummy_fast.plan import Lookup
+from yummy_fast.resp import CommandTemplate
+
+logger = logging.getLogger("yummy_fast")
+
+LISTPACK_ENTRIES = 512
+"""hash-max-listpack-entries, by default."""
+LISTPACK_VALUE_BYTES = 64
+"""hash-max-listpack-value, by default."""
+HGETALL_FROM_FIELDS = 32
+
+_BOUNDED = frozenset(
+    (
+        *(ValueType.INT32, ValueType.INT64, ValueType.FLOAT, ValueType.DOUBLE, ValueType.BOOL),
+        *(ValueType.UNIX_TIMESTAMP, ValueType.UUID, ValueType.TIME_UUID, ValueType.DECIMAL),
+    )
+)
+"""Types whose stored values are never long. Strings mostly are not either: a look at the replies tells."""
+
+MakeRow = Callable[[list[Any]], Sequence["bytes | None"]]
+
+
+class HashReader:
+    """Reads one Lookup: its command, and what makes a row of a reply."""
+
+    __slots__ = ("_fields", "_key_suffix", "_look_in", "_stored", "command", "make_row", "name")
+
+    LOOK_EVERY = 1000
+    """Replies to HGETALL between two looks at how long their values are."""
+
+    def __init__(self, lookup: Lookup, read: str, key_suffix: bytes) -> None:
+        """`read` is hmget, hgetall or auto; `key_suffix` ends every key."""
+        self._fields = [feature_field(feature.view, feature.name) for feature in lookup.features]
+        self._fields += map(timestamp_field, lookup.views)
+        self._stored = max(_fields_stored(lookup), len(self._fields))
+        self._key_suffix = key_suffix
+        self.name = choose_command(lookup) if read == "auto" else read
+        """hmget or hgetall."""
+        self._look_in = 1 if read == "auto" and _has_unbounded(lookup) else -1
+        self.command = self._command()
+        self.make_row: MakeRow | None = None
+        """None where the reply is the row."""
+        if self.name == "hgetall":
+            self.make_row = HashPicker(self._fields) if self._look_in < 0 else self._watch(HashPicker(self._fields))
+
+    def _command(self) -> CommandTemplate:
+        if self.name == "hgetall":
+            return CommandTemplate(b"HGETALL", (), self._key_suffix)
+        return CommandTemplate(b"HMGET", self._fields, self._key_suffix)
+
+    def __str__(self) -> str:
+        return f"{self.name.upper()} {len(self._fields)} of {self._stored}"
+
+    def _watch(self, pick: HashPicker) -> MakeRow:
+        """As `pick`, but change to HMGET when a value turns out long: Redis has a table there, and ships too much."""
+
+        def make_row(reply: list[Any]) -> Sequence[bytes | None]:
+            self._look_in -= 1
+            if self._look_in == 0:
+                self._look_in = self.LOOK_EVERY
+                if max(map(len, reply), default=0) > LISTPACK_VALUE_BYTES:
+                    self.name = "hmget"
+                    self.command, self.make_row = self._command(), None  # replies under way are still picked here
+                    logger.info("values over %d bytes: from HGETALL to %s", LISTPACK_VALUE_BYTES, self)
+            return pick(reply)
+
+        return make_row
+
+
+def choose_command(lookup: Lookup) -> str:
+    """ "hmget" or "hgetall", whichever costs less CPU by what the registry says of the hash."""
+    unasked = set(lookup.hash_features).difference(lookup.features)
+    if _fields_stored(lookup) > LISTPACK_ENTRIES:
+        return "hmget"
+    if any(feature.type not in _BOUNDED and feature.type is not ValueType.STRING for feature in unasked):
+        return "hmget"
+    return "hgetall" if len(lookup.features) + len(lookup.views) >= HGETALL_FROM_FIELDS else "hmget"
+
+
+def _fields_stored(lookup: Lookup) -> int:
+    """How many fields a hash has: every feature under these join keys, and a timestamp for each view."""
+    return len(lookup.hash_features) + len({feature.view for feature in lookup.hash_features})
+
+
+def _has_unbounded(lookup: Lookup) -> bool:
+    return any(feature.type not in _BOUNDED for feature in lookup.hash_features)
+
+
+class _Block:
+    """The fields of one view as they stand in a hash: Feast writes a view's timestamp, then its features, at once."""
+
+    __slots__ = ("names", "part", "width")
+
+    def __init__(self, names: list[bytes], part: int) -> None:
+        self.names = names
+        self.width = 2 * len(names)
+        self.part = part
+        """Which of the asked views this is; -1 for one that is not asked for."""
+
+
+class HashPicker:
+    """The fields of a Lookup out of HGETALL replies, the fastest way that fits.
+
+    1. The same names in the same order as the last time: one `itemgetter`. All views of an entity are usually written
+       in one order for all entities.
+    2. The views in another order, but each with its own fields in the same order: block by block.
+    3. By name.
+    """
+
+    __slots__ = ("_absent", "_arrange", "_asked", "_blocks", "_fields", "_misses", "_names", "_pick")
+
+    LEARN_EVERY = 64
+    """Replies picked by name between two that are learned from: orders may have changed, or be all different."""
+
+    def __init__(self, fields: Sequence[bytes]) -> None:
+        self._fields = tuple(fields)
+        self._absent = (None,) * len(fields)
+        self._names: list[bytes] = []
+        self._pick: MakeRow = self._picker([])
+        self._blocks: dict[bytes, _Block] = {}
+        self._asked = 0
+        """How many of the blocks hold fields of ours."""
+        self._misses = 0
+        self._arrange: Callable[[list[bytes | None]], Sequence[bytes | None]] = list
+
+    def __call__(self, reply: list[Any]) -> Sequence[bytes | None]:
+        """The values in the order of the fields; None for those that are not there."""
+        if not reply:
+            return self._absent
+        names = reply[::2]
+        if names == self._names:
+            reply.append(None)  # at -1, for the fields that are not there
+            return self._pick(reply)
+        row = self._by_blocks(reply)
+        if row is not None:
+            return row
+        if self._misses % self.LEARN_EVERY == 0:
+            self._learn(names)
+        self._misses += 1
+        by_name = dict(zip(names, reply[1::2], strict=True))
+        return list(map(by_name.get, self._fields))
+
+    def _by_blocks(self, reply: list[Any]) -> Sequence[bytes | None] | None:
+        blocks = self._blocks
+        parts: list[list[bytes | None]] = [[]] * self._asked
+        place, end, found = 0, len(reply), 0
+        while place < end:
+            block = blocks.get(reply[place])
+            if block is None:
+                return None
+            after = place + block.width
+            if block.part >= 0:
+                if reply[place:after:2] != block.names:
+                    return None
+                parts[block.part] = reply[place + 1 : after : 2]
+                found += 1
+            place = after
+        if found < self._asked:
+            # Not there, or stepped over: a block that we do not look into may have been shorter than it was.
+            return None
+        return self._arrange(list(chain.from_iterable(parts)))
+
+    def _learn(self, names: list[bytes]) -> None:
+        """Remember this order, and where its views begin and end."""
+        if len(names) > LISTPACK_ENTRIES:
+            return  # nobody's usual hash, and too much to remember
+        self._names, self._pick = names, self._picker(names)
+        starts = [place for place, name in enumerate(names) if name.startswith(b"_ts:")]
+        if not starts or starts[0] != 0:
+            return
+        blocks = [names[start:end] for start, end in zip(starts, [*starts[1:], len(names)], strict=True)]
+        asked = [block for block in blocks if not set(block).isdisjoint(self._fields)]
+        held = list(chain.from_iterable(asked))
+        if not set(self._fields).issubset(held) or len(held) < 2:
+            return  # a view is missing here: not a hash to learn all blocks from
+        self._blocks = {block[0]: _Block(block, asked.index(block) if block in asked else -1) for block in blocks}
+        self._asked = len(asked)
+        places = {name: place for place, name in enumerate(held)}
+        self._arrange = itemgetter(*(places[field] for field in self._fields))
+
+    def _picker(self, names: list[bytes]) -> MakeRow:
+        places = {name: 2 * place + 1 for place, name in enumerate(names)}
+        # A feature and its view's timestamp at the least, so two fields at the least: a tuple.
+        return itemgetter(*(places.get(field, -1) for field in self._fields))
