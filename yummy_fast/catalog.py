@@ -131,8 +131,13 @@ class Catalog:
         self._prepare = prepare
         self._render = render
         self._hash_features = self._features_by_join_keys()
-        self._transforms = {
-            view.name: _try(load, view) for view in registry.views.values() if isinstance(view, OnDemandFeatureView)
+        self._transforms: dict[tuple[str, int | None], Any] = {
+            (view.name, version): _try(load, view)
+            for view, version in (
+                *((view, None) for view in registry.views.values()),
+                *((view, version) for (_, version), view in registry.versions.items()),
+            )
+            if isinstance(view, OnDemandFeatureView)
         }
         # A service that cannot be compiled is an error for those who ask for it; the others are fine.
         self._services: dict[tuple[str, bool], Plan | RequestError] = {
@@ -172,7 +177,11 @@ class Catalog:
 
     def broken_views(self) -> Iterable[tuple[str, RequestError]]:
         """The on-demand views that cannot be computed, and why."""
-        return [(name, made) for name, made in self._transforms.items() if isinstance(made, RequestError)]
+        return [
+            (name, made)
+            for (name, version), made in self._transforms.items()
+            if version is None and isinstance(made, RequestError)
+        ]
 
     # ------------------------------------------------------------------------------------------------- views
 
@@ -208,7 +217,7 @@ class Catalog:
             uses.add(self._stored_use(view, version, projection))
             uses.sources += [self._source_use(source) for source in view.sources]
             return
-        transform = self._transforms[view.name]
+        transform = self._transforms[view.name, version]
         if isinstance(transform, RequestError):
             raise transform.with_traceback(None)
         features = {field.name: field for field in view.features}
@@ -217,7 +226,7 @@ class Catalog:
         sources = tuple(map(self._source_use, view.sources))
         for source in sources:
             uses.add(source)
-        used_name = view.name if projection is None else projection.alias or view.name
+        used_name = _used_name(projection) if projection is not None else _versioned(view.name, version)
         uses.on_demand[used_name] = _OnDemandUse(view, transform, features, sources)
 
     def _source_use(self, source: Projection) -> _Use:
@@ -270,8 +279,7 @@ class Catalog:
         store_name = f"{view.name}_v{stored_version}" if self._versioning and stored_version > 0 else view.name
         features = {field.name: field for field in view.features}
         if projection is None:
-            used_name = view.name if version is None else f"{view.name}@v{version}"
-            return _Use(used_name, (view.name, view.version), store_name, view, features, {})
+            return _Use(_versioned(view.name, version), (view.name, view.version), store_name, view, features, {})
         return _Use(
             _used_name(projection),
             (projection.alias or view.name, 0),
@@ -420,12 +428,15 @@ def _computed_view(
 
 
 def _used_name(projection: Projection) -> str:
-    name = projection.alias or projection.view
-    return name if projection.version is None else f"{name}@v{projection.version}"
+    return _versioned(projection.alias or projection.view, projection.version)
+
+
+def _versioned(name: str, version: int | None) -> str:
+    return name if version is None else f"{name}@v{version}"
 
 
 def _ref_name(ref: Ref) -> str:
-    return ref.view if ref.version is None else f"{ref.view}@v{ref.version}"
+    return _versioned(ref.view, ref.version)
 
 
 def _check_collisions(refs: list[Ref], full_names: bool) -> None:

@@ -37,7 +37,7 @@ def convert_column(name: str, value_type: ValueType, values: list[Any]) -> list[
         return _convert_collection(name, value_type, values)
     converted: list[Any] = []
     for place, value in enumerate(values):
-        if value is None or isinstance(value, list | dict) or value != value:  # a NaN is a null
+        if value is None or isinstance(value, list | dict) or _is_null(value, value_type):
             converted.append(None)
             continue
         try:
@@ -96,6 +96,11 @@ def _bool(value: Any) -> bool:
     if not isinstance(value, int):
         raise TypeError
     return bool(value)
+
+
+def _is_null(value: Any, value_type: ValueType) -> bool:
+    """A NaN is a null, but for a timestamp: see `_seconds`."""
+    return bool(value != value) and value_type is not ValueType.UNIX_TIMESTAMP
 
 
 def _seconds(value: Any) -> int:

@@ -230,7 +230,7 @@ class Rendering:
             name for computed in plan.computed for _, name in computed.outputs
         ]
         entries = [{"name": name, **({"version": version} if version else {})} for name, version in plan.view_metadata]
-        self.version_metadata = b',"feature_view_metadata":' + orjson.dumps(entries)
+        self.version_metadata = b',"feature_view_metadata":' + orjson.dumps(entries) if entries else b""
         # The lookups' columns one after the other -> the columns of the answer; None if that is the same.
         starts = list(accumulate((len(lookup.features) for lookup in plan.lookups), initial=0))
         order = [starts[column.lookup] + column.place for column in plan.columns]
@@ -289,6 +289,8 @@ def _plain_tail(rows: int) -> bytes:
     """The tail of a column that is PRESENT and has no time: entity keys and what is computed."""
     if rows == 1:
         return _PLAIN_TAIL_OF_ONE
+    if rows == 0:
+        return _STATUSES + _NEXT + _VALUES  # Feast leaves out what it has no times for
     return _tail(b",".join([_PRESENT] * rows), b",".join([_EPOCH] * rows))
 
 

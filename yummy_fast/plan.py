@@ -191,9 +191,9 @@ class Plan:
             values[name] = column
         if binding.missing is not None:
             raise binding.missing.with_traceback(None)  # it is kept: without this, each raise would lengthen it
-        if rows < 1:
-            if rows == 0:
-                raise self._join_keys.missing(names, empty=names)
+        if rows == 0 and self.lookups:
+            raise self._join_keys.missing(names, empty=names)
+        if rows < 0:
             rows = 1  # no columns at all, and none needed: the one row of views without entities
         keys: list[list[bytes]] = []
         fans: list[list[int] | None] = []

@@ -100,8 +100,8 @@ class Registry:
     entities: Mapping[str, Entity]
     views: Mapping[str, FeatureView | OnDemandFeatureView]
     services: Mapping[str, FeatureService]
-    versions: Mapping[tuple[str, int], FeatureView]
-    """Earlier versions of feature views, by name and number."""
+    versions: Mapping[tuple[str, int], FeatureView | OnDemandFeatureView]
+    """All versions of views that the history tells of, by name and number."""
     other_projects: tuple[str, ...] = ()
 
 
@@ -221,25 +221,34 @@ def _projection(message: Any) -> Projection:
     )
 
 
-def _versions(message: messages.Registry, project: str, source: str) -> dict[tuple[str, int], FeatureView]:
+def _versions(
+    message: messages.Registry, project: str, source: str
+) -> dict[tuple[str, int], FeatureView | OnDemandFeatureView]:
     kinds: dict[str, Any] = {
         "feature_view": messages.FeatureView,
         "stream_feature_view": messages.StreamFeatureView,
+        "on_demand_feature_view": messages.OnDemandFeatureView,
         "label_view": messages.LabelView,
     }
-    versions: dict[tuple[str, int], FeatureView] = {}
+    versions: dict[tuple[str, int], FeatureView | OnDemandFeatureView] = {}
     for record in message.feature_view_version_history.records:
         kind = kinds.get(record.feature_view_type)
         if record.project_id != project or kind is None:
             continue
         try:
-            view = kind.FromString(record.feature_view_proto)
+            item = kind.FromString(record.feature_view_proto)
         except DecodeError:
             raise RegistryError(
                 f"{source}: version {record.version_number} of feature view {record.feature_view_name} does not parse"
             ) from None
-        earlier = replace(_feature_view(view.spec, getattr(view, "meta", None)), version=record.version_number)
-        versions.setdefault((record.feature_view_name, record.version_number), earlier)
+        view: FeatureView | OnDemandFeatureView
+        if record.feature_view_type == "on_demand_feature_view":
+            view = _any_on_demand_view(item)
+        else:
+            view = _feature_view(item.spec, getattr(item, "meta", None))
+        if isinstance(view, FeatureView):
+            view = replace(view, version=record.version_number)
+        versions.setdefault((record.feature_view_name, record.version_number), view)
     return versions
 
 
