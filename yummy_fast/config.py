@@ -176,7 +176,8 @@ def load_config(
     `flags` holds what the command line gave, by Setting.name; `environ` defaults to the process's own.
     """
     environ = os.environ if environ is None else environ
-    repo = Path(chdir or environ.get("FEATURE_REPO_DIR_ENV_VAR") or ".").absolute()
+    chdir = chdir or environ.get("YUMMY_FAST_CHDIR") or environ.get("FEATURE_REPO_DIR_ENV_VAR")
+    repo = Path(chdir or ".").absolute()
     text, source, beside = _read_file(repo, feature_store_yaml, environ)
     data = _parse(_expand(text, environ), source)
     registry = _registry(data, source)
@@ -204,7 +205,8 @@ def _read_file(repo: Path, given: str | None, environ: Mapping[str, str]) -> tup
             return base64.b64decode(encoded, validate=True).decode(), "FEATURE_STORE_YAML_BASE64", repo
         except (binascii.Error, UnicodeDecodeError):
             raise ConfigError("FEATURE_STORE_YAML_BASE64: expected the file's text in base64") from None
-    path = Path(given or environ.get("FEAST_FS_YAML_FILE_PATH") or repo / "feature_store.yaml").absolute()
+    given = given or environ.get("YUMMY_FAST_FEATURE_STORE_YAML") or environ.get("FEAST_FS_YAML_FILE_PATH")
+    path = Path(given or repo / "feature_store.yaml").absolute()
     try:
         return path.read_text(), str(path), path.parent
     except (OSError, UnicodeDecodeError) as error:

@@ -113,9 +113,10 @@ class SqliteStore:
         await self._loop.run_in_executor(self._thread, self._try_connect)
 
     async def close(self) -> None:
-        if self._thread is not None and self._loop is not None:
-            await self._loop.run_in_executor(self._thread, self._disconnect)  # behind all fetches
-            self._thread.shutdown()
+        thread, self._thread = self._thread, None
+        if thread is not None and self._loop is not None:
+            await self._loop.run_in_executor(thread, self._disconnect)  # behind all fetches
+            thread.shutdown()
 
     async def ping(self) -> str:
         return await asyncio.to_thread(self._ping)
@@ -189,6 +190,10 @@ class SqliteStore:
 
     def fetch(self, prepared: list[_Prepared], keys: Sequence[Sequence[bytes]]) -> asyncio.Future[Rows]:
         assert self._loop is not None, "open() comes first"  # noqa: S101
+        if self._thread is None:
+            closed: asyncio.Future[Rows] = self._loop.create_future()
+            closed.set_exception(StoreUnavailableError("The online store is closed"))
+            return closed
         # The executor's own Future, chained to asyncio's: cancelled before its turn, the fetch is skipped; during it,
         # what comes is dropped.
         return self._loop.run_in_executor(self._thread, self._fetch, prepared, keys, time.monotonic() + self._timeout_s)
@@ -232,8 +237,8 @@ class SqliteStore:
             return StoreTimeoutError("The online store did not answer in time")
         if code == sqlite3.SQLITE_ERROR:
             return StoreError(f"The online store cannot read table {table}: {error}")
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return StoreUnavailableError("The online store is locked by a writer")
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):  # for as long as the statement was to wait for it
+            return StoreTimeoutError("The online store did not answer in time: a writer holds it")
         self._disconnect()  # perhaps the file was written over: the next fetch opens it afresh
         return StoreUnavailableError(f"The online store cannot be read: {error}")
 

@@ -1,0 +1,458 @@
+"""The SQLite store, on files in Feast's schema that each test writes itself.
+
+What every store must do is in tests/contract. Here is what is SQLite's own: the file and its fates, the tables and
+their names, event_ts, locks and the deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+
+from tests.harness import run
+from yummy_fast.codec import CorruptValueError, ValueType, decode_timestamp
+from yummy_fast.config import load_config
+from yummy_fast.errors import ConfigError, StoreError, StoreTimeoutError, StoreUnavailableError
+from yummy_fast.plan import Feature, Lookup
+from yummy_fast.stores import Rows, open_store_class
+from yummy_fast.stores.sqlite import MAX_KEYS, SqliteStore
+
+KEY, OTHER, ABSENT = b"\x01key", b"\x01other", b"\x01absent"
+
+
+class Database:
+    """A file as Feast 0.67 makes it (feast/infra/online_stores/sqlite.py, SqliteTable.update, online_write_batch)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(exist_ok=True)
+
+    def table(self, name: str) -> None:
+        quoted = name.replace('"', '""')
+        self.run(
+            f'CREATE TABLE "{quoted}" (entity_key BLOB, feature_name TEXT, value BLOB, value_text TEXT, '
+            "vector_value BLOB, event_ts timestamp, created_ts timestamp, PRIMARY KEY(entity_key, feature_name))"
+        )
+        self.run(f'CREATE INDEX "{quoted}_ek" ON "{quoted}" (entity_key)')
+
+    def write(self, table: str, key: bytes, feature: str, value: object, event_ts: object) -> None:
+        quoted = table.replace('"', '""')
+        self.run(
+            f'INSERT INTO "{quoted}" (entity_key, feature_name, value, event_ts) VALUES (?, ?, ?, ?) '
+            "ON CONFLICT(entity_key, feature_name) DO UPDATE SET value = excluded.value, event_ts = excluded.event_ts",
+            (key, feature, value, event_ts),
+        )
+
+    def run(self, statement: str, parameters: Sequence[object] = ()) -> None:
+        with closing(sqlite3.connect(self.path)) as connection, connection:
+            connection.execute(statement, parameters)
+
+
+def lookup(*features: tuple[str, str], views: Sequence[str] = (), view_of: Sequence[int] = ()) -> Lookup:
+    """What reads these (view, feature) pairs."""
+    views = views or list(dict.fromkeys(view for view, _ in features))
+    return Lookup(
+        features=tuple(Feature(view, name, ValueType.INT64) for view, name in features),
+        views=tuple(views),
+        view_of=tuple(view_of or [views.index(view) for view, _ in features]),
+        join_keys=(("driver_id", "driver_id"),),
+        hash_features=(),
+    )
+
+
+def seconds(stored: bytes | None) -> float | None:
+    return None if stored is None else decode_timestamp(stored)[0]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    (tmp_path / "feature_store.yaml").write_text("project: p\nregistry: registry.db\n")
+    return tmp_path
+
+
+@pytest.fixture
+def database(repository: Path) -> Database:
+    """The file at Feast's default place, with a view of two drivers."""
+    made = Database(repository / "data" / "online.db")
+    made.table("p_stats")
+    made.write("p_stats", KEY, "trips", b"\x20\x0b", 1_700_000_000)
+    made.write("p_stats", KEY, "rate", b"\x20\x0c", 1_700_000_000)
+    made.write("p_stats", OTHER, "trips", b"", 1_700_000_001)
+    return made
+
+
+TRIPS = lookup(("stats", "trips"))
+
+
+def make(repository: Path, online_store: str = "", timeout_ms: int = 5_000) -> SqliteStore:
+    text = f"project: p\nregistry: registry.db\n{online_store}yummy_fast:\n  store_timeout_ms: {timeout_ms}\n"
+    (repository / "feature_store.yaml").write_text(text)
+    return SqliteStore(load_config(chdir=str(repository), environ={}))
+
+
+@asynccontextmanager
+async def opened(repository: Path, timeout_ms: int = 5_000) -> AsyncIterator[SqliteStore]:
+    store = make(repository, timeout_ms=timeout_ms)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def read(repository: Path, wanted: Lookup, *keys: bytes) -> Sequence[Sequence[bytes | None]]:
+    """The rows of one Lookup, from a store made for it."""
+
+    async def fetch() -> Rows:
+        async with opened(repository) as store:
+            return await store.fetch(store.prepare((wanted,)), [list(keys)])
+
+    return run(fetch())[0]
+
+
+async def trips(store: SqliteStore) -> bytes | None:
+    """The one value that most tests ask for."""
+    return (await store.fetch(store.prepare((TRIPS,)), [[KEY]]))[0][0][0]
+
+
+# ------------------------------------------------------------------------------------------------------------- reading
+
+
+def test_rows_hold_what_is_there_and_none_for_what_is_not(repository: Path, database: Database) -> None:
+    wanted = lookup(("stats", "rate"), ("stats", "trips"), ("stats", "never_written"))
+    rows = read(repository, wanted, OTHER, ABSENT, KEY)
+    assert [list(row[:3]) for row in rows] == [
+        [None, b"", None],
+        [None, None, None],
+        [b"\x20\x0c", b"\x20\x0b", None],
+    ]
+    assert [seconds(row[3]) for row in rows] == [1_700_000_001, None, 1_700_000_000]
+
+
+def test_several_views_and_several_lookups(repository: Path, database: Database) -> None:
+    database.table("p_zones")
+    database.write("p_zones", KEY, "trips", b"\x20\x63", 5)
+    both = lookup(("zones", "trips"), ("stats", "trips"), ("stats", "rate"))
+
+    async def fetch() -> Rows:
+        async with opened(repository) as store:
+            return await store.fetch(store.prepare((both, TRIPS)), [[KEY, ABSENT], [OTHER]])
+
+    first, second = run(fetch())
+    assert list(first[0][:3]) == [b"\x20\x63", b"\x20\x0b", b"\x20\x0c"]
+    assert [seconds(stamp) for stamp in first[0][3:]] == [5, 1_700_000_000]
+    assert list(first[1]) == [None] * 5
+    assert list(second[0])[:1] == [b""]
+
+
+def test_a_view_under_two_names_is_read_once_and_given_twice(repository: Path, database: Database) -> None:
+    wanted = lookup(
+        *(("stats", "trips"), ("stats", "rate"), ("stats", "trips")), views=("stats", "stats"), view_of=(0, 1, 1)
+    )
+    (row,) = read(repository, wanted, KEY)
+    assert list(row[:3]) == [b"\x20\x0b", b"\x20\x0c", b"\x20\x0b"]
+    assert [seconds(stamp) for stamp in row[3:]] == [1_700_000_000] * 2
+    store = make(repository)
+    assert store.describe(store.prepare((wanted, TRIPS))) == [
+        "SELECT 3 features of 1 view",
+        "SELECT 1 feature of 1 view",
+    ]
+
+
+def test_more_entities_than_a_statement_takes(repository: Path, database: Database) -> None:
+    keys = [b"\x02%d" % number for number in range(2 * MAX_KEYS + 1)]
+    with closing(sqlite3.connect(database.path)) as connection, connection:
+        connection.executemany(
+            "INSERT INTO p_stats (entity_key, feature_name, value, event_ts) VALUES (?, 'trips', ?, 7)",
+            [(key, key) for key in keys[::2]],
+        )
+    rows = read(repository, TRIPS, *keys)
+    assert [row[0] for row in rows] == [key if place % 2 == 0 else None for place, key in enumerate(keys)]
+
+
+def test_no_entities(repository: Path, database: Database) -> None:
+    assert list(read(repository, TRIPS)) == []
+
+
+@pytest.mark.parametrize("view", ['a"b', "a b", "a;DROP TABLE p_stats", "select", "naïve", "a'b", "ver_v2"])
+def test_any_view_name(repository: Path, database: Database, view: str) -> None:
+    database.table(f"p_{view}")
+    database.write(f"p_{view}", KEY, "trips", b"\x20\x01", 1)
+    assert read(repository, lookup((view, "trips")), KEY)[0][0] == b"\x20\x01"
+
+
+@pytest.mark.parametrize(("stored", "expected"), [(None, b""), ("text", b"text"), (b"", b"")])
+def test_a_value_is_bytes_whatever_is_stored(
+    repository: Path, database: Database, stored: object, expected: bytes
+) -> None:
+    database.write("p_stats", KEY, "trips", stored, 1)
+    assert read(repository, TRIPS, KEY)[0][0] == expected
+
+
+# ---------------------------------------------------------------------------------------------------------- timestamps
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        (1_700_000_000, 1_700_000_000),
+        (0, 0),
+        (-1, -1),
+        (1.75, 1),
+        (None, None),
+        ("2023-11-14 22:13:20", 1_700_000_000),
+        ("2023-11-14T22:13:20.987654", 1_700_000_000),
+        ("2023-11-14T17:13:20-05:00", 1_700_000_000),
+    ],
+)
+def test_event_ts(repository: Path, database: Database, stored: object, expected: float | None) -> None:
+    database.write("p_stats", KEY, "trips", b"", stored)
+    database.run("DELETE FROM p_stats WHERE feature_name = 'rate'")
+    assert seconds(read(repository, TRIPS, KEY)[0][1]) == expected
+
+
+@pytest.mark.parametrize("stored", ["yesterday", b"\xff", float("inf")])
+def test_an_event_ts_that_is_no_time(repository: Path, database: Database, stored: object) -> None:
+    database.write("p_stats", OTHER, "trips", b"", stored)
+    with pytest.raises(CorruptValueError, match="p_stats"):
+        read(repository, TRIPS, OTHER)
+
+
+def test_event_ts_is_that_of_the_row_written_first_last(repository: Path, database: Database) -> None:
+    """As Feast: of an entity's rows in the order they were first written, the last one's; asked for or not."""
+    key = b"\x01parts"
+    database.write("p_stats", key, "z", b"\x20\x01", 100)
+    database.write("p_stats", key, "a", b"\x20\x02", 200)
+    assert seconds(read(repository, lookup(("stats", "z")), key)[0][1]) == 200
+    database.write("p_stats", key, "z", b"\x20\x03", 300)
+    row = read(repository, lookup(("stats", "z")), key)[0]
+    assert (row[0], seconds(row[1])) == (b"\x20\x03", 200)
+
+
+# ------------------------------------------------------------------------------------------------ the file's own fates
+
+
+def test_nothing_is_ever_written(repository: Path, database: Database) -> None:
+    folder = database.path.parent
+    before = database.path.read_bytes(), database.path.stat().st_mtime_ns
+    folder.chmod(0o555)
+    try:
+        read(repository, TRIPS, KEY)
+    finally:
+        folder.chmod(0o755)
+    assert (database.path.read_bytes(), database.path.stat().st_mtime_ns) == before
+    assert os.listdir(folder) == ["online.db"]
+
+
+def test_a_file_that_comes_later(repository: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        async with opened(repository) as store:
+            for _ in range(3):
+                with pytest.raises(StoreUnavailableError, match="No such file") as error:
+                    await trips(store)
+                assert str(repository) not in str(error.value)
+            assert not (repository / "data").exists()
+            late = Database(repository / "data" / "online.db")
+            late.table("p_stats")
+            late.write("p_stats", KEY, "trips", b"\x20\x01", 1)
+            assert await trips(store) == b"\x20\x01"
+
+    caplog.set_level(logging.INFO, "yummy_fast")
+    run(story())
+    path = repository / "data" / "online.db"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"online store {path}: cannot open: No such file or directory; trying on",
+        f"online store {path}: opened",
+    ]
+
+
+def test_a_file_that_is_replaced(repository: Path, database: Database) -> None:
+    async def story() -> None:
+        async with opened(repository) as store:
+            assert await trips(store) == b"\x20\x0b"
+            new = Database(database.path.with_name("new.db"))
+            new.table("p_stats")
+            new.write("p_stats", KEY, "trips", b"\x20\x2a", 1)
+            new.path.replace(database.path)
+            assert await trips(store) == b"\x20\x2a"
+            database.path.unlink()
+            with pytest.raises(StoreUnavailableError):
+                await trips(store)
+
+    run(story())
+
+
+def test_a_file_that_is_written_over(repository: Path, database: Database) -> None:
+    async def story() -> None:
+        good = database.path.read_bytes()
+        async with opened(repository) as store:
+            assert await trips(store) == b"\x20\x0b"
+            database.path.write_bytes(b"no database " * 2_000)
+            for _ in range(2):
+                with pytest.raises(StoreUnavailableError, match="not a database"):
+                    await trips(store)
+            database.path.write_bytes(good)
+            assert await trips(store) == b"\x20\x0b"
+
+    run(story())
+
+
+def test_what_a_writer_adds_is_seen(repository: Path, database: Database) -> None:
+    async def story() -> None:
+        async with opened(repository) as store:
+            assert await trips(store) == b"\x20\x0b"
+            database.write("p_stats", KEY, "trips", b"\x20\x0d", 2)
+            assert await trips(store) == b"\x20\x0d"
+            database.run("ALTER TABLE p_stats ADD COLUMN value_num REAL")  # as a later `feast apply` does
+            assert await trips(store) == b"\x20\x0d"
+
+    run(story())
+
+
+def test_a_table_that_is_not_there(repository: Path, database: Database) -> None:
+    async def story() -> None:
+        async with opened(repository) as store:
+            never = store.prepare((lookup(("never", "x")),))
+            with pytest.raises(StoreError, match="no such table: p_never") as error:
+                await store.fetch(never, [[KEY]])
+            assert error.value.status == 502
+            assert await trips(store) == b"\x20\x0b"  # which harms nobody else
+            database.table("p_never")
+            assert list((await store.fetch(never, [[KEY]]))[0][0]) == [None, None]
+
+    run(story())
+
+
+# ------------------------------------------------------------------------------------------------- locks, the deadline
+
+
+def test_a_writer_that_holds_the_file(repository: Path, database: Database) -> None:
+    async def story() -> None:
+        async with opened(repository, timeout_ms=200) as store:
+            assert await trips(store) == b"\x20\x0b"
+            with closing(sqlite3.connect(database.path, isolation_level=None)) as writer:
+                writer.execute("BEGIN EXCLUSIVE")
+                first, between, last = [asyncio.ensure_future(trips(store)) for _ in range(3)]
+                with pytest.raises(StoreTimeoutError, match="a writer holds it"):
+                    await first
+                with pytest.raises(StoreTimeoutError, match=r"in time$"):  # its own passed in line
+                    await last
+                await asyncio.gather(between, return_exceptions=True)
+                writer.execute("ROLLBACK")
+            assert await trips(store) == b"\x20\x0b"
+
+    run(story())
+
+
+def test_a_statement_that_takes_too_long(repository: Path, database: Database) -> None:
+    database.run(
+        "CREATE VIEW p_endless AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT "
+        "CAST(i AS BLOB) AS entity_key, 'x' AS feature_name, x'' AS value, i AS event_ts FROM n"
+    )
+
+    async def story() -> None:
+        async with opened(repository, timeout_ms=100) as store:
+            with pytest.raises(StoreTimeoutError):
+                await store.fetch(store.prepare((lookup(("endless", "x")),)), [[KEY]])
+            assert await trips(store) == b"\x20\x0b"
+
+    run(story())
+
+
+def test_cancelled_fetches_harm_no_other(repository: Path, database: Database) -> None:
+    async def story() -> None:
+        async with opened(repository) as store:
+            prepared = store.prepare((TRIPS,))
+            futures = [store.fetch(prepared, [[KEY if number % 2 else OTHER]]) for number in range(60)]
+            for future in futures[::3]:
+                future.cancel()
+            rest = [future for future in futures if not future.cancelled()]
+            answers = await asyncio.gather(*rest)
+            expected = [b"\x20\x0b" if number % 2 else b"" for number in range(60) if number % 3]
+            assert [rows[0][0][0] for rows in answers] == expected
+            given_up = store.fetch(prepared, [[KEY]])
+        given_up.cancel()  # closed in between
+
+    run(story())
+
+
+def test_closing_waits_for_what_is_being_read(repository: Path, database: Database) -> None:
+    async def story() -> Rows:
+        async with opened(repository) as store:
+            future = store.fetch(store.prepare((TRIPS,)), [[KEY]])
+        return await future
+
+    assert run(story())[0][0][0] == b"\x20\x0b"
+
+
+def test_a_store_that_was_never_opened_closes(repository: Path) -> None:
+    run(make(repository).close())
+
+
+# ------------------------------------------------------------------------------------------------------- configuration
+
+
+def test_ping(repository: Path, database: Database) -> None:
+    assert run(make(repository).ping()) == f"SQLite {sqlite3.sqlite_version}, {database.path}"
+    database.path.write_bytes(b"no database " * 2_000)
+    with pytest.raises(StoreUnavailableError, match="not a database"):
+        run(make(repository).ping())
+    database.path.unlink()
+    with pytest.raises(StoreUnavailableError, match=r"online\.db: unable to open"):
+        run(make(repository).ping())
+
+
+def test_it_is_the_store_of_type_sqlite() -> None:
+    assert open_store_class("sqlite", "") is SqliteStore
+
+
+@pytest.mark.parametrize("block", ["", "online_store: sqlite\n", "online_store: {path: data/online.db}\n"])
+def test_the_default_path_is_in_the_repository(
+    repository: Path, database: Database, monkeypatch: pytest.MonkeyPatch, block: str
+) -> None:
+    monkeypatch.chdir("/")
+    assert str(database.path) in run(make(repository, block).ping())
+
+
+def test_a_path_with_signs_that_mean_something_in_a_uri(repository: Path, database: Database) -> None:
+    database.path.rename(repository / "a?b#c %41.db")
+    assert "a?b#c %41.db" in run(make(repository, "online_store: {path: 'a?b#c %41.db'}\n").ping())
+
+
+def test_a_relative_path_beside_the_yaml_that_is_named(
+    repository: Path, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    config = load_config(feature_store_yaml=str(repository / "feature_store.yaml"), environ={})
+    assert str(database.path) in run(SqliteStore(config).ping())
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ("{type: sqlite, connection_string: x}", r"feature_store\.yaml: online_store\.connection_string: no such key"),
+        ("{type: sqlite, path: 5}", r"feature_store\.yaml: online_store\.path: expected the path of a file, got 5"),
+        ("{type: sqlite, path: ''}", r"online_store\.path: expected"),
+        ('{type: sqlite, path: "a\\0b"}', r"online_store\.path: expected"),
+    ],
+)
+def test_what_feast_refuses(repository: Path, block: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make(repository, f"online_store: {block}\n")
+
+
+def test_every_key_of_feasts(repository: Path) -> None:
+    make(
+        repository,
+        "online_store: {type: sqlite, path: x.db, vector_enabled: false, similarity: cosine, "
+        "text_search_enabled: true, enable_openai_compatible_store: true}\n",
+    )
