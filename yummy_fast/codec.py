@@ -170,26 +170,6 @@ def timestamp_field(view: str) -> bytes:
 
 # ----------------------------------------------------------------------------------------------------------- Values in
 
-FLOATING = frozenset(
-    (
-        *(ValueType.FLOAT, ValueType.FLOAT_LIST, ValueType.FLOAT_SET),
-        *(ValueType.DOUBLE, ValueType.DOUBLE_LIST, ValueType.DOUBLE_SET),
-        *(ValueType.MAP, ValueType.MAP_LIST, ValueType.STRUCT, ValueType.STRUCT_LIST),
-        *(ValueType.VALUE_LIST, ValueType.VALUE_SET, ValueType.UNKNOWN),
-    )
-)
-"""The types whose values can hold a NaN or an infinity, which JSON has no numbers for."""
-
-FLAT = frozenset(
-    (
-        *(ValueType.INT32, ValueType.INT64, ValueType.FLOAT, ValueType.DOUBLE, ValueType.BOOL),
-        *(ValueType.STRING, ValueType.BYTES, ValueType.PDF_BYTES, ValueType.IMAGE_BYTES, ValueType.JSON),
-        *(ValueType.UUID, ValueType.TIME_UUID, ValueType.DECIMAL),
-        *(ValueType.UNIX_TIMESTAMP, ValueType.ZONED_TIMESTAMP),
-    )
-)
-"""The types whose values are neither arrays nor objects in JSON."""
-
 
 def _base64(value: bytes) -> str:
     return b64encode(value).decode("ascii")

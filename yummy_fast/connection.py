@@ -160,6 +160,9 @@ class Connection(asyncio.Protocol):
                 self.answer_ready()
             if self._last:
                 break
+        if self._parser.refusal is not None and not self._last:
+            self._refuse(self._parser.refusal)
+            return
         if self._parser.expects_continue and not self._exchanges:
             self._parser.expects_continue = False
             self._transport.write(CONTINUE)

@@ -11,6 +11,7 @@ Pure, and below `plan`: it knows types, not views.
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -58,12 +59,11 @@ def _mistake(name: str, place: int, expected: str, value: object) -> RequestErro
 
 
 def shown(value: object) -> str:
-    """A value of the caller's in a message: as JSON would have it, cut where it gets long."""
-    text = (
-        {True: "true", False: "false"}[value] if isinstance(value, bool) else "null" if value is None else repr(value)
-    )
-    if isinstance(value, str):
-        text = f'"{value}"'
+    """A value of the caller's in a message: as JSON has it, cut where it gets long."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        return "brackets in brackets"
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -208,31 +208,37 @@ def _convert_collection(name: str, value_type: ValueType, values: list[Any]) -> 
     return converted
 
 
-def _collection(value_type: ValueType, value: Any) -> Any:
+MAX_DEPTH = 100
+"""Objects in objects. A protobuf parser goes no deeper, so what is stored cannot be deeper either."""
+
+
+def _collection(value_type: ValueType, value: Any, depth: int = 0) -> Any:
     """One array or object as Feast would store it. Raises TypeError, ValueError or _OutOfRangeError."""
     if value_type is ValueType.MAP:
-        return _map(value)
+        return _map(value, depth)
     if not isinstance(value, list):
         raise TypeError
     if value_type is ValueType.MAP_LIST:
-        return [_map(item) for item in value]
+        return [_map(item, depth) for item in value]
     convert, default = _ITEMS[value_type]
     return [default if item is None else convert(item) for item in value]
 
 
-def _map(value: Any) -> dict[str, Any]:
+def _map(value: Any, depth: int) -> dict[str, Any]:
     """An object: each value by its own type, as Feast infers it (feast/type_map.py _python_dict_to_map_proto)."""
     if not isinstance(value, dict):
         raise TypeError
+    if depth == MAX_DEPTH:
+        raise ValueError
     converted: dict[str, Any] = {}
     for key, item in value.items():
         if item is None or isinstance(item, dict):
-            converted[key] = None if item is None else _map(item)
+            converted[key] = None if item is None else _map(item, depth + 1)
         elif isinstance(item, list):
             if not item:
                 raise ValueError
             try:
-                converted[key] = _collection(_infer_list("", 0, item), item)
+                converted[key] = _collection(_infer_list("", 0, item), item, depth + 1)
             except RequestError:
                 raise ValueError from None
         else:

@@ -106,7 +106,10 @@ class ValidationError(RequestError):
         self.details = details
 
     def body(self) -> bytes:
-        return _json({"detail": self.details})
+        try:
+            return _json({"detail": self.details})
+        except RecursionError:  # what we quote of the request is nested deeper than can be written
+            return _json({"detail": [{**detail, "input": None} for detail in self.details]})
 
 
 class RouteError(RequestError):

@@ -32,7 +32,7 @@ class RequestParser:
 
     __slots__ = (
         *("_body", "_body_bytes", "_done", "_head_bytes", "_in_head", "_max_body_bytes", "_parser", "_url"),
-        "expects_continue",
+        *("expects_continue", "refusal"),
     )
 
     def __init__(self, max_body_bytes: int) -> None:
@@ -41,12 +41,25 @@ class RequestParser:
         self._done: list[Request] = []
         self.expects_continue = False
         """The client waits for "100 Continue" before it sends the body."""
+        self.refusal: ProtocolError | None = None
+        """Why no more bytes are read."""
         self._in_head = True
         self._head_bytes = 0
         self._start()
 
     def feed(self, data: bytes) -> list[Request]:
-        """The requests that `data` completes. Raises ProtocolError with the status to answer."""
+        """The requests that `data` completes. Raises ProtocolError with the status to answer.
+
+        Where there are requests before the bytes that are none, they are returned, and `refusal` has the error.
+        """
+        if self.refusal is None:
+            self._feed(data)
+        if self.refusal is not None and not self._done:
+            raise self.refusal
+        done, self._done = self._done, []
+        return done
+
+    def _feed(self, data: bytes) -> None:
         if self._in_head:
             self._head_bytes += len(data)
         try:
@@ -55,18 +68,16 @@ class RequestParser:
             # We speak nothing else: what follows is read as HTTP/1.1 again, as RFC 9110 7.8 lets a server do.
             self._parser = httptools.HttpRequestParser(self)
             rest = data[upgrade.args[0] :]
-            return self.feed(rest) if rest else self._take()
+            if rest:
+                self._feed(rest)
+            return
         except httptools.HttpParserError:
-            raise ProtocolError(400, "Bad Request: not HTTP/1.1") from None
+            self.refusal = ProtocolError(400, "Bad Request: not HTTP/1.1")
+            return
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
-            raise ProtocolError(431, f"Request Header Fields Too Large: the limit is {MAX_HEAD_BYTES} bytes")
-        if self._body_bytes > self._max_body_bytes:
-            raise ProtocolError(413, f"Content Too Large: the limit is {self._max_body_bytes} bytes")
-        return self._take()
-
-    def _take(self) -> list[Request]:
-        done, self._done = self._done, []
-        return done
+            self.refusal = ProtocolError(431, f"Request Header Fields Too Large: the limit is {MAX_HEAD_BYTES} bytes")
+        elif self._body_bytes > self._max_body_bytes:
+            self.refusal = ProtocolError(413, f"Content Too Large: the limit is {self._max_body_bytes} bytes")
 
     def _start(self) -> None:
         self._url = b""

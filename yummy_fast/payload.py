@@ -26,8 +26,6 @@ import orjson
 
 from yummy_fast.codec import (
     EPOCH_TEXT,
-    FLAT,
-    FLOATING,
     ColumnDecoder,
     CorruptValueError,
     RowDecoder,
@@ -149,11 +147,11 @@ def _loads_leniently(body: bytes, error: orjson.JSONDecodeError) -> Any:
     if len(body) <= MAX_LENIENT_BYTES:
         try:
             data = json.loads(body)
-            json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair could never be answered
+            json.dumps(data, ensure_ascii=False).encode()  # what cannot be written could never be answered
         except json.JSONDecodeError as theirs:
             message, place = theirs.msg, theirs.pos
-        except (UnicodeError, RecursionError):
-            pass
+        except (ValueError, RecursionError):
+            pass  # half a surrogate pair, a number of 5,000 digits, a thousand brackets
         else:
             return data
     detail = _detail("json_invalid", (place,), "JSON decode error", {})
@@ -190,27 +188,13 @@ _EPOCH = b'"' + EPOCH_TEXT + b'"'
 class _LookupRendering:
     """How the rows of one Lookup become text."""
 
-    __slots__ = (
-        "columns",
-        "features",
-        "flat",
-        "floating",
-        "may_float",
-        "row",
-        "runs",
-        "ttls_s",
-        "view_places",
-        "width",
-    )
+    __slots__ = ("columns", "features", "row", "runs", "ttls_s", "view_places", "width")
 
     def __init__(self, lookup: Lookup) -> None:
         types = [feature.type for feature in lookup.features]
         self.width = len(types)
         self.row = RowDecoder(types)
         self.columns = [ColumnDecoder(value_type) for value_type in types]
-        self.floating = [value_type in FLOATING for value_type in types]
-        self.may_float = any(self.floating)
-        self.flat = FLAT.issuperset(types)
         self.features = lookup.features
         self.ttls_s = lookup.ttls_s
         self.view_places = lookup.view_of
@@ -264,10 +248,10 @@ def encode_vectors(
         tails = [tails[place] for place in rendering.arrange]
     parts = [_OPEN, _VALUES]
     for values in bound.echoes:
-        parts += (orjson.dumps(values)[1:-1], _plain_tail(len(values)))
+        parts += (_array_text(values), _plain_tail(len(values)))
     parts += chain.from_iterable(zip(texts, tails, strict=True))
     for column in computed:
-        parts += (orjson.dumps(column.values)[1:-1], _computed_tail(column.values, rendering.statuses))
+        parts += (_array_text(column.values), _computed_tail(column.values, rendering.statuses))
     parts[-1] = parts[-1][: -len(_NEXT) - len(_VALUES)]  # the last column ends the list of columns
     feature_names = bound.binding.feature_names
     if feature_names is None:
@@ -278,6 +262,28 @@ def encode_vectors(
         parts.append(rendering.version_metadata)
     parts.append(b"}}")
     return b"".join(parts)
+
+
+def _array_text(values: Sequence[Any]) -> bytes:
+    """Values as JSON, with commas between them, for all that protobuf can hold."""
+    text = orjson.dumps(values)
+    # orjson writes null for the floats that JSON has no number for. It does so quietly: more nulls than there are Nones
+    # give them away. (A string may hold the word too; then this is done in vain.)
+    if b"null" in text and text.count(b"null") > values.count(None):
+        text = orjson.dumps(spell_non_finite(values))
+    return text[1:-1]
+
+
+def _texts(values: Sequence[Any]) -> list[bytes]:
+    """Each value as JSON."""
+    # Printed one item a line, JSON is split where the lines end: inside strings, line ends are escaped. What is neither
+    # an array nor an object takes one line.
+    text = orjson.dumps(values, option=orjson.OPT_INDENT_2)
+    if text.count(b"\n") != len(values) + 1:
+        return [_array_text([value]) for value in values]
+    if b"null" in text and text.count(b"null") > values.count(None):
+        text = orjson.dumps(spell_non_finite(values), option=orjson.OPT_INDENT_2)
+    return text[4:-2].split(b",\n  ")
 
 
 def _tail(statuses: bytes, timestamps: bytes) -> bytes:
@@ -320,17 +326,7 @@ def _encode_row(
         times = [b'"%b"' % timestamp_text(stamp) for stamp in stamps]
     except CorruptValueError:
         raise _blame(lookup, rows) from None
-    if lookup.flat:
-        # JSON escapes the newlines inside strings, so what the pretty-printer puts between scalars only occurs there.
-        pieces = orjson.dumps(values, option=orjson.OPT_INDENT_2)[4:-2].split(b",\n  ")
-    else:
-        pieces = [orjson.dumps(value) for value in values]
-    if lookup.may_float and any(b"null" in piece for piece in pieces):
-        pieces = [
-            orjson.dumps(spell_non_finite(value)) if b"null" in piece else piece
-            for value, piece in zip(values, pieces, strict=True)
-        ]
-    texts += pieces
+    texts += _texts(values)
     if statuses is Statuses.PRESENT:
         for view, features in lookup.runs:
             tails += [_tail(_PRESENT, times[view])] * features
@@ -360,11 +356,7 @@ def _encode_columns(
         times = [b'"%b"' % b'","'.join(map(timestamp_text, column)) for column in stamps]
     except CorruptValueError:
         raise _blame(lookup, rows) from None
-    for values, floating in zip(decoded, lookup.floating, strict=True):
-        text = orjson.dumps(values)
-        if floating and b"null" in text:
-            text = orjson.dumps(spell_non_finite(values))
-        texts.append(text[1:-1])
+    texts += map(_array_text, decoded)
     if statuses is Statuses.PRESENT:
         present = b",".join([_PRESENT] * len(rows))
         for view, features in lookup.runs:
