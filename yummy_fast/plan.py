@@ -192,7 +192,7 @@ class Plan:
         if binding.missing is not None:
             raise binding.missing.with_traceback(None)  # it is kept: without this, each raise would lengthen it
         if rows == 0 and self.lookups:
-            raise self._join_keys.missing(names, empty=names)
+            raise self._join_keys.missing(binding.echo_names, empty=binding.echo_names)
         if rows < 0:
             rows = 1  # no columns at all, and none needed: the one row of views without entities
         keys: list[list[bytes]] = []
@@ -219,6 +219,8 @@ class Plan:
             binding.columns.append((name, self._types.get(name, ValueType.UNKNOWN)))
             if name in self._request_data:
                 binding.request_data.append(name)
+            elif DUMMY_JOIN_KEY in (name, join_keys.of_entity.get(name)):
+                continue  # Feast strips it from its answers
             elif name in self._types or name in join_keys.all:
                 source_of[name] = name
             elif name in join_keys.of_entity:  # the entity's name instead of its join key: Feast's old habit

@@ -1,0 +1,1 @@
+"""Properties, checked against a second opinion on inputs that nobody thought of."""

@@ -1,0 +1,165 @@
+"""Bodies in agree with pydantic's rules; bodies out parse to what a plain encoder makes of the same rows."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests.property import second_opinion
+from tests.property.strategies import int64s, json_values, stored, texts, value_types
+from tests.registries import answer, catalog, entity, view
+from yummy_fast.codec import ValueType
+from yummy_fast.errors import ValidationError
+from yummy_fast.payload import parse_query
+
+# ------------------------------------------------------------------------------------------------------- requests in
+
+lax_booleans = st.one_of(
+    st.sampled_from(
+        [True, False, 0, 1, 2, -1, 0.0, 1.0, 0.5, None, "yes", "NO", "on", "off", "t", "F", "1", "0", "2", ""]
+    ),
+    json_values,
+)
+bodies = st.fixed_dictionaries(
+    {},
+    optional={
+        "entities": st.one_of(
+            st.dictionaries(texts, st.one_of(st.lists(json_values, max_size=3), json_values)), json_values
+        ),
+        "features": st.one_of(st.lists(st.one_of(texts, json_values), max_size=3), json_values),
+        "feature_service": st.one_of(st.none(), texts, json_values),
+        "full_feature_names": lax_booleans,
+        "include_feature_view_version_metadata": lax_booleans,
+        "unknown": json_values,
+    },
+)
+
+
+@given(st.one_of(bodies, json_values))
+def test_a_body_is_taken_or_refused_as_pydantic_does(data: Any) -> None:
+    try:
+        query = parse_query(json.dumps(data).encode())
+    except ValidationError as error:
+        assert not second_opinion.accepts(data)
+        details = json.loads(error.body())["detail"]
+        assert details
+        assert all(set(one) >= {"type", "loc", "msg", "input"} and one["loc"][0] == "body" for one in details)
+        return
+    assert second_opinion.accepts(data)
+    assert second_opinion.same(query.entities, data["entities"])
+    assert query.feature_service == data.get("feature_service")
+    assert query.features == data.get("features", [])
+    assert query.full_feature_names == second_opinion.boolean(data.get("full_feature_names", False))
+    assert query.version_metadata == second_opinion.boolean(data.get("include_feature_view_version_metadata", False))
+
+
+def is_json(data: bytes) -> bool:
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+pieces = st.lists(
+    st.sampled_from(
+        [
+            b"{",
+            b"}",
+            b"[",
+            b"]",
+            b",",
+            b":",
+            b'"',
+            b'"entities"',
+            b'"a"',
+            b"null",
+            b"1",
+            b"-",
+            b"1e9",
+            b"\\u",
+            b"\xff",
+            b" ",
+        ]
+    ),
+    max_size=20,
+).map(b"".join)
+
+
+@given(st.one_of(st.binary(max_size=40), pieces))
+@example(b"9" * 5_000)
+@example(b'{"entities":{"a":[-' + b"9" * 5_000 + b"]}}")
+@example(b"[" * 1_000 + b"]" * 1_000)
+@example(b"\xef\xbb\xbf{}")
+def test_bytes_of_any_kind_are_a_request_or_a_validation_error(body: bytes) -> None:
+    try:
+        parse_query(body)
+    except ValidationError as error:
+        refusal = error.body()
+    else:
+        return
+    assert is_json(refusal)
+
+
+# ------------------------------------------------------------------------------------------------ feature vectors out
+
+stamps = st.one_of(
+    st.sampled_from([None, b""]),
+    st.builds(Timestamp, seconds=st.integers(0, 4_102_444_800), nanos=st.integers(0, 999_999_999)).map(
+        Timestamp.SerializeToString
+    ),
+)
+
+
+@given(data=st.data())
+def test_an_answer_is_what_a_plain_encoder_makes_of_the_same_rows(data: st.DataObject) -> None:
+    """Views over one entity, the other or both; any types; repeated entities; features in any order; gaps."""
+    columns = {"a_id": ValueType.INT64, "b_id": ValueType.STRING}
+    views: dict[str, tuple[list[str], dict[str, ValueType]]] = {}
+    for name in ["one", "two", "three"][: data.draw(st.integers(1, 3))]:
+        join_keys = data.draw(st.sampled_from([["a_id"], ["b_id"], ["a_id", "b_id"]]))
+        types = data.draw(st.lists(value_types, min_size=1, max_size=4))
+        views[name] = (join_keys, {f"f{place}": value_type for place, value_type in enumerate(types)})
+    compiled = catalog(
+        *(entity("a", "a_id"), entity("b", "b_id", ValueType.STRING)),
+        *(
+            view(name, [key[0] for key in join_keys], {key: columns[key] for key in join_keys}, features)
+            for name, (join_keys, features) in views.items()
+        ),
+    )
+    asked = data.draw(st.permutations([(name, feature) for name, (_, types) in views.items() for feature in types]))
+
+    rows = data.draw(st.integers(1, 4))
+    keys: dict[str, list[Any]] = {
+        "a_id": data.draw(st.lists(st.one_of(st.just(1), int64s), min_size=rows, max_size=rows)),
+        "b_id": data.draw(st.lists(st.one_of(st.just("x"), texts), min_size=rows, max_size=rows)),
+    }
+    store: dict[tuple[bytes, str, str], bytes | None] = {}
+    expected = []
+    for name, feature in asked:
+        join_keys, declared = views[name]
+        entity_keys = [
+            second_opinion.entity_key(3, {key: (columns[key].name, keys[key][row]) for key in join_keys})
+            for row in range(rows)
+        ]
+        for entity_key in entity_keys:
+            if (entity_key, name, "") not in store:
+                store[entity_key, name, ""] = data.draw(stamps)
+            if (entity_key, name, feature) not in store:
+                store[entity_key, name, feature] = data.draw(stored(declared[feature]))
+        expected.append(
+            (
+                f"{name}__{feature}",
+                [store[entity_key, name, feature] for entity_key in entity_keys],
+                [store[entity_key, name, ""] for entity_key in entity_keys],
+            )
+        )
+
+    plan = compiled.plan_for(None, [f"{name}:{feature}" for name, feature in asked], True)
+    found = json.loads(answer(plan, keys, store))
+    assert second_opinion.same(found, second_opinion.response(list(keys.items()), expected))

@@ -1,0 +1,299 @@
+"""The command line as people and scripts use it: real processes, their output and exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Client, Outcome, Process, Server, Valkey, command_line, free_port, repository
+from yummy_fast import __version__
+from yummy_fast.cli import main
+
+
+def in_process(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Outcome:
+    """As `command_line`, without the third of a second that a process takes to start."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    assert isinstance(ended.value.code, int)
+    return Outcome(ended.value.code, *capsys.readouterr())
+
+
+def one_line(outcome: Outcome, *words: str) -> None:
+    """Exit code 2, nothing on stdout, and one line on stderr that holds these words."""
+    assert outcome.code == 2, outcome
+    assert outcome.out == ""
+    assert outcome.err.count("\n") == 1, outcome.err
+    assert outcome.err.startswith("yummy-fast: ")
+    for word in words:
+        assert word in outcome.err, outcome.err
+
+
+# ----------------------------------------------------------------------------------------------------------------- help
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = in_process(capsys, "--help")
+    assert (code, err) == (0, "")
+    for word in ("serve", "check", "demo", "--chdir", "--feature-store-yaml", "--log-level"):
+        assert word in out
+    assert in_process(capsys, "-h") == (code, out, err)
+
+
+def test_serve_help() -> None:
+    """-h is the host, as in Feast."""
+    code, out, err = command_line("serve", "--help")
+    assert (code, err) == (0, "")
+    assert re.search(r"-h HOST, --host HOST", out)
+    assert re.search(r"-p PORT, --port PORT", out)
+    assert "6566" in out
+    assert "YUMMY_FAST_PORT" in out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert in_process(capsys, "--version") == (0, f"yummy-fast {__version__}\n", "")
+
+
+def test_installed_command() -> None:
+    """What pip puts beside the interpreter is the same program."""
+    done = subprocess.run([Path(sys.executable).parent / "yummy-fast", "--version"], capture_output=True, check=True)
+    assert done.stdout.decode() == f"yummy-fast {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["no-such-command"], ["serve", "--no-such-flag"], ["serve", "--por", "1"]])
+def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    code, out, err = in_process(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("usage: yummy-fast")
+
+
+# ------------------------------------------------------------------------------------------------------- Feast's flags
+
+
+def test_a_feast_command_line(corpus: Path) -> None:
+    """Everything that `feast serve` takes is taken; what has no effect here is said in one line."""
+    flags = [
+        *("--host", "127.0.0.1", "--type", "http", "--no-access-log", "--workers", "1"),
+        *("--worker-connections", "1000", "--max-requests", "1000", "--max-requests-jitter", "50"),
+        *("--keep-alive-timeout", "30", "--registry_ttl_sec", "60"),
+    ]
+    with Server(corpus, *flags) as server:
+        assert server.features([1002]).columns["trips"] == [1]
+        (line,) = [line for line in server.lines if "WARNING" in line]
+        for flag in ("--worker-connections", "--max-requests", "--max-requests-jitter"):
+            assert flag in line
+
+
+def test_feasts_letters(corpus: Path) -> None:
+    command = [sys.executable, "-m", "yummy_fast", "-c", str(corpus), "serve", "-h", "127.0.0.1", "-p", "0", "-r", "5"]
+    with Process([*command, "-t", "http", "-w", "1"]) as server:
+        server.wait_for(r"serving .* on http://127\.0\.0\.1:\d+")
+
+
+def test_feasts_metrics_letter(corpus: Path) -> None:
+    with Server(corpus, "-m") as server:
+        assert server.ask("/health").status == 200
+
+
+def test_type_other_than_http(corpus: Path) -> None:
+    one_line(command_line("--chdir", corpus, "serve", "--type", "grpc"), "--type", "grpc")
+
+
+# ---------------------------------------------------------------------------------------------------------------- check
+
+
+def test_check_prints_a_table(corpus: Path, valkey: Valkey) -> None:
+    code, out, err = command_line("--chdir", corpus, "check")
+    assert (code, err) == (0, "")
+    assert f"{corpus}/feature_store.yaml" in out
+    assert "Valkey" in out
+    assert f"127.0.0.1:{valkey.port}" in out
+    (row,) = [line for line in out.splitlines() if line.startswith("svc_mixed ")]
+    assert re.match(r"svc_mixed +7 +4 +4 +driver_id: HMGET 2 of 31; ", row)
+
+
+def test_check_json(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = in_process(capsys, "--chdir", corpus, "check", "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert found["project"] == "corpus"
+    assert found["online_store"]["reachable"] is True
+    services = {service["name"]: service for service in found["feature_services"]}
+    assert services["svc_mixed"]["features"] == 7
+    assert services["svc_mixed"]["keys_per_row"] == 4
+    assert len(services["svc_mixed"]["commands"]) == 4
+
+
+def test_check_when_redis_is_away(tmp_path: Path) -> None:
+    """What was found is shown; the one line on stderr says what is wrong; exit 2, for scripts."""
+    folder = repository(tmp_path / "r", "redis", f"127.0.0.1:{free_port()}")
+    outcome = command_line("--chdir", folder, "check", "--json")
+    one_line(Outcome(outcome.code, "", outcome.err), "feature_store.yaml", "online_store")
+    assert json.loads(outcome.out)["online_store"]["reachable"] is False
+
+
+def test_flags_before_and_after_the_command(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    yaml = corpus / "feature_store.yaml"
+    orders: list[list[str | Path]] = [
+        ["--chdir", corpus, "check"],
+        ["check", "--chdir", corpus],
+        ["-f", yaml, "check"],
+        ["check", "-f", yaml],
+        ["--feature-store-yaml", yaml, "check"],
+    ]
+    for arguments in orders:
+        assert in_process(capsys, *arguments).code == 0
+
+
+# ------------------------------------------------------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
+def test_missing_file(tmp_path: Path, command: str) -> None:
+    one_line(command_line("--chdir", tmp_path, command), f"{tmp_path}/feature_store.yaml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("project: corpus", "project: [corpus", ["feature_store.yaml, line", "not YAML"]),
+        ("project: corpus", "\tproject: corpus", ["feature_store.yaml, line", "not YAML"]),
+        ("project: corpus", "project: 5", ["feature_store.yaml: project:", "5"]),
+        ("project: corpus", "project: my-project", ["feature_store.yaml: project:", "my-project"]),
+        ("project: corpus", "", ["feature_store.yaml: project:"]),
+        ("registry: registry.db", "", ["feature_store.yaml: registry:"]),
+        ("registry: registry.db", "registry: nowhere.db", ["nowhere.db"]),
+        ("registry: registry.db", "registry: [registry.db]", ["feature_store.yaml: registry:"]),
+        ("registry: registry.db", "registry: s3://bucket/registry.db", ["feature_store.yaml: registry"]),
+        ("registry: registry.db", "registry: {registry_type: sql, path: x}", ["registry.registry_type", "sql"]),
+        ("registry: registry.db", "registry: feature_store.yaml", ["feature_store.yaml"]),
+        ("registry: registry.db", "registry: .", ["registry"]),
+        ("  type: redis", "  type: cassandra", ["online_store.type", "cassandra", "redis"]),
+        ("  type: redis", "  type: [redis]", ["online_store"]),
+        ("  type: redis", "  type: redis\n  colour: red", ["online_store.colour"]),
+        ("  type: redis", "  type: redis\n  redis_type: redis_cluster", ["online_store.redis_type"]),
+        (
+            "entity_key_serialization_version: 3",
+            "entity_key_serialization_version: '3'",
+            ["entity_key_serialization_version"],
+        ),
+        (
+            "entity_key_serialization_version: 3",
+            "entity_key_serialization_version: 4",
+            ["entity_key_serialization_version"],
+        ),
+        ("project: corpus", "project: corpus\nyummy_fast: {redis_read: many}", ["yummy_fast.redis_read", "many"]),
+        ("project: corpus", "project: corpus\nyummy_fast: {colour: red}", ["yummy_fast.colour"]),
+        ("project: corpus", "project: corpus\nyummy_fast: 6566", ["yummy_fast"]),
+    ],
+)
+def test_mistakes_in_the_file(
+    corpus: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, words: list[str]
+) -> None:
+    path = corpus / "feature_store.yaml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    one_line(in_process(capsys, "--chdir", corpus, "check"), *words)
+
+
+def test_bytes_that_are_no_text(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (corpus / "feature_store.yaml").write_bytes(b"\xff\xfe\x00")
+    one_line(in_process(capsys, "--chdir", corpus, "check"), "feature_store.yaml")
+
+
+def test_folder_for_a_file(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one_line(in_process(capsys, "-f", corpus, "check"), str(corpus))
+
+
+def test_broken_registry(corpus: Path) -> None:
+    (corpus / "registry.db").write_bytes(b"\xff\xff not a registry")
+    one_line(command_line("--chdir", corpus, "serve", "--port", "0"), "registry.db")
+
+
+@pytest.mark.parametrize(
+    "flag", ["--port", "--registry_ttl_sec", "--keep-alive-timeout", "--log-level", "--redis-read"]
+)
+def test_mistakes_in_flags(corpus: Path, capsys: pytest.CaptureFixture[str], flag: str) -> None:
+    one_line(in_process(capsys, "--chdir", corpus, "serve", flag, "many"), flag, "many")
+
+
+def test_mistakes_in_the_environment(corpus: Path) -> None:
+    outcome = command_line("--chdir", corpus, "serve", environment={"YUMMY_FAST_PORT": "many"})
+    one_line(outcome, "YUMMY_FAST_PORT", "many")
+
+
+def test_address_that_is_not_ours(corpus: Path) -> None:
+    """192.0.2.1 is for documentation (RFC 5737): nobody has it."""
+    one_line(command_line("--chdir", corpus, "serve", "--host", "192.0.2.1", "--port", "0"), "192.0.2.1")
+
+
+# --------------------------------------------------------------------------------------------- flag, environment, file
+
+
+def test_order_of_settings(tmp_path: Path, valkey: Valkey) -> None:
+    """Flag over environment over file over default, seen from outside: by the limit of a body."""
+    folder = repository(
+        tmp_path / "r", "redis", f"127.0.0.1:{valkey.port}", settings={"max_body_bytes": 3000, "log_level": "debug"}
+    )
+
+    def limit(*flags: str, **environment: str) -> str:
+        with Server(folder, *flags, environment=environment) as server:
+            answer = server.ask("/get-online-features", b" " * 5000)
+            assert answer.status == 413
+            found = re.search(r"limit is (\d+)", answer.json["detail"])
+            assert found
+            return found[1]
+
+    assert limit() == "3000"
+    assert limit(YUMMY_FAST_MAX_BODY_BYTES="2000") == "2000"
+    assert limit("--max-body-bytes", "1000", YUMMY_FAST_MAX_BODY_BYTES="2000") == "1000"
+
+
+@pytest.mark.parametrize(
+    ("variable", "path"), [("FEAST_FS_YAML_FILE_PATH", "feature_store.yaml"), ("FEATURE_REPO_DIR_ENV_VAR", "")]
+)
+def test_variables_of_feast(
+    corpus: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, variable: str, path: str
+) -> None:
+    monkeypatch.setenv(variable, str(corpus / path))
+    assert in_process(capsys, "check").code == 0
+
+
+def test_variables_in_the_file(
+    corpus: Path, valkey: Valkey, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = corpus / "feature_store.yaml"
+    path.write_text(path.read_text().replace(f"127.0.0.1:{valkey.port}", "${REDIS_AT}:$REDIS_PORT"))
+    one_line(in_process(capsys, "--chdir", corpus, "check"), "online_store.connection_string")
+    monkeypatch.setenv("REDIS_AT", "127.0.0.1")
+    monkeypatch.setenv("REDIS_PORT", str(valkey.port))
+    assert in_process(capsys, "--chdir", corpus, "check").code == 0
+
+
+# ----------------------------------------------------------------------------------------------------------------- demo
+
+
+def test_demo() -> None:
+    """The curl line that it prints works when pasted; Ctrl-C ends it, Valkey and folder included."""
+    with Process([sys.executable, "-m", "yummy_fast", "demo"]) as demo:
+        line = demo.wait_for(r"^\s*(curl .*)$")[1]
+        folder = demo.wait_for(r"^\s*(/\S+)$")[1]
+        demo.wait_for("Ctrl-C")
+        _, *arguments = shlex.split(line)
+        url = next(argument for argument in arguments if argument.startswith("http://"))
+        body = json.loads(arguments[arguments.index("-d") + 1])
+        host, _, target = url.removeprefix("http://").partition("/")
+        with Client(int(host.partition(":")[2])) as client:
+            answer = client.ask(f"/{target}", body)
+        assert answer.columns["driver_id"] == body["entities"]["driver_id"]
+        assert len(answer.columns) > 3
+        assert demo.stop(signal.SIGINT) == 0
+        assert "Traceback" not in demo.log
+        assert not Path(folder).exists()

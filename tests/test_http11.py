@@ -1,0 +1,289 @@
+"""HTTP/1.1 by RFC 9112: what is accepted, what must be refused, and that it does not matter how the bytes are cut."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import pytest
+
+from yummy_fast.errors import ProtocolError
+from yummy_fast.http11 import MAX_HEAD_BYTES, Clock, Request, RequestParser, Response, response_head, split_target
+
+LIMIT = 100
+
+GET = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
+POST = b"POST /get-online-features?x=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
+CHUNKED = (
+    b"POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"3;name=value\r\none\r\nA\r\n0123456789\r\n0\r\nTrailer: t\r\n\r\n"
+)
+UPGRADE = b"GET /u HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+
+
+def outcome(chunks: Iterable[bytes]) -> tuple[list[Request], int]:
+    """The requests in `chunks`, and the status of the refusal that ended them; 0 if none did."""
+    parser = RequestParser(LIMIT)
+    requests: list[Request] = []
+    for chunk in chunks:
+        try:
+            requests += parser.feed(chunk)
+        except ProtocolError as error:
+            return requests, error.status
+    try:
+        return requests + parser.feed(b""), 0  # a refusal may come after the requests that stood before its bytes
+    except ProtocolError as error:
+        return requests, error.status
+
+
+def cuts(data: bytes) -> Iterable[list[bytes]]:
+    """Whole, byte by byte, and every cut in two."""
+    yield [data]
+    yield [data[place : place + 1] for place in range(len(data))]
+    yield from ([data[:place], data[place:]] for place in range(1, len(data)))
+
+
+@pytest.mark.parametrize(
+    ("data", "requests"),
+    [
+        (GET, [Request(b"GET", b"/health", b"", True)]),
+        (POST, [Request(b"POST", b"/get-online-features?x=1", b"body", True)]),
+        (CHUNKED, [Request(b"POST", b"/c", b"one0123456789", True)]),
+        (UPGRADE, [Request(b"GET", b"/u", b"", True)]),
+        (b"GET / HTTP/1.0\r\n\r\n", [Request(b"GET", b"/", b"", False)]),
+        (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", [Request(b"GET", b"/", b"", True)]),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Close\r\n\r\n", [Request(b"GET", b"/", b"", False)]),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", [Request(b"POST", b"/", b"", True)]),
+        (b"\r\n" + GET, [Request(b"GET", b"/health", b"", True)]),
+        (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", [Request(b"OPTIONS", b"*", b"", True)]),
+    ],
+    ids=[
+        *("get", "post", "chunked", "upgrade", "1.0", "1.0 keep-alive", "close", "empty body", "empty line before"),
+        "asterisk",
+    ],
+)
+def test_a_request_however_it_is_cut_and_whatever_follows(data: bytes, requests: list[Request]) -> None:
+    for chunks in cuts(data):
+        assert outcome(chunks) == (requests, 0), chunks
+    if requests[0].keep_alive:
+        assert outcome([data + GET + b"GET /unfin"]) == ([*requests, Request(b"GET", b"/health", b"", True)], 0)
+
+
+def test_pipelined_requests_however_they_are_cut() -> None:
+    expected = [request for data in (GET, POST, CHUNKED, GET) for request in outcome([data])[0]]
+    for chunks in cuts(GET + POST + CHUNKED + GET):
+        assert outcome(chunks) == (expected, 0), chunks
+
+
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 4\r\n\r\nbody", b"Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"]
+)
+def test_an_offered_upgrade_does_not_take_the_body_away(framing: bytes) -> None:
+    # Java's HttpClient offers h2c with its first request, a POST too. The body is the request's, not the next request.
+    head = (
+        b"POST /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
+    )
+    expected = [Request(b"POST", b"/x", b"body", True), Request(b"GET", b"/health", b"", True)]
+    for chunks in cuts(head + framing + GET):
+        assert outcome(chunks) == (expected, 0), chunks
+
+
+def test_a_thousand_offered_upgrades_in_one_read_are_a_thousand_requests() -> None:
+    requests, status = outcome([UPGRADE * 1_000])
+    assert (len(requests), status) == (1_000, 0)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"nonsense\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET / HTTP/1.1\r\nHost : a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n",
+        b"GET / HTTP/1.1\r\nNo colon\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: a\x00b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX\x00: a\r\n\r\n",
+        b"GET / HTTP/1.1\nHost: a\n\n",
+        b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: +1\r\n\r\na",
+        b"POST / HTTP/1.1\r\nContent-Length: 1x\r\n\r\na",
+        b"POST / HTTP/1.1\r\nContent-Length: \r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 1, 1\r\n\r\na",
+        b"POST / HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        b"POST / HTTP/1.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n",
+    ],
+)
+def test_what_is_no_http_or_could_be_read_two_ways_is_refused(data: bytes) -> None:
+    for chunks in cuts(data):
+        assert outcome(chunks) == ([], 400), chunks
+
+
+@pytest.mark.parametrize(
+    "data", [b"GET /\r\n\r\n", b"GET / HTTP/0.9\r\n\r\n", b"GET / HTTP/2.0\r\n\r\n", b"GET / HTTP/3\r\n\r\n"]
+)
+def test_other_versions_of_http_are_refused(data: bytes) -> None:
+    for chunks in cuts(data):
+        requests, status = outcome(chunks)
+        assert (requests, status in (400, 505)) == ([], True), chunks
+
+
+@pytest.mark.parametrize("tail", [b"\x00", b"GET\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: 101\r\n\r\n"])
+def test_a_refusal_does_not_take_the_requests_before_it_along(tail: bytes) -> None:
+    # RFC 9112 9.3.2: answers come in the order of the requests. A 400 in the place of the first would be taken for its.
+    first = Request(b"GET", b"/health", b"", True)
+    for chunks in cuts(GET + tail):
+        requests, status = outcome(chunks)
+        assert (requests, status >= 400) == ([first], True), chunks
+
+
+# ------------------------------------------------------------------------------------------------------------ limits
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"Content-Length: %d\r\n\r\n" % LIMIT + b"a" * LIMIT,
+        b"Transfer-Encoding: chunked\r\n\r\n32\r\n" + b"a" * 50 + b"\r\n32\r\n" + b"a" * 50 + b"\r\n0\r\n\r\n",
+    ],
+    ids=["length", "chunked"],
+)
+def test_a_body_of_the_limit_passes(body: bytes) -> None:
+    for chunks in cuts(b"POST / HTTP/1.1\r\nHost: a\r\n" + body):
+        assert outcome(chunks) == ([Request(b"POST", b"/", b"a" * LIMIT, True)], 0)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"Content-Length: %d\r\n\r\n" % (LIMIT + 1),
+        b"content-length: 9999999999\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n65\r\n" + b"a" * 101,
+        b"Transfer-Encoding: chunked\r\n\r\n32\r\n" + b"a" * 50 + b"\r\n33\r\n" + b"a" * 51,
+    ],
+    ids=["length", "huge length", "one chunk", "two chunks"],
+)
+def test_a_longer_body_is_refused_before_it_has_come(body: bytes) -> None:
+    for chunks in cuts(b"POST / HTTP/1.1\r\nHost: a\r\n" + body):
+        assert outcome(chunks) == ([], 413), chunks
+
+
+def test_the_refusal_of_a_body_names_the_limit() -> None:
+    with pytest.raises(ProtocolError, match="Content Too Large: the limit is 100 bytes"):
+        RequestParser(LIMIT).feed(b"POST / HTTP/1.1\r\nContent-Length: 101\r\n\r\n")
+
+
+@pytest.mark.parametrize("size", [16, 4_096, 1 << 20], ids="{} bytes at a time".format)
+@pytest.mark.parametrize(
+    "start", [b"GET /", b"GET / HTTP/1.1\r\nX: ", b"GET / HTTP/1.1\r\n"], ids=["target", "one header", "headers"]
+)
+def test_a_head_without_end_is_refused(start: bytes, size: int) -> None:
+    piece = b"X: abcdefghijk\r\n" if start.endswith(b"\r\n") else b"a" * 16
+    data = start + piece * (4 * MAX_HEAD_BYTES // len(piece))
+    assert outcome(data[place : place + size] for place in range(0, len(data), size)) == ([], 431)
+
+
+def test_a_head_over_the_limit_is_refused_whether_it_comes_in_one_piece_or_in_many() -> None:
+    data = b"GET / HTTP/1.1\r\nX: " + b"a" * 2 * MAX_HEAD_BYTES + b"\r\n\r\n"
+    assert outcome(data[place : place + 4_096] for place in range(0, len(data), 4_096)) == ([], 431)
+    assert outcome([data]) == ([], 431)
+
+
+def test_a_head_close_to_the_limit_passes() -> None:
+    data = b"GET / HTTP/1.1\r\nX: " + b"a" * (MAX_HEAD_BYTES - 100) + b"\r\n\r\n"
+    for size in (len(data), 4_096):
+        requests, status = outcome(data[place : place + size] for place in range(0, len(data), size))
+        assert (len(requests), status) == (1, 0)
+
+
+def test_the_bodies_of_earlier_requests_do_not_count_for_a_head() -> None:
+    parser = RequestParser(2 * MAX_HEAD_BYTES)
+    for _ in range(3):
+        body = b"a" * MAX_HEAD_BYTES
+        assert len(parser.feed(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body)) == 1
+
+
+def test_trailers_without_end_are_refused() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: "
+    requests, status = outcome([head, *([b"a" * 4_096] * (4 * MAX_HEAD_BYTES // 4_096))])
+    assert (requests, status >= 400) == ([], True)
+
+
+# ------------------------------------------------------------------------------------------- between the requests
+
+
+@pytest.mark.parametrize(
+    ("data", "within"),
+    [
+        (b"", False),
+        (b"G", True),
+        (POST[:-1], True),
+        (POST, False),
+        (POST + b"G", True),
+        (CHUNKED[:-1], True),
+        (CHUNKED, False),
+        (UPGRADE, False),
+        (UPGRADE + b"G", True),
+    ],
+)
+def test_it_tells_whether_a_request_is_under_way(data: bytes, within: bool) -> None:
+    for chunks in cuts(data) if data else [[]]:
+        parser = RequestParser(LIMIT)
+        for chunk in chunks:
+            parser.feed(chunk)
+        assert parser.in_request is within, chunks
+
+
+def test_it_tells_that_a_client_waits_before_it_sends_the_body() -> None:
+    parser = RequestParser(LIMIT)
+    assert parser.feed(b"POST / HTTP/1.1\r\nExpect: 100-Continue\r\nContent-Length: 4\r\n\r\n") == []
+    assert parser.expects_continue
+    assert parser.feed(b"body") == [Request(b"POST", b"/", b"body", True)]
+    assert not parser.expects_continue
+
+
+# ----------------------------------------------------------------------------------------------------- answers out
+
+
+@pytest.mark.parametrize(
+    ("response", "keep_alive", "head"),
+    [
+        (
+            *(Response(200, b"{}"), True),
+            b"HTTP/1.1 200 OK\r\ndate: D\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n",
+        ),
+        (Response(200, b"", b""), True, b"HTTP/1.1 200 OK\r\ndate: D\r\ncontent-length: 0\r\n\r\n"),
+        (
+            *(Response(404, b"abc", b"x: y\r\n"), False),
+            b"HTTP/1.1 404 Not Found\r\ndate: D\r\nx: y\r\nconnection: close\r\ncontent-length: 3\r\n\r\n",
+        ),
+    ],
+)
+def test_response_heads(response: Response, keep_alive: bool, head: bytes) -> None:
+    assert response_head(response, b"date: D\r\n", keep_alive) == head
+
+
+def test_the_date_has_the_form_of_the_rfc() -> None:
+    assert re.fullmatch(
+        rb"date: (Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT\r\n", Clock().line
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        (b"/a", b"/a", b""),
+        (b"/a?b=c?d", b"/a", b"?b=c?d"),
+        (b"/a?", b"/a", b"?"),
+        (b"?", b"", b"?"),
+    ],
+)
+def test_a_target_is_split_at_its_first_question_mark(target: bytes, path: bytes, query: bytes) -> None:
+    assert split_target(target) == (path, query)
