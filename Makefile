@@ -1,13 +1,16 @@
 # make demo    a repository with data, served; a curl line that answers
 # make test    every test, against a real Valkey
 # make check   lint, types, imports, generated code
+# make differential    thousands of random requests to Feast's own server and to ours; any difference fails
+# make sdk     Feast's SDK reads through our server, and without it; the same must come back
 # make proto   write yummy_fast/_proto anew
-# All of them set up .venv by themselves and need no root. PYTHON names the interpreter, 3.11 or newer.
+# All of them set up their virtual environments (.venv, .venv-feast) and need no root. PYTHON names the interpreter, 3.11
+# or newer.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format proto clean
+.PHONY: demo test check differential sdk format proto clean
 
 demo: .venv/ready
 	$(BIN)/yummy-fast demo
@@ -22,6 +25,12 @@ check: .venv/ready
 	$(BIN)/lint-imports
 	$(BIN)/python tests/generated_code.py
 
+differential: .venv/ready .venv-feast/ready
+	$(BIN)/python tests/differential/run.py
+
+sdk: .venv/ready .venv-feast/ready
+	$(BIN)/python tests/sdk/run.py
+
 format: .venv/ready
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -32,8 +41,14 @@ proto: .venv/ready
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[demo]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[demo,transforms]' --group dev
+	touch $@
+
+# The reference, at the version that our answers are compared with. It has a home of its own.
+.venv-feast/ready:
+	$(PYTHON) -m venv .venv-feast
+	.venv-feast/bin/python -m pip install --quiet 'feast[redis]==0.67.0'
 	touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-feast .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -121,7 +121,7 @@ def _text(value: Any) -> str:
 
 
 def _string(value: Any) -> str:
-    if isinstance(value, float) and not -(1 << 63) <= value < 1 << 64:
+    if isinstance(value, float) and not -(1 << 63) < value < 1 << 64:
         # An integer beyond 64 bits reaches us as a float (orjson): its digits are gone, so it cannot be a key.
         raise _OutOfRangeError
     return str(value)
@@ -254,9 +254,15 @@ def _checked_integer(item: Any) -> int:
     return item
 
 
+def _integer_item(item: Any) -> int:
+    if isinstance(item, bool):
+        raise TypeError
+    return _checked_integer(item)
+
+
 # Arrays: what an item becomes, and what a null among the items does. Only the first array's items decide the type.
 _ITEMS: dict[ValueType, tuple[Callable[[Any], Any], Any]] = {
-    ValueType.INT64_LIST: (lambda item: int(_checked_integer(item)), 0),
+    ValueType.INT64_LIST: (_integer_item, 0),
     ValueType.DOUBLE_LIST: (lambda item: float(_checked_integer(item) if isinstance(item, int) else _real(item)), 0.0),
     ValueType.STRING_LIST: (_text, ""),
     ValueType.BOOL_LIST: (bool, False),
