@@ -3,6 +3,7 @@
 # make check   lint, types, imports, generated code
 # make differential    thousands of random requests to Feast's own server and to ours; any difference fails
 # make sdk     Feast's SDK reads through our server, and without it; the same must come back
+# make perf    the benchmark against Feast and Yummy (half an hour); make perf-full, the original's whole grid
 # make proto   write yummy_fast/_proto anew
 # All of them set up their virtual environments (.venv, .venv-feast) and need no root. PYTHON names the interpreter, 3.11
 # or newer.
@@ -10,7 +11,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check differential sdk format proto clean
+.PHONY: demo test check differential sdk perf perf-full format proto clean
 
 demo: .venv/ready
 	$(BIN)/yummy-fast demo
@@ -31,6 +32,12 @@ differential: .venv/ready .venv-feast/ready
 sdk: .venv/ready .venv-feast/ready
 	$(BIN)/python tests/sdk/run.py
 
+perf: .venv/perf-ready
+	$(BIN)/python perf/rivals.py
+
+perf-full: .venv/perf-ready
+	$(BIN)/python perf/rivals.py --full --what full
+
 format: .venv/ready
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -42,6 +49,10 @@ proto: .venv/ready
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable '.[demo,transforms]' --group dev
+	touch $@
+
+.venv/perf-ready: .venv/ready
+	$(BIN)/python -m pip install --quiet --group perf
 	touch $@
 
 # The reference, at the version that our answers are compared with. It has a home of its own.

@@ -36,8 +36,7 @@ def read(*chunks: bytes) -> list[Any]:
     parser = ReplyParser()
     replies = []
     for chunk in chunks:
-        parser.feed(chunk)
-        replies += list(parser)
+        replies += parser.read(chunk)
     return replies
 
 
@@ -75,9 +74,8 @@ def test_replies_cut_in_two_anywhere() -> None:
 @pytest.mark.parametrize("trailing", [b"$", b"$5\r\nhal", b"*2\r\n$1\r\na\r\n", b"-LOAD"])
 def test_an_unfinished_reply_waits_for_its_rest(trailing: bytes) -> None:
     parser = ReplyParser()
-    parser.feed(STREAM + trailing)
-    assert list(parser) == VALUES
-    assert list(parser) == []
+    assert list(parser.read(STREAM + trailing)) == VALUES
+    assert list(parser.read(b"")) == []
 
 
 def test_an_error_reply_is_a_value_in_its_place() -> None:
@@ -100,8 +98,12 @@ def test_a_false_is_a_reply_and_not_the_lack_of_one() -> None:
 @pytest.mark.parametrize("garbage", [b"HTTP/1.1 400\r\n", b"\x00", b"$abc\r\n", b"*x\r\n"])
 def test_bytes_that_are_no_reply_raise_after_the_replies_before_them(garbage: bytes) -> None:
     parser = ReplyParser()
-    parser.feed(b"+OK\r\n" + garbage)
-    replies = iter(parser)
+    replies = parser.read(b"+OK\r\n" + garbage)
     assert next(replies) == b"OK"
     with pytest.raises(ProtocolError):
         next(replies)
+
+
+def test_replies_of_many_pieces_come_out_whole() -> None:
+    values = [b"x" * size for size in (10, 20_000, 16_384, 3, 100_000)]
+    assert read(b"".join(b"$%d\r\n%b\r\n" % (len(value), value) for value in values)) == values

@@ -152,8 +152,7 @@ def _write_rows(port: int) -> None:
         connection.sendall(b"".join(commands))
         answered = 0
         while answered < len(commands):
-            parser.feed(connection.recv(65536))
-            for reply in parser:
+            for reply in parser.read(connection.recv(65536)):
                 if isinstance(reply, Exception):
                     raise ConfigError(f"demo: Valkey refused the data: {reply}")
                 answered += 1

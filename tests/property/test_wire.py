@@ -103,17 +103,15 @@ def test_replies_come_out_as_they_went_in_however_they_are_cut(sent: list[Any], 
     parser = ReplyParser()
     found: list[Any] = []
     for chunk in data.draw(cut(b"".join(map(written, sent)))):
-        parser.feed(chunk)
-        found += parser
+        found += parser.read(chunk)
     assert found == sent
 
 
 @given(st.binary(max_size=40))
 def test_bytes_of_any_kind_are_replies_or_raise_what_is_documented(data: bytes) -> None:
     parser = ReplyParser()
-    parser.feed(data)
     try:
-        found = list(parser)
+        found = list(parser.read(data))
     except resp.ProtocolError:
         return
     assert all(isinstance(reply, bytes | int | float | list | dict | set | ReplyError | None) for reply in found)
@@ -130,5 +128,5 @@ def test_a_server_reads_the_commands_that_a_template_writes(
 ) -> None:
     # Commands and replies are one language: hiredis is the server here.
     parser = ReplyParser()
-    parser.feed(CommandTemplate(name, arguments, suffix).render(keys))
-    assert list(parser) == [[name, key + suffix, *arguments] for key in keys]
+    commands = CommandTemplate(name, arguments, suffix).render(keys)
+    assert list(parser.read(commands)) == [[name, key + suffix, *arguments] for key in keys]

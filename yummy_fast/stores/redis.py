@@ -22,6 +22,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import redis.asyncio
@@ -161,41 +162,59 @@ class RedisStore:
         elif self._wire is None:
             future.set_exception(StoreUnavailableError("The online store cannot be reached"))
         else:
-            lookups = [(reader.make_row, len(group)) for reader, group in zip(prepared, keys, strict=True)]
-            self._wire.send(
-                _PendingFetch(future, lookups),
-                [reader.command.render(group) for reader, group in zip(prepared, keys, strict=True)],
-            )
+            makers: list[MakeRow | None] = []
+            commands: list[bytes] = []
+            for reader, group in zip(prepared, keys, strict=True):
+                makers += [reader.make_row] * len(group)
+                commands.append(reader.command.render(group))
+            self._wire.send(_PendingFetch(future, makers, [len(group) for group in keys]), commands)
         return future
 
 
 class _PendingFetch:
     """A fetch in the FIFO: what it waits for, and what has come so far."""
 
-    __slots__ = ("deadline", "expected", "future", "lookups", "replies")
+    __slots__ = ("_counts", "_error", "_future", "_makers", "_rows", "deadline")
 
-    def __init__(self, future: asyncio.Future[Rows], lookups: list[tuple[MakeRow | None, int]]) -> None:
-        """`lookups`: for each, what makes a row of a reply to the command as it was sent, and how many will come."""
-        self.future = future
-        self.lookups = lookups
-        self.expected = sum([count for _, count in lookups])
-        self.replies: list[Any] = []
+    def __init__(self, future: asyncio.Future[Rows], makers: list[MakeRow | None], counts: list[int]) -> None:
+        """
+        - `makers`: for each reply to come, what makes a row of it (None: it is one). As the commands were sent.
+        - `counts`: how many replies belong to each lookup.
+        """
         self.deadline = 0.0
+        self._future = future
+        self._makers = makers
+        self._counts = counts
+        self._rows: list[Any] = []
+        self._error: StoreError | None = None
+
+    def add(self, reply: Any) -> bool:
+        """Take the next reply, and make a row of it while it is in the processor's cache. Whether it was the last."""
+        rows = self._rows
+        if type(reply) is not list:
+            self._error = self._error or _store_error(reply)
+            rows.append(None)
+        else:
+            make_row = self._makers[len(rows)]
+            rows.append(reply if make_row is None else make_row(reply))
+        return len(rows) == len(self._makers)
 
     def finish(self) -> None:
         """All replies are there: hand them over, if anybody still waits."""
-        if self.future.done():
+        if self._future.done():
             return
-        rows: list[Sequence[Any]] = []
-        start = 0
-        for make_row, count in self.lookups:
-            replies = self.replies if len(self.lookups) == 1 else self.replies[start : start + count]
-            start += count
-            if set(map(type, replies)) != {list}:
-                self.future.set_exception(_store_error(next(reply for reply in replies if type(reply) is not list)))
-                return
-            rows.append(replies if make_row is None else list(map(make_row, replies)))
-        self.future.set_result(rows)
+        if self._error is not None:
+            self._future.set_exception(self._error)
+        elif len(self._counts) == 1:
+            self._future.set_result([self._rows])
+        else:
+            rows = iter(self._rows)
+            self._future.set_result([list(islice(rows, count)) for count in self._counts])
+
+    def fail(self, error: StoreError) -> None:
+        """Tell whoever still waits. The place in the FIFO is kept or given up by the connection."""
+        if not self._future.done():
+            self._future.set_exception(error)
 
 
 class _Wire(asyncio.Protocol):
@@ -232,15 +251,11 @@ class _Wire(asyncio.Protocol):
             self._transport.write(commands)
 
     def data_received(self, data: bytes) -> None:
-        self._parser.feed(data)
         waiting = self._waiting
         try:
-            for reply in self._parser:
-                head = waiting[0]
-                head.replies.append(reply)
-                if len(head.replies) == head.expected:
-                    waiting.popleft()
-                    head.finish()
+            for reply in self._parser.read(data):
+                if waiting[0].add(reply):
+                    waiting.popleft().finish()
         except ProtocolError as error:
             self._end(f"protocol error: {error}")
         except IndexError:
@@ -257,8 +272,7 @@ class _Wire(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         for pending in self._waiting:
-            if not pending.future.done():
-                pending.future.set_exception(StoreUnavailableError("The connection to the online store was lost"))
+            pending.fail(StoreUnavailableError("The connection to the online store was lost"))
         self._waiting.clear()
         self._transport.abort()
 
@@ -270,8 +284,7 @@ class _Wire(asyncio.Protocol):
             if pending.deadline > now:
                 self._timer = self._loop.call_at(pending.deadline, self._check_deadlines)
                 break
-            if not pending.future.done():
-                pending.future.set_exception(StoreTimeoutError("The online store did not answer in time"))
+            pending.fail(StoreTimeoutError("The online store did not answer in time"))
         if self._waiting:
             if now - self._waiting[0].deadline >= self._timeout_s:
                 self._end(f"no reply for {2 * self._timeout_s:g} s")
