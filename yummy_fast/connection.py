@@ -25,6 +25,9 @@ logger = logging.getLogger("yummy_fast")
 
 Handle = Callable[[Request], "Response | Coroutine[Any, Any, Response]"]
 
+LINGER_S = 2.0
+"""How long a refused client may go on sending before the connection is closed. nginx: 5 to 30 s."""
+
 MAX_PIPELINED = 16
 """Requests of one client that may wait for their answers; then its socket is not read. Browsers of old sent 4 to 8."""
 
@@ -110,7 +113,7 @@ class Connection(asyncio.Protocol):
     """One client's connection."""
 
     __slots__ = (
-        *("_exchanges", "_last", "_loop", "_parser", "_paused", "_transport"),
+        *("_exchanges", "_last", "_loop", "_parser", "_paused", "_refused", "_transport"),
         *("idle_since", "shared"),
     )
 
@@ -121,6 +124,8 @@ class Connection(asyncio.Protocol):
         self._exchanges: deque[Exchange] = deque()
         self._transport: Any = None
         self._paused = False
+        self._refused = False
+        """The client may still be sending what we do not want."""
         self._last = False
         """No more requests are read: the client, or its bytes, or we have come to an end."""
         self.idle_since = loop.time()
@@ -163,9 +168,7 @@ class Connection(asyncio.Protocol):
         if self._parser.refusal is not None and not self._last:
             self._refuse(self._parser.refusal)
             return
-        if self._parser.expects_continue and not self._exchanges:
-            self._parser.expects_continue = False
-            self._transport.write(CONTINUE)
+        self._continue()
         if len(self._exchanges) >= MAX_PIPELINED:
             self._transport.pause_reading()
 
@@ -203,10 +206,30 @@ class Connection(asyncio.Protocol):
         if not exchanges:
             self.idle_since = self._loop.time()
             if self._last:
-                transport.close()
+                self._end()
                 return
+            self._continue()
         if not self._paused:
             self._resume_reading()
+
+    def _continue(self) -> None:
+        """Tell a client that waits for it to send its body, once the answers before are written."""
+        if self._parser.expects_continue and not self._exchanges and not self._last:
+            self._parser.expects_continue = False
+            self._transport.write(CONTINUE)
+
+    def _end(self) -> None:
+        """Close, with everything written. What a refused client still sends is read for a while: closing with bytes
+        unread resets the connection, and the answer can be lost to the client (RFC 9112 9.6).
+        """
+        transport = self._transport
+        if not self._refused or transport.is_closing():
+            transport.close()
+            return
+        if transport.can_write_eof():
+            transport.write_eof()
+        self._loop.call_later(LINGER_S, transport.close)
+        transport.resume_reading()
 
     def _resume_reading(self) -> None:
         if not self._last and len(self._exchanges) < MAX_PIPELINED and not self._transport.is_closing():
@@ -214,7 +237,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, error: ProtocolError) -> None:
         """Answer bytes that are no request, after the answers to the requests before them; then close."""
-        self._last = True
+        self._last = self._refused = True
         exchange = Exchange(self, Request(b"", b"", b"", False))
         exchange.response = self.shared.failed(error)
         self._exchanges.append(exchange)

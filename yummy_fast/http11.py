@@ -195,5 +195,7 @@ def response_head(response: Response, date: bytes, keep_alive: bool) -> bytes:
 
 def split_target(url: bytes) -> tuple[bytes, bytes]:
     """A request target as path and query; the query keeps its "?"."""
+    if not url.startswith(b"/") and b"://" in url:  # as to a proxy; RFC 9112 3.2.2 has servers take it
+        url = b"/" + url.partition(b"://")[2].partition(b"/")[2]
     path, mark, query = url.partition(b"?")
     return path, mark + query

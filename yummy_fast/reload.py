@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 
 from yummy_fast.catalog import Catalog
-from yummy_fast.errors import YummyError
+from yummy_fast.errors import RegistryError, YummyError
 from yummy_fast.sources import FileSource, Stamp
 
 logger = logging.getLogger("yummy_fast")
@@ -66,6 +66,8 @@ class Reloader:
             data = await asyncio.to_thread(self._source.read)
             if data == self._data:
                 return
+            if not data:  # Feast truncates the file, then writes it
+                raise RegistryError(f"{self._source.name}: the file is empty")
             catalog = await asyncio.to_thread(self._compile, data)
         except YummyError as error:
             logger.error("registry not reloaded, the one before stays: %s", error)

@@ -48,6 +48,9 @@ _KEYS = frozenset(
 )
 """Keys of Feast's RedisOnlineStoreConfig; it refuses others, and so do we."""
 
+_CANNOT_CONNECT = (RedisError, OSError, TypeError, ValueError, OverflowError)
+"""What redis-py raises when it cannot connect: the last three for options of a wrong type."""
+
 RETRY_FIRST_S, RETRY_LAST_S = 0.05, 0.5
 """Pauses between attempts to connect: doubling, with jitter, and short enough to be back a second after Redis is."""
 
@@ -73,12 +76,16 @@ class RedisStore:
         self._wire: _Wire | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        for name in ("port", "db", "socket_timeout", "socket_connect_timeout"):  # redis-py finds out when it connects
+            value = self._client_options.get(name, 0)
+            if type(value) is not int and not (type(value) is float and name.startswith("socket")):
+                raise ConfigError(f"{where}.connection_string: {name}: expected a number")
         try:
             client = self._client()
         except (TypeError, ValueError, RedisError) as error:
             raise ConfigError(f"{where}.connection_string: {error}") from None
         options = client.connection_pool.connection_kwargs
-        self.address = f"{options.get('host', options.get('path', 'localhost'))}:{options.get('port', 6379)}"
+        self.address = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
 
     def _client(self) -> redis.asyncio.Redis:
         return redis.asyncio.Redis(
@@ -105,7 +112,7 @@ class RedisStore:
         client = self._client()
         try:
             info = await client.info("server")
-        except (RedisError, OSError) as error:
+        except _CANNOT_CONNECT as error:
             raise StoreUnavailableError(f"{self.address}: {_reason(error)}") from None
         finally:
             await client.aclose()
@@ -117,14 +124,13 @@ class RedisStore:
         down = False
         pause = RETRY_FIRST_S
         while True:
-            client = self._client()
-            connection = client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
             try:
+                connection = self._client().connection_pool.make_connection()  # type: ignore[no-untyped-call]
                 await connection.connect()
                 # The one use of a private name: redis-py has no public way to give its connected transport away.
                 transport = connection._writer.transport
                 wire = _Wire(transport, self._timeout_s, self.address)
-            except (RedisError, OSError, TimeoutError) as error:
+            except _CANNOT_CONNECT as error:
                 if not down:
                     logger.error("online store %s: cannot connect: %s; trying on", self.address, _reason(error))
                 down = True
@@ -321,8 +327,12 @@ def parse_connection_string(text: str, where: str) -> dict[str, Any]:
     if "://" in text:
         try:
             options: dict[str, Any] = dict(parse_url(text))
-        except ValueError as error:
-            raise ConfigError(f"{where}: {error}") from None
+        except ValueError:
+            # Its message would quote the piece that it stumbled over, which may be of the password.
+            raise ConfigError(
+                f"{where}: expected a URL such as redis://:password@host:6379/0; special characters in the password "
+                "have to be percent-encoded"
+            ) from None
         options.pop("connection_class", None)
         if "path" in options:
             options["unix_socket_path"] = options.pop("path")
@@ -341,6 +351,6 @@ def parse_connection_string(text: str, where: str) -> dict[str, Any]:
     if not nodes:
         raise ConfigError(f"{where}: expected host:port, then options; found no host")
     host, colon, port = nodes[0].rpartition(":")
-    if not colon or not port.isdigit() or not host:
+    if not colon or not port.isdecimal() or int(port) > 65535 or not host:
         raise ConfigError(f"{where}: expected host:port first, such as localhost:6379 or [::1]:6379")
     return {"host": host.strip("[]"), "port": int(port), **options}

@@ -1,0 +1,1 @@
+"""What the real Feast feature server answered, asked again of ours."""

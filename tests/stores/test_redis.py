@@ -1,0 +1,823 @@
+"""The Redis store: connection strings, replies in their places, and a Redis that comes, goes, hangs, talks nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+
+import yummy_fast.codec
+from tests.harness import (
+    CERTIFICATE,
+    Proxy,
+    Server,
+    Valkey,
+    command_line,
+    eventually,
+    features_request,
+    free_port,
+    replace_file,
+    repository,
+    run,
+    tls_server_context,
+)
+from yummy_fast._proto.registry_pb2 import Registry
+from yummy_fast.catalog import Catalog
+from yummy_fast.codec import ValueType, entity_key_header, feature_field, key_value_encoder, timestamp_field
+from yummy_fast.config import Config, load_config
+from yummy_fast.connection import Connection, Connections
+from yummy_fast.endpoints import Endpoints
+from yummy_fast.errors import ConfigError, StoreTimeoutError, StoreUnavailableError
+from yummy_fast.plan import Feature, Lookup
+from yummy_fast.server import build_catalog
+from yummy_fast.stores.redis import RedisStore, parse_connection_string
+from yummy_fast.stores.redis_hash import HashPicker
+from yummy_fast.transforms import Transforms
+
+# -------------------------------------------------------------------------------------------------- connection strings
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        # Feast's grammar (spec 4.1)
+        ("localhost:6379", {"host": "localhost", "port": 6379}),
+        ("10.0.0.1:1,10.0.0.2:2", {"host": "10.0.0.1", "port": 1}),
+        ("h:1,password=secret", {"host": "h", "port": 1, "password": "secret"}),
+        ("h:1,password=a=b=", {"host": "h", "port": 1, "password": "a=b="}),
+        ("h:1,password=123", {"host": "h", "port": 1, "password": 123}),
+        ("h:1,password=0123", {"host": "h", "port": 1, "password": "0123"}),
+        ('h:1,password="123"', {"host": "h", "port": 1, "password": "123"}),
+        ("h:1,db=2,ssl=true", {"host": "h", "port": 1, "db": 2, "ssl": True}),
+        ("h:1,ssl_ca_certs=/etc/ca.pem", {"host": "h", "port": 1, "ssl_ca_certs": "/etc/ca.pem"}),
+        ("h:1,socket_timeout=1.5", {"host": "h", "port": 1, "socket_timeout": 1.5}),
+        ("h:1,username=", {"host": "h", "port": 1, "username": ""}),
+        ("password=x,h:1", {"host": "h", "port": 1, "password": "x"}),
+        # IPv6, which Feast cannot
+        ("[::1]:6379", {"host": "::1", "port": 6379}),
+        ("[2001:db8::5]:6380,db=1", {"host": "2001:db8::5", "port": 6380, "db": 1}),
+        # URLs, which Yummy takes
+        ("redis://h:7000/3", {"host": "h", "port": 7000, "db": 3}),
+        ("redis://:p%40ss@h", {"host": "h", "password": "p@ss"}),
+        ("redis://u:p@[::1]:7000", {"host": "::1", "port": 7000, "username": "u", "password": "p"}),
+        ("rediss://h:7000", {"host": "h", "port": 7000, "ssl": True}),
+        ("unix:///tmp/redis.sock", {"unix_socket_path": "/tmp/redis.sock"}),
+        (
+            "unix://u:p@/tmp/redis.sock?db=1",
+            {"unix_socket_path": "/tmp/redis.sock", "username": "u", "password": "p", "db": 1},
+        ),
+    ],
+)
+def test_connection_string(text: str, options: dict[str, Any]) -> None:
+    assert parse_connection_string(text, "here") == options
+
+
+@pytest.mark.parametrize(
+    "text", ["", "localhost", "localhost:", ":6379", "localhost:port", "db=1", "http://h:1", "h:99999999"]
+)
+def test_connection_string_that_is_none(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"online_store\.connection_string"):
+        RedisStore(config_for(tmp_path / "r", text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hunter2",
+        "hunter2@localhost:6379,dbb=1",
+        "localhost:6379,password=hunter2,no_such_option=1",
+        "localhost:6379,password=hunter2,protocol=3",
+        "localhost,password=hunter2",
+        "redis://:hunter2@localhost:port",
+        "redis://:hunter2/x@localhost:6379",
+        "redis://:hunter2@localhost:6379?no_such_option=1",
+        "redis://:hunter2@localhost:6379?socket_timeout=soon",
+        "http://user:hunter2@localhost",
+        "password=hunter2",
+    ],
+)
+def test_messages_do_not_quote_passwords(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        RedisStore(config_for(tmp_path / "r", text))
+    assert "hunter2" not in str(raised.value)
+    assert "online_store.connection_string" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "socket_connect_timeout=soon",
+        "ssl=true,ssl_cert_reqs=maybe",
+        "db=first",
+        "username=1,password=2",
+        "ssl=true,ssl_ca_certs=/no",
+        "port=99999999",
+    ],
+)
+def test_options_that_only_fail_when_connecting(tmp_path: Path, valkey: Valkey, options: str) -> None:
+    """They are refused, or tried and told of. What must not be is a server that waits for ever to begin."""
+
+    async def opening() -> None:
+        try:
+            store = RedisStore(config_for(tmp_path / "r", f"127.0.0.1:{valkey.port},{options}"))
+        except ConfigError:
+            return
+        try:
+            async with asyncio.timeout(5):
+                await store.open()
+            with pytest.raises(StoreUnavailableError):
+                await store.fetch(store.prepare((stats(),)), [[key(1001)]])
+            with pytest.raises(StoreUnavailableError):
+                await store.ping()  # as `check` does
+        finally:
+            await store.close()
+
+    run(opening())
+
+
+@pytest.mark.parametrize("key_text", ["hostt: x", "redis_type: redis_cluster", "connection_string: ''"])
+def test_keys_that_are_not_feasts(tmp_path: Path, key_text: str) -> None:
+    folder = repository(tmp_path / "r", "redis", "localhost:1")
+    lines = (folder / "feature_store.yaml").read_text().splitlines()
+    place = next(place for place, line in enumerate(lines) if "connection_string" in line)
+    lines[place : place + 1] = [f"  {key_text}"]
+    (folder / "feature_store.yaml").write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match=rf"online_store\.{key_text.partition(':')[0]}"):
+        RedisStore(load_config(chdir=str(folder), environ={}))
+
+
+# -------------------------------------------------------------------------------------------------------- what we read
+
+
+def config_for(folder: Path, connection_string: str, **settings: object) -> Config:
+    return load_config(chdir=str(repository(folder, "redis", connection_string, settings=settings)), environ={})
+
+
+def key(driver: int) -> bytes:
+    return entity_key_header(["driver_id"], 3) + key_value_encoder(ValueType.INT64, 3)(driver)
+
+
+def lookup(*names: str, view: str = "driver_stats") -> Lookup:
+    features = tuple(Feature(view, name, ValueType.INT64) for name in names)
+    return Lookup(
+        features=features,
+        views=(view,),
+        view_of=(0,) * len(names),
+        join_keys=(("driver_id", "driver_id"),),
+        hash_features=features,
+    )
+
+
+def stats() -> Lookup:
+    return lookup("trips")
+
+
+def write_drivers(valkey: Valkey, count: int, view: str = "many") -> None:
+    """Drivers 0 to `count`, of which each feature n is the driver's number as text: nobody can take one for another."""
+    stamp = Timestamp(seconds=1).SerializeToString()
+    valkey.pipeline(
+        [
+            ("HSET", key(driver) + b"corpus", feature_field(view, "n"), b"%d" % driver, timestamp_field(view), stamp)
+            for driver in range(count)
+        ],
+        db=3,
+    )
+
+
+# ------------------------------------------------------------------------------------------------------- picking fields
+
+
+def reply(*pairs: tuple[bytes, bytes]) -> list[Any]:
+    return [part for pair in pairs for part in pair]
+
+
+def test_hash_picker_takes_fields_by_name() -> None:
+    pick = HashPicker([b"a", b"b", b"t"])
+    for _ in range(2):
+        assert list(pick(reply((b"a", b"1"), (b"b", b"2"), (b"t", b"3")))) == [b"1", b"2", b"3"]
+        assert list(pick(reply((b"t", b"3"), (b"x", b"9"), (b"b", b"2")))) == [None, b"2", b"3"]
+        assert list(pick(reply((b"a", b"1"), (b"b", b""), (b"t", b"3")))) == [b"1", b"", b"3"]
+        assert list(pick([])) == [None, None, None]
+
+
+def test_hash_picker_is_not_taken_in_by_values_that_look_like_names() -> None:
+    pick = HashPicker([b"a", b"t"])
+    assert list(pick(reply((b"a", b"t"), (b"t", b"a")))) == [b"t", b"a"]
+    assert list(pick(reply((b"t", b"a"), (b"a", b"t")))) == [b"t", b"a"]
+
+
+def test_hash_picker_with_any_number_of_orders() -> None:
+    """Against the plain way."""
+    dice = random.Random(4)
+    fields = [bytes([97 + place]) for place in range(8)]
+    pick = HashPicker(fields[:5])
+    for _ in range(1000):
+        held = {name: bytes([dice.randrange(256)]) for name in dice.sample(fields, dice.randrange(9))}
+        assert list(pick(reply(*held.items()))) == [held.get(name) for name in fields[:5]]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_hash_picker_of_views(seed: int) -> None:
+    """Hashes as Feast writes them, a view at a time and its timestamp first: against the plain way.
+
+    The views come in any order, some are not there; now and then one lacks features or has more, or its own order.
+    """
+    dice = random.Random(seed)
+    views = {f"view{n}": [f"f{place}" for place in range(dice.randrange(1, 9))] for n in range(6)}
+    asked = [(view, name) for view in list(views)[:4] for name in views[view] if dice.random() < 0.7] or [
+        ("view0", "f0")
+    ]
+    fields = [feature_field(*ref) for ref in asked]
+    fields += [timestamp_field(view) for view in dict.fromkeys(view for view, _ in asked)]
+    pick = HashPicker(fields)
+    for _ in range(600):
+        pairs: list[tuple[bytes, bytes]] = []
+        for view in dice.sample(list(views), dice.choice([6, 6, 6, 5, 3, 0])):
+            names = list(views[view])
+            if dice.random() < 0.1:
+                names = dice.sample(names, dice.randrange(len(names) + 1))
+            if dice.random() < 0.05:
+                names.append("new")
+            pairs.append((timestamp_field(view), dice.randbytes(5)))
+            pairs += [(feature_field(view, name), dice.randbytes(4)) for name in names]
+        held = dict(pairs)
+        assert list(pick(reply(*pairs))) == [held.get(field) for field in fields]
+
+
+# ---------------------------------------------------------------------------------------------- replies in their places
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("read", ["hmget", "hgetall"])
+def test_cancelled_fetches_keep_their_places(tmp_path: Path, valkey: Valkey, seed: int, read: str) -> None:
+    """CVE-2023-28858: hundreds of fetches, many given up at any stage, through a wire that tears replies to pieces."""
+    dice = random.Random(seed)
+    write_drivers(valkey, 200)
+
+    async def reading(proxy: Proxy) -> None:
+        config = config_for(tmp_path / "r", f"127.0.0.1:{proxy.port},db=3", redis_read=read, store_timeout_ms=10_000)
+        store = RedisStore(config)
+        await store.open()
+        try:
+            prepared = store.prepare((lookup("n", view="many"), lookup("n", view="many")))
+            waiting: list[tuple[list[int], list[int], asyncio.Future[Any]]] = []
+            for turn in range(400):
+                drivers = [dice.randrange(200) for _ in range(dice.randrange(1, 8))]
+                others = [dice.randrange(200)]
+                waiting.append(
+                    (drivers, others, store.fetch(prepared, [list(map(key, drivers)), list(map(key, others))]))
+                )
+                if dice.random() < 0.5:
+                    dice.choice(waiting)[2].cancel()  # some that were not sent, some half answered, some done
+                if turn % 20 == 0:
+                    await asyncio.wait([waiting[dice.randrange(len(waiting))][2]])
+            answered = 0
+            for drivers, others, future in waiting:
+                if future.cancelled():
+                    continue
+                first, second = await future
+                assert [row[0] for row in first] == [b"%d" % driver for driver in drivers]
+                assert [row[0] for row in second] == [b"%d" % driver for driver in others]
+                answered += 1
+            assert 100 < answered < 390
+            assert proxy.connections == 1
+        finally:
+            await store.close()
+
+    with Proxy(valkey.port) as proxy:
+        proxy.split(dice.choice([1, 7, 61]))
+        run(reading(proxy))
+
+
+def test_another_command_while_replies_are_under_way(tmp_path: Path, valkey: Valkey) -> None:
+    """A long value lets the store change from HGETALL to HMGET (`HashReader`): no reply may be taken for the other."""
+    names = [f"n{place}" for place in range(40)]
+    features = tuple(Feature("long", name, ValueType.STRING) for name in names)
+    wide = replace(lookup(*names, view="long"), features=features, hash_features=features)
+    stamp = Timestamp(seconds=1).SerializeToString()
+    for driver in range(60):
+        values = [b"%d" % driver + b"x" * (200 if driver == 30 else 0) + b"%d" % place for place in range(40)]
+        pairs = [
+            part for name, value in zip(names, values, strict=True) for part in (feature_field("long", name), value)
+        ]
+        valkey.do("HSET", key(driver) + b"corpus", *pairs, timestamp_field("long"), stamp, db=4)
+
+    async def reading() -> None:
+        store = RedisStore(config_for(tmp_path / "r", f"127.0.0.1:{valkey.port},db=4"))
+        await store.open()
+        try:
+            prepared = store.prepare((wide,))
+            waiting = [(d, store.fetch(prepared, [[key(30), key(d)]])) for d in range(60)]
+            assert store.describe(prepared)[0].startswith("HGETALL")
+            await asyncio.wait([waiting[0][1]])
+            assert store.describe(prepared)[0].startswith("HMGET")
+            waiting += [(d, store.fetch(prepared, [[key(30), key(d)]])) for d in range(60)]
+            for driver, future in waiting:
+                ((_, row),) = await future
+                middle = b"x" * (200 if driver == 30 else 0)
+                assert list(row) == [b"%d%b%d" % (driver, middle, place) for place in range(40)] + [stamp]
+        finally:
+            await store.close()
+
+    run(reading())
+
+
+def test_late_replies_are_nobody_elses(tmp_path: Path, valkey: Valkey) -> None:
+    """Replies that come after the timeout are dropped in their places: the connection is kept, and right."""
+    write_drivers(valkey, 10)
+
+    async def reading(proxy: Proxy) -> None:
+        config = config_for(tmp_path / "r", f"127.0.0.1:{proxy.port},db=3", store_timeout_ms=400)
+        store = RedisStore(config)
+        await store.open()
+        try:
+            prepared = store.prepare((lookup("n", view="many"),))
+            proxy.hold()
+            late = [store.fetch(prepared, [[key(driver)]]) for driver in range(5)]
+            for future in late:
+                with pytest.raises(StoreTimeoutError):
+                    await future
+            after = [store.fetch(prepared, [[key(driver)]]) for driver in range(5, 10)]
+            proxy.release()
+            assert [(await future)[0][0][0] for future in after] == [b"5", b"6", b"7", b"8", b"9"]
+            assert proxy.connections == 1
+        finally:
+            await store.close()
+
+    with Proxy(valkey.port) as proxy:
+        run(reading(proxy))
+
+
+def test_lost_replies_end_the_connection(tmp_path: Path, valkey: Valkey) -> None:
+    """A Redis that swallows replies is given up after twice the timeout, and a new connection is made."""
+    with Proxy(valkey.port) as proxy:
+        settings = {"store_timeout_ms": 150}
+        with Server(repository(tmp_path / "r", "redis", f"127.0.0.1:{proxy.port}", settings=settings)) as server:
+            proxy.hold()
+            assert server.features([1002]).status == 504
+            server.wait_for("connection lost: no reply")
+            proxy.release()
+            answer = eventually(lambda: _if(server.features([1002]), 200), "a new connection")
+            assert answer.columns["trips"] == [1]
+            assert proxy.connections == 2
+
+
+def _if(answer: Any, status: int) -> Any:
+    return answer if answer.status == status else None
+
+
+def test_an_error_reply_fails_its_request_alone(tmp_path: Path, own_valkey: Valkey) -> None:
+    """A key of the wrong type among good ones, all in one write and in one segment of replies."""
+    own_valkey.do("SET", key(7) + b"corpus", "no hash")
+    with (
+        Server(repository(tmp_path / "r", "redis", f"127.0.0.1:{own_valkey.port}")) as server,
+        server.client() as client,
+    ):
+        drivers = [1001, 7, 1002, 7, 7, 1001]
+        client.send(b"".join(features_request(driver) for driver in drivers))
+        answers = [client.answer() for _ in drivers]
+        assert [answer.status for answer in answers] == [200, 502, 200, 502, 502, 200]
+        assert [answer.columns["trips"] for answer in answers if answer.status == 200] == [[0], [1], [0]]
+        assert answers[1].json == "The online store answered WRONGTYPE"
+        # One bad key fails the request that asked for it, good keys and all.
+        assert server.features([1001, 7, 1002]).status == 502
+        assert server.features([1001, 1002]).columns["trips"] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "setup", [("CONFIG", "SET", "maxmemory", "1"), ("ACL", "SETUSER", "default", "-hmget", "-hgetall")]
+)
+def test_errors_of_the_whole_store(tmp_path: Path, own_valkey: Valkey, setup: tuple[str, ...]) -> None:
+    """Out of memory does not hinder reads; a missing right is an error in its place, and both pass."""
+    with Server(repository(tmp_path / "r", "redis", f"127.0.0.1:{own_valkey.port}")) as server:
+        own_valkey.do(*setup)
+        answer = server.features([1002])
+        assert answer.status == (200 if setup[0] == "CONFIG" else 502)
+        own_valkey.do("ACL", "SETUSER", "default", "+@all")
+        assert server.features([1002]).columns["trips"] == [1]
+
+
+def test_nonsense_instead_of_replies(tmp_path: Path) -> None:
+    """A port where something else lives, an HTTP server: no crash, no hang, 503."""
+    with (
+        Server(repository(tmp_path / "a", "redis", f"127.0.0.1:{free_port()}")) as other,
+        Server(repository(tmp_path / "b", "redis", f"127.0.0.1:{other.port}")) as server,
+    ):
+        assert server.ask("/health").status == 200
+        assert server.features([1002]).status == 503
+
+
+def test_a_request_of_no_lookups_harms_nobody(tmp_path: Path, valkey: Valkey) -> None:
+    """An on-demand view of request data alone reads nothing: whatever it answers, others are served as before."""
+    folder = repository(tmp_path / "r", "redis", f"127.0.0.1:{valkey.port}", settings={"store_timeout_ms": 2000})
+    registry = Registry.FromString((folder / "registry.db").read_bytes())
+    (view,) = registry.on_demand_feature_views
+    for name, source in list(view.spec.sources.items()):
+        if source.WhichOneof("source") != "request_data_source":
+            del view.spec.sources[name]
+        else:  # what the function took from the driver comes with the request now
+            schema = view.spec.sources[name].request_data_source.request_data_options.schema
+            schema.add(name="trips", value_type=ValueType.INT64)
+            schema.add(name="acc_rate", value_type=ValueType.DOUBLE)
+    replace_file(folder / "registry.db", registry.SerializeToString())
+    body = {"features": ["adjusted:trips_plus"], "entities": {"bonus": [1], "trips": [41], "acc_rate": [0.5]}}
+    with Server(folder) as server:
+        assert server.features([1002]).columns["trips"] == [1]
+        with server.client() as client:
+            client.send(features_request(1001))
+            assert client.answer().status == 200
+            assert server.ask("/get-online-features", body).columns["trips_plus"] == [42]
+            client.send(features_request(1002))
+            assert client.answer().columns["trips"] == [1]
+
+
+# ----------------------------------------------------------------------------------------------------- coming and going
+
+
+def test_killed_connection(tmp_path: Path, own_valkey: Valkey) -> None:
+    """What was under way gets a 503, what comes next finds a new connection; clients keep theirs."""
+    with (
+        Proxy(own_valkey.port) as proxy,
+        Server(repository(tmp_path / "r", "redis", f"127.0.0.1:{proxy.port}")) as server,
+        server.client() as client,
+    ):
+        client.send(features_request(1001))
+        assert client.answer().status == 200
+        proxy.hold()
+        client.send(features_request(1001) * 3)
+        proxy.wait_until_held()
+        proxy.cut()
+        answers = [client.answer() for _ in range(3)]
+        assert {answer.status for answer in answers} == {503}
+        assert answers[0].headers["retry-after"] == "1"
+        assert "connection" not in answers[0].headers
+        proxy.release()
+        server.wait_for("connection lost")
+        eventually(lambda: _if(server.features([1002]), 200), "a new connection")
+        client.send(features_request(1002))
+        assert client.answer().columns["trips"] == [1]
+
+
+def test_client_kill(tmp_path: Path, own_valkey: Valkey) -> None:
+    with Server(repository(tmp_path / "r", "redis", f"127.0.0.1:{own_valkey.port}")) as server:
+        for _ in range(3):
+            assert server.features([1002]).columns["trips"] == [1]
+            mark = len(server.lines)
+            own_valkey.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            server.wait_for("connection lost", after=mark)
+            eventually(lambda: _if(server.features([1002]), 200), "a new connection")
+        assert sum("connection lost" in line for line in server.lines) == 3
+        # Until the next `connected again` nothing more is said: one line per event.
+        assert sum("connected again" in line for line in server.lines) == 3
+
+
+def test_down_at_start(tmp_path: Path, valkey: Valkey) -> None:
+    with (
+        Proxy(valkey.port, refuse=True) as proxy,
+        Server(repository(tmp_path / "r", "redis", f"127.0.0.1:{proxy.port}")) as server,
+        server.client() as client,
+    ):
+        assert client.ask("/health").status == 200
+        for _ in range(3):
+            client.send(features_request(1001))
+            answer = client.answer()
+            assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+            assert answer.json == "The online store cannot be reached"
+        proxy.accept()
+        server.wait_for("connected again|connected")
+        client.send(features_request(1002))
+        assert client.answer().columns["trips"] == [1]
+        assert sum("cannot connect" in line for line in server.lines) == 1
+
+
+def test_silent_at_start(tmp_path: Path, valkey: Valkey) -> None:
+    """A Redis that accepts and says nothing (a firewall, a frozen process): the server starts all the same."""
+    with Proxy(valkey.port) as proxy:
+        proxy.hold()
+        settings = {"store_timeout_ms": 200}
+        folder = repository(tmp_path / "r", "redis", f"127.0.0.1:{proxy.port},db=3", settings=settings)
+        with Server(folder) as server:
+            assert server.ask("/health").status == 200
+            assert server.features([1001]).status == 503
+            proxy.release()
+            eventually(lambda: _if(server.features([1001]), 200), "the connection")
+
+
+def test_restarted_redis(tmp_path: Path) -> None:
+    """A real one, killed and started again on its port. Meanwhile 503 at once; afterwards the new data."""
+    with Valkey() as valkey:
+        valkey.load("redis")
+        port = valkey.port
+        server = Server(repository(tmp_path / "r", "redis", f"127.0.0.1:{port}"))
+        with server:
+            assert server.features([1002]).columns["trips"] == [1]
+            valkey.process.kill()
+            valkey.wait()
+            server.wait_for("connection lost")
+            assert server.features([1002]).status == 503
+            assert server.ask("/health").status == 200
+            with Valkey(port=port) as again:
+                again.load("redis")
+                answer = eventually(lambda: _if(server.features([1002]), 200), "a new connection")
+                assert answer.columns["trips"] == [1]
+
+
+# --------------------------------------------------------------------------------------------------- ways to be reached
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "127.0.0.1:{},password=hunter2",
+        "redis://:hunter2@127.0.0.1:{}",
+        "127.0.0.1:{},username=default,password=hunter2",
+    ],
+)
+def test_password(tmp_path: Path, form: str) -> None:
+    with Valkey("--requirepass", "hunter2") as valkey:
+        valkey.load("redis")
+        with Server(repository(tmp_path / "r", "redis", form.format(valkey.port))) as server:
+            assert server.features([1002]).columns["trips"] == [1]
+            assert "hunter2" not in server.log
+
+
+def test_wrong_password(tmp_path: Path) -> None:
+    """Told of without quoting it, in the log, in answers and by `check`."""
+    with Valkey("--requirepass", "right") as valkey:
+        folder = repository(tmp_path / "r", "redis", f"127.0.0.1:{valkey.port},password=hunter2")
+        with Server(folder, "--log-level", "debug") as server:
+            answer = server.features([1002])
+            assert answer.status == 503
+            assert b"hunter2" not in answer.body
+            server.wait_for("cannot connect: .*(password|WRONGPASS)")
+            assert "hunter2" not in server.log
+        checked = command_line("--chdir", folder, "check")
+        assert checked.code == 2
+        assert "hunter2" not in checked.out + checked.err
+
+
+def test_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "valkey.sock"
+    with Valkey("--unixsocket", str(path)) as valkey:
+        valkey.load("redis")
+        with Server(repository(tmp_path / "r", "redis", f"unix://{path}")) as server:
+            assert server.features([1002]).columns["trips"] == [1]
+        checked = command_line("--chdir", tmp_path / "r", "check")
+        assert checked.code == 0
+        assert f"{path}" in checked.out
+        assert f"{path}:6379" not in checked.out  # a path has no port
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "localhost:{},ssl=true,ssl_ca_certs=" + str(CERTIFICATE),
+        "rediss://localhost:{}?ssl_ca_certs=" + str(CERTIFICATE),
+        "localhost:{},ssl=true,ssl_cert_reqs=none,ssl_check_hostname=false",
+    ],
+)
+def test_tls(tmp_path: Path, valkey: Valkey, form: str) -> None:
+    """The transport that is taken over from redis-py may be one of TLS."""
+    with (
+        Proxy(valkey.port, tls=tls_server_context()) as proxy,
+        Server(repository(tmp_path / "r", "redis", form.format(proxy.port))) as server,
+    ):
+        answer = server.features([1001, 1002] * 500, ["driver_stats:trips", "driver_stats:nick"])
+        assert answer.columns["trips"] == [0, 1] * 500
+        proxy.cut()
+        server.wait_for("connection lost")
+        eventually(lambda: _if(server.features([1002]), 200), "a new connection")
+
+
+def test_database(tmp_path: Path, valkey: Valkey) -> None:
+    """Database 1 of the shared Valkey holds keys of version 2: these are not found there, and no others are read."""
+    with Server(repository(tmp_path / "r", "redis", f"127.0.0.1:{valkey.port},db=1")) as server:
+        assert server.features([1002]).columns["trips"] == [None]
+
+
+# ------------------------------------------------------------------------------------------------- one write, one fetch
+
+
+class Recorder:
+    """A transport that counts what is written through it."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self.writes: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(bytes(data))
+        self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class CountingStore(RedisStore):
+    """A RedisStore that counts what is asked of it."""
+
+    fetched = prepared = 0
+
+    def fetch(self, prepared: Any, keys: Any) -> asyncio.Future[Any]:
+        self.fetched += 1
+        return super().fetch(prepared, keys)
+
+    def prepare(self, lookups: Any) -> Any:
+        self.prepared += 1
+        return super().prepare(lookups)
+
+
+class Whole:
+    """A server put together in this process, with counters at its seams."""
+
+    def __init__(self, config: Config) -> None:
+        self.store = CountingStore(config)
+        catalog = build_catalog(config, self.store, Path(config.registry_path).read_bytes())
+        self.endpoints = Endpoints(catalog, self.store, Transforms(), config.compat)
+        self.client_side: list[Recorder] = []
+
+    async def start(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        loop = asyncio.get_running_loop()
+        connections = Connections(self.endpoints.handle, self.endpoints.failed, 1 << 20)
+        recorders = self.client_side
+
+        class Recorded(Connection):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                recorder: Any = Recorder(transport)
+                recorders.append(recorder)
+                super().connection_made(recorder)
+
+        self._listener = await loop.create_server(lambda: Recorded(connections, loop), "127.0.0.1", 0)
+        await self.store.open()
+        wire: Any = self.store._wire
+        self.store_side = wire._transport = Recorder(wire._transport)
+        return await asyncio.open_connection(*self._listener.sockets[0].getsockname()[:2])
+
+    async def stop(self, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        await writer.wait_closed()
+        self._listener.close()
+        await self._listener.wait_closed()
+        await self.store.close()
+        self.endpoints._transforms.close()
+
+    def forget(self) -> None:
+        self.store.fetched = self.store.prepared = 0
+        self.store_side.writes.clear()
+        for recorder in self.client_side:
+            recorder.writes.clear()
+
+
+async def read_answer(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 "), head
+    length = int(head.lower().partition(b"content-length:")[2].split()[0])
+    return await reader.readexactly(length)
+
+
+MIXED = b'{"feature_service":"svc_mixed","entities":{"driver_id":[1001,1002,1001],"customer_id":["c1","c2","c3"]}}'
+
+
+def post(body: bytes) -> bytes:
+    return b"POST /get-online-features HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+@pytest.mark.parametrize("body", [MIXED, b'{"feature_service":"svc_all","entities":{"driver_id":[1001]}}'])
+def test_one_write_to_the_store_and_one_to_the_client(tmp_path: Path, valkey: Valkey, body: bytes) -> None:
+    """Whatever the number of views, lookups and rows (HOUSE 5, rule 10)."""
+
+    async def serving() -> None:
+        whole = Whole(config_for(tmp_path / "r", f"127.0.0.1:{valkey.port}"))
+        reader, writer = await whole.start()
+        for _ in range(3):
+            whole.forget()
+            writer.write(post(body))
+            await read_answer(reader)
+            assert whole.store.fetched == 1
+            assert len(whole.store_side.writes) == 1
+            assert [len(recorder.writes) for recorder in whole.client_side] == [1]
+        await whole.stop(writer)
+
+    run(serving())
+
+
+def test_requests_of_one_tick_share_a_write(tmp_path: Path, valkey: Valkey) -> None:
+    """Ten pipelined requests arrive in one read: ten fetches, one write to the store (HOUSE 5, rule 4)."""
+
+    async def serving() -> None:
+        whole = Whole(config_for(tmp_path / "r", f"127.0.0.1:{valkey.port}"))
+        reader, writer = await whole.start()
+        whole.forget()
+        writer.write(post(MIXED) * 10)
+        for _ in range(10):
+            await read_answer(reader)
+        assert whole.store.fetched == 10
+        assert len(whole.store_side.writes) == 1
+        await whole.stop(writer)
+
+    run(serving())
+
+
+def test_duplicate_rows_are_read_once(tmp_path: Path, valkey: Valkey) -> None:
+    """One command per distinct entity of each lookup."""
+
+    async def serving() -> None:
+        whole = Whole(config_for(tmp_path / "r", f"127.0.0.1:{valkey.port}"))
+        reader, writer = await whole.start()
+        whole.forget()
+        writer.write(post(b'{"features":["driver_stats:trips"],"entities":{"driver_id":[1001,1002,1001,1001]}}'))
+        answer = await read_answer(reader)
+        assert answer.startswith(b'{"results":[{"values":[1001,1002,1001,1001],')
+        (written,) = whole.store_side.writes
+        assert written.count(b"*") == 2
+        await whole.stop(writer)
+
+    run(serving())
+
+
+def test_no_catalog_work_in_a_request(tmp_path: Path, valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second request of a kind compiles, prepares and binds names no more; a service not even at the first."""
+
+    async def serving() -> None:
+        whole = Whole(config_for(tmp_path / "r", f"127.0.0.1:{valkey.port}"))
+        reader, writer = await whole.start()
+        ad_hoc = b'{"features":["driver_stats:trips","driver_stats:nick"],"entities":{"driver_id":[1001]}}'
+        whole.forget()
+        writer.write(post(MIXED))
+        await read_answer(reader)
+        assert whole.store.prepared == 0  # services were prepared when the catalog was compiled
+        writer.write(post(ad_hoc))
+        await read_answer(reader)
+        assert whole.store.prepared == 1
+
+        def tripwire(*_: object, **__: object) -> Any:
+            raise AssertionError("catalog work in a request")
+
+        for name in [name for name in vars(Catalog) if name.startswith("_") and not name.startswith("__")]:
+            if callable(getattr(Catalog, name)):
+                monkeypatch.setattr(Catalog, name, tripwire)
+        monkeypatch.setattr("yummy_fast.plan.Plan._bind_names", tripwire)
+        monkeypatch.setattr("yummy_fast.plan.entity_key_header", tripwire)
+        for body in (MIXED, ad_hoc):
+            writer.write(post(body))
+            await read_answer(reader)
+        assert whole.store.prepared == 1
+        await whole.stop(writer)
+
+    run(serving())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"feature_service":"svc_all","entities":{"driver_id":[1002]}}',
+        b'{"feature_service":"svc_all","entities":{"driver_id":[1001,1002]}}',
+        b'{"features":["driver_stats:trips","driver_stats:nick"],"entities":{"driver_id":[1002,424242]}}',
+        b'{"feature_service":"svc_all","entities":{"driver_id":[424242]}}',
+    ],
+    ids=["row", "rows", "rows-one-missing", "missing"],
+)
+def test_no_protobuf_object_per_value(
+    tmp_path: Path, valkey: Valkey, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    """Scalars, nulls among them, are decoded many at a time: the one-by-one way is not taken."""
+
+    class Tripwire:
+        def __getattr__(self, name: str) -> Any:
+            raise AssertionError("a protobuf object for one value")
+
+    async def serving() -> None:
+        whole = Whole(config_for(tmp_path / "r", f"127.0.0.1:{valkey.port}"))
+        reader, writer = await whole.start()
+        writer.write(post(body))
+        before = await read_answer(reader)
+        monkeypatch.setattr(yummy_fast.codec, "Value", Tripwire())
+        writer.write(post(body))
+        assert await read_answer(reader) == before
+        await whole.stop(writer)
+
+    run(serving())
+
+
+def test_a_fetch_keeps_to_its_catalog(tmp_path: Path, valkey: Valkey) -> None:
+    """A request in flight while the catalog is replaced finishes with the plan that it holds (HOUSE 5, rule 7)."""
+
+    async def serving(proxy: Proxy) -> None:
+        config = config_for(tmp_path / "r", f"127.0.0.1:{proxy.port}", store_timeout_ms=15_000)
+        whole = Whole(config)
+        reader, writer = await whole.start()
+        proxy.hold()
+        writer.write(post(MIXED))
+        await asyncio.to_thread(proxy.wait_until_held)
+        whole.endpoints.catalog = build_catalog(config, whole.store, b"")
+        proxy.release()
+        assert b"temperature" in await read_answer(reader)
+        await whole.stop(writer)
+
+    with Proxy(valkey.port) as proxy:
+        run(serving(proxy))
