@@ -1,4 +1,4 @@
-"""Checks that yummy_fast/_proto is what its .proto files say: writes the code anew and compares. Part of `make check`."""
+"""Checks that yummy_fast/_proto is what its .proto files say, by writing it anew. Part of `make check`."""
 
 import filecmp
 import subprocess

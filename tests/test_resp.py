@@ -34,7 +34,7 @@ VALUES = [value for _, value in REPLIES]
 
 def read(*chunks: bytes) -> list[Any]:
     parser = ReplyParser()
-    replies = []
+    replies: list[Any] = []
     for chunk in chunks:
         replies += parser.read(chunk)
     return replies

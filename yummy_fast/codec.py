@@ -350,9 +350,12 @@ class RowDecoder:
 
     def __call__(self, stored: Sequence[bytes | None]) -> Sequence[Any]:
         """The values in the order of `stored`; None for absent, empty and null. Raises CorruptValueError."""
-        if None not in stored and b"" not in stored:
-            values = self._at_once(stored)  # type: ignore[arg-type]  # None is not in it
-            return [decode_value(one) for one in stored] if values is None else values
+        try:
+            values = self._at_once(stored)  # type: ignore[arg-type]  # None raises
+        except (TypeError, IndexError):
+            values = None
+        if values is not None:
+            return values
         if not any(stored):
             return [None] * len(stored)
         # Fill the gaps in, decode all, take the fillings out.

@@ -238,18 +238,23 @@ def encode_vectors(
     """
     rendering: Rendering = plan.rendering
     texts: list[bytes] = []
-    tails: list[bytes] = []
+    tails: list[tuple[bytes, int]] = []
     encode = _encode_row if bound.rows == 1 else _encode_columns
     for lookup, found, fan in zip(rendering.lookups, rows, bound.fans, strict=True):
         each = found if fan is None else [found[place] for place in fan]
         encode(lookup, each, rendering.statuses, now_s, texts, tails)
-    if rendering.arrange is not None:
-        texts = [texts[place] for place in rendering.arrange]
-        tails = [tails[place] for place in rendering.arrange]
     parts = [_OPEN, _VALUES]
     for values in bound.echoes:
         parts += (_array_text(values), _plain_tail(len(values)))
-    parts += chain.from_iterable(zip(texts, tails, strict=True))
+    if rendering.arrange is None:
+        start = 0
+        for tail, columns in tails:
+            parts += (tail.join(texts[start : start + columns]), tail)
+            start += columns
+    else:
+        each_tail = list(chain.from_iterable(repeat(tail, columns) for tail, columns in tails))
+        for place in rendering.arrange:
+            parts += (texts[place], each_tail[place])
     for column in computed:
         parts += (_array_text(column.values), _computed_tail(column.values, rendering.statuses))
     parts[-1] = parts[-1][: -len(_NEXT) - len(_VALUES)]  # the last column ends the list of columns
@@ -316,9 +321,9 @@ def _encode_row(
     statuses: Statuses,
     now_s: float,
     texts: list[bytes],
-    tails: list[bytes],
+    tails: list[tuple[bytes, int]],
 ) -> None:
-    """Add the text of each value of one entity, and the tail of its column."""
+    """Add the text of each value of one entity, and the tails of their columns: each with how many it is for."""
     row = rows[0]
     stored, stamps = row[: lookup.width], row[lookup.width :]
     try:
@@ -328,16 +333,14 @@ def _encode_row(
         raise _blame(lookup, rows) from None
     texts += _texts(values)
     if statuses is Statuses.PRESENT:
-        for view, features in lookup.runs:
-            tails += [_tail(_PRESENT, times[view])] * features
+        tails += [(_tail(_PRESENT, times[view]), features) for view, features in lookup.runs]
         return
     fresh = _fresh(lookup, stamps, statuses, now_s)
     if None in values:
         for one, value, view in zip(stored, values, lookup.view_places, strict=True):
-            tails.append(_tail(_status(one, value, fresh[view], statuses), times[view]))
+            tails.append((_tail(_status(one, value, fresh[view], statuses), times[view]), 1))
         return
-    for view, features in lookup.runs:
-        tails += [_tail(fresh[view], times[view])] * features
+    tails += [(_tail(fresh[view], times[view]), features) for view, features in lookup.runs]
 
 
 def _encode_columns(
@@ -346,9 +349,9 @@ def _encode_columns(
     statuses: Statuses,
     now_s: float,
     texts: list[bytes],
-    tails: list[bytes],
+    tails: list[tuple[bytes, int]],
 ) -> None:
-    """Add the text of each column's values over all entities, and its tail."""
+    """Add the text of each column's values over all entities, and their tails: each with how many it is for."""
     columns = list(zip(*rows, strict=True))
     stamps = columns[lookup.width :]
     try:
@@ -359,8 +362,7 @@ def _encode_columns(
     texts += map(_array_text, decoded)
     if statuses is Statuses.PRESENT:
         present = b",".join([_PRESENT] * len(rows))
-        for view, features in lookup.runs:
-            tails += [_tail(present, times[view])] * features
+        tails += [(_tail(present, times[view]), features) for view, features in lookup.runs]
         return
     fresh_of_rows = [_fresh(lookup, row[lookup.width :], statuses, now_s) for row in rows]
     fresh = list(zip(*fresh_of_rows, strict=True))
@@ -368,9 +370,9 @@ def _encode_columns(
     for stored, values, view in zip(columns[: lookup.width], decoded, lookup.view_places, strict=True):
         if None in values:
             cells = map(_status, stored, values, fresh[view], repeat(statuses))
-            tails.append(_tail(b",".join(cells), times[view]))
+            tails.append((_tail(b",".join(cells), times[view]), 1))
         else:
-            tails.append(whole[view])
+            tails.append((whole[view], 1))
 
 
 def _fresh(lookup: _LookupRendering, stamps: Row, statuses: Statuses, now_s: float) -> list[bytes]:
