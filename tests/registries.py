@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from yummy_fast._proto import registry_pb2 as messages
@@ -149,7 +150,7 @@ def answer(
     store: Store | None = None,
     *,
     version_metadata: bool = False,
-    now_s: float = 0.0,
+    now: datetime = datetime.min,
 ) -> bytes:
     """The body that answers `entities`, with `store` for the online store."""
     stored = store or {}
@@ -164,7 +165,7 @@ def answer(
         ]
         for lookup, keys in zip(plan.lookups, bound.keys, strict=True)
     ]
-    return encode_vectors(plan, bound, rows, version_metadata=version_metadata, now_s=now_s)
+    return encode_vectors(plan, bound, rows, version_metadata=version_metadata, now=now)
 
 
 def columns(body: bytes) -> dict[str, list[Any]]:

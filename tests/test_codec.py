@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from yummy_fast.codec import (
     RowDecoder,
     ValueType,
     decode_timestamp,
+    decode_timestamps,
     decode_value,
     encode_timestamp,
     entity_key_header,
@@ -24,8 +26,6 @@ from yummy_fast.codec import (
     key_value_encoder,
     spell_non_finite,
     timestamp_field,
-    timestamp_seconds,
-    timestamp_text,
 )
 
 
@@ -283,56 +283,50 @@ def test_of_a_field_that_is_there_twice_the_last_one_counts_as_in_protobuf(other
 
 
 @pytest.mark.parametrize(
-    ("seconds", "nanos", "text"),
+    ("seconds", "nanos", "moment"),
     [
-        (0, 0, b"1970-01-01T00:00:00Z"),
-        (1_700_000_000, 0, b"2023-11-14T22:13:20Z"),
-        (1_700_000_000, 500_000_000, b"2023-11-14T22:13:20.500Z"),
-        (1_700_000_000, 123_456_000, b"2023-11-14T22:13:20.123456Z"),
-        (1_700_000_000, 1_000_000, b"2023-11-14T22:13:20.001Z"),
-        (1_700_000_000, 1_000, b"2023-11-14T22:13:20.000001Z"),
-        (-1, 0, b"1969-12-31T23:59:59Z"),
-        (253_402_300_799, 0, b"9999-12-31T23:59:59Z"),
+        (0, 0, datetime(1970, 1, 1)),
+        (1_700_000_000, 0, datetime(2023, 11, 14, 22, 13, 20)),
+        (1_700_000_000, 123_456_000, datetime(2023, 11, 14, 22, 13, 20, 123_456)),
+        (1_700_000_000, 1_000, datetime(2023, 11, 14, 22, 13, 20, 1)),
+        (1_700_000_000, 123_456_789, datetime(2023, 11, 14, 22, 13, 20, 123_457)),  # Redis' rule: through a float
+        (-1, 0, datetime(1969, 12, 31, 23, 59, 59)),
+        (253_402_300_799, 0, datetime(9999, 12, 31, 23, 59, 59)),
     ],
 )
-def test_timestamps_have_0_3_or_6_digits_of_a_second(seconds: int, nanos: int, text: bytes) -> None:
+def test_timestamps_have_microseconds(seconds: int, nanos: int, moment: datetime) -> None:
     stored = Timestamp(seconds=seconds, nanos=nanos).SerializeToString()
-    assert decode_timestamp(stored) == (seconds + nanos / 1e9, text)
+    assert decode_timestamp(stored) == moment
+    assert decode_timestamps([stored, stored, stored]) == [moment] * 3
 
 
-def test_the_timestamp_that_feast_wrote_reads_as_the_one_that_it_answered() -> None:
-    assert decode_timestamp(bytes.fromhex("08bbf08dd80610c0a9d33a"))[1] == b"2026-11-22T23:18:19.123Z"
+def test_timestamps_of_all_kinds_are_decoded_side_by_side() -> None:
+    stored = [
+        Timestamp(seconds=1_700_000_000).SerializeToString(),
+        Timestamp(seconds=1_700_000_000, nanos=500_000_000).SerializeToString(),
+        None,
+        b"",
+        Timestamp(seconds=-1, nanos=1).SerializeToString(),
+    ]
+    assert decode_timestamps(stored) == [decode_timestamp(one) for one in stored]
 
 
 @pytest.mark.parametrize("stored", [b"\xff", b"\x08", Timestamp(seconds=2**62).SerializeToString()])
 def test_bytes_that_are_no_timestamp_raise(stored: bytes) -> None:
     with pytest.raises(CorruptValueError, match="no timestamp"):
         decode_timestamp(stored)
+    with pytest.raises(CorruptValueError, match="no timestamp"):
+        decode_timestamps([Timestamp(seconds=1).SerializeToString(), stored])
 
 
 @pytest.mark.parametrize("absent", [None, b""])
 def test_an_absent_timestamp_is_the_epoch(absent: bytes | None) -> None:
-    assert (timestamp_text(absent), timestamp_seconds(absent)) == (b"1970-01-01T00:00:00Z", 0.0)
+    assert decode_timestamp(absent) == datetime(1970, 1, 1)
+    assert decode_timestamps([absent]) == [datetime(1970, 1, 1)]
 
 
 @pytest.mark.parametrize("seconds", [0, 1, -1, 1_700_000_000])
 def test_a_timestamp_written_is_read_again(seconds: int) -> None:
     stored = encode_timestamp(seconds)
     assert Timestamp.FromString(stored) == Timestamp(seconds=seconds)
-    assert timestamp_seconds(stored) == seconds
-
-
-def test_the_memo_of_timestamps_stays_bounded_and_right() -> None:
-    memo: Any = getattr(timestamp_text, "__self__")  # noqa: B009  # typed as a plain function
-    stored = [Timestamp(seconds=second).SerializeToString() for second in range(1, memo.MAX_ENTRIES + 100)]
-    expected = [decode_timestamp(one)[1] for one in stored]
-    assert [timestamp_text(one) for one in stored] == expected
-    assert [timestamp_text(one) for one in stored] == expected, "the second time, some from memory"
-    assert len(memo) <= memo.MAX_ENTRIES
-    assert timestamp_text(None) == timestamp_text(b"") == b"1970-01-01T00:00:00Z"
-
-
-def test_a_corrupt_timestamp_is_not_remembered_as_anything() -> None:
-    for _ in range(2):
-        with pytest.raises(CorruptValueError, match="no timestamp"):
-            timestamp_text(b"\xff")
+    assert decode_timestamp(stored) == datetime(1970, 1, 1) + timedelta(seconds=seconds)

@@ -6,6 +6,7 @@ The tables of refusals were answered by FastAPI 0.165.0 and pydantic 2.14.3, whi
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -227,6 +228,9 @@ STORE: dict[tuple[bytes, str, str], bytes | None] = {
     (KEYS[1002], "stats", ""): Timestamp(seconds=1_700_000_000, nanos=500_000_000).SerializeToString(),
 }
 EPOCH = "1970-01-01T00:00:00Z"
+STORED_AT = datetime(2026, 11, 22, 23, 18, 19, 123_000)  # of driver 1001
+MINUTE = timedelta(minutes=1)  # the ttl of its view
+TICK = timedelta(microseconds=1)
 
 
 def ask(
@@ -234,10 +238,10 @@ def ask(
     *features: str,
     statuses: Statuses = Statuses.PRESENT,
     version_metadata: bool = False,
-    now_s: float = 0.0,
+    now: datetime = datetime.min,
 ) -> bytes:
     plan = catalog(*BASE, statuses=statuses).plan_for(None, list(features), False)
-    return answer(plan, entities, STORE, version_metadata=version_metadata, now_s=now_s)
+    return answer(plan, entities, STORE, version_metadata=version_metadata, now=now)
 
 
 def test_one_entity_is_answered_as_recorded() -> None:
@@ -350,17 +354,21 @@ def test_a_value_of_another_type_than_declared_is_told_as_it_is_stored(
 
 @pytest.mark.parametrize("rows", [[1001, 1002, 7], [1001], [1002], [7]], ids=str)
 @pytest.mark.parametrize(
-    ("statuses", "now_s", "expected"),
+    ("statuses", "now", "expected"),
     [
-        (Statuses.PRESENT, 9e9, {1001: "PRESENT", 1002: "PRESENT", 7: "PRESENT"}),
-        (Statuses.FOUND, 9e9, {1001: "PRESENT", 1002: "PRESENT", 7: "NOT_FOUND"}),
-        (Statuses.TRUE, 1_700_000_000.0, {1001: "PRESENT", 1002: "NULL_VALUE", 7: "NOT_FOUND"}),
-        (Statuses.TRUE, 1_795_389_499.123 + 60, {1001: "PRESENT", 1002: "NULL_VALUE", 7: "NOT_FOUND"}),
-        (Statuses.TRUE, 1_795_389_499.123 + 61, {1001: "OUTSIDE_MAX_AGE", 1002: "NULL_VALUE", 7: "NOT_FOUND"}),
+        (Statuses.PRESENT, datetime(2200, 1, 1), {1001: "PRESENT", 1002: "PRESENT", 7: "PRESENT"}),
+        (Statuses.FOUND, datetime(2200, 1, 1), {1001: "PRESENT", 1002: "PRESENT", 7: "NOT_FOUND"}),
+        (Statuses.TRUE, datetime(2023, 11, 14), {1001: "PRESENT", 1002: "NULL_VALUE", 7: "NOT_FOUND"}),
+        (Statuses.TRUE, STORED_AT + MINUTE, {1001: "PRESENT", 1002: "NULL_VALUE", 7: "NOT_FOUND"}),
+        (
+            Statuses.TRUE,
+            STORED_AT + MINUTE + timedelta(microseconds=1),
+            {1001: "OUTSIDE_MAX_AGE", 1002: "NULL_VALUE", 7: "NOT_FOUND"},
+        ),
     ],
 )
-def test_statuses(statuses: Statuses, now_s: float, expected: dict[int, str], rows: list[int]) -> None:
-    body = json.loads(ask({"driver_id": rows}, "stats:trips", statuses=statuses, now_s=now_s))
+def test_statuses(statuses: Statuses, now: datetime, expected: dict[int, str], rows: list[int]) -> None:
+    body = json.loads(ask({"driver_id": rows}, "stats:trips", statuses=statuses, now=now))
     assert body["results"][1]["statuses"] == [expected[row] for row in rows]
     assert body["results"][1]["values"] == [11 if row == 1001 else None for row in rows]
     assert body["results"][0]["statuses"] == ["PRESENT"] * len(rows)

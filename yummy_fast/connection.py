@@ -4,7 +4,7 @@ A `Connection` turns bytes into requests, gives each to `handle`, and writes the
 however they finish (RFC 9112 9.3.2). It does not know features: `handle` returns a Response, or a coroutine that will.
 
 The coroutine is not made a Task. An `Exchange` runs it at once up to its first Future, and again from that Future's
-callback: the same code for the reader, at nearly the price of a callback (perf/experiments/task_or_future.py). Inside
+callback: the same code for the reader, for half of what a Task costs (perf/experiments/task_or_future.py). Inside
 `handle` one may await Futures and nothing that needs a current Task, such as asyncio.timeout().
 
 A client that hangs up is normal: its exchanges are closed where they wait, and no one else notices.

@@ -12,8 +12,8 @@ await Futures only (see `connection`).
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -69,9 +69,8 @@ class Endpoints:
         bound = plan.bind(query.entities)
         rows = await self._store.fetch(plan.prepared, bound.keys)
         computed = await self._transforms.compute(plan, bound, rows) if plan.computed else ()
-        body = encode_vectors(
-            plan, bound, rows, version_metadata=query.version_metadata, now_s=time.time(), computed=computed
-        )
+        now = datetime.now(UTC).replace(tzinfo=None)
+        body = encode_vectors(plan, bound, rows, version_metadata=query.version_metadata, now=now, computed=computed)
         return Response(200, body, self._answer_headers)
 
     def health(self, _: Request) -> Response:

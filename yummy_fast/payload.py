@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from enum import Enum
 from itertools import accumulate, chain, groupby, repeat
 from typing import Any, NamedTuple
@@ -25,14 +26,12 @@ from typing import Any, NamedTuple
 import orjson
 
 from yummy_fast.codec import (
-    EPOCH_TEXT,
     ColumnDecoder,
     CorruptValueError,
     RowDecoder,
+    decode_timestamps,
     decode_value,
     spell_non_finite,
-    timestamp_seconds,
-    timestamp_text,
 )
 from yummy_fast.errors import ValidationError
 from yummy_fast.plan import Bound, ComputedColumn, Lookup, Plan
@@ -182,13 +181,16 @@ _PRESENT = b'"PRESENT"'
 _NOT_FOUND = b'"NOT_FOUND"'
 _NULL_VALUE = b'"NULL_VALUE"'
 _OUTSIDE_MAX_AGE = b'"OUTSIDE_MAX_AGE"'
-_EPOCH = b'"' + EPOCH_TEXT + b'"'
+_EPOCH = b'"1970-01-01T00:00:00Z"'
+
+
+_NEVER = datetime.min
 
 
 class _LookupRendering:
     """How the rows of one Lookup become text."""
 
-    __slots__ = ("columns", "features", "row", "runs", "ttls_s", "view_places", "width")
+    __slots__ = ("columns", "features", "row", "runs", "ttls", "view_places", "width")
 
     def __init__(self, lookup: Lookup) -> None:
         types = [feature.type for feature in lookup.features]
@@ -196,7 +198,7 @@ class _LookupRendering:
         self.row = RowDecoder(types)
         self.columns = [ColumnDecoder(value_type) for value_type in types]
         self.features = lookup.features
-        self.ttls_s = lookup.ttls_s
+        self.ttls = [timedelta(seconds=ttl_s) if ttl_s else None for ttl_s in lookup.ttls_s]
         self.view_places = lookup.view_of
         # The features of one view that stand together, as (view, how many).
         self.runs = [(view, len(list(run))) for view, run in groupby(lookup.view_of)]
@@ -227,13 +229,13 @@ def encode_vectors(
     rows: Sequence[Sequence[Row]],
     *,
     version_metadata: bool = False,
-    now_s: float = 0.0,
+    now: datetime = _NEVER,
     computed: Sequence[ComputedColumn] = (),
 ) -> bytes:
     """The body of an answer. Raises CorruptValueError naming the feature.
 
     - `rows`: per Lookup, a row per entity key.
-    - `now_s`: seconds since the epoch, against which Statuses.TRUE measures ages.
+    - `now`: against which Statuses.TRUE measures ages; naive, in UTC.
     - `computed`: the columns that follow the stored ones.
     """
     rendering: Rendering = plan.rendering
@@ -242,7 +244,7 @@ def encode_vectors(
     encode = _encode_row if bound.rows == 1 else _encode_columns
     for lookup, found, fan in zip(rendering.lookups, rows, bound.fans, strict=True):
         each = found if fan is None else [found[place] for place in fan]
-        encode(lookup, each, rendering.statuses, now_s, texts, tails)
+        encode(lookup, each, rendering.statuses, now, texts, tails)
     parts = [_OPEN, _VALUES]
     for values in bound.echoes:
         parts += (_array_text(values), _plain_tail(len(values)))
@@ -319,7 +321,7 @@ def _encode_row(
     lookup: _LookupRendering,
     rows: Sequence[Row],
     statuses: Statuses,
-    now_s: float,
+    now: datetime,
     texts: list[bytes],
     tails: list[tuple[bytes, int]],
 ) -> None:
@@ -328,14 +330,14 @@ def _encode_row(
     stored, stamps = row[: lookup.width], row[lookup.width :]
     try:
         values = lookup.row(stored)
-        times = [b'"%b"' % timestamp_text(stamp) for stamp in stamps]
+        times = _times(stamps)
     except CorruptValueError:
         raise _blame(lookup, rows) from None
     texts += _texts(values)
     if statuses is Statuses.PRESENT:
         tails += [(_tail(_PRESENT, times[view]), features) for view, features in lookup.runs]
         return
-    fresh = _fresh(lookup, stamps, statuses, now_s)
+    fresh = _fresh(lookup, decode_timestamps(stamps), statuses, now)
     if None in values:
         for one, value, view in zip(stored, values, lookup.view_places, strict=True):
             tails.append((_tail(_status(one, value, fresh[view], statuses), times[view]), 1))
@@ -347,7 +349,7 @@ def _encode_columns(
     lookup: _LookupRendering,
     rows: Sequence[Row],
     statuses: Statuses,
-    now_s: float,
+    now: datetime,
     texts: list[bytes],
     tails: list[tuple[bytes, int]],
 ) -> None:
@@ -356,7 +358,7 @@ def _encode_columns(
     stamps = columns[lookup.width :]
     try:
         decoded = [decode(stored) for decode, stored in zip(lookup.columns, columns[: lookup.width], strict=True)]
-        times = [b'"%b"' % b'","'.join(map(timestamp_text, column)) for column in stamps]
+        times = [b",".join(_times(column)) for column in stamps]
     except CorruptValueError:
         raise _blame(lookup, rows) from None
     texts += map(_array_text, decoded)
@@ -364,8 +366,8 @@ def _encode_columns(
         present = b",".join([_PRESENT] * len(rows))
         tails += [(_tail(present, times[view]), features) for view, features in lookup.runs]
         return
-    fresh_of_rows = [_fresh(lookup, row[lookup.width :], statuses, now_s) for row in rows]
-    fresh = list(zip(*fresh_of_rows, strict=True))
+    moments = map(decode_timestamps, stamps)
+    fresh = list(zip(*[_fresh(lookup, row, statuses, now) for row in zip(*moments, strict=True)], strict=True))
     whole = [_tail(b",".join(cells), time) for cells, time in zip(fresh, times, strict=True)]
     for stored, values, view in zip(columns[: lookup.width], decoded, lookup.view_places, strict=True):
         if None in values:
@@ -375,13 +377,31 @@ def _encode_columns(
             tails.append((whole[view], 1))
 
 
-def _fresh(lookup: _LookupRendering, stamps: Row, statuses: Statuses, now_s: float) -> list[bytes]:
+_KNOWN_TIMES: dict[bytes | None, bytes] = {}
+MAX_KNOWN_TIMES = 4096
+"""Stored timestamps whose text is remembered, under 1 MB. The rows of one materialisation share theirs."""
+_UTC = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
+
+
+def _times(stored: Sequence[bytes | None]) -> list[bytes]:
+    """Each stored timestamp as a JSON string, in Feast's form: fractions of 0, 3 or 6 digits."""
+    try:
+        return [_KNOWN_TIMES[one] for one in stored]
+    except KeyError:
+        texts = orjson.dumps(decode_timestamps(stored), option=_UTC)[1:-1].replace(b'000Z"', b'Z"').split(b",")
+        if len(_KNOWN_TIMES) + len(texts) > MAX_KNOWN_TIMES:
+            _KNOWN_TIMES.clear()
+        _KNOWN_TIMES.update(zip(stored, texts, strict=True))
+        return texts
+
+
+def _fresh(lookup: _LookupRendering, moments: Sequence[datetime], statuses: Statuses, now: datetime) -> list[bytes]:
     """For each view, the status of a value that is there: it may be too old."""
     if statuses is not Statuses.TRUE:
-        return [_PRESENT] * len(stamps)
+        return [_PRESENT] * len(moments)
     return [
-        _OUTSIDE_MAX_AGE if ttl_s and now_s - timestamp_seconds(stamp) > ttl_s else _PRESENT
-        for stamp, ttl_s in zip(stamps, lookup.ttls_s, strict=True)
+        _OUTSIDE_MAX_AGE if ttl is not None and now - moment > ttl else _PRESENT
+        for moment, ttl in zip(moments, lookup.ttls, strict=True)
     ]
 
 

@@ -317,6 +317,31 @@ _OUTPUTS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+# What an item of an array may be. A scalar of another type is converted, an item is not; and a null among them is ...
+_ITEMS: dict[str, tuple[tuple[type, ...], Any]] = {
+    "INT32": ((int,), 0),
+    "INT64": ((int,), 0),
+    "UNIX_TIMESTAMP": ((int, datetime), NULL_TIMESTAMP),
+    "FLOAT": ((float, int), 0.0),
+    "DOUBLE": ((float, int), 0.0),
+    "STRING": ((str,), ""),
+    "BOOL": ((bool,), False),
+    "BYTES": ((bytes,), b""),
+    "UUID": ((str, uuid.UUID), ""),
+    "TIME_UUID": ((str, uuid.UUID), ""),
+    "DECIMAL": ((str, Decimal), ""),
+}
+
+
+def _item(item: Any, kind: str) -> Any:
+    types, default = _ITEMS[kind]
+    if item is None:
+        item = default
+    if type(item) not in types:
+        raise TypeError(f"{kind}: an item of type {type(item).__name__}")
+    return _OUTPUTS[kind](item)
+
+
 def _json_value(value: Any, value_type: ValueType) -> Any:
     name = value_type.name
     if name in _OUTPUTS:
@@ -325,7 +350,7 @@ def _json_value(value: Any, value_type: ValueType) -> Any:
     kind, _, collection = name.rpartition("_")
     if collection in ("LIST", "SET") and kind in _OUTPUTS:
         items = dict.fromkeys(value) if collection == "SET" else value
-        return [_spelled(_OUTPUTS[kind](_plain(item))) for item in items]
+        return [_spelled(_item(_plain(item), kind)) for item in items]
     if name == "JSON":
         return value if isinstance(value, str) else json.dumps(value)
     if name == "JSON_LIST":

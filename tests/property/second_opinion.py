@@ -91,10 +91,15 @@ def value_of_stored(stored: bytes | None) -> Any:
     return value_of(Value.FromString(stored)) if stored else None
 
 
+def moment_of_stored(stored: bytes | None) -> datetime:
+    """A stored Timestamp, in UTC."""
+    timestamp = Timestamp.FromString(stored or b"")
+    return datetime.fromtimestamp(timestamp.seconds + timestamp.nanos / 1e9, tz=UTC).replace(tzinfo=None)
+
+
 def timestamp_of_stored(stored: bytes | None) -> str:
     """A stored Timestamp in Feast's text (2.8)."""
-    timestamp = Timestamp.FromString(stored or b"")
-    moment = datetime.fromtimestamp(timestamp.seconds + timestamp.nanos / 1e9, tz=UTC)
+    moment = moment_of_stored(stored)
     fraction = f"{moment.microsecond:06d}"
     if fraction.endswith("000"):
         fraction = fraction[:3]

@@ -18,6 +18,7 @@ from yummy_fast.codec import (
     RowDecoder,
     ValueType,
     decode_timestamp,
+    decode_timestamps,
     decode_value,
     entity_key_header,
     key_value_encoder,
@@ -125,14 +126,25 @@ def test_two_entities_have_two_keys(one: dict[str, tuple[str, Any]], other: dict
 @given(st.integers(-62_135_596_800 + 86_400 * 366_000, 253_402_300_798), st.integers(0, 999_999_999))
 def test_a_timestamp(seconds: int, nanos: int) -> None:
     serialised = Timestamp(seconds=seconds, nanos=nanos).SerializeToString()
-    assert decode_timestamp(serialised)[1].decode() == second_opinion.timestamp_of_stored(serialised)
+    assert decode_timestamp(serialised) == second_opinion.moment_of_stored(serialised)
+
+
+moments = st.builds(
+    lambda seconds, nanos: Timestamp(seconds=seconds, nanos=nanos).SerializeToString(),
+    st.integers(-(2**33), 2**33),
+    st.one_of(st.just(0), st.integers(0, 999_999_999), st.integers(0, 999_999).map(lambda micros: micros * 1000)),
+)
+
+
+@given(st.lists(st.one_of(moments, moments, st.none(), st.just(b"")), max_size=6))
+def test_timestamps_decoded_at_once_are_those_decoded_alone(stored: list[bytes | None]) -> None:
+    assert decode_timestamps(stored) == [second_opinion.moment_of_stored(one) for one in stored]
 
 
 @given(st.binary(max_size=24))
 def test_bytes_of_any_kind_are_a_timestamp_or_raise_what_is_documented(data: bytes) -> None:
     try:
-        seconds, text = decode_timestamp(data)
+        moment = decode_timestamp(data)
     except CorruptValueError:
         return
-    assert text.decode() == second_opinion.timestamp_of_stored(data)
-    assert isinstance(seconds, float)
+    assert moment == second_opinion.moment_of_stored(data)

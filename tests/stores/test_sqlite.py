@@ -12,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
+from datetime import UTC
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,7 @@ def lookup(*features: tuple[str, str], views: Sequence[str] = (), view_of: Seque
 
 
 def seconds(stored: bytes | None) -> float | None:
-    return None if stored is None else decode_timestamp(stored)[0]
+    return None if stored is None else decode_timestamp(stored).replace(tzinfo=UTC).timestamp()
 
 
 @pytest.fixture

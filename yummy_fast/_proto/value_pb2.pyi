@@ -274,3 +274,11 @@ class ZonedTimestamp(_message.Message):
     unix_timestamp: int
     zone: str
     def __init__(self, unix_timestamp: _Optional[int] = ..., zone: _Optional[str] = ...) -> None: ...
+
+class Timestamps(_message.Message):
+    __slots__ = ("seconds", "nanos")
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    NANOS_FIELD_NUMBER: _ClassVar[int]
+    seconds: _containers.RepeatedScalarFieldContainer[int]
+    nanos: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, seconds: _Optional[_Iterable[int]] = ..., nanos: _Optional[_Iterable[int]] = ...) -> None: ...
