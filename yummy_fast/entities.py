@@ -74,6 +74,8 @@ def _integer(limits: tuple[int, int]) -> Callable[[Any], int]:
     least, most = limits
 
     def convert(value: Any) -> int:
+        if isinstance(value, float) and value <= -(1 << 63):
+            raise _OutOfRangeError  # an integer below 64 bits reaches us as a float: it may have been another
         number = int(value)  # as Feast: "1001", " 1_001 ", 1001.7 and true are integers
         if not least <= number <= most:
             raise _OutOfRangeError

@@ -1,0 +1,1 @@
+"""Feast's own SDK as a client of ours (run.py). Not run by pytest."""
