@@ -40,6 +40,7 @@ class Endpoints:
         self.catalog = catalog
         self._store = store
         self._transforms = transforms
+        self._strict = compat == "strict"
         self._answer_headers = b"content-type: application/json\r\nx-feast-compat: %b\r\n" % compat.encode()
         self._table: dict[bytes, dict[bytes, Callable[[Request], Answer]]] = {
             b"/get-online-features": {b"POST": self.get_online_features},
@@ -69,7 +70,7 @@ class Endpoints:
         bound = plan.bind(query.entities)
         rows = await self._store.fetch(plan.prepared, bound.keys)
         computed = await self._transforms.compute(plan, bound, rows) if plan.computed else ()
-        now = datetime.now(UTC).replace(tzinfo=None)
+        now = datetime.now(UTC).replace(tzinfo=None) if self._strict else datetime.min  # only strict looks at ages
         body = encode_vectors(plan, bound, rows, version_metadata=query.version_metadata, now=now, computed=computed)
         return Response(200, body, self._answer_headers)
 

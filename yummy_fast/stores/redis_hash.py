@@ -105,16 +105,11 @@ def _has_unbounded(lookup: Lookup) -> bool:
     return any(feature.type not in _BOUNDED for feature in lookup.hash_features)
 
 
-class _Block:
-    """The fields of one view as they stand in a hash: Feast writes a view's timestamp, then its features, at once."""
+_Block = tuple[int, list[bytes], int]
+"""The fields of one view as they stand in a hash: Feast writes a view's timestamp, then its features, at once.
 
-    __slots__ = ("names", "part", "width")
-
-    def __init__(self, names: list[bytes], part: int) -> None:
-        self.names = names
-        self.width = 2 * len(names)
-        self.part = part
-        """Which of the asked views this is; -1 for one that is not asked for."""
+How much of a reply they take, their names, and which of the asked views this is; -1 for one that is not asked for.
+"""
 
 
 class HashPicker:
@@ -167,13 +162,13 @@ class HashPicker:
             block = blocks.get(reply[place])
             if block is None:
                 return None
-            after = place + block.width
-            if block.part >= 0:
-                if reply[place:after:2] != block.names:
+            width, names, part = block
+            if part >= 0:
+                if reply[place : place + width : 2] != names:
                     return None
-                parts[block.part] = reply[place + 1 : after : 2]
+                parts[part] = reply[place + 1 : place + width : 2]
                 found += 1
-            place = after
+            place += width
         if found < self._asked:
             # Not there, or stepped over: a block that we do not look into may have been shorter than it was.
             return None
@@ -192,7 +187,9 @@ class HashPicker:
         held = list(chain.from_iterable(asked))
         if not set(self._fields).issubset(held) or len(held) < 2:
             return  # a view is missing here: not a hash to learn all blocks from
-        self._blocks = {block[0]: _Block(block, asked.index(block) if block in asked else -1) for block in blocks}
+        self._blocks = {
+            block[0]: (2 * len(block), block, asked.index(block) if block in asked else -1) for block in blocks
+        }
         self._asked = len(asked)
         places = {name: place for place, name in enumerate(held)}
         self._arrange = itemgetter(*(places[field] for field in self._fields))
