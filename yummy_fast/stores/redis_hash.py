@@ -121,7 +121,7 @@ class HashPicker:
     3. By name.
     """
 
-    __slots__ = ("_absent", "_arrange", "_asked", "_blocks", "_fields", "_misses", "_names", "_pick")
+    __slots__ = ("_absent", "_arrange", "_asked", "_blocks", "_fields", "_first", "_misses", "_names", "_pick")
 
     LEARN_EVERY = 64
     """Replies picked by name between two that are learned from: orders may have changed, or be all different."""
@@ -129,6 +129,7 @@ class HashPicker:
     def __init__(self, fields: Sequence[bytes]) -> None:
         self._fields = tuple(fields)
         self._absent = (None,) * len(fields)
+        self._first = b""
         self._names: list[bytes] = []
         self._pick: MakeRow = self._picker([])
         self._blocks: dict[bytes, _Block] = {}
@@ -141,13 +142,15 @@ class HashPicker:
         """The values in the order of the fields; None for those that are not there."""
         if not reply:
             return self._absent
-        names = reply[::2]
-        if names == self._names:
-            reply.append(None)  # at -1, for the fields that are not there
-            return self._pick(reply)
+        if reply[0] == self._first:  # else there is no need to collect the names
+            names = reply[::2]
+            if names == self._names:
+                reply.append(None)  # at -1, for the fields that are not there
+                return self._pick(reply)
         row = self._by_blocks(reply)
         if row is not None:
             return row
+        names = reply[::2]
         if self._misses % self.LEARN_EVERY == 0:
             self._learn(names)
         self._misses += 1
@@ -178,7 +181,7 @@ class HashPicker:
         """Remember this order, and where its views begin and end."""
         if len(names) > LISTPACK_ENTRIES:
             return  # nobody's usual hash, and too much to remember
-        self._names, self._pick = names, self._picker(names)
+        self._first, self._names, self._pick = names[0], names, self._picker(names)
         starts = [place for place, name in enumerate(names) if name.startswith(b"_ts:")]
         if not starts or starts[0] != 0:
             return
