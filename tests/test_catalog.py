@@ -13,7 +13,7 @@ from yummy_fast._proto import registry_pb2 as messages
 from yummy_fast.catalog import Catalog, parse_ref
 from yummy_fast.codec import ValueType
 from yummy_fast.errors import CollisionError, NotFoundError, RequestError
-from yummy_fast.plan import Feature, Plan
+from yummy_fast.plan import Feature, HashContents, Plan
 
 INT64, FLOAT, STRING = ValueType.INT64, ValueType.FLOAT, ValueType.STRING
 DRIVER = {"driver_id": INT64}
@@ -209,10 +209,7 @@ def test_views_of_one_entity_share_a_lookup() -> None:
     )
     assert (stats.views, stats.view_of) == (("stats", "stats2"), (0, 1, 0))
     assert stats.join_keys == (("driver_id", "driver_id"),)
-    assert set(stats.hash_features) == {
-        *(Feature("stats", "trips", INT64), Feature("stats", "rate", FLOAT)),
-        *(Feature("stats2", "rate", FLOAT), Feature("stats2", "a:b", INT64)),
-    }
+    assert stats.holds == HashContents(fields=4 + 2, types={INT64: 2, FLOAT: 2})
     assert combo.join_keys == (("customer_id", "customer_id"), ("driver_id", "driver_id"))
     assert glob.join_keys == (("__dummy_id", "__dummy_id"),)
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from yummy_fast.codec import ValueType
 from yummy_fast.errors import CollisionError, NotFoundError, RequestError
-from yummy_fast.plan import Column, ComputedView, Feature, JoinKeys, Lookup, Plan
+from yummy_fast.plan import Column, ComputedView, Feature, HashContents, JoinKeys, Lookup, Plan
 from yummy_fast.registry import (
     DUMMY_JOIN_KEY,
     FeatureService,
@@ -130,7 +130,7 @@ class Catalog:
         self._versioning = versioning
         self._prepare = prepare
         self._render = render
-        self._hash_features = self._features_by_join_keys()
+        self._contents = self._contents_by_join_keys()
         self._transforms: dict[tuple[str, int | None], Any] = {
             (view.name, version): _try(load, view)
             for view, version in (
@@ -365,7 +365,7 @@ class Catalog:
         lookups: list[Lookup] = []
         places: dict[tuple[str, str], tuple[int, int]] = {}
         for join_keys, group in groups.items():
-            views = list(dict.fromkeys(name for name, _ in group))
+            views = {name: place for place, name in enumerate(dict.fromkeys(name for name, _ in group))}
             for place, ref in enumerate(group):
                 places[ref] = (len(lookups), place)
             lookups.append(
@@ -375,21 +375,22 @@ class Catalog:
                         for name, feature in group
                     ),
                     views=tuple(uses[name].store_name for name in views),
-                    view_of=tuple(views.index(name) for name, _ in group),
+                    view_of=tuple(views[name] for name, _ in group),
                     join_keys=join_keys,
-                    hash_features=self._hash_features.get(tuple(key for key, _ in join_keys), ()),
+                    holds=self._contents.get(tuple(key for key, _ in join_keys)) or HashContents.of(()),
                     ttls_s=tuple(uses[name].view.ttl_s for name in views),
                 )
             )
         return tuple(lookups), places
 
-    def _features_by_join_keys(self) -> dict[tuple[str, ...], tuple[Feature, ...]]:
+    def _contents_by_join_keys(self) -> dict[tuple[str, ...], HashContents]:
         features: dict[tuple[str, ...], list[Feature]] = {}
+        of_entity = self._join_keys.of_entity
         for view in self.registry.views.values():
-            if isinstance(view, FeatureView) and all(entity in self._join_keys.of_entity for entity in view.entities):
-                join_keys = tuple(sorted(self._join_keys.of_entity[entity] for entity in view.entities))
+            if isinstance(view, FeatureView) and all(entity in of_entity for entity in view.entities):
+                join_keys = tuple(sorted(of_entity[entity] for entity in view.entities))
                 features.setdefault(join_keys, []).extend(Feature(view.name, f.name, f.type) for f in view.features)
-        return {join_keys: tuple(found) for join_keys, found in features.items()}
+        return {join_keys: HashContents.of(found) for join_keys, found in features.items()}
 
 
 def _try(make: Callable[..., Any], *arguments: Any) -> Any:

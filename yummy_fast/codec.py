@@ -25,6 +25,7 @@ from base64 import b64encode
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from enum import IntEnum
+from functools import cache
 from operator import itemgetter
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -256,6 +257,7 @@ _NATIVE: dict[str, Callable[[Any], Any] | None] = {
 }
 
 
+@cache
 def _field(value_type: ValueType) -> str:
     """The field of `Value` in which a feature of this type is stored; "" if that cannot be said."""
     if value_type in (ValueType.PDF_BYTES, ValueType.IMAGE_BYTES):
@@ -326,6 +328,12 @@ class ColumnDecoder:
         return [native(value) if one else None for value, one in zip(filled, stored, strict=True)]
 
 
+@cache
+def column_decoder(value_type: ValueType) -> ColumnDecoder:
+    """The decoder of a type; a registry has many features and few types."""
+    return ColumnDecoder(value_type)
+
+
 class RowDecoder:
     """Decodes the stored Values of many features for one entity."""
 
@@ -387,6 +395,7 @@ class RowDecoder:
 _first_byte = itemgetter(0)
 
 
+@cache
 def _tag(field: str) -> bytes:
     """What a stored Value of this field begins with: one byte, or two for fields from 16 on."""
     if not field:
@@ -394,6 +403,7 @@ def _tag(field: str) -> bytes:
     return _filler(field)[: 1 if Value.DESCRIPTOR.fields_by_name[field].number < 16 else 2]
 
 
+@cache
 def _filler(field: str) -> bytes:
     """A stored Value to stand where there is none, so that the others can still be decoded at once."""
     value = Value()

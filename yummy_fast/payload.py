@@ -26,9 +26,9 @@ from typing import Any, NamedTuple
 import orjson
 
 from yummy_fast.codec import (
-    ColumnDecoder,
     CorruptValueError,
     RowDecoder,
+    column_decoder,
     decode_timestamps,
     decode_value,
     spell_non_finite,
@@ -196,7 +196,7 @@ class _LookupRendering:
         types = [feature.type for feature in lookup.features]
         self.width = len(types)
         self.row = RowDecoder(types)
-        self.columns = [ColumnDecoder(value_type) for value_type in types]
+        self.columns = list(map(column_decoder, types))
         self.features = lookup.features
         self.ttls = [timedelta(seconds=ttl_s) if ttl_s else None for ttl_s in lookup.ttls_s]
         self.view_places = lookup.view_of

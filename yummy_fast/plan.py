@@ -12,6 +12,7 @@ _get_table_entity_values, Feast 0.67.0). Pure: no store, no HTTP.
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -37,6 +38,22 @@ class Feature(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class HashContents:
+    """What the registry knows of all features under one set of join keys; Redis keeps them in one hash."""
+
+    fields: int
+    """How many fields it has at most: the features, and a timestamp for each view."""
+    types: Mapping[ValueType, int]
+    """How many features there are of each type."""
+
+    @classmethod
+    def of(cls, features: Sequence[Feature]) -> HashContents:
+        """The facts about these features."""
+        views = {feature.view for feature in features}
+        return cls(len(features) + len(views), Counter(feature.type for feature in features))
+
+
+@dataclass(frozen=True, slots=True)
 class Lookup:
     """The features that are read under one set of join keys: one command per entity, whatever the number of views."""
 
@@ -47,8 +64,8 @@ class Lookup:
     """For each feature, which of `views` it is of."""
     join_keys: tuple[tuple[str, str], ...]
     """(join key, the name that a request gives it), sorted by join key."""
-    hash_features: tuple[Feature, ...]
-    """Everything that the registry has under these join keys, whether asked for or not: what one key may hold."""
+    holds: HashContents
+    """What one entity has under these join keys, whether asked for or not."""
     ttls_s: tuple[float, ...] = ()
 
 

@@ -21,7 +21,7 @@ from tests.harness import Proxy, Valkey, repository, run
 from yummy_fast.codec import ValueType, entity_key_header, feature_field, key_value_encoder, timestamp_field
 from yummy_fast.config import Config, load_config
 from yummy_fast.errors import StoreError, StoreTimeoutError, StoreUnavailableError
-from yummy_fast.plan import Feature, Lookup
+from yummy_fast.plan import Feature, HashContents, Lookup
 from yummy_fast.stores import OnlineStore, Rows, open_store_class
 
 PROJECT = "contract"
@@ -162,7 +162,7 @@ def lookup(views: Mapping[str, Sequence[str]], known: Mapping[str, Sequence[str]
         views=tuple(views),
         view_of=tuple(place for place, names in enumerate(views.values()) for _ in names),
         join_keys=(("driver_id", "driver_id"),),
-        hash_features=tuple(Feature(view, name, ValueType.INT64) for view, names in held.items() for name in names),
+        holds=HashContents.of([Feature(view, name, ValueType.INT64) for view, names in held.items() for name in names]),
     )
 
 

@@ -33,7 +33,7 @@ from yummy_fast.config import Config, load_config
 from yummy_fast.connection import Connection, Connections
 from yummy_fast.endpoints import Endpoints
 from yummy_fast.errors import ConfigError, StoreTimeoutError, StoreUnavailableError
-from yummy_fast.plan import Feature, Lookup
+from yummy_fast.plan import Feature, HashContents, Lookup
 from yummy_fast.server import build_catalog
 from yummy_fast.stores.redis import RedisStore, parse_connection_string
 from yummy_fast.stores.redis_hash import HashPicker
@@ -169,7 +169,7 @@ def lookup(*names: str, view: str = "driver_stats") -> Lookup:
         views=(view,),
         view_of=(0,) * len(names),
         join_keys=(("driver_id", "driver_id"),),
-        hash_features=features,
+        holds=HashContents.of(features),
     )
 
 
@@ -298,7 +298,7 @@ def test_another_command_while_replies_are_under_way(tmp_path: Path, valkey: Val
     """A long value lets the store change from HGETALL to HMGET (`HashReader`): no reply may be taken for the other."""
     names = [f"n{place}" for place in range(40)]
     features = tuple(Feature("long", name, ValueType.STRING) for name in names)
-    wide = replace(lookup(*names, view="long"), features=features, hash_features=features)
+    wide = replace(lookup(*names, view="long"), features=features, holds=HashContents.of(features))
     stamp = Timestamp(seconds=1).SerializeToString()
     for driver in range(60):
         values = [b"%d" % driver + b"x" * (200 if driver == 30 else 0) + b"%d" % place for place in range(40)]

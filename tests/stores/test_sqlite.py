@@ -21,7 +21,7 @@ from tests.harness import run
 from yummy_fast.codec import CorruptValueError, ValueType, decode_timestamp
 from yummy_fast.config import load_config
 from yummy_fast.errors import ConfigError, StoreError, StoreTimeoutError, StoreUnavailableError
-from yummy_fast.plan import Feature, Lookup
+from yummy_fast.plan import Feature, HashContents, Lookup
 from yummy_fast.stores import Rows, open_store_class
 from yummy_fast.stores.sqlite import MAX_KEYS, SqliteStore
 
@@ -64,7 +64,7 @@ def lookup(*features: tuple[str, str], views: Sequence[str] = (), view_of: Seque
         views=tuple(views),
         view_of=tuple(view_of or [views.index(view) for view, _ in features]),
         join_keys=(("driver_id", "driver_id"),),
-        hash_features=(),
+        holds=HashContents.of(()),
     )
 
 

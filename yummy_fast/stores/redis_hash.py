@@ -11,6 +11,7 @@ Pure: commands and replies; `stores.redis` sends and receives them.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import chain
 from operator import itemgetter
@@ -51,7 +52,7 @@ class HashReader:
         """`read` is hmget, hgetall or auto; `key_suffix` ends every key."""
         self._fields = [feature_field(feature.view, feature.name) for feature in lookup.features]
         self._fields += map(timestamp_field, lookup.views)
-        self._stored = max(_fields_stored(lookup), len(self._fields))
+        self._stored = max(lookup.holds.fields, len(self._fields))
         self._key_suffix = key_suffix
         self.name = choose_command(lookup) if read == "auto" else read
         """hmget or hgetall."""
@@ -88,21 +89,17 @@ class HashReader:
 
 def choose_command(lookup: Lookup) -> str:
     """ "hmget" or "hgetall", whichever costs less CPU by what the registry says of the hash."""
-    unasked = set(lookup.hash_features).difference(lookup.features)
-    if _fields_stored(lookup) > LISTPACK_ENTRIES:
+    if lookup.holds.fields > LISTPACK_ENTRIES:
         return "hmget"
-    if any(feature.type not in _BOUNDED and feature.type is not ValueType.STRING for feature in unasked):
-        return "hmget"
+    asked = Counter(feature.type for feature in lookup.features)
+    for value_type, features in lookup.holds.types.items():
+        if value_type not in _BOUNDED and value_type is not ValueType.STRING and features > asked[value_type]:
+            return "hmget"
     return "hgetall" if len(lookup.features) + len(lookup.views) >= HGETALL_FROM_FIELDS else "hmget"
 
 
-def _fields_stored(lookup: Lookup) -> int:
-    """How many fields a hash has: every feature under these join keys, and a timestamp for each view."""
-    return len(lookup.hash_features) + len({feature.view for feature in lookup.hash_features})
-
-
 def _has_unbounded(lookup: Lookup) -> bool:
-    return any(feature.type not in _BOUNDED for feature in lookup.hash_features)
+    return not _BOUNDED.issuperset(lookup.holds.types)
 
 
 _Block = tuple[int, list[bytes], int]
