@@ -342,6 +342,16 @@ def test_the_plans_kept_are_bounded_in_number_and_in_length(monkeypatch: pytest.
     assert names(plan_of(compiled, *long)) == ["trips", "rate", "pair"]
 
 
+def test_a_long_list_takes_the_place_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_AD_HOC_REFS", 4)
+    compiled = catalog(*BASE)
+    first, second = plan_of(compiled, "stats:trips"), plan_of(compiled, "stats:rate")
+    long = plan_of(compiled, "stats:trips", "stats2:rate", "combo:pair")
+    assert plan_of(compiled, "stats:rate") is second
+    assert plan_of(compiled, "stats:trips", "stats2:rate", "combo:pair") is long
+    assert plan_of(compiled, "stats:trips") is not first
+
+
 def test_each_plan_is_prepared_and_rendered_once() -> None:
     calls: list[str] = []
 

@@ -30,9 +30,9 @@ from yummy_fast.registry import (
 )
 
 MAX_AD_HOC_PLANS = 512
-"""Plans kept for lists of features; a plan of 50 features takes about 20 KB."""
-MAX_AD_HOC_REFS = 2_000
-"""A longer list is served, but its plan is not kept: one caller must not fill the cache's memory."""
+"""Plans kept for lists of features."""
+MAX_AD_HOC_REFS = 50_000
+"""Features in all plans kept. A plan takes half a kilobyte a feature, so these take 25 MB."""
 
 
 class Ref(NamedTuple):
@@ -146,6 +146,7 @@ class Catalog:
             for full_names in (False, True)
         }
         self._ad_hoc: dict[tuple[tuple[str, ...], bool], Plan] = {}
+        self._ad_hoc_refs = 0
 
     def plan_for(self, service: str | None, features: list[str], full_names: bool) -> Plan:
         """The plan of a service, or of a list of features when `service` is empty. Raises RequestError."""
@@ -163,11 +164,20 @@ class Catalog:
         plan = self._ad_hoc.get(key)
         if plan is None:
             plan = self._compile_refs(features, full_names)
-            if len(features) <= MAX_AD_HOC_REFS:
-                if len(self._ad_hoc) >= MAX_AD_HOC_PLANS:
-                    self._ad_hoc.pop(next(iter(self._ad_hoc)))  # the oldest
-                self._ad_hoc[key] = plan
+            self._keep(key, plan)
         return plan
+
+    def _keep(self, key: tuple[tuple[str, ...], bool], plan: Plan) -> None:
+        """Remember a plan for a list of features, and forget the oldest ones that it leaves no room for."""
+        refs = len(key[0])
+        if refs > MAX_AD_HOC_REFS:
+            return
+        while len(self._ad_hoc) >= MAX_AD_HOC_PLANS or self._ad_hoc_refs + refs > MAX_AD_HOC_REFS:
+            oldest = next(iter(self._ad_hoc))
+            del self._ad_hoc[oldest]
+            self._ad_hoc_refs -= len(oldest[0])
+        self._ad_hoc[key] = plan
+        self._ad_hoc_refs += refs
 
     def services(self) -> Iterable[tuple[str, Plan | RequestError]]:
         """Each feature service with its plan (with full names where short ones collide), or why it has none."""
