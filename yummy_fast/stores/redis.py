@@ -202,7 +202,11 @@ class _PendingFetch:
             rows.append(None)
         else:
             make_row = self._makers[len(rows)]
-            rows.append(reply if make_row is None else make_row(reply))
+            try:
+                rows.append(reply if make_row is None else make_row(reply))
+            except (AttributeError, IndexError, TypeError, ValueError):  # a list, but not of a hash's fields
+                self._error = self._error or _store_error(reply)
+                rows.append(None)
         return len(rows) == len(self._makers)
 
     def finish(self) -> None:
@@ -234,6 +238,8 @@ class _Wire(asyncio.Protocol):
         self._waiting: deque[_PendingFetch] = deque()
         self._commands: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._heard_at = self._loop.time()
+        """When bytes came last. A long answer takes long; only silence means that Redis is gone."""
         self.lost: asyncio.Future[str] = self._loop.create_future()
         """Gets the reason when the connection has ended."""
         self.address = address
@@ -242,6 +248,9 @@ class _Wire(asyncio.Protocol):
 
     def send(self, pending: _PendingFetch, commands: list[bytes]) -> None:
         """Put a fetch into the FIFO, and its commands into this tick's write."""
+        if self.lost.done():  # in this very tick: `_keep_connected` has not had its turn yet
+            pending.fail(StoreUnavailableError("The connection to the online store was lost"))
+            return
         pending.deadline = self._loop.time() + self._timeout_s
         if not self._commands:
             self._loop.call_soon(self._flush)
@@ -258,6 +267,7 @@ class _Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         waiting = self._waiting
+        self._heard_at = self._loop.time()
         try:
             for reply in self._parser.read(data):
                 if waiting[0].add(reply):
@@ -292,7 +302,7 @@ class _Wire(asyncio.Protocol):
                 break
             pending.fail(StoreTimeoutError("The online store did not answer in time"))
         if self._waiting:
-            if now - self._waiting[0].deadline >= self._timeout_s:
+            if now - max(self._waiting[0].deadline, self._heard_at) >= self._timeout_s:
                 self._end(f"no reply for {2 * self._timeout_s:g} s")
             elif self._timer is None:
                 self._timer = self._loop.call_later(self._timeout_s, self._check_deadlines)
