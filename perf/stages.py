@@ -62,7 +62,7 @@ def stages(
     bound = plan.bind(query.entities)
     (lookup,) = plan.prepared
     found_hashes = [hashes[key + data_set.project.encode()] for key in bound.keys[0]]
-    if lookup.make_row is None:
+    if lookup.name == "hmget":
         fields = [feature_field(feature.view, feature.name) for feature in plan.lookups[0].features]
         fields += map(timestamp_field, plan.lookups[0].views)
         by_name = [dict(zip(words[::2], words[1::2], strict=True)) for words in found_hashes]
@@ -73,7 +73,7 @@ def stages(
 
     def parse_replies() -> list[Any]:
         found = replies_parser.read(replies)
-        return list(found) if lookup.make_row is None else list(map(lookup.make_row, found))
+        return list(map(lookup.make_row, found))
 
     found = [parse_replies()]
     answer = Response(200, encode_vectors(plan, bound, found))

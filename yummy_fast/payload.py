@@ -20,7 +20,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import Enum
-from itertools import accumulate, chain, groupby, repeat
+from itertools import accumulate, chain, groupby, islice, repeat
 from typing import Any, NamedTuple
 
 import orjson
@@ -52,6 +52,9 @@ class Query(NamedTuple):
     version_metadata: bool
 
 
+MAX_PROBLEMS = 100
+"""Mistakes of one kind that are told. Each takes 100 bytes of answer, for 2 bytes of request."""
+
 _TRUE = frozenset(("1", "on", "t", "true", "y", "yes"))
 _FALSE = frozenset(("0", "off", "f", "false", "n", "no"))
 
@@ -81,10 +84,10 @@ def parse_query(body: bytes) -> Query:
         else:
             problems.append(_detail("missing", ("entities",), "Field required", data))
     else:
+        wrong = ((name, values) for name, values in entities.items() if type(values) is not list)
         problems += [
             _detail("list_type", ("entities", name), "Input should be a valid list", values)
-            for name, values in entities.items()
-            if type(values) is not list
+            for name, values in islice(wrong, MAX_PROBLEMS)
         ]
     service = data.get("feature_service")
     if service is not None and type(service) is not str:
@@ -92,11 +95,11 @@ def parse_query(body: bytes) -> Query:
     features = data.get("features", [])
     if type(features) is not list:
         problems.append(_detail("list_type", ("features",), "Input should be a valid list", features))
-    else:
+    elif not {str}.issuperset(map(type, features)):
+        others = ((place, ref) for place, ref in enumerate(features) if type(ref) is not str)
         problems += [
             _detail("string_type", ("features", place), "Input should be a valid string", ref)
-            for place, ref in enumerate(features)
-            if type(ref) is not str
+            for place, ref in islice(others, MAX_PROBLEMS)
         ]
     full_names = _boolean(data, "full_feature_names", problems)
     version_metadata = _boolean(data, "include_feature_view_version_metadata", problems)
@@ -185,6 +188,7 @@ _EPOCH = b'"1970-01-01T00:00:00Z"'
 
 
 _NEVER = datetime.min
+_LONGEST_S = timedelta.max.total_seconds() - 1  # a registry can say more
 
 
 class _LookupRendering:
@@ -198,7 +202,7 @@ class _LookupRendering:
         self.row = RowDecoder(types)
         self.columns = list(map(column_decoder, types))
         self.features = lookup.features
-        self.ttls = [timedelta(seconds=ttl_s) if ttl_s else None for ttl_s in lookup.ttls_s]
+        self.ttls = [timedelta(seconds=min(ttl_s, _LONGEST_S)) if ttl_s else None for ttl_s in lookup.ttls_s]
         self.view_places = lookup.view_of
         # The features of one view that stand together, as (view, how many).
         self.runs = [(view, len(list(run))) for view, run in groupby(lookup.view_of)]
@@ -262,7 +266,8 @@ def encode_vectors(
     parts[-1] = parts[-1][: -len(_NEXT) - len(_VALUES)]  # the last column ends the list of columns
     feature_names = bound.binding.feature_names
     if feature_names is None:
-        feature_names = orjson.dumps([*bound.binding.echo_names, *rendering.names])
+        # A copy: what orjson returns holds on to the whole buffer that it was written in.
+        feature_names = bytes(memoryview(orjson.dumps([*bound.binding.echo_names, *rendering.names])))
         bound.binding.feature_names = feature_names
     parts += (_CLOSE, feature_names)
     if version_metadata:

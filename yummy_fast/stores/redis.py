@@ -105,8 +105,9 @@ class RedisStore:
 
     async def close(self) -> None:
         if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+            while not self._keeper.done():  # while redis-py connects, a cancellation can get lost in it
+                self._keeper.cancel()
+                await asyncio.wait((self._keeper,), timeout=0.1)
 
     async def ping(self) -> str:
         client = self._client()
@@ -168,7 +169,7 @@ class RedisStore:
         elif self._wire is None:
             future.set_exception(StoreUnavailableError("The online store cannot be reached"))
         else:
-            makers: list[MakeRow | None] = []
+            makers: list[MakeRow] = []
             commands: list[bytes] = []
             for reader, group in zip(prepared, keys, strict=True):
                 makers += [reader.make_row] * len(group)
@@ -182,9 +183,9 @@ class _PendingFetch:
 
     __slots__ = ("_counts", "_error", "_future", "_makers", "_rows", "deadline")
 
-    def __init__(self, future: asyncio.Future[Rows], makers: list[MakeRow | None], counts: list[int]) -> None:
+    def __init__(self, future: asyncio.Future[Rows], makers: list[MakeRow], counts: list[int]) -> None:
         """
-        - `makers`: for each reply to come, what makes a row of it (None: it is one). As the commands were sent.
+        - `makers`: for each reply to come, what makes a row of it, as the commands were sent.
         - `counts`: how many replies belong to each lookup.
         """
         self.deadline = 0.0
@@ -201,9 +202,8 @@ class _PendingFetch:
             self._error = self._error or _store_error(reply)
             rows.append(None)
         else:
-            make_row = self._makers[len(rows)]
             try:
-                rows.append(reply if make_row is None else make_row(reply))
+                rows.append(self._makers[len(rows)](reply))
             except (AttributeError, IndexError, TypeError, ValueError):  # a list, but not of a hash's fields
                 self._error = self._error or _store_error(reply)
                 rows.append(None)

@@ -58,8 +58,8 @@ class HashReader:
         """hmget or hgetall."""
         self._look_in = 1 if read == "auto" and _has_unbounded(lookup) else -1
         self.command = self._command()
-        self.make_row: MakeRow | None = None
-        """None where the reply is the row."""
+        self.make_row: MakeRow = self._whole
+        """Raises ValueError for a reply that is none of a hash's."""
         if self.name == "hgetall":
             self.make_row = HashPicker(self._fields) if self._look_in < 0 else self._watch(HashPicker(self._fields))
 
@@ -71,6 +71,12 @@ class HashReader:
     def __str__(self) -> str:
         return f"{self.name.upper()} {len(self._fields)} of {self._stored}"
 
+    def _whole(self, reply: list[Any]) -> Sequence[bytes | None]:
+        """HMGET: the reply is the row."""
+        if len(reply) != len(self._fields):
+            raise ValueError
+        return reply
+
     def _watch(self, pick: HashPicker) -> MakeRow:
         """As `pick`, but change to HMGET when a value turns out long: Redis has a table there, and ships too much."""
 
@@ -80,7 +86,10 @@ class HashReader:
                 self._look_in = self.LOOK_EVERY
                 if max(map(len, reply), default=0) > LISTPACK_VALUE_BYTES:
                     self.name = "hmget"
-                    self.command, self.make_row = self._command(), None  # replies under way are still picked here
+                    self.command, self.make_row = (
+                        self._command(),
+                        self._whole,
+                    )  # replies under way are still picked here
                     logger.info("values over %d bytes: from HGETALL to %s", LISTPACK_VALUE_BYTES, self)
             return pick(reply)
 
@@ -148,6 +157,8 @@ class HashPicker:
         if row is not None:
             return row
         names = reply[::2]
+        if not {bytes}.issuperset(map(type, names)):
+            raise ValueError
         if self._misses % self.LEARN_EVERY == 0:
             self._learn(names)
         self._misses += 1
