@@ -56,7 +56,7 @@ def build_catalog(config: Config, store: OnlineStore, data: bytes) -> Catalog:
             config.project,
             others,
         )
-    return Catalog(
+    catalog = Catalog(
         registry,
         key_version=config.key_version,
         versioning=config.versioning,
@@ -64,6 +64,9 @@ def build_catalog(config: Config, store: OnlineStore, data: bytes) -> Catalog:
         render=partial(Rendering, statuses=statuses(config, store)),
         load=load,
     )
+    for _, error in catalog.broken_views():
+        logger.error("%s", error)
+    return catalog
 
 
 def statuses(config: Config, store: OnlineStore) -> Statuses:

@@ -15,6 +15,7 @@ survive full_feature_names in python mode, and it sees the features of the sourc
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import logging
 import math
@@ -26,7 +27,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
-from types import CodeType, FunctionType
 from typing import Any
 
 from yummy_fast.codec import NULL_TIMESTAMP, CorruptValueError, ValueType, parse_value, zone
@@ -59,9 +59,7 @@ def load(view: OnDemandFeatureView) -> Callable[..., Any]:
     """The view's function. Raises ViewUnavailableError with a message that names the view."""
 
     def unavailable(reason: str) -> ViewUnavailableError:
-        error = ViewUnavailableError(f"On-demand feature view '{view.name}' cannot be served: {reason}")
-        logger.error("%s", error)
-        return error
+        return ViewUnavailableError(f"On-demand feature view '{view.name}' cannot be served: {reason}")
 
     if view.aggregates:
         raise unavailable("aggregations are not computed at request time")
@@ -75,40 +73,72 @@ def load(view: OnDemandFeatureView) -> Callable[..., Any]:
             import pyarrow  # noqa: F401
     except ImportError as error:
         raise unavailable(f"{error.name} is not installed; try: pip install 'yummy-fast[transforms]'") from None
+    unpickler = dill.Unpickler(io.BytesIO(view.function))  # noqa: S301  # the registry is trusted, as Feast trusts it
+    unpickler.find_class = _refusing_foreign_code(unpickler.find_class)
     try:
-        function = dill.loads(view.function)  # noqa: S301  # the registry is trusted, as Feast trusts it
+        function = unpickler.load()
+    except _ForeignCodeError:
+        raise unavailable(
+            "its function was pickled by another version of Python; run `feast apply` with this one"
+        ) from None
     except ModuleNotFoundError as error:
         raise unavailable(f"its function needs the module {error.name!r}, which is not installed") from None
     except Exception as error:
         raise unavailable(f"its function does not unpickle here ({type(error).__name__})") from None
     if not callable(function):
         raise unavailable("what the registry holds is no function")
-    if isinstance(function, FunctionType) and is_foreign(function.__code__):
-        raise unavailable("its function was pickled by another version of Python; run `feast apply` with this one")
     checked: Callable[..., Any] = function
     return checked
 
 
-def is_foreign(code: CodeType) -> bool:
+class _ForeignCodeError(Exception):
+    """A pickle holds bytecode of another Python."""
+
+
+def _refusing_foreign_code(find_class: Callable[[str, str], Any]) -> Callable[[str, str], Any]:
+    """An unpickler's `find_class` that looks at bytecode before there is a code object of it.
+
+    All code of a pickle passes here: that of nested functions, and of what a decorator or a closure holds. Afterwards
+    it would be too late: `co_code` is not what the pickle held, and reading it can write past its end (CPython 3.11).
+    """
+
+    def find(module: str, name: str) -> Any:
+        found = find_class(module, name)
+        if name != "_create_code":
+            return found
+
+        def create_code(*arguments: Any) -> Any:
+            # The first is an integer or, by some versions, a table of line numbers; then the bytecode is what is bytes.
+            if any(is_foreign(part) for part in [part for part in arguments[1:] if isinstance(part, bytes)][:1]):
+                raise _ForeignCodeError
+            return found(*arguments)
+
+        return create_code
+
+    return find
+
+
+def is_foreign(instructions: bytes) -> bool:
     """Whether bytecode is of another Python than this one: running it could crash the process.
 
-    A pickle does not say what wrote it. But opcodes come and go with every minor version, and the cache entries after
-    an instruction, whose number changes too, are zero in code that has never run.
+    A pickle does not say what wrote it. But opcodes come and go with every minor version (RESUME, which all code has
+    since 3.11, is another number in 3.13 and 3.14), and so do the cache entries after an instruction, which are zero in
+    code that has never run. Code that is the same in two versions is at home in both.
     """
-    instructions = code.co_code
-    caches: Sequence[int] | Mapping[str, int] = getattr(opcode, "_inline_cache_entries", ())
-    place = 0
+    caches: Any = getattr(opcode, "_inline_cache_entries", ())
+    place, resumes = 0, False
     while place < len(instructions):
         operation = instructions[place]
         name = opcode.opname[operation]
-        if name.startswith("<"):
+        if name == "CACHE" or name.startswith("<"):
             return True
+        resumes = resumes or name == "RESUME"
         entries = caches.get(name, 0) if isinstance(caches, Mapping) else caches[operation] if caches else 0
         place += 2
         if any(instructions[place : place + 2 * entries]):
             return True
         place += 2 * entries
-    return any(is_foreign(constant) for constant in code.co_consts if isinstance(constant, CodeType))
+    return not resumes or place > len(instructions)
 
 
 # ------------------------------------------------------------------------------------------------------------ computing
@@ -145,10 +175,8 @@ def compute(plan: Plan, bound: Bound, rows: Rows) -> list[ComputedColumn]:
                 else:
                     raise KeyError(f"the function returned no {feature}")
                 listed = values if isinstance(values, list) else [values]
-                columns.append(
-                    ComputedColumn(name, json_values(listed, types[feature], computed.view.mode == "pandas"))
-                )
-        except Exception as error:
+                columns.append(ComputedColumn(name, json_values(listed, types[feature])))
+        except BaseException as error:  # sys.exit() in a function must not end the server
             logger.exception("on-demand feature view %s failed", computed.view.name)
             raise TransformError(
                 f"On-demand feature view '{computed.view.name}' failed: {type(error).__name__}"
@@ -169,11 +197,11 @@ def _inputs(computed: ComputedView, bound: Bound, rows: Rows) -> dict[str, list[
         inputs[echo_name] = list(values)
     for full_name, lookup, place in computed.inputs:
         found, fan = rows[lookup], bound.fans[lookup]
+        each = found if fan is None else [found[which] for which in fan]
         try:
-            decoded = [python_value(row[place]) for row in found]
+            values = [python_value(row[place]) for row in each]  # each its own: a function may change lists and maps
         except CorruptValueError as error:
             raise CorruptValueError(f"{full_name.replace('__', ':', 1)}: the online store holds {error}") from None
-        values = decoded if fan is None else [decoded[which] for which in fan]
         inputs[full_name] = inputs[full_name.partition("__")[2]] = values
     return inputs
 
@@ -191,7 +219,7 @@ def _run_pandas(computed: ComputedView, inputs: dict[str, list[Any]]) -> Mapping
     # Through Arrow both ways, as in Feast: it decides what a null does to a column's type.
     frame = computed.transform(pyarrow.Table.from_pydict(arrow).to_pandas())
     table = pyarrow.Table.from_pandas(frame)
-    return {name: table[name].to_pylist() for name in table.column_names}
+    return {name: list(table[name].to_numpy()) for name in table.column_names}
 
 
 def _for_arrow(value: Any) -> Any:
@@ -258,15 +286,25 @@ def _python_value(message: Any) -> Any:
 # ---------------------------------------------------------------------------------------- Python's values to the answer
 
 
-def json_values(values: Iterable[Any], value_type: ValueType, from_pandas: bool = False) -> list[Any]:
+def json_values(values: Iterable[Any], value_type: ValueType) -> list[Any]:
     """A function's column as JSON values, by the declared type of its feature (python_values_to_proto_values).
 
     Raises TypeError, ValueError or OverflowError for a value that the type does not take.
     """
+    if value_type is ValueType.UNIX_TIMESTAMP:
+        return [_timestamp(value) for value in values]
     plain = [_plain(value) for value in values]
-    # Feast: a null among the timestamps of a DataFrame is numpy's NaT, and so is what it answers.
-    null = NULL_TIMESTAMP if from_pandas and value_type is ValueType.UNIX_TIMESTAMP and any(plain) else None
-    return [null if _is_null(value) else _json_value(value, value_type) for value in plain]
+    return [None if _is_null(value) else _json_value(value, value_type) for value in plain]
+
+
+def _timestamp(value: Any) -> int | None:
+    """Feast takes any float for a null timestamp and answers numpy's NaT for it, as for a NaT of a DataFrame."""
+    if isinstance(value, float):
+        return NULL_TIMESTAMP
+    if hasattr(value, "dtype") and value.dtype.kind == "M" and value.ndim == 0:
+        return int(value.astype("datetime64[s]").astype("int64"))
+    plain = _plain(value)
+    return None if _is_null(plain) or isinstance(plain, _COLLECTIONS) else _checked_integer(64)(plain)
 
 
 def _plain(value: Any) -> Any:
@@ -289,7 +327,35 @@ def _seconds(value: Any) -> int:
 
 
 def _float32(value: Any) -> float:
-    return float(struct.unpack("<f", struct.pack("<f", float(value)))[0])
+    number = float(value)
+    try:
+        return float(struct.unpack("<f", struct.pack("<f", number))[0])
+    except OverflowError:  # beyond 32 bits, as in protobuf
+        return math.copysign(math.inf, number)
+
+
+def _double(value: Any) -> float:
+    if isinstance(value, str):
+        raise TypeError("DOUBLE: text")
+    return float(value)
+
+
+def _bool(value: Any) -> bool:
+    if not isinstance(value, int):
+        raise TypeError(f"BOOL: a value of type {type(value).__name__}")
+    return bool(value)
+
+
+def _text(value: Any) -> str:
+    text = str(value)
+    text.encode()  # half a surrogate pair cannot be answered
+    return text
+
+
+def _json_text(value: Any) -> str:
+    if isinstance(value, str):
+        json.loads(value)
+    return _text(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _checked_integer(bits: int) -> Callable[[Any], int]:
@@ -307,14 +373,15 @@ _OUTPUTS: dict[str, Callable[[Any], Any]] = {
     "INT64": _checked_integer(64),
     "UNIX_TIMESTAMP": _checked_integer(64),
     "FLOAT": _float32,
-    "DOUBLE": float,
-    "STRING": str,
-    "BOOL": bool,
-    "BYTES": lambda value: b64encode(value).decode("ascii"),
-    "UUID": str,
-    "TIME_UUID": str,
-    "DECIMAL": str,
+    "DOUBLE": _double,
+    "STRING": _text,
+    "BOOL": _bool,
+    **dict.fromkeys(("BYTES", "PDF_BYTES", "IMAGE_BYTES"), lambda value: b64encode(value).decode("ascii")),
+    "UUID": _text,
+    "TIME_UUID": _text,
+    "DECIMAL": _text,
 }
+_COLLECTIONS = (list, dict, set, tuple)
 
 
 # What an item of an array may be. A scalar of another type is converted, an item is not; and a null among them is ...
@@ -346,34 +413,72 @@ def _json_value(value: Any, value_type: ValueType) -> Any:
     name = value_type.name
     if name in _OUTPUTS:
         # An array in a scalar column is a null to Feast.
-        return None if isinstance(value, list | dict | set | tuple) else _spelled(_OUTPUTS[name](value))
+        return None if isinstance(value, _COLLECTIONS) else _spelled(_OUTPUTS[name](value))
     kind, _, collection = name.rpartition("_")
     if collection in ("LIST", "SET") and kind in _OUTPUTS:
         items = dict.fromkeys(value) if collection == "SET" else value
         return [_spelled(_item(_plain(item), kind)) for item in items]
-    if name == "JSON":
-        return value if isinstance(value, str) else json.dumps(value)
-    if name == "JSON_LIST":
-        return [item if isinstance(item, str) else json.dumps(item) for item in value]
-    if name == "ZONED_TIMESTAMP":
-        moment = value if value.utcoffset() is not None else value.replace(tzinfo=UTC)
-        return moment.replace(microsecond=0).isoformat()
+    match name:
+        case "JSON":
+            return _json_text(value)
+        case "JSON_LIST":
+            return [_json_text(item) for item in value]
+        case "SCALAR_MAP":  # Feast's server has no JSON for it
+            return None
+        case "ZONED_TIMESTAMP":
+            moment = value if value.utcoffset() is not None else value.replace(tzinfo=UTC)
+            return datetime.fromtimestamp(int(moment.timestamp()), tz=moment.tzinfo).isoformat()
+        case "MAP" | "STRUCT":
+            value = _parsed(value)
+            if name == "STRUCT" and not isinstance(value, Mapping):
+                value = {"_value": str(value)}
+            return _map(value)
+        case "MAP_LIST" | "STRUCT_LIST":
+            return [_map(_plain(item)) for item in _parsed(value)]
+        case "VALUE_LIST" | "VALUE_SET":
+            return _nested_lists(value)
     return _nested(value)
 
 
+def _parsed(value: Any) -> Any:
+    """Maps may come as JSON text."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _map(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"expected a dict, got {type(value).__name__}")
+    return {_text(key): None if _is_null(item) else _nested(item) for key, item in value.items()}
+
+
+def _nested_lists(value: Any) -> list[Any]:
+    """Lists of lists. Feast stores one inside that is empty as a null."""
+    inner = [None if item is None else list(_plain(item)) for item in value]
+    return [
+        None
+        if not items
+        else _nested_lists(items)
+        if any(isinstance(_plain(item), list | set | tuple) for item in items)
+        else _nested(items)
+        for items in inner
+    ]
+
+
 def _nested(value: Any) -> Any:
-    """Maps, structs and nested lists: by what is in them."""
+    """What is inside of maps and lists: by its own type."""
     value = _plain(value)
     if isinstance(value, Mapping):
-        return {str(key): _nested(item) for key, item in value.items()}
+        return _map(value)
     if isinstance(value, list | tuple | set):
         return [_nested(item) for item in value]
     if isinstance(value, datetime):
         return _seconds(value)
     if isinstance(value, bytes):
         return b64encode(value).decode("ascii")
-    if isinstance(value, uuid.UUID | Decimal):
-        return str(value)
+    if isinstance(value, str | uuid.UUID | Decimal):
+        return _text(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _checked_integer(64)(value)
     return _spelled(value)
 
 
