@@ -50,7 +50,9 @@ class Reloader:
         read_at = loop.time()
         while True:
             try:
-                await asyncio.wait_for(self._wanted.wait(), LOOK_EVERY_S if self._ttl_s else None)
+                # Not wait_for(): in Python 3.11 it loses a cancellation that comes together with the event.
+                async with asyncio.timeout(LOOK_EVERY_S if self._ttl_s else None):
+                    await self._wanted.wait()
                 changed = True
             except TimeoutError:
                 changed = False
