@@ -4,6 +4,7 @@
 # make differential    thousands of random requests to Feast's own server and to ours; any difference fails
 # make sdk     Feast's SDK reads through our server, and without it; the same must come back
 # make perf    the benchmark against Feast and Yummy (half an hour); make perf-full, the original's whole grid
+# make registries      registries written by Feast to SQLite, PostgreSQL and S3; needs Debian's postgresql
 # make proto   write yummy_fast/_proto anew
 # All of them set up their virtual environments (.venv, .venv-feast) and need no root. PYTHON names the interpreter, 3.11
 # or newer.
@@ -11,7 +12,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check differential sdk perf perf-full format proto clean
+.PHONY: demo test check differential sdk registries perf perf-full format proto clean
 
 demo: .venv/ready
 	$(BIN)/yummy-fast demo
@@ -31,6 +32,9 @@ differential: .venv/ready .venv-feast/ready
 
 sdk: .venv/ready .venv-feast/ready
 	$(BIN)/python tests/sdk/run.py
+
+registries: .venv/ready .venv-feast/ready
+	$(BIN)/python tests/registries_sql/run.py
 
 perf: .venv/perf-ready
 	$(BIN)/python perf/rivals.py
@@ -58,7 +62,7 @@ proto: .venv/ready
 # The reference, at the version that our answers are compared with. It has a home of its own.
 .venv-feast/ready:
 	$(PYTHON) -m venv .venv-feast
-	.venv-feast/bin/python -m pip install --quiet 'feast[redis]==0.67.0'
+	.venv-feast/bin/python -m pip install --quiet 'feast[redis]==0.67.0' boto3 'psycopg[binary]'
 	touch $@
 
 clean:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -22,6 +23,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
@@ -585,6 +588,55 @@ class Proxy:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
+
+
+class Asked(NamedTuple):
+    """A request that a FileServer got."""
+
+    path: str
+    headers: Message
+
+
+class FileServer:
+    """A web server of files that are given as bytes, with ETags as nginx has them. `files` may change meanwhile."""
+
+    def __init__(self, files: Mapping[str, bytes], *, validators: bool = True) -> None:
+        self.files = dict(files)
+        self.asked: list[Asked] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.asked.append(Asked(self.path, self.headers))
+                answer = outer.files.get(self.path.partition("?")[0])
+                etag = f'"{hashlib.sha256(answer or b"").hexdigest()[:16]}"'
+                status = 404 if answer is None else 304 if self.headers["If-None-Match"] == etag else 200
+                self.send_response(status)
+                if validators:
+                    self.send_header("ETag", etag)
+                body = answer if answer is not None and status == 200 else b""
+                self.send_header("Content-Length", str(len(body) + outer.missing))
+                self.end_headers()
+                with contextlib.suppress(OSError):  # whoever asked for the ETag alone is gone
+                    self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name is the base class's
+                pass
+
+        self.missing = 0
+        """How many bytes less than announced are sent."""
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._server.shutdown()
+        self._thread.join(PATIENCE_S)
+        self._server.server_close()
 
 
 def tls_server_context() -> ssl.SSLContext:

@@ -7,7 +7,7 @@ request from entities to body over a dictionary for a store, without HTTP or Red
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from yummy_fast._proto import registry_pb2 as messages
 from yummy_fast.catalog import Catalog
 from yummy_fast.codec import ValueType
 from yummy_fast.payload import Rendering, Statuses, encode_vectors
-from yummy_fast.plan import Plan
+from yummy_fast.plan import Feature, Plan
 from yummy_fast.registry import Registry, parse_registry
 
 PROJECT = "rides"
@@ -131,7 +131,11 @@ def parsed(*items: Item) -> Registry:
 
 
 def catalog(
-    *items: Item, key_version: int = 3, versioning: bool = False, statuses: Statuses = Statuses.PRESENT
+    *items: Item,
+    key_version: int = 3,
+    versioning: bool = False,
+    statuses: Statuses = Statuses.PRESENT,
+    collisions: Callable[[Sequence[Feature]], list[tuple[Feature, Feature]]] = lambda features: [],
 ) -> Catalog:
     """A catalog whose store needs no preparing, and whose on-demand views have no functions."""
     return Catalog(
@@ -141,6 +145,7 @@ def catalog(
         prepare=lambda lookups: lookups,
         render=lambda plan: Rendering(plan, statuses),
         load=lambda view: None,
+        collisions=collisions,
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from typing import Any
 
 import pytest
@@ -370,3 +372,25 @@ def test_each_plan_is_prepared_and_rendered_once() -> None:
     for _ in range(3):
         compiled.plan_for("svc", [], False)
     assert len(calls) == 4
+
+
+def test_a_catalog_goes_without_the_cycle_collector() -> None:
+    """A reload freezes it (`reload._unnoticed`): with a cycle in it, every reload would leave a catalog behind."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        made = catalog(
+            *BASE, service("twice", projection(STATS), projection(STATS2)), service("one", projection(STATS))
+        )
+        with pytest.raises(CollisionError):
+            made.plan_for("twice", [], False)
+        made.plan_for("twice", [], True)
+        with pytest.raises(NotFoundError):
+            made.plan_for(None, ["nowhere:x"], False)
+        made.plan_for(None, ["stats:trips"], False)
+        gone = weakref.ref(made)
+        del made
+        assert gone() is None
+    finally:
+        if collects:
+            gc.enable()

@@ -86,7 +86,7 @@ def test_a_feast_command_line(corpus: Path) -> None:
     with Server(corpus, *flags) as server:
         assert server.features([1002]).columns["trips"] == [1]
         (line,) = [line for line in server.lines if "WARNING" in line]
-        for flag in ("--worker-connections", "--max-requests", "--max-requests-jitter"):
+        for flag in ("--max-requests", "--max-requests-jitter"):
             assert flag in line
 
 
@@ -170,8 +170,10 @@ def test_missing_file(tmp_path: Path, command: str) -> None:
         ("registry: registry.db", "", ["feature_store.yaml: registry:"]),
         ("registry: registry.db", "registry: nowhere.db", ["nowhere.db"]),
         ("registry: registry.db", "registry: [registry.db]", ["feature_store.yaml: registry:"]),
-        ("registry: registry.db", "registry: s3://bucket/registry.db", ["feature_store.yaml: registry"]),
-        ("registry: registry.db", "registry: {registry_type: sql, path: x}", ["registry.registry_type", "sql"]),
+        ("registry: registry.db", "registry: hdfs://bucket/registry.db", ["feature_store.yaml: registry"]),
+        ("registry: registry.db", "registry: ${NO_SUCH_NAME}", ["registry: ${NO_SUCH_NAME}"]),
+        ("registry: registry.db", "registry: {registry_type: sql, path: x}", ["registry.path", "database URL"]),
+        ("registry: registry.db", "registry: {registry_type: remote, path: x}", ["registry.registry_type", "remote"]),
         ("registry: registry.db", "registry: feature_store.yaml", ["feature_store.yaml"]),
         ("registry: registry.db", "registry: .", ["registry"]),
         ("  type: redis", "  type: cassandra", ["online_store.type", "cassandra", "redis"]),

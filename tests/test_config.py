@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.harness import FileServer
 from yummy_fast.config import SETTINGS, Config, load_config
 from yummy_fast.errors import ConfigError
 
@@ -64,6 +65,24 @@ def test_a_registry_block(tmp_path: Path) -> None:
     assert (config.registry_path, config.versioning) == ("/r.db", True)
 
 
+@pytest.mark.parametrize(
+    ("registry", "path"),
+    [
+        ("s3://bucket/a/r.db", "s3://bucket/a/r.db"),
+        ("gs://bucket/r.db", "gs://bucket/r.db"),
+        ("https://me:secret@host/r.db?key=x", "https://me:secret@host/r.db?key=x"),
+        ("{path: s3://b/r.db, registry_store_type: S3RegistryStore}", "s3://b/r.db"),
+        ("{path: /r.db, registry_store_type: feast.infra.registry.file.FileRegistryStore}", "/r.db"),
+        ("{registry_type: sql, path: 'postgresql://h/d'}", "postgresql+psycopg://h/d"),
+        ("{registry_type: sql, path: 'postgresql+psycopg2://h/d'}", "postgresql+psycopg2://h/d"),
+        ("{registry_type: sql, path: 'a://w', read_path: 'postgresql://r/d'}", "postgresql+psycopg://r/d"),
+        ("{registry_type: sql, path: 'sqlite:///r.db', read_path: null}", "sqlite:///r.db"),
+    ],
+)
+def test_a_registry_elsewhere(tmp_path: Path, registry: str, path: str) -> None:
+    assert load(tmp_path, f"project: rides\nregistry: {registry}").registry_path == path
+
+
 def test_unknown_keys_are_feasts_business(tmp_path: Path) -> None:
     assert load(tmp_path, MINIMAL + "provider: local\nflags: {a: 1}\nno_such_key: 1\n").project == "rides"
 
@@ -84,13 +103,36 @@ def test_the_version_of_keys(tmp_path: Path, version: int) -> None:
             for name, shown in (("a-b", "'a-b'"), ("_a", "'_a'"), ("7", "7"), ("''", "''"), ("'a b'", "'a b'"))
         ),
         ("project: a", ": registry: expected a path, or keys with a `path` among them, got None"),
-        ("project: a\nregistry: {registry_type: file}",
-         ": registry: expected a path, or keys with a `path` among them, got {'registry_type': 'file'}"),
+        ("project: a\nregistry: [secret]",
+         ": registry: expected a path, or keys with a `path` among them, got a list"),
+        ("project: a\nregistry: {registry_type: file}", ": registry.path: expected a path or URL, got nothing"),
+        ("project: a\nregistry: ''", ": registry.path: expected a path or URL, got nothing"),
+        ("project: a\nregistry: {path: 5}", ": registry.path: expected a path or URL, got 5"),
+        ("project: a\nregistry: {path: null}", ": registry.path: expected a path or URL, got None"),
         ("project: a\nregistry: {registry_type: sql, path: x}",
-         ": registry.registry_type: this server reads registries of type file, not 'sql'"),
-        ("project: a\nregistry: s3://b/r.db", ": registry.path: this server reads a local file, not 's3://b/r.db'"),
+         ": registry.path: expected a database URL, such as postgresql://host/database"),
+        ("project: a\nregistry: {registry_type: sql, path: 'a://b', read_path: x}",
+         ": registry.read_path: expected a database URL, such as postgresql://host/database"),
+        ("project: a\nregistry: {registry_type: snowflake.registry, path: x}",
+         ": registry.registry_type: this server reads registries of type file and sql, not 'snowflake.registry'"),
+        ("project: a\nregistry: {registry_type: null, path: x}", ": registry.registry_type: expected a name, got None"),
+        ("project: a\nregistry: {registry_store_type: AzureRegistryStore, path: x}",
+         ": registry.registry_store_type: expected FileRegistryStore or S3RegistryStore or GCSRegistryStore, got "
+         "'AzureRegistryStore'"),
+        ("project: a\nregistry: hdfs://me:secret@h/r.db",
+         ": registry.path: expected a file's path, or a URL with s3, gs, http, https, got hdfs://"),
+        ("project: a\nregistry: file:///r.db",
+         ": registry.path: expected a file's path, or a URL with s3, gs, http, https, got file://"),
+        *(
+            (f"project: a\nregistry: {{path: x, cache_ttl_seconds: {given}}}",
+             f": registry.cache_ttl_seconds: expected a whole number of seconds, got {shown}")
+            for given, shown in (("'5'", "'5'"), ("5.0", "5.0"), ("true", "True"), ("null", "None"))
+        ),
+        ("project: a\nregistry: {path: x, cache_mode: 1}", ": registry.cache_mode: expected sync or thread, got 1"),
+        ("project: a\nregistry: {path: x, s3_additional_kwargs: secret}",
+         ": registry.s3_additional_kwargs: expected keys and values, got str"),
         (MINIMAL + "online_store: null",
-         ": online_store: expected a type, or keys with a `type` among them, got None"),
+         ": online_store: expected a type, or keys with a `type` among them"),
         (MINIMAL + "entity_key_serialization_version: '3'",
          ": entity_key_serialization_version: expected 3, 2 or 1, got '3'"),
         (MINIMAL + "entity_key_serialization_version: true",
@@ -154,6 +196,22 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert str(caught.value) == f"{tmp_path}/feature_store.yaml: cannot be read: No such file or directory"
 
 
+def test_the_file_may_lie_behind_a_url(tmp_path: Path) -> None:
+    with FileServer({"/fs.yaml": MINIMAL.encode(), "/none.yaml": b"\xff"}) as web:
+        url = web.url.replace("://", "://me:secret@")
+        config = load_config(chdir=str(tmp_path), feature_store_yaml=f"{url}/fs.yaml?token=secret", environ={})
+        assert (config.project, config.source) == ("rides", f"{web.url}/fs.yaml")
+        assert config.registry_path == str(tmp_path / "data/registry.db")
+        assert web.asked[0].headers["Authorization"] == "Basic bWU6c2VjcmV0"
+        for path, reason in (("absent.yaml", "HTTP status 404"), ("none.yaml", "not UTF-8 text")):
+            with pytest.raises(ConfigError) as caught:
+                load_config(feature_store_yaml=f"{url}/{path}", environ={})
+            assert str(caught.value) == f"{web.url}/{path}: cannot be read: {reason}"
+    with pytest.raises(ConfigError) as caught:
+        load_config(feature_store_yaml=f"{url}/fs.yaml", environ={})
+    assert str(caught.value) == f"{web.url}/fs.yaml: cannot be read: Connection refused"
+
+
 def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "feature_store.yaml").write_bytes(b"project: \xff")
     with pytest.raises(ConfigError) as caught:
@@ -185,21 +243,56 @@ def test_a_relative_registry_is_the_repositorys_and_else_lies_beside_the_file(tm
     [
         ("$HOST:1", "h:1"),
         ("${HOST}:1", "h:1"),
-        ("$NOPE:1", "$NOPE:1"),
-        ("${NOPE}:1", "${NOPE}:1"),
         ("$$HOST", "$h"),
-        ("$HOSTS", "$HOSTS"),
         ("${HOST", "${HOST"),
         ("${NEST}", "$HOST"),
-        ("${}", "${}"),
+        ("${PASSWORD}", "pa$word"),
         ("$é", "$é"),
     ],
 )
-def test_variables_are_expanded_once_and_unknown_ones_stay(tmp_path: Path, text: str, expanded: str) -> None:
+def test_variables_are_expanded_once(tmp_path: Path, text: str, expanded: str) -> None:
     config = load(
-        tmp_path, MINIMAL + f"online_store: {{type: redis, connection_string: '{text}'}}", HOST="h", NEST="$HOST"
-    )
+        tmp_path, MINIMAL + f"online_store: {{type: redis, connection_string: '{text}'}}",
+        HOST="h", NEST="$HOST", PASSWORD="pa$word",
+    )  # fmt: skip
     assert config.online_store["connection_string"] == expanded
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("project: ${NOPE}\nregistry: r.db", "project: ${NOPE}"),
+        ("project: a\nregistry: ${NOPE}/r.db", "registry: ${NOPE}"),
+        ("project: a\nregistry: {path: s3://$NOPE/r.db}", "registry.path: $NOPE"),
+        ("project: a\nregistry: {path: r.db, cache_ttl_seconds: '${NOPE}'}", "registry.cache_ttl_seconds: ${NOPE}"),
+        ("project: a\nregistry: {path: r.db, s3_additional_kwargs: {a: $NOPE}}",
+         "registry.s3_additional_kwargs.a: $NOPE"),
+        (MINIMAL + "online_store: $NOPE", "online_store: $NOPE"),
+        (MINIMAL + "online_store: {type: redis, connection_string: '${HOST}:1,password=${NOPE}'}",
+         "online_store.connection_string: ${NOPE}"),
+        (MINIMAL + "online_store: {type: redis, connection_string: $HOSTS}", "online_store.connection_string: $HOSTS"),
+        (MINIMAL + "online_store: {type: redis, connection_string: '${}'}", "online_store.connection_string: ${}"),
+        (MINIMAL + "online_store: {type: x, nodes: [a, $NOPE]}", "online_store.nodes[1]: $NOPE"),
+        (MINIMAL + "entity_key_serialization_version: $NOPE", "entity_key_serialization_version: $NOPE"),
+        (MINIMAL + "yummy_fast: {port: $NOPE}", "yummy_fast.port: $NOPE"),
+    ],
+)  # fmt: skip
+def test_a_variable_that_is_not_set_is_named_where_its_value_is_used(tmp_path: Path, text: str, message: str) -> None:
+    assert refusal(tmp_path, text, HOST="h") == f": {message}: there is no such environment variable"
+
+
+def test_a_variable_that_is_not_set_is_no_matter_where_nothing_uses_it(tmp_path: Path) -> None:
+    text = (
+        "project: rides # for $NOBODY\nregistry: {path: r.db, of_ours: $NOPE}\nprovider: $NOPE\n"
+        "offline_store: {type: file, password: '${NOPE}'}\nyummy_fast: {port: $NOPE, host: $NOPE}"
+    )
+    assert load(tmp_path, text, flags={"port": "1"}, YUMMY_FAST_HOST="h").port == 1
+
+
+def test_a_variable_that_is_not_set_is_named_where_its_braces_break_the_yaml(tmp_path: Path) -> None:
+    message = refusal(tmp_path, MINIMAL + "online_store: {type: redis, connection_string: ${NOPE}:1}")
+    assert message.startswith(", line 3, column ")
+    assert message.endswith("; there are no environment variables for ${NOPE}")
 
 
 def test_variables_are_expanded_before_the_text_is_yaml(tmp_path: Path) -> None:
@@ -272,3 +365,22 @@ def test_a_variable_out_of_its_range_is_named(tmp_path: Path) -> None:
 def test_tls_needs_both_of_its_files(tmp_path: Path, one: str) -> None:
     with pytest.raises(ConfigError, match=r"^--key and --cert go together: TLS needs both$"):
         load(tmp_path, MINIMAL, flags={one: "x.pem"})
+
+
+@pytest.mark.parametrize("auth", ["auth: {type: oidc}", "auth: {type: kubernetes}", "auth: oidc"])
+def test_a_repository_that_asks_for_authentication_is_refused(tmp_path: Path, auth: str) -> None:
+    (tmp_path / "feature_store.yaml").write_text(f"project: p\nregistry: r.db\nonline_store: redis\n{auth}\n")
+    with pytest.raises(ConfigError, match=r"feature_store\.yaml: auth\.type: this server checks no tokens"):
+        load_config(chdir=str(tmp_path), environ={})
+
+
+def test_an_empty_variable_is_not_set(tmp_path: Path) -> None:
+    (tmp_path / "feature_store.yaml").write_text("project: p\nregistry: r.db\nonline_store: redis\n")
+    assert load_config(chdir=str(tmp_path), environ={"YUMMY_FAST_HOST": "", "YUMMY_FAST_PORT": ""}).host == "127.0.0.1"
+
+
+@pytest.mark.parametrize("text", ["project: p\nx: 2024-13-45\n", "[" * 3000], ids=["no date", "brackets"])
+def test_yaml_that_cannot_be_read_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "feature_store.yaml").write_text(text)
+    with pytest.raises(ConfigError, match="not YAML"):
+        load_config(chdir=str(tmp_path), environ={})

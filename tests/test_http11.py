@@ -8,9 +8,10 @@ from collections.abc import Iterable
 import pytest
 
 from yummy_fast.errors import ProtocolError
-from yummy_fast.http11 import MAX_HEAD_BYTES, Clock, Request, RequestParser, Response, response_head, split_target
+from yummy_fast.http11 import Clock, Request, RequestParser, Response, response_head, split_target
 
 LIMIT = 100
+MAX_HEAD_BYTES = 64 << 10
 
 GET = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /get-online-features?x=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
@@ -97,28 +98,43 @@ def test_a_thousand_offered_upgrades_in_one_read_are_a_thousand_requests() -> No
     "data",
     [
         b"nonsense\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"GET / HTTP/1.1\r\nHost : a\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n",
-        b"GET / HTTP/1.1\r\nNo colon\r\n\r\n",
-        b"GET / HTTP/1.1\r\nX: a\x00b\r\n\r\n",
-        b"GET / HTTP/1.1\r\nX\x00: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nNo colon\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX\x00: a\r\n\r\n",
         b"GET / HTTP/1.1\nHost: a\n\n",
-        b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: +1\r\n\r\na",
-        b"POST / HTTP/1.1\r\nContent-Length: 1x\r\n\r\na",
-        b"POST / HTTP/1.1\r\nContent-Length: \r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: 1, 1\r\n\r\na",
-        b"POST / HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-        b"POST / HTTP/1.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n",
+        b"GET / HTTP/1.1\r\n Host: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n",
+        b"GET / HTTP/1.1\rHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: a\x01b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: a\x7fb\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX y: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX[]: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX\xe9: a\r\n\r\n",
+        b"GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b" GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1 \r\nHost: a\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x1\r\n\r\na",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1_0\r\n\r\na",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1 0\r\n\r\na",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\na",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1x\r\n\r\na",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: \r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\na",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n",
     ],
 )
 def test_what_is_no_http_or_could_be_read_two_ways_is_refused(data: bytes) -> None:
@@ -127,15 +143,216 @@ def test_what_is_no_http_or_could_be_read_two_ways_is_refused(data: bytes) -> No
 
 
 @pytest.mark.parametrize(
-    "data", [b"GET /\r\n\r\n", b"GET / HTTP/0.9\r\n\r\n", b"GET / HTTP/2.0\r\n\r\n", b"GET / HTTP/3\r\n\r\n"]
+    ("line", "expected"),
+    [
+        (b"GET /", 400),
+        (b"GET / HTTP/0.9", 400),
+        (b"GET / HTTP/1", 400),
+        (b"GET / HTTP/1.10", 400),
+        (b"GET / HTTP/01.1", 400),
+        (b"GET / http/1.1", 400),
+        (b"GET / HTTP/1.2", 505),
+        (b"GET / HTTP/2.0", 505),
+        (b"GET / HTTP/2.0\r\nConnection: keep-alive", 505),
+        (b"GET / HTTP/3.0", 505),
+        (b"GET / HTTP/9.9", 505),
+        (b"PRI * HTTP/2.0\r\n\r\nSM", 400),  # RFC 9113 3.4: what clients of HTTP/2 begin with
+    ],
 )
-def test_other_versions_of_http_are_refused(data: bytes) -> None:
-    for chunks in cuts(data):
+def test_other_versions_of_http_are_refused(line: bytes, expected: int) -> None:
+    for chunks in cuts(line + b"\r\nHost: a\r\n\r\n"):
+        assert outcome(chunks) == ([], expected), chunks
+
+
+@pytest.mark.parametrize(
+    "host",
+    [b"a", b"localhost:6566", b"a_b.example.com.", b"127.0.0.1:80", b"[::1]:80", b"[2001:db8::1]", b"%41:", b"x!$&"],
+)
+def test_a_host(host: bytes) -> None:
+    for chunks in cuts(b"GET / HTTP/1.1\r\nhOsT:\t" + host + b" \r\n\r\n"):
+        assert outcome(chunks) == ([Request(b"GET", b"/", b"", True)], 0), chunks
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"",
+        b"X: a\r\n",
+        b"Hosts: a\r\n",
+        b"Host:\r\n",
+        b"Host: \r\n",
+        b"Host: a\r\nHost: a\r\n",
+        b"Host: a\r\nhost: b\r\n",
+        b"Host: a, b\r\n",
+        b"Host: a,b\r\n",
+        b"Host: a b\r\n",
+        b"Host: user@a\r\n",
+        b"Host: a/b\r\n",
+        b"Host: a?b\r\n",
+        b"Host: a#b\r\n",
+        b"Host: http://a\r\n",
+        b"Host: a:b\r\n",
+        b"Host: a:1:2\r\n",
+        b"Host: a:123456\r\n",
+        b"Host: :80\r\n",
+        b"Host: [::1\r\n",
+        b"Host: ::1\r\n",
+        b"Host: [::g]\r\n",
+        b"Host: [a]\r\n",
+        b"Host: a%4\r\n",
+        b"Host: a%zz\r\n",
+        b"Host: \xc3\xa4\r\n",
+        b'Host: "a"\r\n',
+        b"Host: a\\b\r\n",
+        b"Host : a\r\n",
+    ],
+)
+def test_a_host_that_is_missing_repeated_or_none_is_refused(fields: bytes) -> None:
+    # RFC 9112 3.2. The request before it is well-formed: what is remembered of its Host must not help this one.
+    for chunks in cuts(b"GET / HTTP/1.1\r\n" + fields + b"\r\n"):
+        assert outcome(chunks) == ([], 400), chunks
+        assert outcome([GET, *chunks]) == ([Request(b"GET", b"/health", b"", True)], 400), chunks
+
+
+def test_only_http_1_0_may_do_without_a_host() -> None:
+    assert outcome([b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"]) == ([Request(b"GET", b"/", b"", True)], 0)
+    assert outcome([b"GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n"]) == ([], 400)
+    assert outcome([b"GET / HTTP/1.0\r\nHost: a b\r\n\r\n"]) == ([], 400)
+    assert outcome([b"GET / HTTP/1.0\r\nConnection: keep-alive, Close\r\n\r\n"]) == ([], 400)
+    assert outcome([b"GET / HTTP/1.1\r\nConnection: keep-alive\r\n\r\n"]) == ([], 400)
+    assert outcome([b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n"]) == ([], 400)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b"OPTIONS *", 0),
+        (b"GET *", 400),
+        (b"POST *", 400),
+        (b"OPTIONS *a", 400),
+        (b"CONNECT a:80", 501),
+        (b"CONNECT /", 501),
+        (b"CONNECT *", 501),
+        (b"GET a", 400),
+        (b"GET a:80", 400),
+        (b"GET ?a", 400),
+        (b"GET /a#b", 400),
+        (b"GET /%zz", 0),
+        (b"GET //a", 0),
+        (b"GET /\xc3\xa4", 400),
+        (b"GET /\x01", 400),
+        (b"GET http://a", 0),
+        (b"GET http://a:80/b?c", 0),
+        (b"GET HTTPS://[::1]?c", 0),
+        (b"GET http://", 400),
+        (b"GET http:///a", 400),
+        (b"GET http://u@a/", 400),
+        (b"GET http://a b/", 400),
+        (b"GET http:/a", 400),
+        (b"GET http://a/#b", 400),
+        (b"get /", 400),
+        (b"NONE /", 400),
+    ],
+)
+def test_targets(line: bytes, expected: int) -> None:
+    """RFC 9112 3.2.1 to 3.2.4."""
+    for chunks in cuts(line + b" HTTP/1.1\r\nHost: a\r\n\r\n"):
         requests, status = outcome(chunks)
-        assert (requests, status in (400, 505)) == ([], True), chunks
+        assert (len(requests), status) == (expected == 0, expected), chunks
 
 
-@pytest.mark.parametrize("tail", [b"\x00", b"GET\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: 101\r\n\r\n"])
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (b"Transfer-Encoding: CHUNKED", 0),
+        (b"Transfer-Encoding: gzip, chunked", 501),
+        (b"Transfer-Encoding: identity, chunked", 501),
+        (b"Transfer-Encoding: ,chunked", 501),
+        (b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked", 400),
+        (b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", 400),
+        (b"Transfer-Encoding: chunked, chunked", 400),
+        (b"Transfer-Encoding: chunked, gzip", 400),
+        (b"Transfer-Encoding: gzip", 400),
+        (b"Transfer-Encoding: identity", 400),
+        (b"Transfer-Encoding:", 400),
+        (b"Transfer-Encoding: chunked;q=1", 400),
+        (b'Transfer-Encoding: "chunked"', 400),
+        (b"Transfer-Encoding:\r\n chunked", 400),
+        (b"Transfer-Encoding : chunked", 400),
+    ],
+)
+def test_transfer_codings(fields: bytes, expected: int) -> None:
+    """RFC 9112 6.1 and 6.3."""
+    for chunks in cuts(b"POST / HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n\r\n1\r\na\r\n0\r\n\r\n"):
+        requests, status = outcome(chunks)
+        assert (len(requests), status) == (expected == 0, expected), chunks
+
+
+@pytest.mark.parametrize("connection", [b"", b"Connection: keep-alive\r\n"])
+def test_http_1_0_has_no_transfer_codings(connection: bytes) -> None:
+    for chunks in cuts(b"POST / HTTP/1.0\r\n" + connection + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"):
+        assert outcome(chunks) == ([], 400), chunks  # RFC 9112 6.1
+
+
+@pytest.mark.parametrize(
+    ("chunks", "accepted"),
+    [
+        (b"1\r\na\r\n0\r\n\r\n", True),
+        (b"01\r\na\r\n00\r\n\r\n", True),
+        (b"1;a\r\na\r\n0\r\n\r\n", True),
+        (b'1;a="b;c";d=e\r\na\r\n0;f\r\n\r\n', True),
+        (b"1;\r\na\r\n0\r\n\r\n", False),
+        (b"1;a\rb\r\na\r\n0\r\n\r\n", False),
+        (b"1;a\nb\r\na\r\n0\r\n\r\n", False),
+        (b"1;a\x00\r\na\r\n0\r\n\r\n", False),
+        (b"1;a\x7f\r\na\r\n0\r\n\r\n", False),
+        (b'1;a="b\r\na\r\n0\r\n\r\n', False),
+        (b"0x1\r\na\r\n0\r\n\r\n", False),
+        (b"1 \r\na\r\n0\r\n\r\n", False),
+        (b" 1\r\na\r\n0\r\n\r\n", False),
+        (b"1_0\r\n", False),
+        (b"\r\na\r\n0\r\n\r\n", False),
+        (b"fffffffffffffffff\r\n", False),
+        (b"1\na\r\n0\r\n\r\n", False),
+        (b"1\r\na\n0\r\n\r\n", False),
+        (b"1\r\naX0\r\n\r\n", False),
+        (b"1\r\nab\r\n0\r\n\r\n", False),
+        (b"1\r\na\r\n0\r\nX : a\r\n\r\n", False),
+        (b"1\r\na\r\n0\r\nContent-Length: 1\r\n\r\n", False),
+        (b"1\r\na\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n", False),
+        (b"1\r\na\r\n0\r\nX: a\r\n b\r\n\r\n", False),
+    ],
+)
+def test_chunks(chunks: bytes, accepted: bool) -> None:
+    """RFC 9112 7.1."""
+    for pieces in cuts(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks):
+        expected = ([Request(b"POST", b"/", b"a", True)], 0) if accepted else ([], 400)
+        assert outcome(pieces) == expected, pieces
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /u HTTP/1.1\r\nHost: a\r\nConnection: close, Upgrade\r\n",
+        b"POST /u HTTP/1.0\r\nConnection: Upgrade\r\n",
+        b"POST /u HTTP/1.0\r\nConnection: Upgrade\r\nExpect: a miracle\r\n",
+    ],
+)
+def test_an_offered_upgrade_does_not_keep_a_connection(head: bytes) -> None:
+    for chunks in cuts(head + b"Upgrade: h2c\r\nX-Request-Timeout-Ms: 7\r\nContent-Length: 2\r\n\r\nab"):
+        assert outcome(chunks) == ([Request(b"POST", b"/u", b"ab", False, 7)], 0), chunks
+
+
+@pytest.mark.parametrize(("value", "expected"), [(b"250", 0), (b"0", 0), (b"", 400), (b"-1", 400), (b"1.5", 400)])
+def test_how_long_a_client_will_wait(value: bytes, expected: int) -> None:
+    for chunks in cuts(b"GET / HTTP/1.1\r\nHost: a\r\nX-Request-Timeout-Ms: " + value + b"\r\n\r\n"):
+        requests, status = outcome(chunks)
+        assert (requests, status) == ([Request(b"GET", b"/", b"", True, int(value))] if not expected else [], expected)
+
+
+@pytest.mark.parametrize(
+    "tail", [b"\x00", b"GET\r\n\r\n", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 101\r\n\r\n"]
+)
 def test_a_refusal_does_not_take_the_requests_before_it_along(tail: bytes) -> None:
     # RFC 9112 9.3.2: answers come in the order of the requests. A 400 in the place of the first would be taken for its.
     first = Request(b"GET", b"/health", b"", True)
@@ -177,27 +394,45 @@ def test_a_longer_body_is_refused_before_it_has_come(body: bytes) -> None:
 
 def test_the_refusal_of_a_body_names_the_limit() -> None:
     with pytest.raises(ProtocolError, match="Content Too Large: the limit is 100 bytes"):
-        RequestParser(LIMIT).feed(b"POST / HTTP/1.1\r\nContent-Length: 101\r\n\r\n")
+        RequestParser(LIMIT).feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 101\r\n\r\n")
 
 
 @pytest.mark.parametrize("size", [16, 4_096, 1 << 20], ids="{} bytes at a time".format)
 @pytest.mark.parametrize(
-    "start", [b"GET /", b"GET / HTTP/1.1\r\nX: ", b"GET / HTTP/1.1\r\n"], ids=["target", "one header", "headers"]
+    ("start", "status"),
+    [(b"GET /", 414), (b"GET / HTTP/1.1\r\nHost: a\r\nX: ", 431), (b"GET / HTTP/1.1\r\nHost: a\r\n", 431)],
+    ids=["target", "one header", "headers"],
 )
-def test_a_head_without_end_is_refused(start: bytes, size: int) -> None:
+def test_a_head_without_end_is_refused(start: bytes, status: int, size: int) -> None:
     piece = b"X: abcdefghijk\r\n" if start.endswith(b"\r\n") else b"a" * 16
     data = start + piece * (4 * MAX_HEAD_BYTES // len(piece))
-    assert outcome(data[place : place + size] for place in range(0, len(data), size)) == ([], 431)
+    assert outcome(data[place : place + size] for place in range(0, len(data), size)) == ([], status)
+
+
+@pytest.mark.parametrize(
+    ("target", "field", "status"), [(100, 300, 0), (101, 300, 414), (100, 301, 431), (101, 301, 414)]
+)
+def test_the_limits_of_a_head_are_exact(target: int, field: int, status: int) -> None:
+    data = b"GET %b HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % (b"/".ljust(target, b"a"), b"a" * (field - 14))
+    for chunks in cuts(data):
+        parser = RequestParser(LIMIT, max_head_bytes=400, max_target_bytes=100)
+        try:
+            requests = [request for chunk in chunks for request in parser.feed(chunk)]
+        except ProtocolError as error:
+            found = (0, error.status)
+        else:
+            found = (len(requests), 0)
+        assert found == (status == 0, status), chunks
 
 
 def test_a_head_over_the_limit_is_refused_whether_it_comes_in_one_piece_or_in_many() -> None:
-    data = b"GET / HTTP/1.1\r\nX: " + b"a" * 2 * MAX_HEAD_BYTES + b"\r\n\r\n"
+    data = b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 2 * MAX_HEAD_BYTES + b"\r\n\r\n"
     assert outcome(data[place : place + 4_096] for place in range(0, len(data), 4_096)) == ([], 431)
     assert outcome([data]) == ([], 431)
 
 
 def test_a_head_close_to_the_limit_passes() -> None:
-    data = b"GET / HTTP/1.1\r\nX: " + b"a" * (MAX_HEAD_BYTES - 100) + b"\r\n\r\n"
+    data = b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * (MAX_HEAD_BYTES - 100) + b"\r\n\r\n"
     for size in (len(data), 4_096):
         requests, status = outcome(data[place : place + size] for place in range(0, len(data), size))
         assert (len(requests), status) == (1, 0)
@@ -207,7 +442,7 @@ def test_the_bodies_of_earlier_requests_do_not_count_for_a_head() -> None:
     parser = RequestParser(2 * MAX_HEAD_BYTES)
     for _ in range(3):
         body = b"a" * MAX_HEAD_BYTES
-        assert len(parser.feed(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body)) == 1
+        assert len(parser.feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body)) == 1
 
 
 def test_trailers_without_end_are_refused() -> None:
@@ -243,10 +478,37 @@ def test_it_tells_whether_a_request_is_under_way(data: bytes, within: bool) -> N
 
 def test_it_tells_that_a_client_waits_before_it_sends_the_body() -> None:
     parser = RequestParser(LIMIT)
-    assert parser.feed(b"POST / HTTP/1.1\r\nExpect: 100-Continue\r\nContent-Length: 4\r\n\r\n") == []
+    assert parser.feed(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 4\r\n\r\n") == []
     assert parser.expects_continue
     assert parser.feed(b"body") == [Request(b"POST", b"/", b"body", True)]
     assert not parser.expects_continue
+
+
+@pytest.mark.parametrize(
+    ("version", "expectation", "status", "waits"),
+    [
+        (b"1.1", b"a miracle", 417, False),
+        (b"1.1", b"100-continue, x", 417, False),
+        (b"1.1", b"100-CONTINUE", 0, True),
+        (b"1.1", b"", 0, False),
+        (b"1.0", b"a miracle", 0, False),
+        (b"1.0", b"100-continue", 0, False),
+    ],
+)
+def test_expectations(version: bytes, expectation: bytes, status: int, waits: bool) -> None:
+    """RFC 9110 10.1.1. Nobody is told to go on before the head has ended: more of it could be wrong."""
+    head = b"POST / HTTP/%b\r\nHost: a\r\nExpect: %b\r\nContent-Length: 4\r\n\r\n" % (version, expectation)
+    for chunks in cuts(head):
+        parser = RequestParser(LIMIT)
+        try:
+            for chunk in chunks:
+                assert not parser.expects_continue
+                parser.feed(chunk)
+        except ProtocolError as error:
+            found = error.status
+        else:
+            found = 0
+        assert (found, parser.expects_continue) == (status, waits), chunks
 
 
 # ----------------------------------------------------------------------------------------------------- answers out

@@ -1,14 +1,49 @@
-"""Registry files: what was read, and whether the file is another one now."""
+"""Sources of registries: what was read, and whether it is another one now.
+
+Each against the real thing, where there is one: S3 is moto's server, SQL a SQLite database with Feast's tables;
+PostgreSQL and registries that Feast wrote are in tests/registries_sql. GCS is a few lines that answer as its JSON API
+does, which gcsfs finds by STORAGE_EMULATOR_HOST.
+"""
 
 from __future__ import annotations
 
+import builtins
+import json
 import os
+import sqlite3
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from yummy_fast.errors import RegistryError
-from yummy_fast.sources import FileSource
+from tests import registries
+from tests.harness import FileServer, free_port
+from yummy_fast import download, sources
+from yummy_fast._proto import registry_pb2 as messages
+from yummy_fast.codec import ValueType
+from yummy_fast.config import load_config
+from yummy_fast.errors import ConfigError, RegistryError
+from yummy_fast.sources import FileSource, HttpSource, ObjectSource, Source, SqlSource, open_source
+
+
+def opened(folder: Path, registry: object) -> Source:
+    """The source of a configuration with this `registry:`."""
+    (folder / "feature_store.yaml").write_text(json.dumps({"project": "rides", "registry": registry}))
+    return open_source(load_config(chdir=str(folder), environ={}))
+
+
+def refusal(source: Source, method: str = "read") -> str:
+    """What is said when it cannot be read, without its name in front."""
+    with pytest.raises(RegistryError) as caught:
+        getattr(source, method)()
+    assert str(caught.value).startswith(f"{source.name}: ")
+    assert "secret" not in str(caught.value)
+    return str(caught.value).removeprefix(f"{source.name}: ")
+
+
+# --------------------------------------------------------------------------------------------------------------- file
 
 
 def test_a_file_is_read_whole_and_named_by_its_path(tmp_path: Path) -> None:
@@ -28,7 +63,21 @@ def test_what_cannot_be_read_is_named_with_the_reason(tmp_path: Path, name: str,
 
 
 def test_an_absent_file_has_no_stamp(tmp_path: Path) -> None:
-    assert FileSource(str(tmp_path / "absent.db")).stamp() is None
+    source = FileSource(str(tmp_path / "absent.db"))
+    assert refusal(source, "stamp") == "the registry cannot be read: No such file or directory"
+
+
+def test_an_empty_file_is_no_registry(tmp_path: Path) -> None:
+    (tmp_path / "empty.db").touch()
+    assert refusal(FileSource(str(tmp_path / "empty.db"))) == "the registry is empty"
+
+
+def test_a_registry_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "long.db").write_bytes(b"12345")
+    monkeypatch.setattr(sources, "MAX_BYTES", 4)
+    assert refusal(FileSource(str(tmp_path / "long.db"))) == "the registry cannot be read: longer than 4 bytes"
+    with FileServer({"/r.db": b"12345"}) as web:
+        assert refusal(HttpSource(f"{web.url}/r.db")) == "the registry cannot be read: longer than 4 bytes"
 
 
 def test_an_untouched_file_keeps_its_stamp(tmp_path: Path) -> None:
@@ -70,3 +119,310 @@ def test_the_stamp_tells_a_file_moved_into_its_place(tmp_path: Path) -> None:
     os.utime(other, ns=(modified, modified))
     other.replace(path)
     assert source.stamp() != first
+
+
+# ------------------------------------------------------------------------------------------------------------- http(s)
+
+
+def test_http_is_asked_with_what_it_said_last(tmp_path: Path) -> None:
+    with FileServer({"/r.db": b"one"}) as web:
+        source = opened(tmp_path, web.url.replace("://", "://me:secret@") + "/r.db?signature=secret")
+        assert source.name == f"{web.url}/r.db"
+        first = source.stamp()
+        assert first is not None
+        assert source.read() == b"one"
+        assert source.stamp() == first
+        assert web.asked[0].headers["If-None-Match"] is None
+        assert web.asked[-1].headers["If-None-Match"] == first[0]  # type: ignore[index]  # its own affair, but for this
+        assert {asked.path for asked in web.asked} == {"/r.db?signature=secret"}
+        assert {asked.headers["Authorization"] for asked in web.asked} == {"Basic bWU6c2VjcmV0"}
+        web.files["/r.db"] = b"two"
+        second = source.stamp()
+        assert second != first
+        assert source.stamp() == second
+        assert source.read() == b"two"
+
+
+def test_http_without_validators_can_only_be_read() -> None:
+    with FileServer({"/r.db": b"one"}, validators=False) as web:
+        source = HttpSource(f"{web.url}/r.db")
+        assert source.stamp() is None
+        assert source.read() == b"one"
+        assert source.stamp() is None
+
+
+def test_http_that_goes_wrong_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FileServer({"/r.db": b"one", "/empty.db": b""}) as web:
+        url = web.url.replace("://", "://me:secret@")
+        assert refusal(HttpSource(f"{url}/empty.db")) == "the registry is empty"
+        for method in ("stamp", "read"):
+            assert refusal(HttpSource(f"{url}/absent.db"), method) == "the registry cannot be read: HTTP status 404"
+        web.missing = 4
+        assert refusal(HttpSource(f"{url}/r.db")) == "the registry cannot be read: cut off after 3 of 7 bytes"
+        monkeypatch.setattr(download, "TIMEOUT_S", -1.0)  # it is a deadline as well
+    monkeypatch.undo()
+    assert refusal(HttpSource(f"{url}/r.db")) == "the registry cannot be read: Connection refused"
+    assert refusal(HttpSource("http://no-such-host.invalid/")).startswith("the registry cannot be read: ")
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("/a/file@home?x.db", "/a/file@home?x.db"),
+        ("https://h:1/a/r.db", "https://h:1/a/r.db"),
+        ("https://me:secret@h/r.db?token=secret#secret", "https://h/r.db"),
+        ("postgresql://me:se@cr/e?t@h/d", "postgresql://h/d"),
+        ("postgresql://me:secret@h/d?password=secret&host=x", "postgresql://h/d"),
+        ("postgresql://h/d?user=a@b&password=secret", "postgresql://b"),
+        ("s3://bucket/a@b&c", "s3://bucket/a@b&c"),
+    ],
+)
+def test_names_hold_no_secrets(url: str, name: str) -> None:
+    assert download.without_secrets(url) == name
+
+
+# ------------------------------------------------------------------------------------------------------------- s3, gs
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[Any]:
+    """A client of moto's S3 server, with a bucket `registries`; the environment leads everybody there."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEAST_S3_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}")
+        client.create_bucket(Bucket="registries")
+        yield client
+    server.stop()
+
+
+def test_s3(s3: Any, tmp_path: Path) -> None:
+    s3.put_object(Bucket="registries", Key="a/r.db", Body=b"one")
+    source = opened(tmp_path, {"path": "s3://registries/a/r.db", "s3_additional_kwargs": {"RequestPayer": "requester"}})
+    assert source.name == "s3://registries/a/r.db"
+    first = source.stamp()
+    assert source.read() == b"one"
+    assert source.stamp() == first
+    s3.put_object(Bucket="registries", Key="a/r.db", Body=b"two")
+    assert source.stamp() != first
+    assert source.read() == b"two"
+
+
+def test_s3_that_goes_wrong_says_how(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3.put_object(Bucket="registries", Key="empty.db", Body=b"")
+    assert refusal(ObjectSource("s3://registries/empty.db", {})) == "the registry is empty"
+    for url in ("s3://registries/absent.db", "s3://absent/r.db"):
+        for method in ("stamp", "read"):
+            assert refusal(ObjectSource(url, {}), method) == "the registry cannot be read: there is no such object"
+    monkeypatch.setenv("FEAST_S3_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    message = refusal(ObjectSource("s3://registries/a/r.db", {}))
+    assert message.startswith("the registry cannot be read: Could not connect to the endpoint URL")
+    assert "\n" not in message
+
+
+def test_gcs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    about = {"bucket": "b", "name": "a/r.db", "size": "3", "generation": "1", "updated": "2026-01-01T00:00:00Z"}
+    with FileServer({}) as web:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", web.url)
+        source = opened(tmp_path, "gs://b/a/r.db")
+        assert source.name == "gs://b/a/r.db"
+        web.files["/storage/v1/b/b/o/a%2Fr.db"] = json.dumps(about).encode()
+        web.files["/download/storage/v1/b/b/o/a%2Fr.db"] = b"one"
+        first = source.stamp()
+        assert source.read() == b"one"
+        assert source.stamp() == first
+        web.files["/storage/v1/b/b/o/a%2Fr.db"] = json.dumps({**about, "generation": "2"}).encode()
+        assert source.stamp() != first
+        web.files.clear()
+        assert refusal(source) == "the registry cannot be read: there is no such object"
+
+
+@pytest.mark.parametrize(
+    ("registry", "module", "message"),
+    [
+        ("s3://b/r.db", "s3fs", "registry: s3:// needs s3fs: pip install 'yummy-fast[s3]'"),
+        ("gs://b/r.db", "gcsfs", "registry: gs:// needs gcsfs: pip install 'yummy-fast[gcs]'"),
+        (
+            {"registry_type": "sql", "path": "postgresql://me:secret@h/d"},
+            "sqlalchemy",
+            "registry.registry_type: sql needs sqlalchemy: pip install 'yummy-fast[sql]'",
+        ),
+        (
+            {"registry_type": "sql", "path": "mysql+pymysql://me:secret@h/d"},
+            "pymysql",
+            "registry.registry_type: sql needs pymysql, which is not installed",
+        ),
+    ],
+)
+def test_an_extra_that_is_missing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry: object, module: str, message: str
+) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *arguments: Any, **named: Any) -> Any:
+        relative = arguments[3:] and arguments[3]
+        if name.partition(".")[0] == module and not relative:
+            raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+        return real(name, *arguments, **named)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ConfigError) as caught:
+        opened(tmp_path, registry)
+    assert str(caught.value) == f"{tmp_path}/feature_store.yaml: {message}"
+
+
+# ----------------------------------------------------------------------------------------------------------------- sql
+
+
+class Database:
+    """A SQLite database with the tables of a SqlRegistry that matter."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.url = f"sqlite:///{path}"
+        for table in sources._TABLES:
+            self.do(
+                f"CREATE TABLE {table.name} ({table.key} TEXT, project_id TEXT, last_updated_timestamp BIGINT, "
+                f"{table.proto} BLOB, PRIMARY KEY ({table.key}, project_id))"
+            )
+        self.do("CREATE TABLE projects (project_id TEXT PRIMARY KEY, last_updated_timestamp BIGINT)")
+
+    def do(self, statement: str, *values: object) -> None:
+        with sqlite3.connect(self.path) as connection:
+            connection.execute(statement, values)
+        connection.close()
+
+    def put(self, table: str, name: str, blob: bytes, *, project: str = "rides", at: int = 1_700_000_000) -> None:
+        self.do(f"REPLACE INTO {table} VALUES (?, ?, ?, ?)", name, project, at, blob)
+
+    def source(self) -> SqlSource:
+        return SqlSource(self.url, "rides", {})
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    return Database(tmp_path / "registry.sqlite")
+
+
+DRIVER = registries.entity("driver", "driver_id", project="")
+TRIPS = registries.view("trips", ["driver"], {"driver_id": ValueType.INT64}, {"count": ValueType.INT64}, project="")
+SERVICE = registries.service("svc", registries.projection(TRIPS), project="of the blob")
+
+
+def test_sql_makes_one_registry_of_a_projects_rows(database: Database, tmp_path: Path) -> None:
+    database.put("entities", "driver", DRIVER.SerializeToString())
+    database.put("feature_views", "trips", TRIPS.SerializeToString(), at=1_700_000_060)
+    database.put("feature_services", "svc", SERVICE.SerializeToString())
+    database.put("feature_views", "trips", b"\xff", project="another")
+    for project in ("rides", "another"):
+        database.do("INSERT INTO projects VALUES (?, 1)", project)
+    source = opened(
+        tmp_path, {"registry_type": "sql", "path": database.url, "sqlalchemy_config_kwargs": {"echo": False}}
+    )
+    assert source.name == database.url
+    registry = messages.Registry.FromString(source.read())
+    items: list[Any] = [*registry.entities, *registry.feature_views, *registry.feature_services]
+    assert [item.spec.name for item in items] == ["driver", "trips", "svc"]
+    for item in items:
+        assert item.spec.project == "rides", "the row's project stands for the blob's"
+    assert [project.spec.name for project in registry.projects] == ["another", "rides"]
+    assert registry.version_id == "2023-11-14T22:14:20Z"
+    assert registry.last_updated.seconds == 1_700_000_060
+
+
+def test_sql_has_the_history_and_label_views_where_feast_made_their_tables(database: Database) -> None:
+    database.do("DROP TABLE label_views")
+    source = database.source()
+    assert not messages.Registry.FromString(source.read()).feature_view_version_history.records
+    database.do(
+        "CREATE TABLE feature_view_version_history (feature_view_name TEXT, project_id TEXT, version_number INT, "
+        "feature_view_type TEXT, feature_view_proto BLOB, created_timestamp BIGINT)"
+    )
+    database.do(
+        "INSERT INTO feature_view_version_history VALUES ('trips', 'rides', 2, 'feature_view', ?, 5)",
+        TRIPS.SerializeToString(),
+    )
+    (record,) = messages.Registry.FromString(source.read()).feature_view_version_history.records
+    assert (record.feature_view_name, record.project_id, record.version_number) == ("trips", "rides", 2)
+    assert record.feature_view_proto == TRIPS.SerializeToString()
+    assert source.stamp() == source.stamp()
+
+
+def test_the_stamp_of_sql_tells_rows_that_came_changed_and_went(database: Database) -> None:
+    source = database.source()
+    seen = [source.stamp()]
+    database.put("feature_views", "trips", TRIPS.SerializeToString())
+    seen.append(source.stamp())
+    database.put("feature_views", "trips", TRIPS.SerializeToString(), at=1_700_000_001)
+    seen.append(source.stamp())
+    database.do("DELETE FROM feature_views")
+    assert source.stamp() == seen[0]
+    assert len(set(seen)) == 3
+    database.put("feature_views", "trips", b"", project="another")
+    assert source.stamp() == seen[0], "another project's rows are no matter"
+
+
+def test_a_change_within_the_second_of_another_is_seen(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Feast's timestamps are whole seconds, so the stamp itself moves until the last change is some seconds old."""
+    now = 1_700_000_000.0
+    monkeypatch.setattr(time, "time", lambda: now)
+    source = database.source()
+    database.put("feature_views", "trips", b"one")
+    first = source.stamp()
+    database.put("feature_views", "trips", b"two")
+    now += 1
+    second = source.stamp()
+    assert second != first
+    now += 10
+    settled = source.stamp()
+    assert settled != second
+    now += 10
+    assert source.stamp() == settled
+
+
+def test_sql_is_read_in_one_moment(database: Database) -> None:
+    """A writer between two SELECTs is not seen by the second."""
+    database.put("entities", "driver", DRIVER.SerializeToString())
+    database.do("PRAGMA journal_mode = WAL")  # else the writer would have to wait for the reader
+    source = database.source()
+    with source._snapshot() as connection:
+        assert len(list(source._rows(connection, "entities", "entity_name"))) == 1
+        database.put("entities", "rider", DRIVER.SerializeToString())
+        assert len(list(source._rows(connection, "entities", "entity_name"))) == 1
+    assert len(messages.Registry.FromString(source.read()).entities) == 2
+
+
+def test_sql_that_goes_wrong_says_how(database: Database, tmp_path: Path) -> None:
+    database.put("feature_views", "trips", b"\xff\xff")
+    assert refusal(database.source()) == "feature_views trips: not a Feast object (2 bytes)"
+    database.do("DROP TABLE feature_services")
+    for method in ("stamp", "read"):
+        assert refusal(database.source(), method) == "not a Feast registry: there is no table feature_services"
+    absent = SqlSource(f"sqlite:///{tmp_path}/absent.sqlite", "rides", {})
+    assert refusal(absent) == "the registry cannot be read: unable to open database file"
+    assert not (tmp_path / "absent.sqlite").exists(), "looking makes nothing"
+    nobody = SqlSource(f"postgresql+psycopg://me:secret@127.0.0.1:{free_port()}/d", "rides", {})
+    assert "connection failed" in refusal(nobody)
+    assert "\n" not in refusal(nobody)
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "message"),
+    [
+        ("no url://", {}, "no url://: registry.path: not a database URL as SQLAlchemy takes it"),
+        ("nosuch://me:secret@h/d", {}, "nosuch://h/d: registry.path: SQLAlchemy has no dialect nosuch"),
+        ("sqlite:///r.db", {"colour": "red"}, "registry.sqlalchemy_config_kwargs: Invalid argument(s) 'colour'"),
+    ],
+)
+def test_a_database_that_cannot_be_asked_for(url: str, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        SqlSource(url, "rides", options)
+    assert str(caught.value).startswith(message)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from yummy_fast.codec import ValueType
@@ -116,6 +116,7 @@ class Catalog:
         prepare: Callable[[tuple[Lookup, ...]], Any],
         render: Callable[[Plan], Any],
         load: Callable[[OnDemandFeatureView], Any],
+        collisions: Callable[[Sequence[Feature]], list[tuple[Feature, Feature]]] = lambda features: [],
     ) -> None:
         """
         - `key_version`: entity_key_serialization_version.
@@ -124,13 +125,21 @@ class Catalog:
         - `render`: what `payload` needs to answer for a plan, made once a plan.
         - `load`: makes an on-demand view's function callable, once a catalog. Where it raises a RequestError, so do
           requests for that view.
+        - `collisions`: the online store's, called once for all features under the same join keys.
         """
         self.registry = registry
         self._join_keys = JoinKeys(registry, key_version)
         self._versioning = versioning
         self._prepare = prepare
         self._render = render
-        self._contents = self._contents_by_join_keys()
+        by_join_keys = self._features_by_join_keys()
+        self._contents = {join_keys: HashContents.of(features) for join_keys, features in by_join_keys.items()}
+        self.collisions = [
+            f"{one.view}:{one.name} and {other.view}:{other.name}, both of {', '.join(join_keys)}"
+            for join_keys, features in by_join_keys.items()
+            for one, other in collisions([*features, *self._earlier_features(join_keys)])
+        ]
+        """Features that the store keeps in one place, though they are two: whichever was written last is served."""
         self._transforms: dict[tuple[str, int | None], Any] = {
             (view.name, version): _try(load, view)
             for view, version in (
@@ -158,7 +167,7 @@ class Catalog:
                     f"Feature service {service} does not exist in project {self.registry.project}",
                 )
             if isinstance(found, RequestError):
-                raise found.with_traceback(None)  # it is kept: without this, each raise would lengthen it
+                raise _again(found)
             return found
         key = (tuple(features), full_names)
         plan = self._ad_hoc.get(key)
@@ -229,7 +238,7 @@ class Catalog:
             return
         transform = self._transforms[view.name, version]
         if isinstance(transform, RequestError):
-            raise transform.with_traceback(None)
+            raise _again(transform)
         features = {field.name: field for field in view.features}
         if projection is not None:
             features = _project(view.name, features, projection)
@@ -393,14 +402,26 @@ class Catalog:
             )
         return tuple(lookups), places
 
-    def _contents_by_join_keys(self) -> dict[tuple[str, ...], HashContents]:
+    def _features_by_join_keys(self) -> dict[tuple[str, ...], list[Feature]]:
         features: dict[tuple[str, ...], list[Feature]] = {}
-        of_entity = self._join_keys.of_entity
         for view in self.registry.views.values():
-            if isinstance(view, FeatureView) and all(entity in of_entity for entity in view.entities):
-                join_keys = tuple(sorted(of_entity[entity] for entity in view.entities))
+            join_keys = self._join_keys_of(view)
+            if join_keys is not None:
                 features.setdefault(join_keys, []).extend(Feature(view.name, f.name, f.type) for f in view.features)
-        return {join_keys: HashContents.of(found) for join_keys, found in features.items()}
+        return features
+
+    def _earlier_features(self, join_keys: tuple[str, ...]) -> Iterable[Feature]:
+        """Those of the versions of views that are stored beside the current ones."""
+        for (name, version), view in self.registry.versions.items() if self._versioning else ():
+            if version > 0 and self._join_keys_of(view) == join_keys:
+                yield from (Feature(f"{name}_v{version}", field.name, field.type) for field in view.features)
+
+    def _join_keys_of(self, view: FeatureView | OnDemandFeatureView) -> tuple[str, ...] | None:
+        """What a view is stored under; None for one that is not, or whose entities there are not."""
+        of_entity = self._join_keys.of_entity
+        if isinstance(view, OnDemandFeatureView) or not all(entity in of_entity for entity in view.entities):
+            return None
+        return tuple(sorted(of_entity[entity] for entity in view.entities))
 
 
 def _try(make: Callable[..., Any], *arguments: Any) -> Any:
@@ -408,7 +429,14 @@ def _try(make: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return make(*arguments)
     except RequestError as error:
-        return error
+        return error.with_traceback(None)  # whose frames would keep everything alive until the collector comes
+
+
+def _again(error: RequestError) -> RequestError:
+    """A copy of an error that is kept, to raise: the kept one would hold the frames it goes through, and they us."""
+    copy = type(error).__new__(type(error), *error.args)
+    copy.__dict__.update(error.__dict__)
+    return copy
 
 
 def _project(name: str, features: Mapping[str, Field], projection: Projection) -> dict[str, Field]:

@@ -18,7 +18,7 @@ from yummy_fast import __version__
 from yummy_fast.config import IGNORED_FLAGS, SETTINGS, Config, load_config
 from yummy_fast.errors import ConfigError, RegistryError, StoreError, YummyError
 from yummy_fast.server import build_catalog, open_store, run
-from yummy_fast.sources import FileSource
+from yummy_fast.sources import open_source
 from yummy_fast.stores import OnlineStore
 
 logger = logging.getLogger("yummy_fast")
@@ -133,7 +133,8 @@ def _serve(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     config = _load(arguments)
     store = open_store(config)
-    catalog = build_catalog(config, store, FileSource(config.registry_path).read())
+    source = open_source(config)
+    catalog = build_catalog(config, store, source.read())
     try:
         answer, reachable = asyncio.run(store.ping()), True
     except StoreError as error:
@@ -141,12 +142,13 @@ def _check(arguments: argparse.Namespace) -> int:
     found = {
         "configuration": config.source,
         "project": config.project,
-        "registry": config.registry_path,
+        "registry": source.name,
         "registry_version": catalog.registry.version,
         "entity_key_serialization_version": config.key_version,
         "online_store": {"type": config.online_store["type"], "reachable": reachable, "answer": answer},
         "feature_views": len(catalog.registry.views),
         "broken_views": [{"name": name, "error": str(error)} for name, error in catalog.broken_views()],
+        "collisions": catalog.collisions,
         "feature_services": [_describe(name, plan, store) for name, plan in catalog.services()],
     }
     if arguments.json:
@@ -184,6 +186,8 @@ def _print_check(found: dict[str, Any]) -> None:
     print(f"feature views  {found['feature_views']}")
     for view in found["broken_views"]:
         print(f"               {view['error']}")
+    for pair in found["collisions"]:
+        print(f"               STORED IN ONE PLACE: {pair}")
     print()
     rows = [("feature service", "features", "views", "keys a row", "commands")]
     for service in found["feature_services"]:

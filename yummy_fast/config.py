@@ -1,12 +1,13 @@
 """feature_store.yaml, flags and environment to one frozen `Config`.
 
 Feast's file is read as Feast reads it (feast/repo_config.py, Feast 0.67.0): environment variables are expanded in the
-text before it is YAML, unknown top-level keys are ignored, relative paths start at the repository's folder. What Feast
-has no key for stands under `yummy_fast:`, which Feast ignores. A setting comes from its flag, else its environment
-variable, else the file, else its default.
+text before it is YAML, types are strict, unknown keys at the top and in `registry` are ignored, relative paths start at
+the repository's folder. What Feast has no key for stands under `yummy_fast:`, which Feast ignores. A setting comes from
+its flag, else its environment variable, else the file, else its default. A variable that is not set stays in the text,
+as in Feast; where it ends up in a value that is used here, that is an error.
 
 SETTINGS is the one table of settings: the command line, the environment variables, the `yummy_fast:` block and the
-documentation are made from it. Pure but for reading the file; it connects to nothing and knows no store but by name.
+documentation are made from it. Pure but for reading the file; it knows no store but by name.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import base64
 import binascii
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from yummy_fast import download
 from yummy_fast.errors import ConfigError
 
 # ------------------------------------------------------------------------------------------------------------ settings
@@ -112,6 +114,43 @@ SETTINGS: tuple[Setting, ...] = (
         "refuse requests with a longer body (413)",  # 8 MiB: 100 rows x 250 features by name take 15 KB
     ),
     Setting(
+        *("max_header_bytes", "--max-header-bytes", 64 << 10, _positive, "a number of bytes"),
+        "refuse requests with longer headers (431)",  # nginx 32 KB, node 16 KB, h11 80 KB
+    ),
+    Setting(
+        *("max_target_bytes", "--max-target-bytes", 8 << 10, _positive, "a number of bytes"),
+        "refuse requests with a longer path and query (414)",  # RFC 9112 3: at least 8000; nginx and Apache 8 KB
+    ),
+    Setting(
+        *("max_cells", "--max-cells", 1_000_000, _positive, "a number of values"),
+        "refuse requests for more entity rows x features (413)",  # 4,000 rows of 250 features
+    ),
+    Setting(
+        *("header_timeout", "--header-timeout", 10, _positive, "seconds"),
+        "give the headers of a request this many seconds to come (408)",  # Apache 20 to 40, node and nginx 60
+    ),
+    Setting(
+        *("body_timeout", "--body-timeout", 30, _positive, "seconds"),
+        "give the body of a request this many seconds to come (408)",  # Apache 20 and more, nginx 60 between two reads
+    ),
+    Setting(
+        *("send_timeout", "--send-timeout", 30, _positive, "seconds"),
+        "close a connection whose client has read nothing of its answers for this many seconds",  # nginx 60
+    ),
+    Setting(
+        *("request_timeout_ms", "--request-timeout-ms", 15_000, _positive, "milliseconds"),
+        # As an Envoy route. X-Request-Timeout-Ms can only shorten it.
+        "answer 504 to a request that takes longer; a client may ask for less with X-Request-Timeout-Ms",
+    ),
+    Setting(
+        *("max_in_flight", "--max-in-flight", 1024, _positive, "a number of requests"),
+        "answer 503 when so many requests are under way",  # as an Envoy cluster (max_requests)
+    ),
+    Setting(
+        *("worker_connections", "--worker-connections", 1000, _positive, "a number of connections"),
+        "answer 503 to clients that would be one connection more",  # as gunicorn, and so `feast serve`
+    ),
+    Setting(
         *("compat", "--compat", "feast", _compat, "feast or strict"),
         "feast: the statuses that Feast answers; strict: NOT_FOUND, NULL_VALUE and OUTSIDE_MAX_AGE where they hold",
     ),
@@ -123,7 +162,6 @@ SETTINGS: tuple[Setting, ...] = (
 
 IGNORED_FLAGS: Mapping[str, str] = {
     "--workers": "one process serves",
-    "--worker-connections": "connections are not limited",
     "--max-requests": "workers need no recycling",
     "--max-requests-jitter": "workers need no recycling",
 }
@@ -142,6 +180,7 @@ class Config:
     registry: Mapping[str, Any]
     """Feast's `registry:` block; a bare path has become {"path": ...}."""
     registry_path: str
+    """A file, or a URL as it was given, secrets and all: `download.without_secrets` is for messages."""
     online_store: Mapping[str, Any]
     """Feast's `online_store:` block; `type` is always there."""
     key_version: int
@@ -157,6 +196,15 @@ class Config:
     tls_cert: str
     store_timeout_ms: int
     max_body_bytes: int
+    max_header_bytes: int
+    max_target_bytes: int
+    max_cells: int
+    header_timeout: int
+    body_timeout: int
+    send_timeout: int
+    request_timeout_ms: int
+    max_in_flight: int
+    worker_connections: int
     compat: str
     redis_read: str
 
@@ -179,22 +227,29 @@ def load_config(
     chdir = chdir or environ.get("YUMMY_FAST_CHDIR") or environ.get("FEATURE_REPO_DIR_ENV_VAR")
     repo = Path(chdir or ".").absolute()
     text, source, beside = _read_file(repo, feature_store_yaml, environ)
-    data = _parse(_expand(text, environ), source)
+    text, unset = _expand(text, environ)
+    data = _parse(text, source, unset)
+    _check_set(_used(data), f"{source}: ", unset)
     registry = _registry(data, source)
-    settings = _settle(data.get("yummy_fast"), source, flags or {}, environ)
+    settings = _settle(data.get("yummy_fast"), source, flags or {}, environ, unset)
     if bool(settings["tls_key"]) != bool(settings["tls_cert"]):
         raise ConfigError("--key and --cert go together: TLS needs both")
+    _check_auth(data, source)
     return Config(
         source=source,
         folders=(repo, beside),
         project=_project(data, source),
         registry=registry,
-        registry_path=find_path(str(registry["path"]), repo, beside),
+        registry_path=_registry_path(registry, repo, beside, source),
         online_store=_online_store(data, source),
         key_version=_key_version(data, source),
-        versioning=_boolean(registry, "enable_online_feature_view_versioning", f"{source}: registry"),
+        versioning=registry.get("enable_online_feature_view_versioning", False),
         **settings,
     )
+
+
+MAX_YAML_BYTES = 1 << 20
+"""Of a file behind a URL; people write a few hundred bytes."""
 
 
 def _read_file(repo: Path, given: str | None, environ: Mapping[str, str]) -> tuple[str, str, Path]:
@@ -206,6 +261,13 @@ def _read_file(repo: Path, given: str | None, environ: Mapping[str, str]) -> tup
         except (binascii.Error, UnicodeDecodeError):
             raise ConfigError("FEATURE_STORE_YAML_BASE64: expected the file's text in base64") from None
     given = given or environ.get("YUMMY_FAST_FEATURE_STORE_YAML") or environ.get("FEAST_FS_YAML_FILE_PATH")
+    if given and given.startswith(("https://", "http://")):
+        name = download.without_secrets(given)
+        try:
+            return download.get(given, MAX_YAML_BYTES).body.decode(), name, repo
+        except (OSError, UnicodeDecodeError) as error:
+            why = download.reason(error) if isinstance(error, OSError) else "not UTF-8 text"
+            raise ConfigError(f"{name}: cannot be read: {why}") from None
     path = Path(given or repo / "feature_store.yaml").absolute()
     try:
         return path.read_text(), str(path), path.parent
@@ -217,18 +279,52 @@ def _read_file(repo: Path, given: str | None, environ: Mapping[str, str]) -> tup
 _VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})", re.ASCII)
 
 
-def _expand(text: str, environ: Mapping[str, str]) -> str:
-    """`$NAME` and `${NAME}` in the text, as os.path.expandvars does it: unknown names stay as they are."""
-    return _VARIABLE.sub(lambda found: environ.get(found[1].strip("{}"), found[0]), text)
+def _expand(text: str, environ: Mapping[str, str]) -> tuple[str, frozenset[str]]:
+    """`$NAME` and `${NAME}` in the text, as os.path.expandvars does it; and those that are not set, which stay."""
+    unset = frozenset(found[0] for found in _VARIABLE.finditer(text) if found[1].strip("{}") not in environ)
+    return _VARIABLE.sub(lambda found: environ.get(found[1].strip("{}"), found[0]), text), unset
 
 
-def _parse(text: str, source: str) -> dict[str, Any]:
+def _used(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of the file that is used here, but for our own settings."""
+    used = {key: data[key] for key in ("project", "online_store", "entity_key_serialization_version") if key in data}
+    registry = data.get("registry")
+    if isinstance(registry, dict):
+        registry = {key: value for key, value in registry.items() if key in _REGISTRY_KEYS}
+    return {**used, "registry": registry}
+
+
+def _check_set(value: object, where: str, unset: frozenset[str]) -> None:
+    """Raises ConfigError for a variable of the file's that is not set. A `$` out of another's value is no variable."""
+    for place, text in _texts(value, where):
+        for found in _VARIABLE.finditer(text):
+            if found[0] in unset:
+                raise ConfigError(f"{place}: {found[0]}: there is no such environment variable")
+
+
+def _texts(value: object, where: str) -> Iterator[tuple[str, str]]:
+    """Every string in a value, and where it stands."""
+    if isinstance(value, str):
+        yield where, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _texts(item, f"{where}{key}" if where.endswith(" ") else f"{where}.{key}")
+    elif isinstance(value, list):
+        for place, item in enumerate(value):
+            yield from _texts(item, f"{where}[{place}]")
+
+
+def _parse(text: str, source: str, unset: frozenset[str]) -> dict[str, Any]:
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{source}{place}: not YAML: {getattr(error, 'problem', None) or error}") from None
+        # An unset variable keeps its braces, and those mean something in YAML.
+        hint = f"; there are no environment variables for {', '.join(sorted(unset))}" if unset else ""
+        raise ConfigError(f"{source}{place}: not YAML: {getattr(error, 'problem', None) or error}{hint}") from None
+    except (ValueError, RecursionError):  # a date that is none, a thousand brackets
+        raise ConfigError(f"{source}: not YAML that can be read") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{source}: expected keys and values, such as `project: my_project`")
     return data
@@ -247,18 +343,79 @@ def _project(data: Mapping[str, Any], source: str) -> str:
     return project
 
 
+_REGISTRY_KEYS: Mapping[str, tuple[type, str]] = {
+    "registry_type": (str, "a name"),
+    "registry_store_type": (str, "a name"),
+    "path": (str, "a path or URL"),
+    "read_path": (str, "a URL"),
+    "cache_ttl_seconds": (int, "a whole number of seconds"),
+    "cache_mode": (str, "sync or thread"),
+    "s3_additional_kwargs": (dict, "keys and values"),
+    "sqlalchemy_config_kwargs": (dict, "keys and values"),
+    "enable_online_feature_view_versioning": (bool, "true or false"),
+}
+"""What is read of Feast's RegistryConfig and SqlRegistryConfig. Others are Feast's business, or nobody's."""
+_NULLABLE = ("registry_store_type", "read_path", "s3_additional_kwargs")
+
+_SCHEMES = ("s3", "gs", "http", "https")
+_REGISTRY_STORES = ("FileRegistryStore", "S3RegistryStore", "GCSRegistryStore")
+"""registry_store_type. Only that it can be read is asked; the path's scheme decides, as it does without."""
+
+
 def _registry(data: Mapping[str, Any], source: str) -> Mapping[str, Any]:
     registry = data.get("registry")
     if isinstance(registry, str):
-        registry = {"path": registry}
-    if not isinstance(registry, dict) or not registry.get("path"):
-        raise ConfigError(f"{source}: registry: expected a path, or keys with a `path` among them, got {registry!r}")
-    kind = registry.get("registry_type", "file")
-    if kind != "file":
-        raise ConfigError(f"{source}: registry.registry_type: this server reads registries of type file, not {kind!r}")
-    if "://" in str(registry["path"]):
-        raise ConfigError(f"{source}: registry.path: this server reads a local file, not {registry['path']!r}")
+        return {"path": registry}
+    if not isinstance(registry, dict):
+        got = "a list" if isinstance(registry, list) else repr(registry)
+        raise ConfigError(f"{source}: registry: expected a path, or keys with a `path` among them, got {got}")
+    for key, (kind, expected) in _REGISTRY_KEYS.items():
+        value = registry.get(key)
+        if key in registry and type(value) is not kind and not (value is None and key in _NULLABLE):
+            got = type(value).__name__ if kind is dict else repr(value)  # there may be a password in it
+            raise ConfigError(f"{source}: registry.{key}: expected {expected}, got {got}")
     return registry
+
+
+def _registry_path(registry: Mapping[str, Any], repo: Path, beside: Path, source: str) -> str:
+    path: str = registry.get("path", "")
+    if not path:
+        raise ConfigError(f"{source}: registry.path: expected a path or URL, got nothing")
+    kind = registry.get("registry_type", "file")
+    if kind == "sql":
+        key, path = ("read_path", registry["read_path"]) if registry.get("read_path") else ("path", path)
+        if "://" not in path:
+            raise ConfigError(f"{source}: registry.{key}: expected a database URL, such as postgresql://host/database")
+        # As Feast: SQLAlchemy would take psycopg2 for it.
+        return "postgresql+psycopg" + path.removeprefix("postgresql") if path.startswith("postgresql://") else path
+    if kind != "file":
+        raise ConfigError(
+            f"{source}: registry.registry_type: this server reads registries of type file and sql, not {kind!r}"
+        )
+    store = registry.get("registry_store_type")
+    if store is not None and store.rpartition(".")[2] not in _REGISTRY_STORES:
+        raise ConfigError(
+            f"{source}: registry.registry_store_type: expected {' or '.join(_REGISTRY_STORES)}, got {store!r}"
+        )
+    scheme, separator, _ = path.partition("://")
+    if not separator:
+        return find_path(path, repo, beside)
+    if scheme not in _SCHEMES:
+        raise ConfigError(
+            f"{source}: registry.path: expected a file's path, or a URL with {', '.join(_SCHEMES)}, got {scheme}://"
+        )
+    return path
+
+
+def _check_auth(data: Mapping[str, Any], source: str) -> None:
+    """Refuse a repository that asks for authentication: to serve it without would be to serve it to everybody."""
+    auth = data.get("auth")
+    kind = auth.get("type") if isinstance(auth, dict) else auth
+    if kind not in (None, "no_auth"):
+        raise ConfigError(
+            f"{source}: auth.type: this server checks no tokens ({kind}); put a proxy in front of it that does, and "
+            "give it a feature_store.yaml without `auth`"
+        )
 
 
 def _online_store(data: Mapping[str, Any], source: str) -> Mapping[str, Any]:
@@ -266,7 +423,7 @@ def _online_store(data: Mapping[str, Any], source: str) -> Mapping[str, Any]:
     if isinstance(store, str):
         store = {"type": store}
     if not isinstance(store, dict):
-        raise ConfigError(f"{source}: online_store: expected a type, or keys with a `type` among them, got {store!r}")
+        raise ConfigError(f"{source}: online_store: expected a type, or keys with a `type` among them")
     return {"type": "sqlite", **store}
 
 
@@ -275,13 +432,6 @@ def _key_version(data: Mapping[str, Any], source: str) -> int:
     if type(version) is not int or not 0 <= version <= 3:
         raise ConfigError(f"{source}: entity_key_serialization_version: expected 3, 2 or 1, got {version!r}")
     return version
-
-
-def _boolean(block: Mapping[str, Any], key: str, where: str) -> bool:
-    value = block.get(key, False)
-    if not isinstance(value, bool):
-        raise ConfigError(f"{where}.{key}: expected true or false, got {value!r}")
-    return value
 
 
 def find_path(path: str, repo: Path, beside: Path) -> str:
@@ -297,7 +447,9 @@ def find_path(path: str, repo: Path, beside: Path) -> str:
 # --------------------------------------------------------------------------------------------------------- settling
 
 
-def _settle(block: object, source: str, flags: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, Any]:
+def _settle(
+    block: object, source: str, flags: Mapping[str, str], environ: Mapping[str, str], unset: frozenset[str]
+) -> dict[str, Any]:
     """Flag, environment, file, default: the first that speaks decides."""
     block = {} if block is None else block
     if not isinstance(block, dict):
@@ -308,13 +460,16 @@ def _settle(block: object, source: str, flags: Mapping[str, str], environ: Mappi
             raise ConfigError(f"{source}: yummy_fast.{key}: no such setting; there are: {', '.join(sorted(known))}")
     settled: dict[str, Any] = {}
     for setting in SETTINGS:
+        in_file = f"{source}: yummy_fast.{setting.name}"
         for value, place in (
             (flags.get(setting.name), setting.flag),
-            (environ.get(setting.variable), setting.variable),
-            (block.get(setting.name), f"{source}: yummy_fast.{setting.name}"),
+            (environ.get(setting.variable) or None, setting.variable),  # `NAME=` in an environment file: not set
+            (block.get(setting.name), in_file),
         ):
             if value is None:
                 continue
+            if place is in_file:
+                _check_set(value, place, unset)
             try:
                 settled[setting.name] = setting.parse(str(value))
             except (ValueError, KeyError):

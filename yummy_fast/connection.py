@@ -1,4 +1,4 @@
-"""One HTTP client: order of answers, backpressure, the end of it.
+"""One HTTP client: order of answers, limits, deadlines, backpressure, the end of it.
 
 A `Connection` turns bytes into requests, gives each to `handle`, and writes the answers in the order of the requests,
 however they finish (RFC 9112 9.3.2). It does not know features: `handle` returns a Response, or a coroutine that will.
@@ -8,6 +8,10 @@ callback: the same code for the reader, for half of what a Task costs (perf/expe
 `handle` one may await Futures and nothing that needs a current Task, such as asyncio.timeout().
 
 A client that hangs up is normal: its exchanges are closed where they wait, and no one else notices.
+
+Nothing grows without bound: no more requests of a client are begun while MAX_PIPELINED of its answers are awaited or it
+does not read, nor read while some wait to be begun; all clients together have `max_in_flight`. Nothing waits without
+end: `Connections.sweep`, once a second, ends what has outlived its time. docs/reliability.md has the table of limits.
 """
 
 from __future__ import annotations
@@ -18,7 +22,8 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from yummy_fast.errors import ProtocolError
+from yummy_fast.config import Config
+from yummy_fast.errors import LimitError, ProtocolError
 from yummy_fast.http11 import CONTINUE, Clock, Request, RequestParser, Response, response_head
 
 logger = logging.getLogger("yummy_fast")
@@ -35,49 +40,68 @@ MAX_PIPELINED = 16
 class Connections:
     """What all connections of a server share."""
 
-    __slots__ = ("clock", "closing", "emptied", "failed", "handle", "max_body_bytes", "open")
+    __slots__ = ("clock", "closing", "config", "emptied", "failed", "handle", "in_flight", "lingering", "open")
 
-    def __init__(self, handle: Handle, failed: Callable[[BaseException], Response], max_body_bytes: int) -> None:
+    def __init__(self, handle: Handle, failed: Callable[[BaseException], Response], config: Config) -> None:
         """`failed` makes an answer of what went wrong, whatever it is."""
         self.handle = handle
         self.failed = failed
-        self.max_body_bytes = max_body_bytes
+        self.config = config
         self.clock = Clock()
         self.open: set[Connection] = set()
+        self.lingering = 0
+        """Connections that were one too many, and are about to be closed."""
+        self.in_flight = 0
+        """Requests that wait for something."""
         self.closing = False
         """The server is about to stop: answers say that the connection ends with them."""
         self.emptied = asyncio.Event()
         """Set when the last connection has ended after `closing`."""
 
-    def close_idle(self, since: float) -> None:
-        """Close the connections that have had nothing to do since then (a time of the event loop)."""
+    def sweep(self, now: float) -> None:
+        """Render the date; end what has outlived its time at `now`, a time of the event loop."""
+        self.clock.tick()
         for connection in list(self.open):
-            if connection.idle_since < since:
-                connection.close_if_idle()
+            connection.sweep(now)
 
 
 class Exchange:
     """One request and the slot for its answer."""
 
-    __slots__ = ("_connection", "_coroutine", "keep_alive", "request", "response")
+    __slots__ = ("_connection", "_coroutine", "_timer", "deadline", "request", "response")
 
     def __init__(self, connection: Connection, request: Request) -> None:
         self._connection = connection
         self._coroutine: Coroutine[Any, Any, Response] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.deadline = 0.0
+        """When the request gets a 504 instead of its answer, as a time of the event loop."""
         self.request = request
         self.response: Response | None = None
 
-    def start(self, handle: Handle, failed: Callable[[BaseException], Response]) -> None:
+    def start(self, now: float, loop: asyncio.AbstractEventLoop) -> None:
         """Run the request as far as it goes without waiting."""
+        shared = self._connection.shared
         try:
-            outcome = handle(self.request)
+            outcome = shared.handle(self.request)
         except Exception as error:
-            outcome = failed(error)
+            outcome = shared.failed(error)
         if isinstance(outcome, Response):
             self.response = outcome
-        else:
-            self._coroutine = outcome
-            self._run(None)
+            return
+        if shared.in_flight >= shared.config.max_in_flight:
+            outcome.close()
+            self.response = shared.failed(LimitError(503, "Service Unavailable: too many requests in flight"))
+            return
+        shared.in_flight += 1
+        self._coroutine = outcome
+        timeout_ms = shared.config.request_timeout_ms
+        self.deadline = now + timeout_ms / 1000
+        self._run()
+        asked_ms = self.request.timeout_ms
+        if self._coroutine is not None and 0 < asked_ms < timeout_ms:
+            # A sweep a second does for the limit that all have, but who names milliseconds means them.
+            self._timer = loop.call_at(now + asked_ms / 1000, self.time_out)
 
     def _resume(self, future: asyncio.Future[Any]) -> None:
         if self._coroutine is None:
@@ -85,11 +109,11 @@ class Exchange:
             if not future.cancelled():
                 future.exception()
             return
-        self._run(future)
+        self._run()
         if self.response is not None:
-            self._connection.answer_ready()
+            self._connection.advance()
 
-    def _run(self, _: object) -> None:
+    def _run(self) -> None:
         assert self._coroutine is not None  # noqa: S101
         try:
             waits_for: asyncio.Future[Any] = self._coroutine.send(None)
@@ -100,47 +124,86 @@ class Exchange:
         else:
             waits_for.add_done_callback(self._resume)
             return
+        self._finished()
+
+    def _finished(self) -> None:
         self._coroutine = None
+        self._connection.shared.in_flight -= 1
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def time_out(self) -> None:
+        """Answer 504 in the place of what takes too long."""
+        self.abandon()
+        self.response = self._connection.shared.failed(LimitError(504, "Gateway Timeout: the request took too long"))
+        self._connection.advance()
 
     def abandon(self) -> None:
         """Nobody wants the answer any more."""
         if self._coroutine is not None:
             self._coroutine.close()
-            self._coroutine = None
+            self._finished()
 
 
 class Connection(asyncio.Protocol):
     """One client's connection."""
 
     __slots__ = (
-        *("_exchanges", "_last", "_loop", "_parser", "_paused", "_refused", "_transport"),
-        *("idle_since", "shared"),
+        *("_advancing", "_exchanges", "_last", "_loop", "_parser", "_paused", "_reading", "_refused", "_since"),
+        *("_transport", "_unsent", "_waiting", "shared"),
     )
 
     def __init__(self, shared: Connections, loop: asyncio.AbstractEventLoop) -> None:
         self.shared = shared
         self._loop = loop
-        self._parser = RequestParser(shared.max_body_bytes)
+        config = shared.config
+        self._parser = RequestParser(
+            config.max_body_bytes, max_head_bytes=config.max_header_bytes, max_target_bytes=config.max_target_bytes
+        )
+        self._waiting: deque[Request] = deque()
+        """Requests that have not begun. The socket is not read meanwhile: there are no more than one read had."""
         self._exchanges: deque[Exchange] = deque()
         self._transport: Any = None
+        self._advancing = False
+        self._reading = True
         self._paused = False
+        """The client reads slower than we write."""
         self._refused = False
         """The client may still be sending what we do not want."""
         self._last = False
         """No more requests are read: the client, or its bytes, or we have come to an end."""
-        self.idle_since = loop.time()
+        self._since = loop.time()
+        """Since when this has been idle, or within a head, or within a body, or has sent nothing more."""
+        self._unsent = 0
+        """Bytes that the client had still to read at the last sweep."""
 
     # ------------------------------------------------------------------------------------ what asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        self.shared.open.add(self)
+        shared = self.shared
+        if len(shared.open) < shared.config.worker_connections:
+            shared.open.add(self)
+            return
+        # A paused accept would leave clients in the kernel's queue, for nobody knows how long. This one learns at once
+        # that it has to go elsewhere. As many may be on their way out as in.
+        shared.lingering += 1
+        if shared.lingering > shared.config.worker_connections:
+            self._last = True
+            self.abort()
+        else:
+            self._refuse(LimitError(503, "Service Unavailable: too many connections"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.shared.open.discard(self)
-        if self.shared.closing and not self.shared.open:
-            self.shared.emptied.set()
+        shared = self.shared
+        if self in shared.open:
+            shared.open.remove(self)
+        else:
+            shared.lingering -= 1
+        if shared.closing and not shared.open:
+            shared.emptied.set()
         self._last = True
+        self._waiting.clear()
         for exchange in self._exchanges:
             exchange.abandon()
         self._exchanges.clear()
@@ -148,48 +211,69 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._last:
             return
-        shared = self.shared
-        self.idle_since = self._loop.time()
+        parser = self._parser
+        was_in_request, was_in_body = parser.in_request, parser.in_body
         try:
-            requests = self._parser.feed(data)
-        except ProtocolError as error:
-            self._refuse(error)
+            requests = parser.feed(data)
+        except ProtocolError:
+            self.advance()  # which answers it in its turn
             return
-        for request in requests:
-            exchange = Exchange(self, request)
-            self._exchanges.append(exchange)
-            if not request.keep_alive:
-                self._last = True
-            exchange.start(shared.handle, shared.failed)
-            if exchange.response is not None:
-                self.answer_ready()
-            if self._last:
-                break
-        if self._parser.refusal is not None and not self._last:
-            self._refuse(self._parser.refusal)
-            return
-        self._continue()
-        if len(self._exchanges) >= MAX_PIPELINED:
-            self._transport.pause_reading()
+        if requests:
+            self._since = self._loop.time()
+            self._waiting += requests
+            self.advance()
+        elif parser.in_request is not was_in_request or parser.in_body is not was_in_body:
+            self._since = self._loop.time()
+            self._continue()
 
     def eof_received(self) -> bool:
         """The client has sent all it will. It may still read: keep the connection until its answers are written."""
         self._last = True
-        return bool(self._exchanges)
+        return bool(self._exchanges or self._waiting)
 
     def pause_writing(self) -> None:
         """The client reads slower than we write: it gets no more work done until it catches up."""
         self._paused = True
-        self._transport.pause_reading()
+        self._set_reading()
 
     def resume_writing(self) -> None:
         self._paused = False
-        self._resume_reading()
+        self._since = self._loop.time()
+        self.advance()
 
     # ------------------------------------------------------------------------------------------- answers
 
-    def answer_ready(self) -> None:
-        """Write the answers that are at the head of the line."""
+    def advance(self) -> None:
+        """Begin requests while there is room for them, and write the answers that are at the head of the line."""
+        if self._advancing:  # a write below can pause or resume writing, and so call this
+            return
+        self._advancing = True
+        exchanges, waiting = self._exchanges, self._waiting
+        self._write_answers()
+        while waiting and not self._paused and len(exchanges) < MAX_PIPELINED:
+            request = waiting.popleft()
+            if not request.keep_alive:
+                self._last = True
+                waiting.clear()  # what follows is not looked at, nor are we to complain of it: RFC 9112 9.6
+                self._parser.refusal = None
+            exchange = Exchange(self, request)
+            exchanges.append(exchange)
+            exchange.start(self._loop.time(), self._loop)
+            if exchange.response is not None:
+                self._write_answers()
+        self._advancing = False
+        if not waiting and self._parser.refusal is not None and not self._refused:
+            self._refuse(self._parser.refusal)
+            return
+        if not exchanges and not waiting:
+            self._since = self._loop.time()
+            if self._last:
+                self._end()
+                return
+            self._continue()
+        self._set_reading()
+
+    def _write_answers(self) -> None:
         exchanges = self._exchanges
         transport = self._transport
         while exchanges and exchanges[0].response is not None:
@@ -198,23 +282,15 @@ class Connection(asyncio.Protocol):
             assert response is not None  # noqa: S101
             if transport.is_closing():
                 continue
-            keep_alive = not (self._last and not exchanges) and not self.shared.closing
+            if self.shared.closing:
+                self._last = True
+            keep_alive = not self._last or bool(exchanges or self._waiting)
             head = response_head(response, self.shared.clock.line, keep_alive)
             transport.write(head if exchange.request.method == b"HEAD" else head + response.body)
-            if not keep_alive:
-                self._last = True
-        if not exchanges:
-            self.idle_since = self._loop.time()
-            if self._last:
-                self._end()
-                return
-            self._continue()
-        if not self._paused:
-            self._resume_reading()
 
     def _continue(self) -> None:
         """Tell a client that waits for it to send its body, once the answers before are written."""
-        if self._parser.expects_continue and not self._exchanges and not self._last:
+        if self._parser.expects_continue and not self._exchanges and not self._waiting and not self._last:
             self._parser.expects_continue = False
             self._transport.write(CONTINUE)
 
@@ -231,28 +307,56 @@ class Connection(asyncio.Protocol):
         self._loop.call_later(LINGER_S, transport.close)
         transport.resume_reading()
 
-    def _resume_reading(self) -> None:
-        if not self._last and len(self._exchanges) < MAX_PIPELINED and not self._transport.is_closing():
-            self._transport.resume_reading()
+    def _set_reading(self) -> None:
+        """Read if there is room for what may come."""
+        wanted = not (self._last or self._paused or self._waiting) and len(self._exchanges) < MAX_PIPELINED
+        if wanted is not self._reading and not self._transport.is_closing():
+            self._reading = wanted
+            if wanted:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
 
-    def _refuse(self, error: ProtocolError) -> None:
+    def _refuse(self, error: LimitError | ProtocolError) -> None:
         """Answer bytes that are no request, after the answers to the requests before them; then close."""
         self._last = self._refused = True
         exchange = Exchange(self, Request(b"", b"", b"", False))
         exchange.response = self.shared.failed(error)
         self._exchanges.append(exchange)
-        self.answer_ready()
+        self.advance()
 
     # --------------------------------------------------------------------------------------------- the end
+
+    def sweep(self, now: float) -> None:
+        """End what has outlived its time."""
+        config = self.shared.config
+        for exchange in list(self._exchanges):
+            if exchange.response is None and exchange.deadline < now:
+                exchange.time_out()
+        age = now - self._since
+        unsent = self._transport.get_write_buffer_size()
+        if unsent:
+            if not 0 < self._unsent <= unsent:  # it has read some, or has just been given something to read
+                self._since = now
+            elif age > config.send_timeout:
+                self.abort()
+        elif self.busy or self._last:
+            pass  # it waits for us
+        elif not self._parser.in_request:
+            if age > config.keep_alive_timeout:
+                self._transport.close()
+        elif age > (config.body_timeout if self._parser.in_body else config.header_timeout):
+            self._refuse(ProtocolError(408, "Request Timeout: the request did not come to its end"))
+        self._unsent = unsent
 
     @property
     def busy(self) -> bool:
         """Whether a client waits for an answer here."""
-        return bool(self._exchanges)
+        return bool(self._exchanges or self._waiting)
 
     def close_if_idle(self) -> None:
         """Close, unless a request is under way."""
-        if not self._exchanges:
+        if not self.busy:
             self._transport.close()
 
     def abort(self) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from yummy_fast.catalog import Catalog
-from yummy_fast.errors import RouteError, YummyError
+from yummy_fast.errors import LimitError, RouteError, YummyError
 from yummy_fast.http11 import Request, Response, split_target
 from yummy_fast.payload import encode_vectors, parse_query
 from yummy_fast.stores import OnlineStore
@@ -35,11 +35,14 @@ _EMPTY = Response(200, b"", b"")
 class Endpoints:
     """What the server answers. `catalog` is replaced as a whole when the registry changes."""
 
-    def __init__(self, catalog: Catalog, store: OnlineStore, transforms: Transforms, compat: str) -> None:
-        """`compat` is named in the answers: how the statuses in them are meant."""
+    def __init__(
+        self, catalog: Catalog, store: OnlineStore, transforms: Transforms, compat: str, max_cells: int
+    ) -> None:
+        """`compat` is named in the answers: how the statuses in them are meant. `max_cells`: rows x features of one."""
         self.catalog = catalog
         self._store = store
         self._transforms = transforms
+        self._max_cells = max_cells
         self._strict = compat == "strict"
         self._answer_headers = b"content-type: application/json\r\nx-feast-compat: %b\r\n" % compat.encode()
         self._table: dict[bytes, dict[bytes, Callable[[Request], Answer]]] = {
@@ -68,6 +71,8 @@ class Endpoints:
         query = parse_query(request.body)
         plan = self.catalog.plan_for(query.feature_service, query.features, query.full_feature_names)
         bound = plan.bind(query.entities)
+        if bound.rows * len(plan.columns) > self._max_cells:
+            raise LimitError(413, f"Content Too Large: the limit is {self._max_cells} rows x features")
         rows = await self._store.fetch(plan.prepared, bound.keys)
         computed = await self._transforms.compute(plan, bound, rows) if plan.computed else ()
         now = datetime.now(UTC).replace(tzinfo=None) if self._strict else datetime.min  # only strict looks at ages

@@ -4,6 +4,7 @@
     ├── ConfigError                   feature_store.yaml, flags, environment    at start: one line, exit 2
     ├── RegistryError                 unreadable, or it makes no sense          at start: as above; later: the old stays
     ├── ProtocolError                 bytes that are not HTTP as we speak it    its own status, connection closed
+    ├── LimitError                    more than we do for one, or for all       413; 503, 504 with Retry-After
     ├── RequestError                  the caller's mistake                      400
     │   ├── NotFoundError             no such view, service or request data     404
     │   ├── CollisionError            two features under one name               400
@@ -62,6 +63,19 @@ class ProtocolError(YummyError):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+    def body(self) -> bytes:
+        return _json({"detail": str(self)})
+
+
+class LimitError(YummyError):
+    """A request that is too large (413), one too many (503), or one that takes too long (504)."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        if status >= 500:
+            self.headers = b"retry-after: 1\r\n"
 
     def body(self) -> bytes:
         return _json({"detail": str(self)})

@@ -1,23 +1,35 @@
 """Watch the registry; compile a new catalog and swap it in.
 
-The file is looked at every second (its modification time, size and inode), and read anyway every --registry_ttl_sec and
-on SIGHUP. Reading and compiling happen in a thread; the swap is one assignment, and requests in flight keep the plan
-that they hold. A registry that cannot be read or makes no sense is logged, and the catalog that there is stays.
+Each source is asked for a sign of change every second, or every five where that costs a request, and read anyway every
+--registry_ttl_sec and on SIGHUP. Looking, reading and compiling happen in a thread; the swap is one assignment, and
+requests in flight keep the plan that they hold. A registry that cannot be read or makes no sense is logged, once until
+it reads differently, and the catalog that there is stays.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
-from collections.abc import Callable
+import sys
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 from yummy_fast.catalog import Catalog
-from yummy_fast.errors import RegistryError, YummyError
-from yummy_fast.sources import FileSource, Stamp
+from yummy_fast.errors import YummyError
+from yummy_fast.sources import Source
 
 logger = logging.getLogger("yummy_fast")
 
-LOOK_EVERY_S = 1.0
+SETTLE_S = 0.05
+"""How long a registry must have looked the same. Feast empties its file and writes it anew: a piece would parse."""
+SWITCH_S = 0.0005
+"""sys.setswitchinterval while compiling: the loop waits so long at most for the thread that compiles. Usually 5 ms."""
+FAILURES_KEPT = 100
+
+T = TypeVar("T")
 
 
 class Reloader:
@@ -25,19 +37,30 @@ class Reloader:
 
     def __init__(
         self,
-        source: FileSource,
+        source: Source,
+        stamp: Hashable,
         data: bytes,
         compile_catalog: Callable[[bytes], Catalog],
         swap: Callable[[Catalog], None],
         ttl_s: int,
     ) -> None:
-        """`data` is what the present catalog was compiled from. `compile_catalog` is called in a thread."""
+        """`data` is what the present catalog was compiled from, `stamp` the source's before that was read.
+
+        `compile_catalog` is called in a thread.
+        """
         self._source = source
+        self._stamp = stamp
         self._data = data
         self._compile = compile_catalog
         self._swap = swap
         self._ttl_s = ttl_s
         self._wanted = asyncio.Event()
+        self._failed: set[str] = set()
+        """What has been logged since the last good reading."""
+        self.reloads = 0
+        self.failures = 0
+        self.last_error = ""
+        """Of the last attempt; empty if it went well."""
 
     def reload_now(self) -> None:
         """Read the registry without waiting for a sign of change."""
@@ -46,44 +69,115 @@ class Reloader:
     async def run(self) -> None:
         """Until cancelled."""
         loop = asyncio.get_running_loop()
-        stamp = self._source.stamp()
         read_at = loop.time()
+        pause_s = min(self._source.look_every_s, self._ttl_s) or None
         while True:
-            try:
+            with suppress(TimeoutError):
                 # Not wait_for(): in Python 3.11 it loses a cancellation that comes together with the event.
-                async with asyncio.timeout(LOOK_EVERY_S if self._ttl_s else None):
+                async with asyncio.timeout(pause_s):
                     await self._wanted.wait()
-                changed = True
-            except TimeoutError:
-                changed = False
+            asked = self._wanted.is_set()
             self._wanted.clear()
-            seen = self._source.stamp()
-            if not changed and (seen is None or seen == stamp) and loop.time() - read_at < self._ttl_s:
-                continue
-            stamp, read_at = _newer(stamp, seen), loop.time()
-            await self._reload()
+            due = asked or loop.time() - read_at >= self._ttl_s
+            try:
+                if due or await self._looks_new():
+                    read_at = loop.time()
+                    await self._reload(asked)
+            except YummyError as error:
+                self._failure(str(error), asked)
+            except Exception as error:
+                self._failure(f"{self._source.name}: {error!r}", asked, trace=True)
 
-    async def _reload(self) -> None:
+    async def _looks_new(self) -> bool:
+        seen = await self._ask(self._source.stamp)
+        return seen is not None and seen != self._stamp
+
+    async def _reload(self, asked: bool) -> None:
+        stamp, data = await self._read_settled()
+        self._stamp = stamp  # whatever comes of it: what does not compile now will not in a second
+        if data == self._data:
+            if self._failed or asked:
+                logger.info("registry unchanged: %s", self._source.name)
+        else:
+            with _unnoticed():
+                catalog = await _aside(lambda: self._compile(data))
+            self._data = data
+            self._swap(catalog)
+            self.reloads += 1
+            logger.warning("registry reloaded: %s", describe(catalog))
+        self._failed.clear()
+        self.last_error = ""
+
+    async def _read_settled(self) -> tuple[Hashable, bytes]:
+        """The registry and its stamp, when nobody writes it meanwhile."""
+        while True:
+            stamp = await self._ask(self._source.stamp)
+            await asyncio.sleep(SETTLE_S)
+            data = await self._ask(self._source.read)
+            if await self._ask(self._source.stamp) == stamp:
+                return stamp, data
+
+    async def _ask(self, question: Callable[[], T]) -> T:
         try:
-            data = await asyncio.to_thread(self._source.read)
-            if data == self._data:
-                return
-            if not data:  # Feast truncates the file, then writes it
-                raise RegistryError(f"{self._source.name}: the file is empty")
-            catalog = await asyncio.to_thread(self._compile, data)
-        except YummyError as error:
-            logger.error("registry not reloaded, the one before stays: %s", error)
-            return
+            return await _aside(question)
         except Exception:
-            logger.exception("registry not reloaded, the one before stays: %s does not compile", self._source.name)
+            self._stamp = object()  # whatever it says when it can be asked again is news
+            raise
+
+    def _failure(self, message: str, asked: bool, *, trace: bool = False) -> None:
+        self.failures += 1
+        self.last_error = message
+        if message in self._failed and not asked:
             return
-        self._data = data
-        self._swap(catalog)
-        logger.warning("registry reloaded: %s", describe(catalog))
+        if len(self._failed) >= FAILURES_KEPT:
+            self._failed.clear()
+        self._failed.add(message)
+        logger.error("registry not reloaded, the one before stays: %s", message, exc_info=trace)
 
 
-def _newer(before: Stamp | None, seen: Stamp | None) -> Stamp | None:
-    return before if seen is None else seen
+async def _aside(work: Callable[[], T]) -> T:
+    """What `work` returns, from a thread that nobody waits for: a slow registry must not hold up the server's end."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.done():  # cancelled: the server ends
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]  # None is a T here
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = work()
+        except Exception as raised:
+            error = raised
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=run, name="registry", daemon=True).start()
+    return await done
+
+
+@contextmanager
+def _unnoticed() -> Iterator[None]:
+    """Compile here without stopping the loop for long.
+
+    The cycle collector would look at all objects again and again while their number grows: a third of a second for
+    2,000 views. A catalog has no cycles, so it needs no collector, neither now nor when it goes.
+    """
+    interval, collects = sys.getswitchinterval(), gc.isenabled()
+    sys.setswitchinterval(SWITCH_S)
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        sys.setswitchinterval(interval)
+        if collects:
+            gc.enable()
 
 
 def describe(catalog: Catalog) -> str:

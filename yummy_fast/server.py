@@ -22,12 +22,13 @@ import uvloop
 from yummy_fast.catalog import Catalog
 from yummy_fast.config import Config
 from yummy_fast.connection import Connection, Connections
+from yummy_fast.download import without_secrets
 from yummy_fast.endpoints import Endpoints
 from yummy_fast.errors import ConfigError
 from yummy_fast.payload import Rendering, Statuses
 from yummy_fast.registry import parse_registry
 from yummy_fast.reload import Reloader, describe
-from yummy_fast.sources import FileSource
+from yummy_fast.sources import open_source
 from yummy_fast.stores import OnlineStore, open_store_class
 from yummy_fast.transforms import Transforms, load
 
@@ -47,12 +48,13 @@ def open_store(config: Config) -> OnlineStore:
 
 def build_catalog(config: Config, store: OnlineStore, data: bytes) -> Catalog:
     """Compile a registry's bytes. Raises RegistryError."""
-    registry = parse_registry(data, config.project, config.registry_path)
+    where = without_secrets(config.registry_path)
+    registry = parse_registry(data, config.project, where)
     if not registry.views:
         others = ", ".join(registry.other_projects) or "none"
         logger.warning(
             "%s: no feature views in project %s; the registry's other projects: %s",
-            config.registry_path,
+            where,
             config.project,
             others,
         )
@@ -63,9 +65,12 @@ def build_catalog(config: Config, store: OnlineStore, data: bytes) -> Catalog:
         prepare=store.prepare,
         render=partial(Rendering, statuses=statuses(config, store)),
         load=load,
+        collisions=store.collisions,
     )
     for _, error in catalog.broken_views():
         logger.error("%s", error)
+    for pair in catalog.collisions:
+        logger.warning("%s: stored in one place, so one is served for the other; rename one: %s", where, pair)
     return catalog
 
 
@@ -83,18 +88,20 @@ def run(config: Config, started: Callable[[str], None] = lambda url: None) -> No
 
 async def serve(config: Config, started: Callable[[str], None]) -> None:
     """See `run`."""
-    source = FileSource(config.registry_path)
+    source = open_source(config)
+    stamp = source.stamp()  # before it is read: what changes in between is seen at the first look
     data = source.read()
     store = open_store(config)
     transforms = Transforms()
-    endpoints = Endpoints(build_catalog(config, store, data), store, transforms, config.compat)
-    connections = Connections(endpoints.handle, endpoints.failed, config.max_body_bytes)
+    endpoints = Endpoints(build_catalog(config, store, data), store, transforms, config.compat, config.max_cells)
+    connections = Connections(endpoints.handle, endpoints.failed, config)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, stop.set)
     reloader = Reloader(
         source,
+        stamp,
         data,
         partial(build_catalog, config, store),
         partial(setattr, endpoints, "catalog"),
@@ -105,7 +112,7 @@ async def serve(config: Config, started: Callable[[str], None]) -> None:
     host, port = listener.sockets[0].getsockname()[:2]
     url = f"http{'s' if config.tls_cert else ''}://{f'[{host}]' if ':' in host else host}:{port}"
     # Listening comes first, so that nobody is refused while the store's first connection is made.
-    housekeeping = [loop.create_task(reloader.run()), loop.create_task(_tick(connections, config.keep_alive_timeout))]
+    housekeeping = [loop.create_task(reloader.run()), loop.create_task(_tick(connections))]
     try:
         await store.open()
         logger.info("serving %s on %s", describe(endpoints.catalog), url)
@@ -130,6 +137,7 @@ async def _listen(config: Config, connections: Connections, loop: asyncio.Abstra
             config.port,
             backlog=BACKLOG,
             ssl=_tls(config),
+            ssl_handshake_timeout=config.header_timeout if config.tls_cert else None,
         )
     except (OSError, socket.gaierror) as error:
         raise ConfigError(f"--host {config.host} --port {config.port}: cannot listen: {error.strerror}") from None
@@ -147,12 +155,14 @@ def _tls(config: Config) -> ssl.SSLContext | None:
     return context
 
 
-async def _tick(connections: Connections, keep_alive_timeout_s: int) -> None:
-    """Once a second: the Date header, and the connections that have been idle for too long."""
+async def _tick(connections: Connections) -> None:
+    """Once a second: the Date header, and every deadline there is but those that clients name themselves."""
     loop = asyncio.get_running_loop()
     while True:
-        connections.clock.tick()
-        connections.close_idle(loop.time() - keep_alive_timeout_s)
+        try:
+            connections.sweep(loop.time())
+        except Exception:  # the next sweep has to come, or nothing would ever end
+            logger.exception("a sweep failed by a bug of ours")
         await asyncio.sleep(1 - time.time() % 1)
 
 

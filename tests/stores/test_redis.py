@@ -636,14 +636,15 @@ class Whole:
     """A server put together in this process, with counters at its seams."""
 
     def __init__(self, config: Config) -> None:
+        self.config = config
         self.store = CountingStore(config)
         catalog = build_catalog(config, self.store, Path(config.registry_path).read_bytes())
-        self.endpoints = Endpoints(catalog, self.store, Transforms(), config.compat)
+        self.endpoints = Endpoints(catalog, self.store, Transforms(), config.compat, config.max_cells)
         self.client_side: list[Recorder] = []
 
     async def start(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         loop = asyncio.get_running_loop()
-        connections = Connections(self.endpoints.handle, self.endpoints.failed, 1 << 20)
+        connections = Connections(self.endpoints.handle, self.endpoints.failed, self.config)
         recorders = self.client_side
 
         class Recorded(Connection):

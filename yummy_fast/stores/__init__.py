@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from yummy_fast.config import Config
 from yummy_fast.errors import ConfigError
-from yummy_fast.plan import Lookup
+from yummy_fast.plan import Feature, Lookup
 
 Rows = Sequence[Sequence[Sequence[bytes | None]]]
 
@@ -43,6 +43,9 @@ class OnlineStore(Protocol):
 
     def prepare(self, lookups: tuple[Lookup, ...]) -> Any:
         """The private form of a plan's lookups, made when the catalog is compiled. Takes no part in the event loop."""
+
+    def collisions(self, features: Sequence[Feature]) -> list[tuple[Feature, Feature]]:
+        """Of all features under the same join keys, pairs that this store cannot keep apart."""
 
     def describe(self, prepared: Any) -> list[str]:
         """For people: the command that each lookup became."""

@@ -33,9 +33,9 @@ from redis.exceptions import RedisError
 
 from yummy_fast.config import Config
 from yummy_fast.errors import ConfigError, StoreError, StoreTimeoutError, StoreUnavailableError
-from yummy_fast.plan import Lookup
+from yummy_fast.plan import Feature, Lookup
 from yummy_fast.resp import ProtocolError, ReplyError, ReplyParser
-from yummy_fast.stores import Rows
+from yummy_fast.stores import Rows, redis_hash
 from yummy_fast.stores.redis_hash import HashReader, MakeRow
 
 logger = logging.getLogger("yummy_fast")
@@ -157,6 +157,9 @@ class RedisStore:
 
     def prepare(self, lookups: tuple[Lookup, ...]) -> list[HashReader]:
         return [HashReader(lookup, self._read, self._suffix) for lookup in lookups]
+
+    def collisions(self, features: Sequence[Feature]) -> list[tuple[Feature, Feature]]:
+        return redis_hash.collisions(features)
 
     def describe(self, prepared: list[HashReader]) -> list[str]:
         return [str(reader) for reader in prepared]

@@ -18,7 +18,7 @@ from operator import itemgetter
 from typing import Any
 
 from yummy_fast.codec import ValueType, feature_field, timestamp_field
-from yummy_fast.plan import Lookup
+from yummy_fast.plan import Feature, Lookup
 from yummy_fast.resp import CommandTemplate
 
 logger = logging.getLogger("yummy_fast")
@@ -94,6 +94,19 @@ class HashReader:
             return pick(reply)
 
         return make_row
+
+
+def collisions(features: Sequence[Feature]) -> list[tuple[Feature, Feature]]:
+    """Pairs of features with one field between them: Feast names fields by 32 bits, and looks for none of this.
+
+    With 1,000 features under the same join keys, one registry in ten thousand has such a pair; with 10,000, one in 90.
+    """
+    first: dict[bytes, Feature] = {}
+    return [
+        (known, feature)
+        for feature in features
+        if (known := first.setdefault(feature_field(feature.view, feature.name), feature))[:2] != feature[:2]
+    ]
 
 
 def choose_command(lookup: Lookup) -> str:

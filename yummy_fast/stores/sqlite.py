@@ -31,7 +31,7 @@ from typing import NamedTuple
 from yummy_fast.codec import CorruptValueError, encode_timestamp
 from yummy_fast.config import Config, find_path
 from yummy_fast.errors import ConfigError, StoreError, StoreTimeoutError, StoreUnavailableError
-from yummy_fast.plan import Lookup
+from yummy_fast.plan import Feature, Lookup
 from yummy_fast.stores import Rows
 
 logger = logging.getLogger("yummy_fast")
@@ -169,6 +169,9 @@ class SqliteStore:
 
     def prepare(self, lookups: tuple[Lookup, ...]) -> list[_Prepared]:
         return [self._prepare(lookup) for lookup in lookups]
+
+    def collisions(self, features: Sequence[Feature]) -> list[tuple[Feature, Feature]]:
+        return []  # a feature's name is written out
 
     def _prepare(self, lookup: Lookup) -> _Prepared:
         width = len(lookup.features)

@@ -1,0 +1,1 @@
+"""Fuzzers, not run with the tests: each says how."""

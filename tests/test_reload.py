@@ -1,0 +1,254 @@
+"""Watching a registry: when it is read, what is kept of it, and what is said, over a source that does as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+from collections.abc import Callable, Hashable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.harness import run
+from yummy_fast import reload
+from yummy_fast.errors import RegistryError
+from yummy_fast.reload import Reloader
+
+KEPT = "registry not reloaded, the one before stays: "
+
+
+class Told:
+    """A source that gives what a test has put there; an exception for data is raised."""
+
+    name = "told"
+    look_every_s = 0.001
+
+    def __init__(self, data: bytes | Exception = b"one") -> None:
+        self.data = data
+        self.mark: Hashable | Exception = 1
+        self.looks = self.reads = 0
+
+    def put(self, data: bytes | Exception) -> None:
+        self.data, self.mark = data, (self.mark, 1) if not isinstance(self.mark, Exception) else 1
+
+    def stamp(self) -> Hashable:
+        assert threading.current_thread() is not threading.main_thread()
+        self.looks += 1
+        if isinstance(self.mark, Exception):
+            raise self.mark
+        return self.mark
+
+    def read(self) -> bytes:
+        assert threading.current_thread() is not threading.main_thread()
+        self.reads += 1
+        if isinstance(self.data, Exception):
+            raise self.data
+        return self.data
+
+
+class Watch:
+    """A Reloader at work on a Told source that a catalog was compiled from already."""
+
+    def __init__(self, source: Told, ttl_s: int = 1000) -> None:
+        self.source = source
+        self.swapped: list[Any] = []
+        self.failing: Exception | None = None
+        self.reloader = Reloader(source, 1, b"one", self._compile, self._swap, ttl_s)
+
+    def _compile(self, data: bytes) -> Any:
+        assert threading.current_thread() is not threading.main_thread()
+        assert sys.getswitchinterval() == pytest.approx(reload.SWITCH_S)
+        if self.failing:
+            raise self.failing
+        return SimpleNamespace(data=data, registry=SimpleNamespace(project=data.decode(), views=(), services=()))
+
+    def _swap(self, catalog: Any) -> None:
+        assert threading.current_thread() is threading.main_thread()
+        self.swapped.append(catalog.data)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        while not condition():  # noqa: ASYNC110  # the condition may be of another thread's making
+            await asyncio.sleep(0)
+
+    async def looks(self, times: int) -> None:
+        """Until the source was asked so many times more."""
+        then = self.source.looks + times
+        await self.until(lambda: self.source.looks >= then)
+
+    async def __aenter__(self) -> Watch:
+        self._task = asyncio.create_task(self.reloader.run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """What has been logged."""
+    caplog.set_level(logging.INFO, "yummy_fast")
+    monkeypatch.setattr(reload, "SETTLE_S", 0.0)
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+def test_a_change_is_compiled_and_swapped_in(said: Callable[[], list[str]]) -> None:
+    async def scenario() -> None:
+        async with Watch(Told()) as watch:
+            await watch.looks(5)
+            assert watch.source.reads == 0, "looking is cheaper than reading"
+            watch.source.put(b"two")
+            await watch.until(lambda: watch.swapped)
+            await watch.looks(5)
+            assert (watch.swapped, watch.source.reads, watch.reloader.reloads) == ([b"two"], 1, 1)
+
+    before = sys.getswitchinterval()
+    run(scenario())
+    assert said() == ["registry reloaded: project two, 0 feature views, 0 feature services"]
+    assert sys.getswitchinterval() == before
+
+
+def test_a_change_back_to_an_older_registry_is_one_like_any_other(said: Callable[[], list[str]]) -> None:
+    async def scenario() -> None:
+        async with Watch(Told()) as watch:
+            for data in (b"two", b"one"):
+                watch.source.put(data)
+                await watch.until(lambda data=data: watch.swapped[-1:] == [data])  # type: ignore[misc]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (RegistryError("told: the registry is empty"), "told: the registry is empty"),
+        (KeyError("ours"), "told: KeyError('ours')"),
+    ],
+)
+@pytest.mark.parametrize("where", ["stamp", "read", "compile"])
+def test_a_failure_is_said_once_and_the_catalog_stays(
+    said: Callable[[], list[str]], where: str, failure: Exception, message: str
+) -> None:
+    async def scenario() -> None:
+        async with Watch(Told()) as watch:
+            source = watch.source
+            if where == "stamp":
+                source.mark = failure
+            elif where == "read":
+                source.put(failure)
+            else:
+                watch.failing = failure
+                source.put(b"two")
+            await watch.looks(10)
+            assert said() == [KEPT + message]
+            assert watch.swapped == []
+            assert watch.reloader.last_error == message
+            # Another failure is said too, the first not again.
+            source.mark = RegistryError("told: another")
+            await watch.looks(3)
+            source.mark = RegistryError(message) if where == "stamp" else 7
+            await watch.looks(10)
+            assert said() == [KEPT + message, KEPT + "told: another"]
+            # It is whole again, and the same as before.
+            source.put(b"one")
+            watch.failing = None
+            await watch.until(lambda: len(said()) == 3)
+            assert said()[-1] == "registry unchanged: told"
+            assert watch.reloader.last_error == ""
+            # From now on, a failure is news.
+            source.mark = RegistryError(message)
+            await watch.until(lambda: len(said()) == 4)
+            assert said()[-1] == KEPT + message
+
+    run(scenario())
+
+
+def test_what_does_not_compile_is_not_compiled_again_before_it_changes(said: Callable[[], list[str]]) -> None:
+    async def scenario() -> None:
+        async with Watch(Told()) as watch:
+            watch.failing = RegistryError("told: bad")
+            watch.source.put(b"two")
+            await watch.looks(20)
+            assert watch.source.reads == 1
+
+    run(scenario())
+
+
+def test_who_asks_is_always_answered(said: Callable[[], list[str]]) -> None:
+    """SIGHUP reads at once, even with a TTL of 0, which never looks; and says what came of it, also what is known."""
+
+    async def scenario() -> None:
+        async with Watch(Told(), ttl_s=0) as watch:
+            for times in (1, 2):
+                watch.reloader.reload_now()
+                await watch.until(lambda times=times: len(said()) == times)  # type: ignore[misc]
+            watch.source.put(RegistryError("told: gone"))
+            for times in (3, 4):
+                watch.reloader.reload_now()
+                await watch.until(lambda times=times: len(said()) == times)  # type: ignore[misc]
+            watch.source.put(b"two")
+            watch.reloader.reload_now()
+            await watch.until(lambda: watch.swapped)
+
+    run(scenario())
+    assert said() == [
+        *["registry unchanged: told"] * 2,
+        *[KEPT + "told: gone"] * 2,
+        "registry reloaded: project two, 0 feature views, 0 feature services",
+    ]
+
+
+def test_what_gives_no_sign_of_change_is_read_when_its_time_has_come(said: Callable[[], list[str]]) -> None:
+    async def scenario() -> None:
+        source = Told()
+        source.mark = None
+        async with Watch(source, ttl_s=1000) as watch:
+            source.data = b"two"
+            await watch.looks(10)
+            assert source.reads == 0
+        async with Watch(source, ttl_s=1) as watch:
+            await watch.until(lambda: watch.swapped)
+            assert watch.swapped == [b"two"]
+
+    run(scenario())
+
+
+def test_a_registry_that_is_being_written_is_read_when_it_is_whole(said: Callable[[], list[str]]) -> None:
+    class Written(Told):
+        def read(self) -> bytes:
+            super().read()
+            if self.reads < 3:  # somebody goes on writing
+                self.put(b"piece")
+            elif self.reads == 3:
+                self.put(b"whole")
+            assert isinstance(self.data, bytes)
+            return self.data
+
+    async def scenario() -> None:
+        async with Watch(Written()) as watch:
+            watch.source.put(b"")
+            await watch.until(lambda: watch.swapped)
+            await watch.looks(3)
+            assert (watch.swapped, watch.source.reads) == ([b"whole"], 4)
+
+    run(scenario())
+
+
+def test_a_source_that_hangs_holds_nobody_up(said: Callable[[], list[str]]) -> None:
+    asked, forever = threading.Event(), threading.Event()
+
+    class Hanging(Told):
+        def stamp(self) -> Hashable:
+            asked.set()
+            forever.wait()
+            return 1
+
+    async def scenario() -> None:
+        async with Watch(Hanging()) as watch:
+            await watch.until(asked.is_set)
+
+    run(scenario())  # it ends
+    forever.set()
