@@ -63,6 +63,7 @@ class RequestParser:
         self._max_target_bytes = max_target_bytes
         self._parser = httptools.HttpRequestParser(self)
         self._done: list[Request] = []
+        self._doubt: ProtocolError | None = None
         self._good_host = b"-"
         """The last Host that was found well-formed: a connection has the same one over and over."""
         self.in_request = False
@@ -169,7 +170,7 @@ class RequestParser:
         self.in_body = self.expects_continue = False
         self._url = self._length = self._coding = self._expect = self._connection = b""
         self._body: list[bytes] = []
-        self._doubt: ProtocolError | None = None
+        self._doubt = None
         self._hosts = self._timeout_ms = self._head_bytes = self._body_bytes = self._fed_bytes = 0
 
     def on_url(self, url: bytes) -> None:
