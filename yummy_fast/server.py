@@ -34,6 +34,8 @@ from yummy_fast.transforms import Transforms, load
 
 logger = logging.getLogger("yummy_fast")
 
+IDLE_DRAIN_S = 0.5
+"""How long idle connections stay open then: a request may be on its way on them, and is told that it was the last."""
 DRAIN_S = 10.0
 """How long requests in flight may take to finish once the server has been told to stop."""
 BACKLOG = 2048
@@ -169,10 +171,11 @@ async def _tick(connections: Connections) -> None:
 async def _drain(connections: Connections) -> None:
     """Let the requests in flight finish; then close what is left."""
     connections.closing = True
-    for connection in list(connections.open):
-        connection.close_if_idle()
-    if connections.open:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(connections.emptied.wait(), DRAIN_S)
+    for patience_s in (IDLE_DRAIN_S, DRAIN_S):
+        if connections.open:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(connections.emptied.wait(), patience_s)
+        for connection in list(connections.open):
+            connection.close_if_idle()
     for connection in list(connections.open):
         connection.abort()
