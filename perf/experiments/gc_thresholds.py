@@ -7,9 +7,23 @@ catalog, which is large and lives for ever.
 Asked on 2026-11-23; Python 3.11.7, two shared AMD EPYC cores. 30,000 requests of 1 x 50 (replies parsed, rows picked,
 answers encoded; no network), beside a catalog of 1,000 services:
 
-@@TABLE@@
+                a request    collections     longest   collector
+    as it is      43.4 us          1/0/0     2.37 ms     0.08 us
+    as it is      41.5 us          1/0/0     2.31 ms     0.08 us
+    as it is      42.0 us          1/0/0     2.52 ms     0.08 us
+    freeze        42.7 us          0/0/0     0.00 ms     0.00 us
+    freeze        50.3 us          0/0/0     0.00 ms     0.00 us
+    freeze        52.3 us          0/0/0     0.00 ms     0.00 us
+    thresholds    43.6 us          0/0/0     0.00 ms     0.00 us
+    thresholds    45.0 us          0/0/0     0.00 ms     0.00 us
+    thresholds    42.0 us          0/0/0     0.00 ms     0.00 us
+    both          41.8 us          0/0/0     0.00 ms     0.00 us
+    both          48.4 us          0/0/0     0.00 ms     0.00 us
+    both          49.1 us          0/0/0     0.00 ms     0.00 us
 
-Verdict: @@VERDICT@@
+Verdict: leave it as it is at start-up. In 30,000 requests there was one collection, of 2.4 ms, because requests free
+what they make; the differences between the ways are the machine's. A reload is another matter: `reload` keeps the
+collector out while it compiles, and freezes what is new.
 
 Ask again with Python 3.14, whose collector works in increments, or when a request leaves cycles behind.
 """
