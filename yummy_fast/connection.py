@@ -219,8 +219,16 @@ class Connection(asyncio.Protocol):
             self.advance()  # which answers it in its turn
             return
         if requests:
-            self._since = self._loop.time()
-            self._waiting += requests
+            self._since = now = self._loop.time()
+            if len(requests) == 1 and requests[0].keep_alive and not (self._exchanges or self._waiting or self._paused):
+                # The usual case: one request, and nothing before it.
+                exchange = Exchange(self, requests[0])
+                self._exchanges.append(exchange)
+                exchange.start(now, self._loop)
+                if exchange.response is None and parser.refusal is None:
+                    return
+            else:
+                self._waiting += requests
             self.advance()
         elif parser.in_request is not was_in_request or parser.in_body is not was_in_body:
             self._since = self._loop.time()

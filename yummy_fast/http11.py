@@ -25,6 +25,11 @@ from yummy_fast.errors import ProtocolError
 PIECE_BYTES = 64 << 10
 """Bytes are parsed in pieces of this size, so that a head without end is noticed after one of them."""
 
+MAX_KNOWN_HEADS = 8
+"""Heads that a connection remembers: its client sends the same ones, but for the length of the body."""
+MAX_KNOWN_HEAD_BYTES = 1 << 10
+"""Longer heads are parsed each time, so that the memory has a bound."""
+
 _TIMEOUT = b"x-request-timeout-ms"
 _JUDGED = (b"host", b"expect", b"connection", b"content-length", b"transfer-encoding", _TIMEOUT)
 _JUDGED_LENGTHS = frozenset(map(len, _JUDGED))
@@ -53,8 +58,9 @@ class RequestParser:
 
     __slots__ = (
         *("_body", "_body_bytes", "_coding", "_connection", "_done", "_doubt", "_expect", "_fed_bytes", "_good_host"),
-        *("_head_bytes", "_hosts", "_keep_alive", "_length", "_max_body_bytes", "_max_head_bytes", "_max_target_bytes"),
-        *("_parser", "_timeout_ms", "_url", "expects_continue", "in_body", "in_request", "refusal"),
+        *("_head_bytes", "_hosts", "_keep_alive", "_known_heads", "_length", "_max_body_bytes", "_max_head_bytes"),
+        *("_max_target_bytes", "_parser", "_timeout_ms", "_url", "expects_continue", "in_body", "in_request"),
+        "refusal",
     )
 
     def __init__(self, max_body_bytes: int, *, max_head_bytes: int = 64 << 10, max_target_bytes: int = 8 << 10) -> None:
@@ -64,6 +70,8 @@ class RequestParser:
         self._parser = httptools.HttpRequestParser(self)
         self._done: list[Request] = []
         self._doubt: ProtocolError | None = None
+        self._known_heads: dict[bytes, tuple[int, Request]] = {}
+        """Heads that were found to be right -> the length of the body, and the request without it."""
         self._good_host = b"-"
         """The last Host that was found well-formed: a connection has the same one over and over."""
         self.in_request = False
@@ -82,6 +90,14 @@ class RequestParser:
 
         Where there are requests before the bytes that are none, they are returned, and `refusal` has the error.
         """
+        head_end = data.find(b"\r\n\r\n", 0, MAX_KNOWN_HEAD_BYTES) + 4
+        fresh = not self.in_request and self.refusal is None
+        if fresh:
+            # The same bytes mean the same again: what was judged once need not be parsed.
+            known = self._known_heads.get(data[:head_end])
+            if known is not None and known[0] == len(data) - head_end:
+                request = known[1]
+                return [tuple.__new__(Request, (*request[:2], data[head_end:], *request[3:]))]
         if self.refusal is None:
             if len(data) <= PIECE_BYTES:
                 self._feed(data)
@@ -91,7 +107,17 @@ class RequestParser:
         if self.refusal is not None and not self._done:
             raise self.refusal
         done, self._done = self._done, []
+        if fresh and len(done) == 1 and head_end > 3:
+            self._remember(data[:head_end], len(data) - head_end, done[0])
         return done
+
+    def _remember(self, head: bytes, rest: int, request: Request) -> None:
+        """Keep a head for the next time, if it and `rest` bytes of body were the whole of one usual request."""
+        usual = not (self.in_request or self.refusal or self._coding or self._expect) and request.keep_alive
+        if usual and rest == len(request.body) == int(self._length or 0):
+            if len(self._known_heads) >= MAX_KNOWN_HEADS:
+                self._known_heads.clear()
+            self._known_heads[head] = rest, request._replace(body=b"")
 
     def _feed(self, data: bytes) -> None:
         self._fed_bytes += len(data)

@@ -93,7 +93,9 @@ def parse_query(body: bytes) -> Query:
     if service is not None and type(service) is not str:
         problems.append(_detail("string_type", ("feature_service",), "Input should be a valid string", service))
     features = data.get("features", [])
-    if type(features) is not list:
+    if not features and type(features) is list:
+        pass
+    elif type(features) is not list:
         problems.append(_detail("list_type", ("features",), "Input should be a valid list", features))
     elif not {str}.issuperset(map(type, features)):
         others = ((place, ref) for place, ref in enumerate(features) if type(ref) is not str)
@@ -288,13 +290,19 @@ def _array_text(values: Sequence[Any]) -> bytes:
 
 def _texts(values: Sequence[Any]) -> list[bytes]:
     """Each value as JSON."""
+    text = orjson.dumps(values)
+    if b"null" in text and text.count(b"null") > values.count(None):  # as in _array_text
+        values = spell_non_finite(values)
+        text = orjson.dumps(values)
+    # As many pieces as values: then each comma stands between two of them, and none within one.
+    texts = text[1:-1].split(b",")
+    if len(texts) == len(values):
+        return texts
     # Printed one item a line, JSON is split where the lines end: inside strings, line ends are escaped. What is neither
     # an array nor an object takes one line.
     text = orjson.dumps(values, option=orjson.OPT_INDENT_2)
     if text.count(b"\n") != len(values) + 1:
         return [_array_text([value]) for value in values]
-    if b"null" in text and text.count(b"null") > values.count(None):
-        text = orjson.dumps(spell_non_finite(values), option=orjson.OPT_INDENT_2)
     return text[4:-2].split(b",\n  ")
 
 
@@ -335,13 +343,15 @@ def _encode_row(
     stored, stamps = row[: lookup.width], row[lookup.width :]
     try:
         values = lookup.row(stored)
+        if statuses is Statuses.PRESENT:
+            texts += _texts(values)
+            present = _present_tails(stamps)
+            tails += [(present[view], features) for view, features in lookup.runs]
+            return
         times = _times(stamps)
     except CorruptValueError:
         raise _blame(lookup, rows) from None
     texts += _texts(values)
-    if statuses is Statuses.PRESENT:
-        tails += [(_tail(_PRESENT, times[view]), features) for view, features in lookup.runs]
-        return
     fresh = _fresh(lookup, decode_timestamps(stamps), statuses, now)
     if None in values:
         for one, value, view in zip(stored, values, lookup.view_places, strict=True):
@@ -382,6 +392,8 @@ def _encode_columns(
             tails.append((whole[view], 1))
 
 
+_KNOWN_TAILS: dict[bytes | None, bytes] = {}
+"""Stored timestamp -> the tail of a column of one row that is PRESENT. As many as of _KNOWN_TIMES, under 1 MB."""
 _KNOWN_TIMES: dict[bytes | None, bytes] = {}
 MAX_KNOWN_TIMES = 4096
 """Stored timestamps whose text is remembered, under 1 MB. The rows of one materialisation share theirs."""
@@ -398,6 +410,18 @@ def _times(stored: Sequence[bytes | None]) -> list[bytes]:
             _KNOWN_TIMES.clear()
         _KNOWN_TIMES.update(zip(stored, texts, strict=True))
         return texts
+
+
+def _present_tails(stamps: Sequence[bytes | None]) -> list[bytes]:
+    """The tail of a column of one row that is PRESENT, for each view's timestamp."""
+    try:
+        return [_KNOWN_TAILS[stamp] for stamp in stamps]
+    except KeyError:
+        tails = [_tail(_PRESENT, time) for time in _times(stamps)]
+        if len(_KNOWN_TAILS) + len(tails) > MAX_KNOWN_TIMES:
+            _KNOWN_TAILS.clear()
+        _KNOWN_TAILS.update(zip(stamps, tails, strict=True))
+        return tails
 
 
 def _fresh(lookup: _LookupRendering, moments: Sequence[datetime], statuses: Statuses, now: datetime) -> list[bytes]:

@@ -291,6 +291,18 @@ class Plan:
         names = [given[join_key] for join_key in join_keys]
         if len(names) == 1:
             name, encode = names[0], encoders[0]
+            if self._types.get(name) is ValueType.INT64 and version > 1:
+                # The usual key, at half the price: the text before the number is the same for all.
+                head = header + struct.pack("<II", ValueType.INT64, 8)
+                pack = struct.Struct("<q").pack
+
+                def make_integer_keys(values: Mapping[str, list[Any]], rows: int) -> list[bytes]:
+                    try:
+                        return [head + pack(value) for value in values[name]]
+                    except struct.error:  # a null: `encode` says where
+                        return [header + part for part in encode(values[name])]
+
+                return make_integer_keys
             return lambda values, rows: [header + part for part in encode(values[name])]
 
         def make_keys(values: Mapping[str, list[Any]], rows: int) -> list[bytes]:

@@ -22,7 +22,6 @@ import logging
 import random
 from collections import deque
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any
 
 import redis.asyncio
@@ -50,6 +49,13 @@ _KEYS = frozenset(
 
 _CANNOT_CONNECT = (RedisError, OSError, TypeError, ValueError, OverflowError)
 """What redis-py raises when it cannot connect: the last three for options of a wrong type."""
+
+BITE_BYTES = 32 << 10
+"""Replies are worked through in pieces of this size, with a turn of the event loop between two: meanwhile answers leave
+and requests come in, so that Redis has work while we have ours. perf/experiments/replies_in_bites.py: 100 rows of 50
+features, five clients, went from 150 to 220 requests/s."""
+MAX_BITES = 8
+"""With more pieces than these, Redis is not read; it keeps the rest, and the kernel's buffers."""
 
 RETRY_FIRST_S, RETRY_LAST_S = 0.05, 0.5
 """Pauses between attempts to connect: doubling, with jitter, and short enough to be back a second after Redis is."""
@@ -172,45 +178,49 @@ class RedisStore:
         elif self._wire is None:
             future.set_exception(StoreUnavailableError("The online store cannot be reached"))
         else:
-            makers: list[MakeRow] = []
-            commands: list[bytes] = []
-            for reader, group in zip(prepared, keys, strict=True):
-                makers += [reader.make_row] * len(group)
-                commands.append(reader.command.render(group))
-            self._wire.send(_PendingFetch(future, makers, [len(group) for group in keys]), commands)
+            parts = [(reader.make_row, len(group)) for reader, group in zip(prepared, keys, strict=True)]
+            commands = [reader.command.render(group) for reader, group in zip(prepared, keys, strict=True)]
+            self._wire.send(_PendingFetch(future, parts), commands)
         return future
 
 
 class _PendingFetch:
     """A fetch in the FIFO: what it waits for, and what has come so far."""
 
-    __slots__ = ("_counts", "_error", "_future", "_makers", "_rows", "deadline")
+    __slots__ = ("_error", "_found", "_future", "_make_row", "_missing", "_parts", "_rows", "deadline")
 
-    def __init__(self, future: asyncio.Future[Rows], makers: list[MakeRow], counts: list[int]) -> None:
-        """
-        - `makers`: for each reply to come, what makes a row of it, as the commands were sent.
-        - `counts`: how many replies belong to each lookup.
-        """
+    def __init__(self, future: asyncio.Future[Rows], parts: list[tuple[MakeRow, int]]) -> None:
+        """`parts`: for each lookup, what makes a row of a reply, and how many replies to come are its: one at least."""
         self.deadline = 0.0
         self._future = future
-        self._makers = makers
-        self._counts = counts
-        self._rows: list[Any] = []
         self._error: StoreError | None = None
+        self._make_row, self._missing = parts[0]
+        self._rows: list[Any] = []
+        """The rows of the lookup whose replies are coming."""
+        self._found: list[Any] = [self._rows]
+        self._parts = parts
 
     def add(self, reply: Any) -> bool:
         """Take the next reply, and make a row of it while it is in the processor's cache. Whether it was the last."""
-        rows = self._rows
         if type(reply) is not list:
             self._error = self._error or _store_error(reply)
-            rows.append(None)
         else:
             try:
-                rows.append(self._makers[len(rows)](reply))
+                self._rows.append(self._make_row(reply))
             except (AttributeError, IndexError, TypeError, ValueError):  # a list, but not of a hash's fields
                 self._error = self._error or _store_error(reply)
-                rows.append(None)
-        return len(rows) == len(self._makers)
+        self._missing -= 1
+        return self._missing == 0 and self._is_last()
+
+    def _is_last(self) -> bool:
+        """Whether no other lookup follows; or else turn to it."""
+        done = len(self._found)
+        if done == len(self._parts):
+            return True
+        self._make_row, self._missing = self._parts[done]
+        self._rows = []
+        self._found.append(self._rows)
+        return False
 
     def finish(self) -> None:
         """All replies are there: hand them over, if anybody still waits."""
@@ -218,11 +228,8 @@ class _PendingFetch:
             return
         if self._error is not None:
             self._future.set_exception(self._error)
-        elif len(self._counts) == 1:
-            self._future.set_result([self._rows])
         else:
-            rows = iter(self._rows)
-            self._future.set_result([list(islice(rows, count)) for count in self._counts])
+            self._future.set_result(self._found)
 
     def fail(self, error: StoreError) -> None:
         """Tell whoever still waits. The place in the FIFO is kept or given up by the connection."""
@@ -240,6 +247,9 @@ class _Wire(asyncio.Protocol):
         self._parser = ReplyParser()
         self._waiting: deque[_PendingFetch] = deque()
         self._commands: list[bytes] = []
+        self._bites: deque[bytes] = deque()
+        """What was received and not yet looked at."""
+        self._reading = True
         self._timer: asyncio.TimerHandle | None = None
         self._heard_at = self._loop.time()
         """When bytes came last. A long answer takes long; only silence means that Redis is gone."""
@@ -269,8 +279,32 @@ class _Wire(asyncio.Protocol):
             self._transport.write(commands)
 
     def data_received(self, data: bytes) -> None:
-        waiting = self._waiting
         self._heard_at = self._loop.time()
+        bites = self._bites
+        if not bites:
+            if len(data) <= BITE_BYTES:
+                self._take(data)
+                return
+            self._loop.call_soon(self._take_next)
+        bites.extend(data[start : start + BITE_BYTES] for start in range(0, len(data), BITE_BYTES))
+        if len(bites) > MAX_BITES and self._reading:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def _take_next(self) -> None:
+        bites = self._bites
+        if not bites:  # the connection has ended since
+            return
+        self._take(bites.popleft())
+        if bites:
+            self._loop.call_soon(self._take_next)
+        if not self._reading and len(bites) <= MAX_BITES // 2 and not self.lost.done():
+            self._reading = True
+            self._transport.resume_reading()
+
+    def _take(self, data: bytes) -> None:
+        """Give the replies that `data` completes to those who wait for them."""
+        waiting = self._waiting
         try:
             for reply in self._parser.read(data):
                 if waiting[0].add(reply):
@@ -281,6 +315,8 @@ class _Wire(asyncio.Protocol):
             self._end("a reply that nobody asked for")
 
     def connection_lost(self, exc: Exception | None) -> None:
+        while self._bites:  # these replies did come
+            self._take(self._bites.popleft())
         self._end(str(exc) if exc else "closed by the other side")
 
     def _end(self, reason: str) -> None:
@@ -293,6 +329,7 @@ class _Wire(asyncio.Protocol):
         for pending in self._waiting:
             pending.fail(StoreUnavailableError("The connection to the online store was lost"))
         self._waiting.clear()
+        self._bites.clear()
         self._transport.abort()
 
     def _check_deadlines(self) -> None:

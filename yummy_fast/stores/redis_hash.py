@@ -134,13 +134,15 @@ How much of a reply they take, their names, and which of the asked views this is
 class HashPicker:
     """The fields of a Lookup out of HGETALL replies, the fastest way that fits.
 
-    1. The same names in the same order as the last time: one `itemgetter`. All views of an entity are usually written
-       in one order for all entities.
+    1. The names in the places where they were the last time: one `itemgetter`. All views of an entity are usually
+       written in one order for all entities.
     2. The views in another order, but each with its own fields in the same order: block by block.
     3. By name.
     """
 
-    __slots__ = ("_absent", "_arrange", "_asked", "_blocks", "_fields", "_first", "_misses", "_names", "_pick")
+    __slots__ = (
+        *("_absent", "_arrange", "_asked", "_blocks", "_complete", "_fields", "_first", "_misses", "_names", "_pick"),
+    )
 
     LEARN_EVERY = 64
     """Replies picked by name between two that are learned from: orders may have changed, or be all different."""
@@ -151,6 +153,9 @@ class HashPicker:
         self._first = b""
         self._names: list[bytes] = []
         self._pick: MakeRow = self._picker([])
+        """The names at the remembered places of the fields, then the values that follow them."""
+        self._complete = False
+        """Whether the remembered order had all fields. If not, only the whole order tells that some are absent."""
         self._blocks: dict[bytes, _Block] = {}
         self._asked = 0
         """How many of the blocks hold fields of ours."""
@@ -161,11 +166,19 @@ class HashPicker:
         """The values in the order of the fields; None for those that are not there."""
         if not reply:
             return self._absent
-        if reply[0] == self._first:  # else there is no need to collect the names
-            names = reply[::2]
-            if names == self._names:
+        if reply[0] == self._first:  # else there is no need to look further
+            if self._complete:
+                try:
+                    picked = self._pick(reply)
+                except IndexError:
+                    picked = ()
+                # A name stands once in a hash: what follows it there is its value, whatever else there is.
+                asked = len(self._fields)
+                if picked[:asked] == self._fields:
+                    return picked[asked:]
+            elif reply[::2] == self._names:
                 reply.append(None)  # at -1, for the fields that are not there
-                return self._pick(reply)
+                return self._pick(reply)[len(self._fields) :]
         row = self._by_blocks(reply)
         if row is not None:
             return row
@@ -203,6 +216,7 @@ class HashPicker:
         if len(names) > LISTPACK_ENTRIES:
             return  # nobody's usual hash, and too much to remember
         self._first, self._names, self._pick = names[0], names, self._picker(names)
+        self._complete = set(self._fields).issubset(names)
         starts = [place for place, name in enumerate(names) if name.startswith(b"_ts:")]
         if not starts or starts[0] != 0:
             return
@@ -219,6 +233,6 @@ class HashPicker:
         self._arrange = itemgetter(*(places[field] for field in self._fields))
 
     def _picker(self, names: list[bytes]) -> MakeRow:
-        places = {name: 2 * place + 1 for place, name in enumerate(names)}
-        # A feature and its view's timestamp at the least, so two fields at the least: a tuple.
-        return itemgetter(*(places.get(field, -1) for field in self._fields))
+        places = {name: 2 * place for place, name in enumerate(names)}
+        found = [places.get(field, -2) for field in self._fields]
+        return itemgetter(*found, *(place + 1 for place in found))
