@@ -417,10 +417,12 @@ def _present_tails(stamps: Sequence[bytes | None]) -> list[bytes]:
     try:
         return [_KNOWN_TAILS[stamp] for stamp in stamps]
     except KeyError:
+        seen_before = all(stamp in _KNOWN_TIMES for stamp in stamps)
         tails = [_tail(_PRESENT, time) for time in _times(stamps)]
-        if len(_KNOWN_TAILS) + len(tails) > MAX_KNOWN_TIMES:
-            _KNOWN_TAILS.clear()
-        _KNOWN_TAILS.update(zip(stamps, tails, strict=True))
+        if seen_before:  # what comes once is not worth its place
+            if len(_KNOWN_TAILS) + len(tails) > MAX_KNOWN_TIMES:
+                _KNOWN_TAILS.clear()
+            _KNOWN_TAILS.update(zip(stamps, tails, strict=True))
         return tails
 
 
