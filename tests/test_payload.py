@@ -394,6 +394,33 @@ def test_a_corrupt_value_is_named_by_its_feature_and_not_by_its_entity(
     assert caught.value.status == 502
 
 
+@pytest.mark.parametrize("rows", [[1001], [1001, 7, 1001]])
+def test_strict_marks_what_is_corrupt_and_nothing_else(rows: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(STORE, (KEYS[1001], "stats", "rate"), b"\x08")
+    body = json.loads(ask({"driver_id": rows}, "stats:trips", "stats:rate", statuses=Statuses.TRUE))
+    _, trips, rate = body["results"]
+    assert rate["values"] == [None] * len(rows)
+    assert rate["statuses"] == ["INVALID" if row == 1001 else "NOT_FOUND" for row in rows]
+    assert trips["values"] == [11 if row == 1001 else None for row in rows]
+    assert trips["statuses"] == ["PRESENT" if row == 1001 else "NOT_FOUND" for row in rows]
+    assert trips["event_timestamps"] == rate["event_timestamps"]
+    assert trips["event_timestamps"][0] != "1970-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("rows", [[1001], [1001, 7]])
+def test_strict_answers_nothing_of_a_view_whose_time_is_corrupt(
+    rows: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a value is too old cannot be said."""
+    monkeypatch.setitem(STORE, (KEYS[1001], "stats", ""), b"\x08")
+    body = json.loads(ask({"driver_id": rows}, "stats:trips", statuses=Statuses.TRUE))
+    assert body["results"][1] == {
+        "values": [None] * len(rows),
+        "statuses": ["INVALID", "NOT_FOUND"][: len(rows)],
+        "event_timestamps": ["1970-01-01T00:00:00Z"] * len(rows),
+    }
+
+
 def test_a_service_is_answered_with_full_names_under_its_aliases() -> None:
     svc = service(
         "fs",

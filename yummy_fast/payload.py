@@ -17,7 +17,7 @@ Pure. orjson is known here only.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from itertools import accumulate, chain, groupby, islice, repeat
@@ -29,6 +29,7 @@ from yummy_fast.codec import (
     CorruptValueError,
     RowDecoder,
     column_decoder,
+    decode_timestamp,
     decode_timestamps,
     decode_value,
     spell_non_finite,
@@ -173,7 +174,7 @@ class Statuses(Enum):
     FOUND = "found"
     """NOT_FOUND for what is absent, else PRESENT: Feast on a store that knows (SQLite)."""
     TRUE = "true"
-    """NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE where they hold: --compat strict."""
+    """NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE where they hold, INVALID for what is corrupt: --compat strict."""
 
 
 _VALUES = b'{"values":['
@@ -186,6 +187,7 @@ _PRESENT = b'"PRESENT"'
 _NOT_FOUND = b'"NOT_FOUND"'
 _NULL_VALUE = b'"NULL_VALUE"'
 _OUTSIDE_MAX_AGE = b'"OUTSIDE_MAX_AGE"'
+_INVALID = b'"INVALID"'
 _EPOCH = b'"1970-01-01T00:00:00Z"'
 
 
@@ -238,7 +240,7 @@ def encode_vectors(
     now: datetime = _NEVER,
     computed: Sequence[ComputedColumn] = (),
 ) -> bytes:
-    """The body of an answer. Raises CorruptValueError naming the feature.
+    """The body of an answer. Raises CorruptValueError naming the feature, but with Statuses.TRUE.
 
     - `rows`: per Lookup, a row per entity key.
     - `now`: against which Statuses.TRUE measures ages; naive, in UTC.
@@ -350,7 +352,10 @@ def _encode_row(
             return
         times = _times(stamps)
     except CorruptValueError:
-        raise _blame(lookup, rows) from None
+        if statuses is not Statuses.TRUE:
+            raise _blame(lookup, rows) from None
+        _encode_row(lookup, [_marked(lookup, row)], statuses, now, texts, tails)
+        return
     texts += _texts(values)
     fresh = _fresh(lookup, decode_timestamps(stamps), statuses, now)
     if None in values:
@@ -375,7 +380,10 @@ def _encode_columns(
         decoded = [decode(stored) for decode, stored in zip(lookup.columns, columns[: lookup.width], strict=True)]
         times = [b",".join(_times(column)) for column in stamps]
     except CorruptValueError:
-        raise _blame(lookup, rows) from None
+        if statuses is not Statuses.TRUE:
+            raise _blame(lookup, rows) from None
+        _encode_columns(lookup, [_marked(lookup, row) for row in rows], statuses, now, texts, tails)
+        return
     texts += map(_array_text, decoded)
     if statuses is Statuses.PRESENT:
         present = b",".join([_PRESENT] * len(rows))
@@ -440,8 +448,43 @@ def _status(stored: bytes | None, value: Any, fresh: bytes, statuses: Statuses) 
     if stored is None:
         return _NOT_FOUND
     if value is None:
+        if stored is _CORRUPT:
+            return _INVALID
         return _NULL_VALUE if statuses is Statuses.TRUE else _PRESENT
     return fresh
+
+
+class _CorruptBytes(bytes):
+    """Empty, as a stored null, and yet not the same as one."""
+
+
+_CORRUPT = _CorruptBytes()
+"""Stands in a row for stored bytes that do not decode."""
+
+
+def _marked(lookup: _LookupRendering, row: Row) -> Row:
+    """`row` with _CORRUPT for each Value that does not decode, and for all of a view whose timestamp does not.
+
+    Without its time, it cannot be said whether a value is too old.
+    """
+    marked = [stored if _decodes(decode_value, stored) else _CORRUPT for stored in row[: lookup.width]]
+    stamps = list(row[lookup.width :])
+    for view, stamp in enumerate(stamps):
+        if not _decodes(decode_timestamp, stamp):
+            stamps[view] = None
+            marked = [
+                _CORRUPT if stored and of == view else stored
+                for of, stored in zip(lookup.view_places, marked, strict=True)
+            ]
+    return [*marked, *stamps]
+
+
+def _decodes(decode: Callable[[bytes | None], object], stored: bytes | None) -> bool:
+    try:
+        decode(stored)
+    except CorruptValueError:
+        return False
+    return True
 
 
 def _blame(lookup: _LookupRendering, rows: Sequence[Row]) -> CorruptValueError:

@@ -6,16 +6,17 @@ import json
 from typing import Any
 
 import orjson
+from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.property import second_opinion
-from tests.property.strategies import int64s, json_values, stored, texts, value_types
+from tests.property.strategies import int64s, json_values, stored, texts, value_types, well_stored
 from tests.registries import answer, catalog, entity, view
 from yummy_fast.codec import ValueType
 from yummy_fast.errors import ValidationError
-from yummy_fast.payload import parse_query
+from yummy_fast.payload import Statuses, parse_query
 
 # ------------------------------------------------------------------------------------------------------- requests in
 
@@ -163,3 +164,44 @@ def test_an_answer_is_what_a_plain_encoder_makes_of_the_same_rows(data: st.DataO
     plan = compiled.plan_for(None, [f"{name}:{feature}" for name, feature in asked], True)
     found = json.loads(answer(plan, keys, store))
     assert second_opinion.same(found, second_opinion.response(list(keys.items()), expected))
+
+
+cut = st.one_of(*(well_stored(value_type) for value_type in ValueType)).flatmap(
+    lambda whole: st.integers(0, len(whole)).map(lambda length: whole[:length])
+)
+damaged = st.one_of(cut, st.binary(max_size=6))
+
+
+def valid_value_of(stored: bytes | None) -> tuple[Any, str]:
+    """Value and status of a cell, taken for itself."""
+    try:
+        value = second_opinion.value_of_stored(stored)
+    except (DecodeError, ValueError, OverflowError):
+        return None, "INVALID"
+    return value, "NOT_FOUND" if stored is None else "NULL_VALUE" if value is None else "PRESENT"
+
+
+@given(data=st.data())
+def test_damage_is_marked_where_it_is_and_nowhere_else(data: st.DataObject) -> None:
+    """--compat strict: Values that are cut off, or none, among good ones. Joined, they must not spoil the others."""
+    types = data.draw(st.lists(value_types, min_size=1, max_size=4))
+    compiled = catalog(
+        entity("a", "a_id"),
+        view("one", ["a"], {"a_id": ValueType.INT64}, {f"f{place}": one for place, one in enumerate(types)}),
+        statuses=Statuses.TRUE,
+    )
+    rows = data.draw(st.integers(1, 4))
+    store: dict[tuple[bytes, str, str], bytes | None] = {}
+    expected = []
+    for place, value_type in enumerate(types):
+        cells = []
+        for row in range(rows):
+            well = stored(value_type)
+            found = data.draw(st.one_of(well, well, damaged))
+            store[second_opinion.entity_key(3, {"a_id": ("INT64", row)}), "one", f"f{place}"] = found
+            cells.append(valid_value_of(found))
+        expected.append(cells)
+    plan = compiled.plan_for(None, [f"one:f{place}" for place in range(len(types))], False)
+    found_columns = json.loads(answer(plan, {"a_id": list(range(rows))}, store))["results"][1:]
+    found_cells = [list(zip(column["values"], column["statuses"], strict=True)) for column in found_columns]
+    assert second_opinion.same(found_cells, expected)
