@@ -3,6 +3,7 @@
 # make check   lint, types, imports, generated code
 # make differential    thousands of random requests to Feast's own server and to ours; any difference fails
 # make sdk     Feast's SDK reads through our server, and without it; the same must come back
+# make faults  every way in which Redis breaks, under load; writes the table in docs/reliability.md
 # make perf    the benchmark against Feast and Yummy (half an hour); make perf-full, the original's whole grid
 # make registries      registries written by Feast to SQLite, PostgreSQL and S3; needs Debian's postgresql
 # make proto   write yummy_fast/_proto anew
@@ -12,7 +13,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check differential sdk registries perf perf-full format proto clean
+.PHONY: demo test check differential sdk registries faults perf perf-full format proto clean
 
 demo: .venv/ready
 	$(BIN)/yummy-fast demo
@@ -35,6 +36,9 @@ sdk: .venv/ready .venv-feast/ready
 
 registries: .venv/ready .venv-feast/ready
 	$(BIN)/python tests/registries_sql/run.py
+
+faults: .venv/ready
+	$(BIN)/python -m tests.faults
 
 perf: .venv/perf-ready
 	$(BIN)/python perf/rivals.py

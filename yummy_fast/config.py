@@ -110,6 +110,10 @@ SETTINGS: tuple[Setting, ...] = (
         "give up on the online store after this long, and answer 504",
     ),
     Setting(
+        *("max_reply_bytes", "--max-reply-bytes", 64 << 20, _positive, "a number of bytes"),
+        "refuse to read more than this from Redis for one entity row (502)",  # Redis itself: 512 MB a value
+    ),
+    Setting(
         *("max_body_bytes", "--max-body-bytes", 8 << 20, _positive, "a number of bytes"),
         "refuse requests with a longer body (413)",  # 8 MiB: 100 rows x 250 features by name take 15 KB
     ),
@@ -152,7 +156,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         *("compat", "--compat", "feast", _compat, "feast or strict"),
-        "feast: the statuses that Feast answers; strict: NOT_FOUND, NULL_VALUE and OUTSIDE_MAX_AGE where they hold",
+        "feast: Feast's statuses; strict: NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE and INVALID where they hold",
     ),
     Setting(
         *("redis_read", "--redis-read", "auto", _redis_read, "auto, hmget or hgetall"),
@@ -195,6 +199,7 @@ class Config:
     tls_key: str
     tls_cert: str
     store_timeout_ms: int
+    max_reply_bytes: int
     max_body_bytes: int
     max_header_bytes: int
     max_target_bytes: int

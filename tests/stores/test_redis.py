@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
+import socket
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis.asyncio
 from google.protobuf.timestamp_pb2 import Timestamp
 
 import yummy_fast.codec
+import yummy_fast.stores.redis
 from tests.harness import (
     CERTIFICATE,
     Proxy,
@@ -35,6 +41,7 @@ from yummy_fast.endpoints import Endpoints
 from yummy_fast.errors import ConfigError, StoreTimeoutError, StoreUnavailableError
 from yummy_fast.plan import Feature, HashContents, Lookup
 from yummy_fast.server import build_catalog
+from yummy_fast.stores import Rows
 from yummy_fast.stores.redis import RedisStore, parse_connection_string
 from yummy_fast.stores.redis_hash import HashPicker
 from yummy_fast.transforms import Transforms
@@ -342,8 +349,13 @@ def test_late_replies_are_nobody_elses(tmp_path: Path, valkey: Valkey) -> None:
             for future in late:
                 with pytest.raises(StoreTimeoutError):
                     await future
-            after = [store.fetch(prepared, [[key(driver)]]) for driver in range(5, 10)]
+            with pytest.raises(StoreUnavailableError, match="does not answer"):
+                await store.fetch(prepared, [[key(5)]])  # at once: it has been silent for the whole timeout
             proxy.release()
+            while (first := store.fetch(prepared, [[key(5)]])).done():  # until the first late reply is here
+                assert isinstance(first.exception(), StoreUnavailableError)
+                await asyncio.sleep(0)
+            after = [first] + [store.fetch(prepared, [[key(driver)]]) for driver in range(6, 10)]
             assert [(await future)[0][0][0] for future in after] == [b"5", b"6", b"7", b"8", b"9"]
             assert proxy.connections == 1
         finally:
@@ -365,6 +377,159 @@ def test_lost_replies_end_the_connection(tmp_path: Path, valkey: Valkey) -> None
             answer = eventually(lambda: _if(server.features([1002]), 200), "a new connection")
             assert answer.columns["trips"] == [1]
             assert proxy.connections == 2
+
+
+def test_what_came_in_time_is_no_timeout_although_we_look_late(tmp_path: Path, valkey: Valkey) -> None:
+    """Another socket's bytes keep the loop busy for longer than the timeout, while the replies lie in Redis's."""
+    write_drivers(valkey, 10)
+
+    async def reading(proxy: Proxy) -> None:
+        loop = asyncio.get_running_loop()
+        store = RedisStore(config_for(tmp_path / "r", f"127.0.0.1:{proxy.port},db=3", store_timeout_ms=500))
+        await store.open()
+        near, far = socket.socketpair()
+
+        def busy() -> None:
+            near.recv(1)
+            proxy.release()
+            time.sleep(1)  # this is what keeps it busy
+
+        loop.add_reader(near, busy)
+        try:
+            prepared = store.prepare((lookup("n", view="many"),))
+            proxy.hold()
+            waiting = [store.fetch(prepared, [[key(driver)]]) for driver in range(10)]
+            await asyncio.to_thread(proxy.wait_until_held)
+            far.send(b"x")
+            assert [(await future)[0][0][0] for future in waiting] == [b"%d" % driver for driver in range(10)]
+        finally:
+            loop.remove_reader(near)
+            near.close()
+            far.close()
+            await store.close()
+
+    with Proxy(valkey.port) as proxy:
+        run(reading(proxy))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the handler is closed"), KeyError("a bug")])
+def test_whatever_fails_it_goes_on_trying(
+    tmp_path: Path, valkey: Valkey, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uvloop says RuntimeError for a connection that is reset at once. Whoever gives up then is down for ever."""
+    connect = redis.asyncio.Connection.connect
+    attempts: list[object] = []
+
+    async def fail(connection: redis.asyncio.Connection) -> None:
+        attempts.append(connection)
+        if len(attempts) < 3:
+            raise error
+        await connect(connection)  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr(redis.asyncio.Connection, "connect", fail)
+
+    async def reading() -> None:
+        store = RedisStore(config_for(tmp_path / "r", f"127.0.0.1:{valkey.port}"))
+        await store.open()
+        try:
+            assert (await answered(store))[0][0][0] is not None
+            assert len(attempts) == 3
+        finally:
+            await store.close()
+
+    run(reading())
+
+
+async def answered(store: RedisStore) -> Rows:
+    """What a store answers once it is connected."""
+    prepared = store.prepare((stats(),))
+    async with asyncio.timeout(5):
+        while True:
+            with contextlib.suppress(StoreUnavailableError):
+                return await store.fetch(prepared, [[key(1002)]])
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux has it")
+@pytest.mark.parametrize(("timeout_ms", "expected_ms"), [(300, 1000), (5000, 5000)])
+def test_the_kernel_watches_the_connection(
+    tmp_path: Path, valkey: Valkey, timeout_ms: int, expected_ms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    wire = yummy_fast.stores.redis._Wire
+
+    def watched(transport: Any, *rest: Any) -> Any:
+        made.append(transport)
+        return wire(transport, *rest)
+
+    monkeypatch.setattr("yummy_fast.stores.redis._Wire", watched)
+
+    async def looking(options: str) -> list[int]:
+        store = RedisStore(config_for(tmp_path / "r", f"127.0.0.1:{valkey.port}{options}", store_timeout_ms=timeout_ms))
+        await store.open()
+        try:
+            tcp = made.pop().get_extra_info("socket")
+            return [
+                bool(tcp.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)),
+                *(tcp.getsockopt(socket.IPPROTO_TCP, option) for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPCNT)),
+                tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT),
+            ]
+        finally:
+            await store.close()
+
+    assert run(looking("")) == [True, 5, 3, expected_ms]
+    assert run(looking(",socket_keepalive=false"))[3] == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 has to be there")
+def test_the_name_is_looked_up_at_every_attempt(
+    tmp_path: Path, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failover behind a name: the other address is found."""
+    looked_up: list[str] = []
+    address = "127.0.0.2"  # nobody listens there
+    ask = socket.getaddrinfo
+
+    def getaddrinfo(host: str, *rest: Any, **options: Any) -> Any:
+        if host != "redis.test":
+            return ask(host, *rest, **options)
+        looked_up.append(address)
+        return ask(address, *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+    async def reading() -> None:
+        nonlocal address
+        store = RedisStore(config_for(tmp_path / "r", f"redis.test:{valkey.port}"))
+        await store.open()
+        try:
+            prepared = store.prepare((stats(),))
+            with pytest.raises(StoreUnavailableError):
+                await store.fetch(prepared, [[key(1002)]])
+            address = "127.0.0.1"
+            await answered(store)
+            assert looked_up[-1] == "127.0.0.1"
+        finally:
+            await store.close()
+
+    asyncio.run(reading())  # uvloop does not ask Python's resolver
+
+
+def test_a_connection_that_never_lasts_is_not_made_in_a_loop(tmp_path: Path, own_valkey: Valkey) -> None:
+    """A Redis, or what stands before it, that lets us in and throws us out again: with pauses."""
+    with (
+        Proxy(own_valkey.port) as proxy,
+        Server(repository(tmp_path / "r", "redis", f"127.0.0.1:{proxy.port}")) as server,
+    ):
+        for _ in range(5):
+            mark = len(server.lines)
+            proxy.cut()
+            server.wait_for("connection lost", after=mark)
+            server.wait_for("connected again", after=mark)
+        times = [line.split()[1] for line in server.lines if "connected again" in line]
+        seconds = [float(text.rpartition(":")[2].replace(",", ".")) for text in times]
+        assert (seconds[-1] - seconds[-2]) % 60 > 0.2, server.log
+        assert server.features([1002]).columns["trips"] == [1]
 
 
 def _if(answer: Any, status: int) -> Any:
@@ -393,11 +558,11 @@ def test_an_error_reply_fails_its_request_alone(tmp_path: Path, own_valkey: Valk
     "setup", [("CONFIG", "SET", "maxmemory", "1"), ("ACL", "SETUSER", "default", "-hmget", "-hgetall")]
 )
 def test_errors_of_the_whole_store(tmp_path: Path, own_valkey: Valkey, setup: tuple[str, ...]) -> None:
-    """Out of memory does not hinder reads; a missing right is an error in its place, and both pass."""
+    """Out of memory does not hinder reads; a missing right is an error in its place, and passes."""
     with Server(repository(tmp_path / "r", "redis", f"127.0.0.1:{own_valkey.port}")) as server:
         own_valkey.do(*setup)
         answer = server.features([1002])
-        assert answer.status == (200 if setup[0] == "CONFIG" else 502)
+        assert answer.status == (200 if setup[0] == "CONFIG" else 503)
         own_valkey.do("ACL", "SETUSER", "default", "+@all")
         assert server.features([1002]).columns["trips"] == [1]
 
@@ -471,6 +636,7 @@ def test_client_kill(tmp_path: Path, own_valkey: Valkey) -> None:
             own_valkey.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             server.wait_for("connection lost", after=mark)
             eventually(lambda: _if(server.features([1002]), 200), "a new connection")
+            server.wait_for("connected again", after=mark)
         assert sum("connection lost" in line for line in server.lines) == 3
         # Until the next `connected again` nothing more is said: one line per event.
         assert sum("connected again" in line for line in server.lines) == 3

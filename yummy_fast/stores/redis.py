@@ -10,16 +10,23 @@ and a request that was given up *keeps its place*: its replies are read and drop
 caller gets another's data: CVE-2023-28858.) A reply reaches its request by `future.set_result` only: nothing that a
 request does can run, or raise, on this connection's stack.
 
-redis-py reads the connection string, connects and authenticates; then its transport is taken over, because its own
-pipeline costs ten times the CPU. This file does not know HTTP, and does not decode Values.
+A Redis that is known to be gone costs a request nothing: without a connection, and while one has been silent for the
+store's timeout, a fetch fails at once. What was asked before keeps its place, so the first bytes of an answer end the
+silence; after twice the timeout the connection is given up. docs/reliability.md has the table of faults.
+
+redis-py reads the connection string, looks the name up, connects and authenticates, from the beginning every time; then
+its transport is taken over, because its own pipeline costs ten times the CPU. This file does not know HTTP, and does
+not decode Values.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import random
+import socket
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -47,8 +54,13 @@ _KEYS = frozenset(
 )
 """Keys of Feast's RedisOnlineStoreConfig; it refuses others, and so do we."""
 
-_CANNOT_CONNECT = (RedisError, OSError, TypeError, ValueError, OverflowError)
-"""What redis-py raises when it cannot connect: the last three for options of a wrong type."""
+MAX_TOLD = 10
+"""Different reasons for not connecting that are logged until it connects again."""
+
+_CANNOT_CONNECT = (RedisError, OSError, RuntimeError, TypeError, ValueError, OverflowError)
+"""What redis-py raises when it cannot connect: the last three for options of a wrong type, RuntimeError out of uvloop
+for a connection that is reset before the first command is written.
+"""
 
 BITE_BYTES = 32 << 10
 """Replies are worked through in pieces of this size, with a turn of the event loop between two: meanwhile answers leave
@@ -58,7 +70,25 @@ MAX_BITES = 8
 """With more pieces than these, Redis is not read; it keeps the rest, and the kernel's buffers."""
 
 RETRY_FIRST_S, RETRY_LAST_S = 0.05, 0.5
-"""Pauses between attempts to connect: doubling, with jitter, and short enough to be back a second after Redis is."""
+"""Between attempts to connect: doubling, with jitter, and short enough to be back a second after Redis is."""
+
+CONNECT_STEP_S = 0.5
+"""How long each step of connecting may take (TCP and TLS, then each reply); or half the store's timeout, if more.
+
+An attempt that hangs when the fault ends must not use up the second in which we want to be back.
+"""
+
+SETTLED_S = 1.0
+"""A connection that ends sooner counts as a failed attempt: the next one waits its turn."""
+
+KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES = 5, 1, 3
+"""An idle connection is asked after this long whether anybody is there. Redis asks its clients after 300 s."""
+
+LEAST_USER_TIMEOUT_MS = 1000
+"""TCP_USER_TIMEOUT is the store's timeout, but leaves time for a lost packet to be sent again: Linux waits 200 ms."""
+
+LATE_S, GRACE_S = 0.02, 0.1
+"""A timer that comes this late may find replies unread that came in time. It lets them be read, so long at the most."""
 
 
 class RedisStore:
@@ -78,6 +108,7 @@ class RedisStore:
         self._client_options = parse_connection_string(str(connection_string), f"{where}.connection_string")
         self._suffix = config.project.encode()
         self._timeout_s = config.store_timeout_ms / 1000
+        self._max_reply_bytes = config.max_reply_bytes
         self._read = config.redis_read
         self._wire: _Wire | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -94,9 +125,10 @@ class RedisStore:
         self.address = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
 
     def _client(self) -> redis.asyncio.Redis:
+        step_s = max(CONNECT_STEP_S, self._timeout_s / 2)
         return redis.asyncio.Redis(
             # One attempt at a time: `_keep_connected` is the loop around it. RESP2, so that a hash is a flat list.
-            **{"socket_connect_timeout": self._timeout_s, "socket_timeout": self._timeout_s, **self._client_options},
+            **{"socket_connect_timeout": step_s, "socket_timeout": step_s, **self._client_options},
             retry=Retry(NoBackoff(), 0),
             protocol=2,
         )
@@ -128,36 +160,73 @@ class RedisStore:
 
     async def _keep_connected(self, attempted: asyncio.Event) -> None:
         """Connect, wait for the end of the connection, connect again; for ever."""
+        loop = asyncio.get_running_loop()
+        told: set[str] = set()
+        """Why it could not connect since it last could; the log gets each reason once."""
         down = False
         pause = RETRY_FIRST_S
         while True:
+            began = loop.time()
             try:
+                # A new connection object each time: it looks the name up, and authenticates, from the beginning.
                 connection = self._client().connection_pool.make_connection()  # type: ignore[no-untyped-call]
                 await connection.connect()
                 # The one use of a private name: redis-py has no public way to give its connected transport away.
                 transport = connection._writer.transport
-                wire = _Wire(transport, self._timeout_s, self.address)
-            except _CANNOT_CONNECT as error:
-                if not down:
-                    logger.error("online store %s: cannot connect: %s; trying on", self.address, _reason(error))
+                self._notice_dead_peers(transport)
+                wire = _Wire(transport, self._timeout_s, self.address, self._max_reply_bytes)
+            except Exception as error:  # whatever it is: without another attempt, this server would be down for ever
+                reason = _reason(error)
+                if reason not in told and len(told) < MAX_TOLD:
+                    told.add(reason)
+                    logger.error("online store %s: cannot connect: %s; trying on", self.address, reason)
                 down = True
                 attempted.set()
-                await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # jitter, no secret
-                pause = min(2 * pause, RETRY_LAST_S)
+                pause = await self._pause(pause, loop.time() - began)
                 continue
             if down:
                 logger.warning("online store %s: connected again", self.address)
-            down, pause = False, RETRY_FIRST_S
+            down = False
+            told.clear()
             self._wire = wire
             attempted.set()
+            began = loop.time()
             try:
                 await wire.lost
             finally:
                 self._wire = None
                 transport.abort()
-                await connection.disconnect(nowait=True)
+                with contextlib.suppress(*_CANNOT_CONNECT):
+                    await connection.disconnect(nowait=True)
             logger.error("online store %s: connection lost: %s", self.address, wire.lost.result())
             down = True
+            if loop.time() - began < SETTLED_S:
+                pause = await self._pause(pause, 0)
+            else:
+                pause = RETRY_FIRST_S
+
+    async def _pause(self, pause: float, spent_s: float) -> float:
+        """Wait for the next attempt's turn, of which the last one has taken `spent_s`. The pause after that."""
+        jitter = random.uniform(0.5, 1)  # noqa: S311  # no secret
+        await asyncio.sleep(jitter * max(pause - spent_s, RETRY_FIRST_S))
+        return min(2 * pause, RETRY_LAST_S)
+
+    def _notice_dead_peers(self, transport: Any) -> None:
+        """Let the kernel end a connection to a machine that is gone, which would otherwise look idle or slow."""
+        tcp = transport.get_extra_info("socket")
+        if tcp is None or tcp.family == getattr(socket, "AF_UNIX", None) or "socket_keepalive" in self._client_options:
+            return
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        user_timeout_ms = max(LEAST_USER_TIMEOUT_MS, round(self._timeout_s * 1000))
+        for name, value in (
+            ("TCP_KEEPIDLE", KEEPALIVE_IDLE_S),
+            ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL_S),
+            ("TCP_KEEPCNT", KEEPALIVE_PROBES),
+            ("TCP_USER_TIMEOUT", user_timeout_ms),  # Linux alone: without it, silence ends the connection, later
+        ):
+            option = getattr(socket, name, None)
+            if option is not None:
+                tcp.setsockopt(socket.IPPROTO_TCP, option, value)
 
     # --------------------------------------------------------------------------------------------------- reading
 
@@ -240,10 +309,13 @@ class _PendingFetch:
 class _Wire(asyncio.Protocol):
     """One connection to Redis: commands out, replies in, the FIFO between them."""
 
-    def __init__(self, transport: Any, timeout_s: float, address: str) -> None:
+    def __init__(self, transport: Any, timeout_s: float, address: str, max_reply_bytes: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._timeout_s = timeout_s
+        self._max_reply_bytes = max_reply_bytes
+        self._unfinished_bytes = 0
+        """How much has come of a reply that is not whole: about, since the read that the last one ended in counts."""
         self._parser = ReplyParser()
         self._waiting: deque[_PendingFetch] = deque()
         self._commands: list[bytes] = []
@@ -251,8 +323,11 @@ class _Wire(asyncio.Protocol):
         """What was received and not yet looked at."""
         self._reading = True
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._heard_at = self._loop.time()
         """When bytes came last. A long answer takes long; only silence means that Redis is gone."""
+        self._silent_at = 0.0
+        """When a fetch last got nothing within its time. As long as nothing has been heard since, others do not try."""
         self.lost: asyncio.Future[str] = self._loop.create_future()
         """Gets the reason when the connection has ended."""
         self.address = address
@@ -264,13 +339,16 @@ class _Wire(asyncio.Protocol):
         if self.lost.done():  # in this very tick: `_keep_connected` has not had its turn yet
             pending.fail(StoreUnavailableError("The connection to the online store was lost"))
             return
+        if self._silent_at > self._heard_at:
+            pending.fail(StoreUnavailableError("The online store does not answer"))
+            return
         pending.deadline = self._loop.time() + self._timeout_s
         if not self._commands:
             self._loop.call_soon(self._flush)
         self._commands += commands
         self._waiting.append(pending)
         if self._timer is None:
-            self._timer = self._loop.call_later(self._timeout_s, self._check_deadlines)
+            self._check_at(pending.deadline)
 
     def _flush(self) -> None:
         commands = b"".join(self._commands)
@@ -305,10 +383,15 @@ class _Wire(asyncio.Protocol):
     def _take(self, data: bytes) -> None:
         """Give the replies that `data` completes to those who wait for them."""
         waiting = self._waiting
+        unfinished_bytes = self._unfinished_bytes + len(data)
         try:
             for reply in self._parser.read(data):
+                unfinished_bytes = 0
                 if waiting[0].add(reply):
                     waiting.popleft().finish()
+            self._unfinished_bytes = unfinished_bytes
+            if unfinished_bytes > self._max_reply_bytes:
+                self._refuse_reply()
         except ProtocolError as error:
             self._end(f"protocol error: {error}")
         except IndexError:
@@ -332,25 +415,51 @@ class _Wire(asyncio.Protocol):
         self._bites.clear()
         self._transport.abort()
 
+    def _refuse_reply(self) -> None:
+        """Give up on a reply that is too long. Who does not read it to its end cannot read on: the connection goes."""
+        limit = f"more than {self._max_reply_bytes} bytes for one entity (--max-reply-bytes)"
+        if self._waiting:
+            self._waiting.popleft().fail(StoreError(f"The online store holds {limit}"))
+        self._end(f"a reply of {limit}")
+
+    def _check_at(self, when: float) -> None:
+        self._timer_at = when
+        self._timer = self._loop.call_at(when, self._check_deadlines)
+
     def _check_deadlines(self) -> None:
         """Give up on what is overdue. It keeps its place: its replies may still come, and must not be another's."""
         self._timer = None
         now = self._loop.time()
+        late = now - self._timer_at
+        if late > LATE_S and self._waiting:
+            # Something else held up the loop. Timers come before sockets then, and what is overdue may lie in ours.
+            self._check_at(now + min(late, GRACE_S))
+            return
+        if self._bites:
+            self._heard_at = now  # Redis has spoken, it is we who have not listened yet
         for pending in self._waiting:
             if pending.deadline > now:
-                self._timer = self._loop.call_at(pending.deadline, self._check_deadlines)
+                self._check_at(pending.deadline)
                 break
             pending.fail(StoreTimeoutError("The online store did not answer in time"))
-        if self._waiting:
+        if self._waiting and self._waiting[0].deadline <= now:
+            if now - self._heard_at >= self._timeout_s:
+                self._silent_at = now
             if now - max(self._waiting[0].deadline, self._heard_at) >= self._timeout_s:
                 self._end(f"no reply for {2 * self._timeout_s:g} s")
             elif self._timer is None:
-                self._timer = self._loop.call_later(self._timeout_s, self._check_deadlines)
+                self._check_at(now + self._timeout_s)
 
 
 # -------------------------------------------------------------------------------------------------------- the details
 
-_UNAVAILABLE = frozenset(("LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "READONLY", "OOM"))
+_UNAVAILABLE = frozenset(
+    (
+        *("LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "READONLY", "OOM"),
+        *("NOPERM", "NOAUTH"),  # an operator's mistake, and his to end
+    )
+)
+"""Codes of errors that are about the store as a whole and will pass; others are about what was asked for."""
 
 
 def _store_error(reply: object) -> StoreError:
