@@ -330,3 +330,11 @@ def test_a_timestamp_written_is_read_again(seconds: int) -> None:
     stored = encode_timestamp(seconds)
     assert Timestamp.FromString(stored) == Timestamp(seconds=seconds)
     assert decode_timestamp(stored) == datetime(1970, 1, 1) + timedelta(seconds=seconds)
+
+
+def test_a_row_with_a_type_of_a_later_feast_and_nothing_stored_for_it() -> None:
+    decode = RowDecoder([ValueType.UNKNOWN, ValueType.INT64])
+    stored = Value(int64_val=7).SerializeToString()
+    assert list(decode([None, stored])) == [None, 7]
+    assert list(decode([stored, None])) == [7, None]
+    assert list(decode([b"", b""])) == [None, None]

@@ -398,9 +398,7 @@ _first_byte = itemgetter(0)
 @cache
 def _tag(field: str) -> bytes:
     """What a stored Value of this field begins with: one byte, or two for fields from 16 on."""
-    if not field:
-        return b"?"
-    return _filler(field)[: 1 if Value.DESCRIPTOR.fields_by_name[field].number < 16 else 2]
+    return _filler(field)[: 1 if not field or Value.DESCRIPTOR.fields_by_name[field].number < 16 else 2]
 
 
 @cache
@@ -408,7 +406,7 @@ def _filler(field: str) -> bytes:
     """A stored Value to stand where there is none, so that the others can still be decoded at once."""
     value = Value()
     if not field:
-        return b""
+        return b"?"  # of a type that is never decoded at once: this is not, either
     default = getattr(value, field)
     if hasattr(default, "SetInParent"):
         default.SetInParent()
