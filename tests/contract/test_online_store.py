@@ -364,7 +364,7 @@ def test_a_timeout_and_what_comes_after(backend: Backend) -> None:
             backend.hang_no_more()
             async with asyncio.timeout(PATIENCE_S):
                 while after.done() and isinstance(after.exception(), StoreUnavailableError):
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0.001)
                     after = store.fetch(prepared, [[key(3), key(4)]])
             assert [row[0] for row in (await after)[0]] == [integer(3), integer(4)]
             assert (await store.fetch(prepared, [[key(5)]]))[0][0][0] == integer(5)

@@ -339,7 +339,7 @@ def test_late_replies_are_nobody_elses(tmp_path: Path, valkey: Valkey) -> None:
     write_drivers(valkey, 10)
 
     async def reading(proxy: Proxy) -> None:
-        config = config_for(tmp_path / "r", f"127.0.0.1:{proxy.port},db=3", store_timeout_ms=400)
+        config = config_for(tmp_path / "r", f"127.0.0.1:{proxy.port},db=3", store_timeout_ms=1000)
         store = RedisStore(config)
         await store.open()
         try:
@@ -354,7 +354,7 @@ def test_late_replies_are_nobody_elses(tmp_path: Path, valkey: Valkey) -> None:
             proxy.release()
             while (first := store.fetch(prepared, [[key(5)]])).done():  # until the first late reply is here
                 assert isinstance(first.exception(), StoreUnavailableError)
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.001)
             after = [first] + [store.fetch(prepared, [[key(driver)]]) for driver in range(6, 10)]
             assert [(await future)[0][0][0] for future in after] == [b"5", b"6", b"7", b"8", b"9"]
             assert proxy.connections == 1
