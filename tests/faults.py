@@ -526,6 +526,7 @@ def ask_for_many_bytes(features: Sequence[str], expected: frozenset[int]) -> Bre
             began = time.monotonic()
             statuses.add(status_of_poisoned(rig.server, features))
             took_s = max(took_s, time.monotonic() - began)
+        rig.load.wait_until_steady()  # there is nothing to mend: it is over when the last has come through
         grown = resident_bytes(rig.server, "VmHWM") - rest
         seen = ", ".join(map(str, sorted(statuses)))
         if not statuses <= expected:
