@@ -66,6 +66,20 @@ def parse_query(body: bytes) -> Query:
         data = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         data = _loads_leniently(body, error)
+    usual = _usual_query(data)
+    return _checked_query(data) if usual is None else usual
+
+
+def _usual_query(data: Any) -> Query | None:
+    """What nearly all bodies are: a feature service's name, lists of entities, and nothing else."""
+    if type(data) is dict and len(data) == 2:
+        service, entities = data.get("feature_service"), data.get("entities")
+        if type(service) is str and type(entities) is dict and {list}.issuperset(map(type, entities.values())):
+            return Query(entities, service, [], False, False)
+    return None
+
+
+def _checked_query(data: Any) -> Query:
     if type(data) is not dict:
         raise ValidationError(
             [
@@ -94,9 +108,7 @@ def parse_query(body: bytes) -> Query:
     if service is not None and type(service) is not str:
         problems.append(_detail("string_type", ("feature_service",), "Input should be a valid string", service))
     features = data.get("features", [])
-    if not features and type(features) is list:
-        pass
-    elif type(features) is not list:
+    if type(features) is not list:
         problems.append(_detail("list_type", ("features",), "Input should be a valid list", features))
     elif not {str}.issuperset(map(type, features)):
         others = ((place, ref) for place, ref in enumerate(features) if type(ref) is not str)

@@ -333,6 +333,7 @@ class _Wire(asyncio.Protocol):
         self.address = address
         transport.set_protocol(self)
         transport.resume_reading()
+        transport.set_write_buffer_limits(high=0)  # for uvloop: write at once, not when everybody has had a turn
 
     def send(self, pending: _PendingFetch, commands: list[bytes]) -> None:
         """Put a fetch into the FIFO, and its commands into this tick's write."""
