@@ -231,7 +231,7 @@ def timestamp(data_set: DataSet, rng: random.Random) -> bytes:
     return field(1, SECOND_2026 + rng.randrange(86_400 * 200)) + field(2, rng.randrange(1_000_000) * 1000)
 
 
-def fill(data_set: DataSet, redis_port: int, order: Order = "entity") -> None:
+def fill(data_set: DataSet, redis_port: int, order: Order = "store") -> None:
     """Empty that Redis and write the set into it."""
     with socket.create_connection(("127.0.0.1", redis_port)) as link, link.makefile("rb") as replies:
         send(link, replies, [[b"FLUSHALL"]])
@@ -262,7 +262,7 @@ def main() -> None:
     parser.add_argument("set", choices=SETS)
     parser.add_argument("folder", type=Path, help="where feature_store.yaml and registry.db go")
     parser.add_argument("--redis-port", type=int, required=True, help="of a Redis on 127.0.0.1 that may be emptied")
-    parser.add_argument("--order", choices=("entity", "store"), default="entity", help="who has its own field order")
+    parser.add_argument("--order", choices=("entity", "store"), default="store", help="who has its own field order")
     options = parser.parse_args()
     print(write_repository(SETS[options.set], options.folder, options.redis_port))
     fill(SETS[options.set], options.redis_port, options.order)

@@ -305,7 +305,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--peers", nargs="+", choices=peers.PEERS, default=USUAL_PEERS)
     parser.add_argument("--sets", nargs="+", choices=data.SETS, default=list(data.SETS))
     parser.add_argument("--full", action="store_true", help="the original benchmark's whole grid: hours")
-    parser.add_argument("--order", choices=("entity", "store"), default="entity", help="who has its own field order")
+    parser.add_argument("--order", choices=("entity", "store"), default="store", help="who has its own field order")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=3, help="for each figure")
     parser.add_argument("--ladder-seconds", type=int, default=10, help="for each rate; over 5, or no queue is too long")

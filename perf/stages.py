@@ -93,7 +93,7 @@ def stages(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wanted", nargs="*", help="data sets and shapes (default: ints, mixed; all shapes)")
-    parser.add_argument("--order", choices=("entity", "store"), default="entity", help="as in data.py")
+    parser.add_argument("--order", choices=("entity", "store"), default="store", help="as in data.py")
     arguments = parser.parse_args()
     wanted = arguments.wanted
     shapes = [word for word in wanted if "x" in word and word[0].isdigit()] or list(SHAPES)

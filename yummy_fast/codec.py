@@ -26,6 +26,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from enum import IntEnum
 from functools import cache
+from itertools import repeat
 from operator import itemgetter
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -466,9 +467,11 @@ def decode_timestamps(stored: Sequence[bytes | None]) -> list[datetime]:
     nanos = message.nanos[:]
     exact = len(seconds) == len(stored) > 0 and min(seconds) >= 0 and max(seconds) < _EXACT_BELOW_S
     if exact and not nanos:
-        return [_EPOCH + timedelta(0, second) for second in seconds]
-    if exact and len(nanos) == len(stored) and min(nanos) >= 0 and not any(nano % 1000 for nano in nanos):
-        return [_EPOCH + timedelta(0, second, nano // 1000) for second, nano in zip(seconds, nanos, strict=True)]
+        return list(map(_EPOCH.__add__, map(timedelta, repeat(0), seconds)))
+    if exact and len(nanos) == len(stored) and min(nanos) >= 0:
+        micros = [nano // 1000 for nano in nanos]
+        if 1000 * sum(micros) == sum(nanos):  # nothing was cut off
+            return list(map(_EPOCH.__add__, map(timedelta, repeat(0), seconds, micros)))
     return list(map(decode_timestamp, stored))
 
 

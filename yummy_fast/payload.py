@@ -302,6 +302,17 @@ def _array_text(values: Sequence[Any]) -> bytes:
     return text[1:-1]
 
 
+def _column_texts(columns: Sequence[Sequence[Any]]) -> list[bytes]:
+    """`_array_text` of each column, all from one call of orjson where that can be told apart again."""
+    text = orjson.dumps(columns)
+    if b"null" not in text:
+        # As many pieces as columns: then what was split at stands between two columns, and nowhere within one.
+        texts = text[2:-2].split(b"],[")
+        if len(texts) == len(columns):
+            return texts
+    return list(map(_array_text, columns))
+
+
 def _texts(values: Sequence[Any]) -> list[bytes]:
     """Each value as JSON."""
     text = orjson.dumps(values)
@@ -320,9 +331,13 @@ def _texts(values: Sequence[Any]) -> list[bytes]:
     return text[4:-2].split(b",\n  ")
 
 
+_TAIL_END = _NEXT + _VALUES
+_PRESENT_HEAD = _STATUSES + _PRESENT + _TIMESTAMPS
+
+
 def _tail(statuses: bytes, timestamps: bytes) -> bytes:
     """What stands between the values of one column and those of the next."""
-    return b"".join((_STATUSES, statuses, _TIMESTAMPS, timestamps, _NEXT, _VALUES))
+    return b"".join((_STATUSES, statuses, _TIMESTAMPS, timestamps, _TAIL_END))
 
 
 def _plain_tail(rows: int) -> bytes:
@@ -396,7 +411,7 @@ def _encode_columns(
             raise _blame(lookup, rows) from None
         _encode_columns(lookup, [_marked(lookup, row) for row in rows], statuses, now, texts, tails)
         return
-    texts += map(_array_text, decoded)
+    texts += _column_texts(decoded)
     if statuses is Statuses.PRESENT:
         present = b",".join([_PRESENT] * len(rows))
         tails += [(_tail(present, times[view]), features) for view, features in lookup.runs]
@@ -417,33 +432,40 @@ _KNOWN_TAILS: dict[bytes | None, bytes] = {}
 _KNOWN_TIMES: dict[bytes | None, bytes] = {}
 MAX_KNOWN_TIMES = 4096
 """Stored timestamps whose text is remembered, under 1 MB. The rows of one materialisation share theirs."""
+SHORT_COLUMN = 16
+"""Up to so many timestamps it is cheaper to remember them than to ask whether they repeat."""
 _UTC = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
 
 
 def _times(stored: Sequence[bytes | None]) -> list[bytes]:
     """Each stored timestamp as a JSON string, in Feast's form: fractions of 0, 3 or 6 digits."""
-    try:
-        return [_KNOWN_TIMES[one] for one in stored]
-    except KeyError:
-        texts = orjson.dumps(decode_timestamps(stored), option=_UTC)[1:-1].replace(b'000Z"', b'Z"').split(b",")
+    known = list(map(_KNOWN_TIMES.get, stored))
+    return _new_times(stored) if None in known else known  # type: ignore[return-value]
+
+
+def _new_times(stored: Sequence[bytes | None]) -> list[bytes]:
+    texts = orjson.dumps(decode_timestamps(stored), option=_UTC)[1:-1].replace(b'000Z"', b'Z"').split(b",")
+    if len(texts) <= SHORT_COLUMN or 2 * len(set(stored)) <= len(stored):  # else they hardly repeat
         if len(_KNOWN_TIMES) + len(texts) > MAX_KNOWN_TIMES:
             _KNOWN_TIMES.clear()
         _KNOWN_TIMES.update(zip(stored, texts, strict=True))
-        return texts
+    return texts
 
 
 def _present_tails(stamps: Sequence[bytes | None]) -> list[bytes]:
     """The tail of a column of one row that is PRESENT, for each view's timestamp."""
-    try:
-        return [_KNOWN_TAILS[stamp] for stamp in stamps]
-    except KeyError:
-        seen_before = all(stamp in _KNOWN_TIMES for stamp in stamps)
-        tails = [_tail(_PRESENT, time) for time in _times(stamps)]
-        if seen_before:  # what comes once is not worth its place
-            if len(_KNOWN_TAILS) + len(tails) > MAX_KNOWN_TIMES:
-                _KNOWN_TAILS.clear()
-            _KNOWN_TAILS.update(zip(stamps, tails, strict=True))
-        return tails
+    known = list(map(_KNOWN_TAILS.get, stamps))
+    if None not in known:
+        return known  # type: ignore[return-value]
+    times = list(map(_KNOWN_TIMES.get, stamps))
+    if None in times:
+        return [_PRESENT_HEAD + time + _TAIL_END for time in _new_times(stamps)]
+    # What comes once is not worth its place; these have come before.
+    tails = [_PRESENT_HEAD + time + _TAIL_END for time in times]  # type: ignore[operator]
+    if len(_KNOWN_TAILS) + len(tails) > MAX_KNOWN_TIMES:
+        _KNOWN_TAILS.clear()
+    _KNOWN_TAILS.update(zip(stamps, tails, strict=True))
+    return tails
 
 
 def _fresh(lookup: _LookupRendering, moments: Sequence[datetime], statuses: Statuses, now: datetime) -> list[bytes]:

@@ -1,0 +1,86 @@
+"""Question: is an answer built as text with values spliced in, or as Python objects that orjson dumps whole?
+
+Whole is what anybody would write first: decode each column, put `values`, `statuses` and `event_timestamps` into
+dictionaries, one orjson.dumps. `payload.encode_vectors` makes only the values through orjson; the text between them it
+knows from the plan and each view's timestamp.
+
+Both begin with rows as the store gives them. Both decode the same way and have the same texts of timestamps made, which
+`whole` needs as str.
+
+RESULTS
+
+Ask again when orjson can splice many fragments cheaply (orjson.Fragment, one object each, was no faster here), or when
+the shape of the answer changes.
+
+    python perf/experiments/orjson_spliced_or_whole.py
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import timeit
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import data
+import orjson
+
+from yummy_fast import payload
+from yummy_fast.config import load_config
+from yummy_fast.payload import encode_vectors
+from yummy_fast.server import build_catalog, open_store
+
+SHAPES = ((1, 50), (10, 50), (100, 50), (100, 250))
+
+
+def microseconds(run: Callable[[], object]) -> float:
+    number = max(1, int(0.02 / max(timeit.timeit(run, number=3) / 3, 1e-7)))
+    return min(timeit.repeat(run, number=number, repeat=25)) / number * 1e6
+
+
+def main() -> None:
+    print(f"{'':8}{'rows x features':>16}{'spliced':>10}{'whole':>10}   us an answer")
+    for name in ("ints", "mixed"):
+        data_set = data.SETS[name]
+        with tempfile.TemporaryDirectory() as folder:
+            data.write_repository(data_set, Path(folder), 6379)
+            config = load_config(chdir=folder, environ={})
+            catalog = build_catalog(config, open_store(config), Path(config.registry_path).read_bytes())
+        hashes = [words[2:] for words in islice(data.hashes(data_set, "store"), 100)]
+        for rows, features in SHAPES:
+            plan = catalog.plan_for(data.service_name(features), [], False)
+            bound = plan.bind({data.JOIN_KEY: list(range(1, rows + 1))})
+            (reader,) = plan.prepared
+            found = [reader.make_row(list(words)) for words in hashes[:rows]]
+            (lookup,) = plan.rendering.lookups
+            names = [data.JOIN_KEY, *plan.rendering.names]
+
+            def whole(found: Any = found, lookup: Any = lookup, names: Any = names) -> bytes:
+                columns = list(zip(*found, strict=True))
+                columns, stamps = columns[: lookup.width], columns[lookup.width :]
+                times = [[text[1:-1].decode() for text in payload._times(stamp)] for stamp in stamps]
+                statuses, epochs = ["PRESENT"] * len(found), ["1970-01-01T00:00:00Z"] * len(found)
+                results = [{"values": list(range(1, len(found) + 1)), "statuses": statuses, "event_timestamps": epochs}]
+                if len(found) == 1:
+                    decoded = [[value] for value in lookup.row([stored for (stored,) in columns])]
+                else:
+                    decoded = [decode(stored) for decode, stored in zip(lookup.columns, columns, strict=True)]
+                results += [
+                    {"values": values, "statuses": statuses, "event_timestamps": times[view]}
+                    for values, view in zip(decoded, lookup.view_places, strict=True)
+                ]
+                return orjson.dumps({"results": results, "metadata": {"feature_names": names}})
+
+            spliced = microseconds(lambda plan=plan, bound=bound, found=found: encode_vectors(plan, bound, [found]))  # type: ignore[misc]
+            print(f"{name:8}{f'{rows} x {features}':>16}{spliced:10.1f}{microseconds(whole):10.1f}", flush=True)
+            if orjson.loads(whole()) != orjson.loads(encode_vectors(plan, bound, [found])):
+                raise SystemExit("they differ")
+
+
+if __name__ == "__main__":
+    main()

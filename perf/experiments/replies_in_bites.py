@@ -1,0 +1,75 @@
+"""Question: how much of Redis's replies is worked through in one turn of the event loop, and over how many connections?
+
+Redis answers all that it has read before it writes; we used to read all that it had written before we wrote. So with a
+few busy clients the two took turns, each idle while the other worked. Two remedies: work the replies through in bites,
+with a turn of the loop between two (answers leave, requests come in, commands go out), or several connections.
+
+Asked on 2026-11-23; Redis 7.0.15, Python 3.11.2, uvloop 0.23.0, two shared AMD EPYC cores, one of them the server's.
+Set `ints`, medians of 4 rounds of 2 s, requests/s and CPU us a request of the server:
+
+RESULTS
+
+Ask again when a bite's work changes much (a faster decoder), or with Redis on another machine.
+
+    python perf/experiments/replies_in_bites.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import ab
+import data
+import rivals
+
+SHAPES = (rivals.Shape(1, 50, 32), rivals.Shape(10, 50, 5), rivals.Shape(100, 50, 5))
+
+BITES = "import yummy_fast.stores.redis as store; store.BITE_BYTES = {bytes}; store.MAX_BITES = (256 << 10) // {bytes}"
+
+# A request goes over one of several connections, each in its turn. Only for measuring: nobody reconnects the others.
+CONNECTIONS = """
+import itertools
+from yummy_fast.stores import redis as store
+
+class Wires:
+    def __init__(self, wires):
+        self._next = itertools.cycle(wires).__next__
+
+    def send(self, pending, commands):
+        self._next().send(pending, commands)
+
+async def open_all(self):
+    await one(self)
+    self.others = [self._client().connection_pool.make_connection() for _ in range({number} - 1)]
+    wires = [self._wire]
+    for other in self.others:
+        await other.connect()
+        wires.append(store._Wire(other._writer.transport, self._timeout_s, self.address))
+    self._wire = Wires(wires)
+
+one, store.RedisStore.open = store.RedisStore.open, open_all
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ab.add_options(parser)
+    parser.set_defaults(sets=["ints"], rounds=4)
+    options = parser.parse_args()
+    os.sched_setaffinity(0, {rivals.LOAD_CORE})
+    contestants = [
+        ab.variant_peer("all at once", BITES.format(bytes=1 << 30)),
+        *(ab.variant_peer(f"bites of {size} KB", BITES.format(bytes=size << 10)) for size in (16, 32, 64)),
+        *(ab.variant_peer(f"32 KB, {number} connections", CONNECTIONS.format(number=number)) for number in (2, 4)),
+    ]
+    for name in options.sets:
+        ab.compare(data.SETS[name], contestants, SHAPES, options)
+
+
+if __name__ == "__main__":
+    main()
