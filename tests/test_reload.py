@@ -49,12 +49,25 @@ class Told:
         return self.data
 
 
+class Piece:
+    """Part of a catalog. Tells when it is freed, which is not to be on the event loop."""
+
+    def __init__(self, freed: list[bytes], data: bytes) -> None:
+        self._freed, self._data = freed, data
+
+    def __del__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            self._freed.append(self._data)
+
+
 class Watch:
     """A Reloader at work on a Told source that a catalog was compiled from already."""
 
     def __init__(self, source: Told, ttl_s: int = 1000) -> None:
         self.source = source
         self.swapped: list[Any] = []
+        self.let_go: list[bytes] = []
+        """The data of the catalogs that were freed."""
         self.failing: Exception | None = None
         self.reloader = Reloader(source, 1, b"one", self._compile, self._swap, ttl_s)
 
@@ -63,11 +76,17 @@ class Watch:
         assert sys.getswitchinterval() == pytest.approx(reload.SWITCH_S)
         if self.failing:
             raise self.failing
-        return SimpleNamespace(data=data, registry=SimpleNamespace(project=data.decode(), views=(), services=()))
+        return self._catalog(data)
 
-    def _swap(self, catalog: Any) -> None:
+    def _catalog(self, data: bytes) -> Any:
+        registry = SimpleNamespace(project=data.decode(), views=(), services=())
+        return SimpleNamespace(data=data, registry=registry, pieces=lambda: [Piece(self.let_go, data)])
+
+    def _swap(self, catalog: Any) -> Any:
         assert threading.current_thread() is threading.main_thread()
+        before = self.swapped[-1] if self.swapped else b"one"
         self.swapped.append(catalog.data)
+        return self._catalog(before)
 
     async def until(self, condition: Callable[[], object]) -> None:
         while not condition():  # noqa: ASYNC110  # the condition may be of another thread's making
@@ -104,6 +123,7 @@ def test_a_change_is_compiled_and_swapped_in(said: Callable[[], list[str]]) -> N
             await watch.until(lambda: watch.swapped)
             await watch.looks(5)
             assert (watch.swapped, watch.source.reads, watch.reloader.reloads) == ([b"two"], 1, 1)
+            await watch.until(lambda: watch.let_go == [b"one"])  # in the thread
 
     before = sys.getswitchinterval()
     run(scenario())

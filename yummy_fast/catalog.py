@@ -188,6 +188,12 @@ class Catalog:
         self._ad_hoc[key] = plan
         self._ad_hoc_refs += refs
 
+    def pieces(self) -> list[object]:
+        """What nearly all of its memory is in, for who would rather free it bit by bit than all at once."""
+        registry = self.registry
+        records = (registry.views, registry.services, registry.versions)
+        return [*self._services.values(), *self._ad_hoc.values(), *(one for some in records for one in some.values())]
+
     def services(self) -> Iterable[tuple[str, Plan | RequestError]]:
         """Each feature service with its plan (with full names where short ones collide), or why it has none."""
         for name in self.registry.services:

@@ -51,6 +51,11 @@ class Endpoints:
             b"/health": {b"GET": self.health, b"POST": self.health},
         }
 
+    def replace_catalog(self, catalog: Catalog) -> Catalog:
+        """From now on, answer by `catalog`. Returns the one before; requests in flight keep the plan that they hold."""
+        before, self.catalog = self.catalog, catalog
+        return before
+
     def handle(self, request: Request) -> Answer:
         """The answer to a request, or a coroutine for it. Raises what `failed` makes an answer of."""
         methods = self._table.get(request.url) or self._find(request.url)

@@ -7,7 +7,7 @@ know nothing of requests or stores. Pure: bytes in, records out; `sources` fetch
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -108,43 +108,49 @@ class Registry:
 def parse_registry(data: bytes, project: str, source: str) -> Registry:
     """Read a serialised Registry. `source` is where it came from, for the RegistryError of bytes that are none."""
     try:
-        message = messages.Registry.FromString(data)
+        return _read(messages.RegistryPieces.FromString(data), project, source)
     except DecodeError:
         raise RegistryError(f"{source}: not a Feast registry ({len(data)} bytes that do not parse)") from None
 
-    def of_project(items: Iterable[Any]) -> list[Any]:
-        return [item for item in items if item.spec.project == project]
+
+def _read(pieces: messages.RegistryPieces, project: str, source: str) -> Registry:
+    """What `parse_registry` returns. Raises DecodeError for a piece that is none."""
+    projects = {messages.Project.FromString(piece).spec.name for piece in pieces.projects}
+
+    def of_project(kind: Any, found: Iterable[bytes]) -> Iterator[Any]:
+        for piece in found:
+            item = kind.FromString(piece)
+            projects.add(item.spec.project)
+            if item.spec.project == project:
+                yield item
 
     # Where two kinds of view share a name, Feast finds them in this order.
     views: dict[str, FeatureView | OnDemandFeatureView] = {}
-    for item in of_project(message.feature_views):
+    for item in of_project(messages.FeatureView, pieces.feature_views):
         views.setdefault(item.spec.name, _feature_view(item.spec, item.meta))
-    for item in of_project(message.stream_feature_views):
+    for item in of_project(messages.StreamFeatureView, pieces.stream_feature_views):
         views.setdefault(item.spec.name, _feature_view(item.spec, item.meta))
-    for item in of_project(message.on_demand_feature_views):
+    for item in of_project(messages.OnDemandFeatureView, pieces.on_demand_feature_views):
         views.setdefault(item.spec.name, _any_on_demand_view(item))
-    for item in of_project(message.label_views):
+    for item in of_project(messages.LabelView, pieces.label_views):
         views.setdefault(item.spec.name, _feature_view(item.spec))
 
     entities = {
         item.spec.name: Entity(item.spec.name, item.spec.join_key or item.spec.name, ValueType(item.spec.value_type))
-        for item in of_project(message.entities)
+        for item in of_project(messages.Entity, pieces.entities)
     }
     entities.setdefault(DUMMY_ENTITY, Entity(DUMMY_ENTITY, DUMMY_JOIN_KEY, ValueType.STRING))
-    owned: list[Any] = [*message.feature_views, *message.feature_services, *message.entities]
-    projects = {item.spec.project for item in owned} | {item.spec.name for item in message.projects}
+    services = {
+        item.spec.name: FeatureService(item.spec.name, tuple(map(_projection, item.spec.features)))
+        for item in of_project(messages.FeatureService, pieces.feature_services)
+    }
     return Registry(
         project=project,
-        version=message.version_id,
+        version=pieces.version_id,
         entities=MappingProxyType(entities),
         views=MappingProxyType(views),
-        services=MappingProxyType(
-            {
-                item.spec.name: FeatureService(item.spec.name, tuple(map(_projection, item.spec.features)))
-                for item in of_project(message.feature_services)
-            }
-        ),
-        versions=MappingProxyType(_versions(message, project, source)),
+        services=MappingProxyType(services),
+        versions=MappingProxyType(_versions(pieces, project, source)),
         other_projects=tuple(sorted(projects - {"", project})),
     )
 
@@ -222,7 +228,7 @@ def _projection(message: Any) -> Projection:
 
 
 def _versions(
-    message: messages.Registry, project: str, source: str
+    pieces: messages.RegistryPieces, project: str, source: str
 ) -> dict[tuple[str, int], FeatureView | OnDemandFeatureView]:
     kinds: dict[str, Any] = {
         "feature_view": messages.FeatureView,
@@ -231,7 +237,7 @@ def _versions(
         "label_view": messages.LabelView,
     }
     versions: dict[tuple[str, int], FeatureView | OnDemandFeatureView] = {}
-    for record in message.feature_view_version_history.records:
+    for record in pieces.feature_view_version_history.records:
         kind = kinds.get(record.feature_view_type)
         if record.project_id != project or kind is None:
             continue

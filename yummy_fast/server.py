@@ -108,7 +108,7 @@ async def serve(config: Config, started: Callable[[str], None]) -> None:
         stamp,
         data,
         partial(build_catalog, config, store),
-        partial(setattr, endpoints, "catalog"),
+        endpoints.replace_catalog,
         config.registry_ttl_sec,
     )
     loop.add_signal_handler(signal.SIGHUP, reloader.reload_now)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import random
 import socket
 import sys
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,7 @@ from yummy_fast.plan import Feature, HashContents, Lookup
 from yummy_fast.server import build_catalog
 from yummy_fast.stores import Rows
 from yummy_fast.stores.redis import RedisStore, parse_connection_string
-from yummy_fast.stores.redis_hash import HashPicker
+from yummy_fast.stores.redis_hash import HashPicker, HashReader
 from yummy_fast.transforms import Transforms
 
 # -------------------------------------------------------------------------------------------------- connection strings
@@ -197,6 +199,25 @@ def write_drivers(valkey: Valkey, count: int, view: str = "many") -> None:
 
 
 # ------------------------------------------------------------------------------------------------------- picking fields
+
+
+@pytest.mark.parametrize("read", ["hmget", "hgetall", "auto"])
+def test_readers_go_with_their_catalog(read: str) -> None:
+    """A reload keeps the cycle collector out and freezes what is new: a reader in a cycle would stay for ever."""
+    names = [f"feature_{number}" for number in range(40)]
+    strings = HashContents(41, {ValueType.STRING: 40})  # which `auto` watches the length of
+    reader = HashReader(replace(lookup(*names), holds=strings), read, b"project")
+    assert reader.name == ("hmget" if read == "hmget" else "hgetall")
+    reader.make_row([b"value"] * 41 if read == "hmget" else [b"x" * 4, b"value"])
+    gone = weakref.ref(reader)
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        del reader
+        assert gone() is None
+    finally:
+        if collects:
+            gc.enable()
 
 
 def reply(*pairs: tuple[bytes, bytes]) -> list[Any]:

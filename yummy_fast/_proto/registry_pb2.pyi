@@ -50,6 +50,28 @@ class Registry(_message.Message):
     label_views: _containers.RepeatedCompositeFieldContainer[LabelView]
     def __init__(self, entities: _Optional[_Iterable[_Union[Entity, _Mapping]]] = ..., registry_schema_version: _Optional[str] = ..., version_id: _Optional[str] = ..., last_updated: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., feature_views: _Optional[_Iterable[_Union[FeatureView, _Mapping]]] = ..., feature_services: _Optional[_Iterable[_Union[FeatureService, _Mapping]]] = ..., on_demand_feature_views: _Optional[_Iterable[_Union[OnDemandFeatureView, _Mapping]]] = ..., stream_feature_views: _Optional[_Iterable[_Union[StreamFeatureView, _Mapping]]] = ..., projects: _Optional[_Iterable[_Union[Project, _Mapping]]] = ..., feature_view_version_history: _Optional[_Union[FeatureViewVersionHistory, _Mapping]] = ..., label_views: _Optional[_Iterable[_Union[LabelView, _Mapping]]] = ...) -> None: ...
 
+class RegistryPieces(_message.Message):
+    __slots__ = ("entities", "version_id", "feature_views", "feature_services", "on_demand_feature_views", "stream_feature_views", "projects", "feature_view_version_history", "label_views")
+    ENTITIES_FIELD_NUMBER: _ClassVar[int]
+    VERSION_ID_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_VIEWS_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_SERVICES_FIELD_NUMBER: _ClassVar[int]
+    ON_DEMAND_FEATURE_VIEWS_FIELD_NUMBER: _ClassVar[int]
+    STREAM_FEATURE_VIEWS_FIELD_NUMBER: _ClassVar[int]
+    PROJECTS_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_VIEW_VERSION_HISTORY_FIELD_NUMBER: _ClassVar[int]
+    LABEL_VIEWS_FIELD_NUMBER: _ClassVar[int]
+    entities: _containers.RepeatedScalarFieldContainer[bytes]
+    version_id: str
+    feature_views: _containers.RepeatedScalarFieldContainer[bytes]
+    feature_services: _containers.RepeatedScalarFieldContainer[bytes]
+    on_demand_feature_views: _containers.RepeatedScalarFieldContainer[bytes]
+    stream_feature_views: _containers.RepeatedScalarFieldContainer[bytes]
+    projects: _containers.RepeatedScalarFieldContainer[bytes]
+    feature_view_version_history: FeatureViewVersionHistory
+    label_views: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, entities: _Optional[_Iterable[bytes]] = ..., version_id: _Optional[str] = ..., feature_views: _Optional[_Iterable[bytes]] = ..., feature_services: _Optional[_Iterable[bytes]] = ..., on_demand_feature_views: _Optional[_Iterable[bytes]] = ..., stream_feature_views: _Optional[_Iterable[bytes]] = ..., projects: _Optional[_Iterable[bytes]] = ..., feature_view_version_history: _Optional[_Union[FeatureViewVersionHistory, _Mapping]] = ..., label_views: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
 class Project(_message.Message):
     __slots__ = ("spec",)
     SPEC_FIELD_NUMBER: _ClassVar[int]

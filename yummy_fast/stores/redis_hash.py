@@ -11,8 +11,10 @@ Pure: commands and replies; `stores.redis` sends and receives them.
 from __future__ import annotations
 
 import logging
+import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain
 from operator import itemgetter
 from typing import Any
@@ -43,7 +45,7 @@ MakeRow = Callable[[list[Any]], Sequence["bytes | None"]]
 class HashReader:
     """Reads one Lookup: its command, and what makes a row of a reply."""
 
-    __slots__ = ("_fields", "_key_suffix", "_look_in", "_stored", "command", "make_row", "name")
+    __slots__ = ("__weakref__", "_fields", "_key_suffix", "_stored", "command", "make_row", "name")
 
     LOOK_EVERY = 1000
     """Replies to HGETALL between two looks at how long their values are."""
@@ -56,12 +58,13 @@ class HashReader:
         self._key_suffix = key_suffix
         self.name = choose_command(lookup) if read == "auto" else read
         """hmget or hgetall."""
-        self._look_in = 1 if read == "auto" and _has_unbounded(lookup) else -1
+        watched = read == "auto" and _has_unbounded(lookup)
         self.command = self._command()
-        self.make_row: MakeRow = self._whole
+        # Nothing here may refer back to this reader: a catalog that has gone must not wait for the cycle collector.
+        self.make_row: MakeRow = partial(_whole, len(self._fields))
         """Raises ValueError for a reply that is none of a hash's."""
         if self.name == "hgetall":
-            self.make_row = HashPicker(self._fields) if self._look_in < 0 else self._watch(HashPicker(self._fields))
+            self.make_row = self._watch(HashPicker(self._fields)) if watched else HashPicker(self._fields)
 
     def _command(self) -> CommandTemplate:
         if self.name == "hgetall":
@@ -71,29 +74,34 @@ class HashReader:
     def __str__(self) -> str:
         return f"{self.name.upper()} {len(self._fields)} of {self._stored}"
 
-    def _whole(self, reply: list[Any]) -> Sequence[bytes | None]:
-        """HMGET: the reply is the row."""
-        if len(reply) != len(self._fields):
-            raise ValueError
-        return reply
-
     def _watch(self, pick: HashPicker) -> MakeRow:
         """As `pick`, but change to HMGET when a value turns out long: Redis has a table there, and ships too much."""
 
+        reader = weakref.ref(self)
+        look_in = 1
+
         def make_row(reply: list[Any]) -> Sequence[bytes | None]:
-            self._look_in -= 1
-            if self._look_in == 0:
-                self._look_in = self.LOOK_EVERY
-                if max(map(len, reply), default=0) > LISTPACK_VALUE_BYTES:
-                    self.name = "hmget"
-                    self.command, self.make_row = (
-                        self._command(),
-                        self._whole,
-                    )  # replies under way are still picked here
-                    logger.info("values over %d bytes: from HGETALL to %s", LISTPACK_VALUE_BYTES, self)
+            nonlocal look_in
+            look_in -= 1
+            if look_in == 0:
+                look_in = HashReader.LOOK_EVERY
+                if max(map(len, reply), default=0) > LISTPACK_VALUE_BYTES and (self := reader()) is not None:
+                    self._change_to_hmget()  # replies under way are still picked here
             return pick(reply)
 
         return make_row
+
+    def _change_to_hmget(self) -> None:
+        self.name = "hmget"
+        self.command, self.make_row = self._command(), partial(_whole, len(self._fields))
+        logger.info("values over %d bytes: from HGETALL to %s", LISTPACK_VALUE_BYTES, self)
+
+
+def _whole(fields: int, reply: list[Any]) -> Sequence[bytes | None]:
+    """HMGET: the reply is the row."""
+    if len(reply) != fields:
+        raise ValueError
+    return reply
 
 
 def collisions(features: Sequence[Feature]) -> list[tuple[Feature, Feature]]:
