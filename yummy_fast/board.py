@@ -2,7 +2,7 @@
 
 The admin listener (`admin`) answers from a Board and knows nothing else, so it is the same for one process (`process`)
 and for the supervisor of several. Its methods are called from threads that are not the data loop's: they must not wait
-for that loop, nor for the store, but for `reload`, which waits within a bound. What they return is plain JSON-able data.
+for that loop, nor for the store, but for `reload`, which waits within a bound. They return plain data, fit for JSON.
 
 A protocol and its answers; no sockets, no clock.
 """
