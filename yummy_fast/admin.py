@@ -108,8 +108,12 @@ class AdminListener:
             raise ConfigError(f"--admin {address}: cannot listen: {error.strerror or error}") from None
         shown, port = self._server.socket.getsockname()[:2]
         self.url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, name="admin", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="admin", daemon=True)
         self._thread.start()
+
+    def _serve(self) -> None:
+        render([])  # imports what it needs now, and not when the first scrape waits for it
+        self._server.serve_forever()
 
     def close(self) -> None:
         """Listen no more. What is being answered is answered."""

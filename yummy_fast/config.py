@@ -78,7 +78,8 @@ def split_address(text: str) -> tuple[str, int]:
 
 
 def _address(text: str) -> str:
-    split_address(text)
+    if text:
+        split_address(text)
     return text
 
 

@@ -91,8 +91,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         *("feast_online_features_status_total", "counter", ("feature_view", "status")),
         "Values served, by what they truly are, whatever --compat says: present, null (a stored null), not_found, "
-        "outside_max_age (present, but older than the view's ttl). A projection from the requests that were looked at: "
-        "see below.",
+        "outside_max_age (present, but older than the view's ttl). On a busy server projected from a sample.",
     ),
     Family(
         *(_READ, "histogram", ()),
@@ -122,7 +121,8 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         *("yummy_fast_value_age_seconds", "histogram", ("feature_view",)),
-        "How old what was served was: now less the event timestamp, once for each row and view that was looked at.",
+        "How old the values served are: now less the event timestamp, once for each row and view. On a busy server of "
+        "a sample.",
         bounds=_AGES_S,
     ),
     Family(
@@ -149,7 +149,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(*("yummy_fast_store_in_flight", "gauge", ()), "Fetches that wait for replies."),
     Family(
         *("yummy_fast_store_silence_seconds", "gauge", ()),
-        "Since when the online store has said nothing; it is asked every second if nobody else does. -1: it never has.",
+        "Since when the online store has said nothing; it is asked every second if nobody else does.",
         "max",
     ),
     Family(

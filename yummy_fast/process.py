@@ -57,7 +57,7 @@ class ServingProcess:
         """Whether the data port is open."""
         self._config = config
         self._started_at = time.time()
-        self._beat_at = time.monotonic()
+        self._made_at = self._beat_at = time.monotonic()
 
     def enter(
         self,
@@ -92,6 +92,10 @@ class ServingProcess:
         """How long the loop has not turned."""
         return time.monotonic() - self._beat_at
 
+    def _silent_s(self, store: OnlineStore) -> float:
+        """How long the store has said nothing. While the loop does not turn, nobody listens: that is not counted."""
+        return max(self._beat_at - (store.state.answered_at or self._made_at), 0.0)
+
     # ------------------------------------------------------------------------------------------ the board, for threads
 
     def live(self) -> Verdict:
@@ -112,9 +116,8 @@ class ServingProcess:
         found = [] if self.listening else ["not listening yet"]
         if self._still_s > STALLED_S:
             found.append(f"the event loop has not turned for {self._still_s:.0f} s")
-        answered_at = self.store.state.answered_at
-        silent_s = time.monotonic() - answered_at
-        if not answered_at:
+        silent_s = self._silent_s(self.store)
+        if not self.store.state.answered_at:
             found.append("the online store has not answered yet")
         elif silent_s > SILENT_S + self._config.store_timeout_ms / 1000:
             found.append(f"the online store has not answered for {silent_s:.0f} s")
@@ -141,7 +144,7 @@ class ServingProcess:
                 "connects": state.connects,
                 "connect_failures": state.failures,
                 "connections_lost": state.losses,
-                "silent_s": round(time.monotonic() - state.answered_at, 1) if state.answered_at else None,
+                "silent_s": round(self._silent_s(self.store), 1),
                 "in_flight": self.store.in_flight,
             }
         if self.connections is not None:
@@ -170,13 +173,12 @@ class ServingProcess:
         numbers: dict[str, float] = {}
         if self.store is not None:
             state = self.store.state
-            silence = time.monotonic() - state.answered_at if state.answered_at else -1.0
             numbers |= {
                 "yummy_fast_store_connections": state.connections,
                 "yummy_fast_store_connects_total": state.connects,
                 "yummy_fast_store_connect_failures_total": state.failures,
                 "yummy_fast_store_connections_lost_total": state.losses,
-                "yummy_fast_store_silence_seconds": silence,
+                "yummy_fast_store_silence_seconds": self._silent_s(self.store),
                 "yummy_fast_store_in_flight": self.store.in_flight,
             }
         if self.connections is not None:

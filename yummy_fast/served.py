@@ -34,8 +34,8 @@ def look(
     """Look at an answer that has been counted in `slots`. `rows` are the store's; `now` is naive, in UTC."""
     waiting, slots.rows_looked_at = slots.rows - slots.rows_looked_at, slots.rows
     cells = bound.rows * sum(len(lookup.features) + len(lookup.views) for lookup in plan.lookups)
-    step = -(-cells // MAX_CELLS)
-    metrics.cells_to_look_at -= cells // step if step else 0
+    step = max(1, -(-cells // MAX_CELLS))
+    metrics.cells_to_look_at -= cells // step
     for lookup, found, fan in zip(plan.lookups, rows, bound.fans, strict=True):
         each = found if fan is None else [found[place] for place in fan]
         each = each[::step]
