@@ -6,7 +6,7 @@ from pathlib import Path
 
 from yummy_fast.metrics import FAMILIES, MAX_SERVICES, MAX_VIEWS, Family
 from yummy_fast.process import BEAT_S
-from yummy_fast.served import CELLS_A_BEAT
+from yummy_fast.served import BUDGET_NS_A_BEAT
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "metrics.md"
 
@@ -27,9 +27,9 @@ Cardinality is bounded. {MAX_SERVICES} feature services and {MAX_VIEWS} feature 
 when they are first asked for; later ones share the label `(other)`. Lists of features share `(ad hoc)`.
 
 **What was served**, `feast_online_features_status_total` and `yummy_fast_value_age_seconds`: answers are looked at
-within a budget of {CELLS_A_BEAT:,} values and timestamps every {BEAT_S:g} s. On a quiet server that is every answer.
-On a busy one it is a sample: the numbers of values are projected to all rows that were answered, the ages are those of
-the sample. The statuses are the true ones, also where the answer said PRESENT as Feast does.
+within a budget of {BUDGET_NS_A_BEAT / 1e6:g} ms every {BEAT_S:g} s. On a quiet server that is every answer. On a busy
+one it is a sample: the numbers of values are projected to all rows that were answered, the ages are those of the
+sample. The statuses are the true ones, also where the answer said PRESENT as Feast does.
 
 Which of them to look at first, when answers are slow:
 

@@ -12,7 +12,7 @@ from yummy_fast._proto.value_pb2 import Value
 from yummy_fast.codec import ValueType, encode_timestamp
 from yummy_fast.metrics import Metrics, ServiceSlots
 from yummy_fast.plan import Plan
-from yummy_fast.served import CELLS_A_BEAT, MAX_CELLS, look
+from yummy_fast.served import BUDGET_NS_A_BEAT, MAX_CELLS, look
 
 NOW = datetime(2026, 5, 1, 12)
 SOME = Value(int64_val=7).SerializeToString()
@@ -36,7 +36,7 @@ def plan(ttl_s: int = 0) -> Plan:
 class Looked:
     def __init__(self, ttl_s: int = 0) -> None:
         self.metrics = Metrics()
-        self.metrics.cells_to_look_at = CELLS_A_BEAT
+        self.metrics.looking_ns_left = BUDGET_NS_A_BEAT
         self.slots: ServiceSlots = self.metrics.service("svc", 3, 2)
         self.plan = plan(ttl_s)
 
@@ -108,8 +108,19 @@ def test_what_is_looked_at_stands_for_what_was_not() -> None:
 
 def test_the_budget_is_used_up() -> None:
     served = Looked()
-    served.serve([[SOME, SOME, SOME, ago(5), ago(5)]] * 10)
-    assert served.metrics.cells_to_look_at == CELLS_A_BEAT - 50
+    left = served.metrics.looking_ns_left
+    for _ in range(3):
+        served.serve([[SOME, SOME, SOME, ago(5), ago(5)]] * 10)
+        assert served.metrics.looking_ns_left < left
+        left = served.metrics.looking_ns_left
+
+
+def test_where_everything_is_there() -> None:
+    served = Looked(ttl_s=60)
+    served.serve([[SOME, SOME, SOME, ago(5), ago(7)]] * 4)
+    assert served.values("fresh") == {"present": 8}
+    assert served.values("aging") == {"present": 4}
+    assert served.ages("aging") == [4, 28]
 
 
 def test_of_a_large_answer_a_part_is_looked_at() -> None:
@@ -118,7 +129,6 @@ def test_of_a_large_answer_a_part_is_looked_at() -> None:
     served.serve([[SOME, None, NULL, ago(5), ago(5)]] * rows)
     assert served.values("fresh") == {"present": pytest.approx(rows), "not_found": pytest.approx(rows)}
     assert served.ages("aging")[0] == rows / 5
-    assert served.metrics.cells_to_look_at == CELLS_A_BEAT - MAX_CELLS
 
 
 def test_an_answer_without_rows_is_looked_at_in_vain() -> None:

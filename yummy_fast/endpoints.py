@@ -115,7 +115,7 @@ class Endpoints:
             self._count_failed(slots, error)
             raise
         slots.answered(begun, bound_at, read_at, computed_at, perf_counter_ns(), bound.rows)
-        if self._metrics.cells_to_look_at > 0:
+        if self._metrics.looking_ns_left > 0:
             look(plan, bound, rows, slots, self._metrics, datetime.now(UTC).replace(tzinfo=None))
         return Response(200, body, self._answer_headers)
 

@@ -276,8 +276,8 @@ class Metrics:
     def __init__(self) -> None:
         self.unplanned = ServiceSlots(NO_PLAN, "", "")
         """Of requests that came to no plan."""
-        self.cells_to_look_at = 0
-        """How many values may still be looked at in this beat of the heart: see `served`."""
+        self.looking_ns_left = 0
+        """How long answers may still be looked at in this beat of the heart: see `served`."""
         self.error_counts: dict[int, int] = {}
         """Answers with an error, by their status."""
         self.store_errors = {"unavailable": 0, "timeout": 0, "error": 0}

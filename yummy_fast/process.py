@@ -26,7 +26,7 @@ from yummy_fast.connection import Connections
 from yummy_fast.endpoints import Endpoints
 from yummy_fast.metrics import Metrics, Snapshot
 from yummy_fast.reload import Reloader
-from yummy_fast.served import CELLS_A_BEAT
+from yummy_fast.served import BUDGET_NS_A_BEAT
 from yummy_fast.sources import Source
 from yummy_fast.stores import OnlineStore
 
@@ -79,7 +79,7 @@ class ServingProcess:
     def _next_beat(self) -> None:
         assert self.loop is not None  # noqa: S101
         self._beat_at = time.monotonic()
-        self.metrics.cells_to_look_at = min(self.metrics.cells_to_look_at + CELLS_A_BEAT, CELLS_A_BEAT)
+        self.metrics.looking_ns_left = min(self.metrics.looking_ns_left + BUDGET_NS_A_BEAT, BUDGET_NS_A_BEAT)
         self.metrics.fold()
         self.loop.call_later(BEAT_S, self._late_beat, time.perf_counter_ns() + int(BEAT_S * 1e9))
 

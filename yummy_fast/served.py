@@ -1,26 +1,28 @@
 """Look at what is served: by feature view, what its values are and how old they are.
 
 To look at every value of every answer would cost a tenth of what it costs to make the answer. So answers are looked at
-while there is a budget, CELLS_A_BEAT values ten times a second: all of them on a quiet server, a few hundred a second
-on a busy one. What is seen stands for all rows in the same ServiceSlots since the last look, so that the numbers of
-values add up to what was served, and the ages are a sample.
+while there is a budget of time: all of them on a quiet server, a few hundred a second on a busy one. What is seen
+stands for all rows in the same ServiceSlots since the last look, so that the numbers of values add up to what was
+served, and the ages are a sample.
 
-Pure but for the numbers that it changes.
+Pure but for the clock, and the numbers that it changes.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from time import perf_counter_ns
 
-from yummy_fast.codec import CorruptValueError, decode_timestamps
+from yummy_fast.codec import decode_timestamps
 from yummy_fast.metrics import Metrics, ServiceSlots
-from yummy_fast.plan import Bound, Plan
+from yummy_fast.plan import Bound, Lookup, Plan
 
-CELLS_A_BEAT = 10_000
-"""Values, and timestamps, that are looked at in a tenth of a second: under 1 % of it, as perf/stages.py measures."""
-MAX_CELLS = 25_000
-"""Of one answer. Of a larger one, rows at equal distances are looked at."""
+BUDGET_NS_A_BEAT = 500_000
+"""How long answers may be looked at in a tenth of a second: half a per cent of it. perf/stages.py times one."""
+MAX_CELLS = 5_000
+"""Values and timestamps of one answer. Of a larger one, rows at equal distances are looked at."""
 
 
 def look(
@@ -32,35 +34,40 @@ def look(
     now: datetime,
 ) -> None:
     """Look at an answer that has been counted in `slots`. `rows` are the store's; `now` is naive, in UTC."""
+    begun = perf_counter_ns()
     waiting, slots.rows_looked_at = slots.rows - slots.rows_looked_at, slots.rows
-    cells = bound.rows * sum(len(lookup.features) + len(lookup.views) for lookup in plan.lookups)
-    step = max(1, -(-cells // MAX_CELLS))
-    metrics.cells_to_look_at -= cells // step
     for lookup, found, fan in zip(plan.lookups, rows, bound.fans, strict=True):
-        each = found if fan is None else [found[place] for place in fan]
-        each = each[::step]
-        if not each:
-            continue
-        weight = waiting / len(each)
-        columns = list(zip(*each, strict=True))
-        width = len(lookup.features)
-        views = [metrics.view(name) for name in lookup.views]
-        stale: list[list[int]] = []
-        for view, stamps, ttl_s in zip(views, columns[width:], lookup.ttls_s, strict=True):
-            try:
-                moments = decode_timestamps(stamps)
-            except CorruptValueError:  # nobody would have been answered
-                continue
-            ages = [(now - moment).total_seconds() for moment in moments]
-            for stamp, age in zip(stamps, ages, strict=True):
-                if stamp:
-                    view.aged(max(age, 0.0))
-            stale.append([place for place, age in enumerate(ages) if age > ttl_s] if ttl_s else [])
-        for column, which in zip(columns[:width], lookup.view_of, strict=True):
-            view = views[which]
-            absent, null = column.count(None), column.count(b"")
-            old = sum(1 for place in stale[which] if column[place])
-            view.not_found += absent * weight
-            view.null += null * weight
-            view.outside_max_age += old * weight
-            view.present += (len(column) - absent - null - old) * weight
+        step = max(1, -(-bound.rows * (len(lookup.features) + len(lookup.views)) // MAX_CELLS))
+        each = found[::step] if fan is None else [found[place] for place in fan[::step]]
+        if each:
+            _look_at(lookup, each, waiting / len(each), metrics, now)
+    metrics.looking_ns_left -= perf_counter_ns() - begun
+
+
+def _look_at(
+    lookup: Lookup, rows: Sequence[Sequence[bytes | None]], weight: float, metrics: Metrics, now: datetime
+) -> None:
+    """Look at rows that stand for `weight` times as many."""
+    width = len(lookup.features)
+    views = list(map(metrics.view, lookup.views))
+    stale: list[list[int]] = []
+    for place, (view, ttl_s) in enumerate(zip(views, lookup.ttls_s, strict=True), width):
+        stamps = [row[place] for row in rows]
+        ages = [(now - moment).total_seconds() for moment in decode_timestamps(stamps)]
+        for stamp, age in zip(stamps, ages, strict=True):
+            if stamp:
+                view.aged(max(age, 0.0))
+        stale.append([number for number, age in enumerate(ages) if age > ttl_s] if ttl_s else [])
+    if not any(stale) and not any(None in row or b"" in row for row in rows):
+        for which, features in Counter(lookup.view_of).items():  # everything is there: no need to look at each column
+            views[which].present += features * len(rows) * weight
+        return
+    for place, which in enumerate(lookup.view_of):
+        view = views[which]
+        column = [row[place] for row in rows]
+        absent, null = column.count(None), column.count(b"")
+        old = sum(1 for number in stale[which] if column[number]) if stale[which] else 0
+        view.not_found += absent * weight
+        view.null += null * weight
+        view.outside_max_age += old * weight
+        view.present += (len(column) - absent - null - old) * weight

@@ -343,9 +343,7 @@ class _Ping:
 class _Wire(asyncio.Protocol):
     """One connection to Redis: commands out, replies in, the FIFO between them."""
 
-    def __init__(
-        self, transport: Any, timeout_s: float, address: str, max_reply_bytes: int, state: StoreState
-    ) -> None:
+    def __init__(self, transport: Any, timeout_s: float, address: str, max_reply_bytes: int, state: StoreState) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._timeout_s = timeout_s
