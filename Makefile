@@ -6,6 +6,7 @@
 # make faults  every way in which Redis breaks, under load; writes the table in docs/reliability.md
 # make perf    the benchmark against Feast and Yummy (half an hour); make perf-full, the original's whole grid
 # make registries      registries written by Feast to SQLite, PostgreSQL and S3; needs Debian's postgresql
+# make docs    write docs/metrics.md from the table of metrics
 # make proto   write yummy_fast/_proto anew
 # All of them set up their virtual environments (.venv, .venv-feast) and need no root. PYTHON names the interpreter, 3.11
 # or newer.
@@ -13,7 +14,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check differential sdk registries faults perf perf-full format proto clean
+.PHONY: demo test check differential sdk registries faults perf perf-full format docs proto clean
 
 demo: .venv/ready
 	$(BIN)/yummy-fast demo
@@ -49,6 +50,9 @@ perf-full: .venv/perf-ready
 format: .venv/ready
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: .venv/ready
+	$(BIN)/python -m tests.metrics_document
 
 proto: .venv/ready
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. yummy_fast/_proto/*.proto

@@ -97,8 +97,11 @@ def test_feasts_letters(corpus: Path) -> None:
 
 
 def test_feasts_metrics_letter(corpus: Path) -> None:
-    with Server(corpus, "-m") as server:
+    """It takes no value; where --admin says where, it means the same."""
+    with Server(corpus, "-m", "--admin", "127.0.0.1:0") as server:
+        server.wait_for(r"admin on http://127\.0\.0\.1:\d+")
         assert server.ask("/health").status == 200
+        assert "WARNING" not in server.log
 
 
 def test_type_other_than_http(corpus: Path) -> None:

@@ -384,3 +384,36 @@ def test_yaml_that_cannot_be_read_is_one_line(tmp_path: Path, text: str) -> None
     (tmp_path / "feature_store.yaml").write_text(text)
     with pytest.raises(ConfigError, match="not YAML"):
         load_config(chdir=str(tmp_path), environ={})
+
+
+# -------------------------------------------------------------------------------------------------------- admin
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "reload"),
+    [
+        ("", "", False),
+        ("feature_server: {metrics: {enabled: true}}", ":8000", False),
+        ("feature_server: {metrics: {enabled: false}}", "", False),
+        ("feature_server: {metrics: true}", "", False),
+        ("feature_server: [1]", "", False),
+        ("yummy_fast: {admin: '[::1]:9'}", "[::1]:9", True),
+        ("yummy_fast: {admin: ':9'}\nfeature_server: {metrics: {enabled: true}}", ":9", True),
+    ],
+)
+def test_where_the_admin_listener_is(tmp_path: Path, text: str, address: str, reload: bool) -> None:
+    """Feast's own switch opens Feast's port, at every address; so nothing can be changed there."""
+    config = load(tmp_path, f"{MINIMAL}\n{text}\n")
+    assert (config.admin, config.admin_reload) == (address, reload)
+
+
+def test_feasts_metrics_flag(tmp_path: Path) -> None:
+    (tmp_path / "feature_store.yaml").write_text(MINIMAL)
+    config = load_config(chdir=str(tmp_path), environ={}, metrics=True)
+    assert (config.admin, config.admin_reload) == (":8000", False)
+
+
+@pytest.mark.parametrize("address", ["8000", "host", "host:", "host:x", "host:65536", "::1:80", "[::1]", "h:-1"])
+def test_no_address_for_an_admin_listener(tmp_path: Path, address: str) -> None:
+    message = refusal(tmp_path, MINIMAL + f"\nyummy_fast: {{admin: '{address}'}}\n")
+    assert message == f": yummy_fast.admin: expected HOST:PORT, such as 127.0.0.1:8000, got {address!r}"

@@ -224,7 +224,9 @@ class Catalog:
         uses = _Uses()
         for projection in service.projections:
             self._use(uses, projection.view, projection.version, projection)
-        return self._compile(f"feature_service {service.name}", refs, uses, full_names)
+        plan = self._compile(f"feature_service {service.name}", refs, uses, full_names)
+        plan.service = service.name
+        return plan
 
     def _compile_refs(self, features: list[str], full_names: bool) -> Plan:
         if not features:

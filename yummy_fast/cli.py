@@ -52,7 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_repository(serve, letters=False)
     _add_settings(serve)
     serve.add_argument("--no-access-log", action="store_true", help="accepted for Feast's sake: there is none")
-    serve.add_argument("-m", "--metrics", action="store_true", help=argparse.SUPPRESS)
+    serve.add_argument(
+        *("-m", "--metrics"), action="store_true", help="as Feast: probes and metrics on port 8000, unless --admin"
+    )
     serve.add_argument("-t", "--type", default="http", help=argparse.SUPPRESS)
     serve.add_argument("-w", "--workers", help=argparse.SUPPRESS)
     for flag in IGNORED_FLAGS:
@@ -105,6 +107,7 @@ def _load(arguments: argparse.Namespace) -> Config:
         chdir=given.get("chdir"),
         feature_store_yaml=given.get("feature_store_yaml"),
         flags={name.removeprefix("set_"): value for name, value in given.items() if name.startswith("set_")},
+        metrics=given.get("metrics", False),
     )
     logging.basicConfig(level=config.log_level.upper(), format=LOG_FORMAT)
     return config
@@ -118,10 +121,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     if arguments.type != "http":
         raise ConfigError(f"--type: expected http, got {arguments.type!r}")
     ignored = [flag for flag in IGNORED_FLAGS if getattr(arguments, flag[2:].replace("-", "_")) is not None]
-    if arguments.metrics:
-        ignored.append("--metrics")
     if ignored:
-        reasons = dict.fromkeys(IGNORED_FLAGS.get(flag, "there are no metrics yet") for flag in ignored)
+        reasons = dict.fromkeys(IGNORED_FLAGS[flag] for flag in ignored)
         logger.warning("without effect: %s (%s)", ", ".join(ignored), "; ".join(reasons))
     run(config)
     return 0

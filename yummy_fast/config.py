@@ -69,6 +69,24 @@ def _redis_read(text: str) -> str:
     return text
 
 
+def split_address(text: str) -> tuple[str, int]:
+    """ "HOST:PORT", with brackets around IPv6; ":PORT" is for all addresses there are. Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or (":" in host and host[:1] + host[-1:] != "[]"):
+        raise ValueError
+    return host.strip("[]"), _port(port)
+
+
+def _address(text: str) -> str:
+    if text:
+        split_address(text)
+    return text
+
+
+FEAST_METRICS_ADDRESS = ":8000"
+"""Where Feast's --metrics listens (feast/metrics.py, Feast 0.67.0)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One thing that can be set: `name` is its key under `yummy_fast:`, its field of Config and its variable's name."""
@@ -95,6 +113,11 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("host", "--host", "127.0.0.1", str, "an address", "the address to listen on", "-h"),
     Setting("port", "--port", 6566, _port, "a port number", "the port to listen on; 0 takes a free one", "-p"),
+    Setting(
+        *("admin", "--admin", "", _address, "HOST:PORT, such as 127.0.0.1:8000"),
+        "answer probes, metrics, status and reloads at this address, apart from requests; without it, /livez, /readyz "
+        "and /metrics are beside them",
+    ),
     Setting(
         *("registry_ttl_sec", "--registry_ttl_sec", 60, _not_negative, "seconds"),
         *("how often to look for a changed registry, in seconds; 0 never looks", "-r"),
@@ -194,6 +217,10 @@ class Config:
     log_level: str
     host: str
     port: int
+    admin: str
+    """Where the admin listener is; empty if there is none."""
+    admin_reload: bool
+    """Whether it takes reloads. Not where Feast's --metrics asked for it: that is at every address there is."""
     registry_ttl_sec: int
     keep_alive_timeout: int
     tls_key: str
@@ -223,10 +250,12 @@ def load_config(
     feature_store_yaml: str | None = None,
     flags: Mapping[str, str] | None = None,
     environ: Mapping[str, str] | None = None,
+    metrics: bool = False,
 ) -> Config:
     """Read feature_store.yaml and settle every setting. Raises ConfigError naming file and key.
 
-    `flags` holds what the command line gave, by Setting.name; `environ` defaults to the process's own.
+    `flags` holds what the command line gave, by Setting.name; `environ` defaults to the process's own; `metrics` is
+    Feast's flag.
     """
     environ = os.environ if environ is None else environ
     chdir = chdir or environ.get("YUMMY_FAST_CHDIR") or environ.get("FEATURE_REPO_DIR_ENV_VAR")
@@ -240,6 +269,9 @@ def load_config(
     if bool(settings["tls_key"]) != bool(settings["tls_cert"]):
         raise ConfigError("--key and --cert go together: TLS needs both")
     _check_auth(data, source)
+    admin_reload = bool(settings["admin"])
+    if not admin_reload and (metrics or _asks_for_metrics(data)):
+        settings["admin"] = FEAST_METRICS_ADDRESS
     return Config(
         source=source,
         folders=(repo, beside),
@@ -249,6 +281,7 @@ def load_config(
         online_store=_online_store(data, source),
         key_version=_key_version(data, source),
         versioning=registry.get("enable_online_feature_view_versioning", False),
+        admin_reload=admin_reload,
         **settings,
     )
 
@@ -421,6 +454,13 @@ def _check_auth(data: Mapping[str, Any], source: str) -> None:
             f"{source}: auth.type: this server checks no tokens ({kind}); put a proxy in front of it that does, and "
             "give it a feature_store.yaml without `auth`"
         )
+
+
+def _asks_for_metrics(data: Mapping[str, Any]) -> bool:
+    """Feast's feature_server.metrics.enabled. The block is Feast's to check: all else in it is about its server."""
+    server = data.get("feature_server")
+    metrics = server.get("metrics") if isinstance(server, dict) else None
+    return isinstance(metrics, dict) and metrics.get("enabled") is True
 
 
 def _online_store(data: Mapping[str, Any], source: str) -> Mapping[str, Any]:

@@ -20,6 +20,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from yummy_fast.config import Config
@@ -134,8 +135,12 @@ class Exchange:
 
     def time_out(self) -> None:
         """Answer 504 in the place of what takes too long."""
+        error = LimitError(504, "Gateway Timeout: the request took too long")
+        if self._coroutine is not None:
+            with suppress(Exception):  # closed it would be as well, but then nobody would count why
+                self._coroutine.throw(error)
         self.abandon()
-        self.response = self._connection.shared.failed(LimitError(504, "Gateway Timeout: the request took too long"))
+        self.response = self._connection.shared.failed(error)
         self._connection.advance()
 
     def abandon(self) -> None:

@@ -12,15 +12,19 @@ await Futures only (see `connection`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
+from time import perf_counter_ns
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from yummy_fast.catalog import Catalog
-from yummy_fast.errors import LimitError, RouteError, YummyError
+from yummy_fast.errors import LimitError, RouteError, StoreError, StoreTimeoutError, StoreUnavailableError, YummyError
 from yummy_fast.http11 import Request, Response, split_target
+from yummy_fast.metrics import Metrics, ServiceSlots
 from yummy_fast.payload import encode_vectors, parse_query
+from yummy_fast.plan import ComputedColumn, Plan
+from yummy_fast.served import look
 from yummy_fast.stores import OnlineStore
 from yummy_fast.transforms import Transforms
 
@@ -31,17 +35,32 @@ Answer = Response | Coroutine[Any, Any, Response]
 _JSON = b"content-type: application/json\r\n"
 _EMPTY = Response(200, b"", b"")
 
+CLIENT_LEFT = 499
+"""What is counted for a request whose client hung up before there was an answer. nginx's number."""
+
 
 class Endpoints:
     """What the server answers. `catalog` is replaced as a whole when the registry changes."""
 
     def __init__(
-        self, catalog: Catalog, store: OnlineStore, transforms: Transforms, compat: str, max_cells: int
+        self,
+        catalog: Catalog,
+        store: OnlineStore,
+        transforms: Transforms,
+        compat: str,
+        max_cells: int,
+        metrics: Metrics,
+        pages: Mapping[bytes, Callable[[Request], Answer]],
     ) -> None:
-        """`compat` is named in the answers: how the statuses in them are meant. `max_cells`: rows x features of one."""
+        """
+        - `compat` is named in the answers: how the statuses in them are meant.
+        - `max_cells`: rows x features of one answer.
+        - `pages`: what else can be asked for with GET, by path.
+        """
         self.catalog = catalog
         self._store = store
         self._transforms = transforms
+        self._metrics = metrics
         self._max_cells = max_cells
         self._strict = compat == "strict"
         self._answer_headers = b"content-type: application/json\r\nx-feast-compat: %b\r\n" % compat.encode()
@@ -49,6 +68,7 @@ class Endpoints:
             b"/get-online-features": {b"POST": self.get_online_features},
             # About the registry, as in Feast, and not about the store. Yummy's clients ask with POST.
             b"/health": {b"GET": self.health, b"POST": self.health},
+            **{path: {b"GET": page, b"HEAD": page} for path, page in pages.items()},
         }
 
     def replace_catalog(self, catalog: Catalog) -> Catalog:
@@ -67,22 +87,59 @@ class Endpoints:
     def failed(self, error: BaseException) -> Response:
         """The answer to a request that could not be answered. What is our fault is logged, and not told."""
         if isinstance(error, YummyError):
+            self._metrics.refused(error.status)
             return Response(error.status, error.body(), _JSON + error.headers)
+        self._metrics.refused(500)
         logger.error("a request failed by a bug of ours", exc_info=error)
         return Response(500, b'"Internal Server Error"')
 
     async def get_online_features(self, request: Request) -> Response:
         """POST /get-online-features: the features of some entities."""
-        query = parse_query(request.body)
-        plan = self.catalog.plan_for(query.feature_service, query.features, query.full_feature_names)
-        bound = plan.bind(query.entities)
-        if bound.rows * len(plan.columns) > self._max_cells:
-            raise LimitError(413, f"Content Too Large: the limit is {self._max_cells} rows x features")
-        rows = await self._store.fetch(plan.prepared, bound.keys)
-        computed = await self._transforms.compute(plan, bound, rows) if plan.computed else ()
-        now = datetime.now(UTC).replace(tzinfo=None) if self._strict else datetime.min  # only strict looks at ages
-        body = encode_vectors(plan, bound, rows, version_metadata=query.version_metadata, now=now, computed=computed)
+        begun = perf_counter_ns()
+        slots = self._metrics.unplanned
+        try:
+            query = parse_query(request.body)
+            plan = self.catalog.plan_for(query.feature_service, query.features, query.full_feature_names)
+            slots = plan.slots or self._slots_for(plan)
+            bound = plan.bind(query.entities)
+            if bound.rows * len(plan.columns) > self._max_cells:
+                raise LimitError(413, f"Content Too Large: the limit is {self._max_cells} rows x features")
+            bound_at = perf_counter_ns()
+            rows = await self._store.fetch(plan.prepared, bound.keys)
+            read_at = computed_at = perf_counter_ns()
+            computed: Sequence[ComputedColumn] = ()
+            if plan.computed:
+                computed = await self._transforms.compute(plan, bound, rows)
+                computed_at = perf_counter_ns()
+                slots.transformed(computed_at - read_at)
+            now = datetime.now(UTC).replace(tzinfo=None) if self._strict else datetime.min  # only strict looks at ages
+            body = encode_vectors(
+                plan, bound, rows, version_metadata=query.version_metadata, now=now, computed=computed
+            )
+        except BaseException as error:
+            self._count_failed(slots, error)
+            raise
+        slots.answered(begun, bound_at, read_at, computed_at, perf_counter_ns(), bound.rows)
+        if self._metrics.looking_ns_left > 0:
+            look(plan, bound, rows, slots, self._metrics, datetime.now(UTC).replace(tzinfo=None))
         return Response(200, body, self._answer_headers)
+
+    def _slots_for(self, plan: Plan) -> ServiceSlots:
+        """Where requests for `plan` are counted. A reload makes new plans, which find the slots of the old by name."""
+        views = {(column.lookup, plan.lookups[column.lookup].view_of[column.place]) for column in plan.columns}
+        computed = [len(view.outputs) for view in plan.computed]
+        features = len(plan.columns) + sum(computed)
+        plan.slots = slots = self._metrics.service(plan.service, features, len(views) + len(computed))
+        return slots
+
+    def _count_failed(self, slots: ServiceSlots, error: BaseException) -> None:
+        if isinstance(error, GeneratorExit):
+            slots.failed(CLIENT_LEFT)
+            return
+        slots.failed(error.status if isinstance(error, YummyError) else 500)
+        if isinstance(error, StoreError):
+            kind = "unavailable" if isinstance(error, StoreUnavailableError) else "error"
+            self._metrics.store_errors["timeout" if isinstance(error, StoreTimeoutError) else kind] += 1
 
     def health(self, _: Request) -> Response:
         """GET /health: there is a registry. Without one there would be no server."""

@@ -159,7 +159,7 @@ class Plan:
 
     __slots__ = (
         *("_bindings", "_join_keys", "_request_data", "_types"),
-        *("columns", "computed", "lookups", "prepared", "rendering", "view_metadata"),
+        *("columns", "computed", "lookups", "prepared", "rendering", "service", "slots", "view_metadata"),
     )
 
     def __init__(
@@ -185,6 +185,10 @@ class Plan:
         """The online store's private form of the lookups."""
         self.rendering: Any = None
         """What `payload` has made of the plan beforehand."""
+        self.service = ""
+        """The feature service that this was compiled from; empty for a list of features."""
+        self.slots: Any = None
+        """Where `metrics` counts the requests, once there is one: a registry may hold plans that nobody asks for."""
         self._join_keys = join_keys
         self._types = types
         self._request_data = {field.name: None for one in computed for field in one.view.request_data}

@@ -13,6 +13,7 @@ import gc
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeVar
@@ -55,16 +56,22 @@ class Reloader:
         self._swap = swap
         self._ttl_s = ttl_s
         self._wanted = asyncio.Event()
+        self._waiting: list[asyncio.Future[str]] = []
         self._failed: set[str] = set()
         """What has been logged since the last good reading."""
         self.reloads = 0
         self.failures = 0
         self.last_error = ""
         """Of the last attempt; empty if it went well."""
+        self.loaded_at = self.checked_at = time.time()
+        """When what is served was read; when it was last known to be the newest there is."""
 
-    def reload_now(self) -> None:
-        """Read the registry without waiting for a sign of change."""
+    def reload_now(self) -> asyncio.Future[str]:
+        """Read the registry without waiting for a sign of change. The Future gets what went wrong, or an empty text."""
+        outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._waiting.append(outcome)
         self._wanted.set()
+        return outcome
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -78,6 +85,7 @@ class Reloader:
                     await self._wanted.wait()
             asked = self._wanted.is_set()
             self._wanted.clear()
+            waiting, self._waiting = self._waiting, []
             due = asked or loop.time() - read_at >= self._ttl_s
             try:
                 if due or await self._looks_new():
@@ -87,10 +95,16 @@ class Reloader:
                 self._failure(str(error), asked)
             except Exception as error:
                 self._failure(f"{self._source.name}: {error!r}", asked, trace=True)
+            for outcome in waiting:
+                if not outcome.done():
+                    outcome.set_result(self.last_error)
 
     async def _looks_new(self) -> bool:
         seen = await self._ask(self._source.stamp)
-        return seen is not None and seen != self._stamp
+        if seen is None or seen != self._stamp:
+            return seen is not None
+        self.checked_at = time.time()
+        return False
 
     async def _reload(self, asked: bool) -> None:
         stamp, data = await self._read_settled()
@@ -103,11 +117,13 @@ class Reloader:
                 catalog = await _aside(lambda: self._compile(data))
                 self._data = data
                 pieces = self._swap(catalog).pieces()
+                self.loaded_at = time.time()
                 self.reloads += 1
                 logger.warning("registry reloaded: %s", describe(catalog))
                 await _aside(lambda: _let_go(pieces))
         self._failed.clear()
         self.last_error = ""
+        self.checked_at = time.time()
 
     async def _read_settled(self) -> tuple[Hashable, bytes]:
         """The registry and its stamp, when nobody writes it meanwhile."""

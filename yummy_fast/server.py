@@ -14,18 +14,24 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
+from typing import Any
 
 import uvloop
 
+from yummy_fast import admin
+from yummy_fast.admin import AdminListener
+from yummy_fast.board import Board
 from yummy_fast.catalog import Catalog
 from yummy_fast.config import Config
 from yummy_fast.connection import Connection, Connections
 from yummy_fast.download import without_secrets
 from yummy_fast.endpoints import Endpoints
 from yummy_fast.errors import ConfigError
+from yummy_fast.http11 import Request, Response
 from yummy_fast.payload import Rendering, Statuses
+from yummy_fast.process import ServingProcess
 from yummy_fast.registry import parse_registry
 from yummy_fast.reload import Reloader, describe
 from yummy_fast.sources import open_source
@@ -92,12 +98,21 @@ def run(config: Config, started: Callable[[str], None] = lambda url: None) -> No
 
 async def serve(config: Config, started: Callable[[str], None]) -> None:
     """See `run`."""
+    process = ServingProcess(config)
+    process.beat()
+    with _admin(config, process):
+        await _serve(config, started, process)
+
+
+async def _serve(config: Config, started: Callable[[str], None], process: ServingProcess) -> None:
     source = open_source(config)
     stamp = source.stamp()  # before it is read: what changes in between is seen at the first look
     data = source.read()
     store = open_store(config)
-    transforms = Transforms()
-    endpoints = Endpoints(build_catalog(config, store, data), store, transforms, config.compat, config.max_cells)
+    transforms = Transforms(process.metrics.transformed)
+    catalog = build_catalog(config, store, data)
+    pages = {} if config.admin else _data_pages(process)
+    endpoints = Endpoints(catalog, store, transforms, config.compat, config.max_cells, process.metrics, pages)
     connections = Connections(endpoints.handle, endpoints.failed, config)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -112,16 +127,19 @@ async def serve(config: Config, started: Callable[[str], None]) -> None:
         config.registry_ttl_sec,
     )
     loop.add_signal_handler(signal.SIGHUP, reloader.reload_now)
+    process.enter(source, store, endpoints, connections, reloader)
     listener = await _listen(config, connections, loop)
+    process.listening = True
     host, port = listener.sockets[0].getsockname()[:2]
     url = f"http{'s' if config.tls_cert else ''}://{f'[{host}]' if ':' in host else host}:{port}"
     # Listening comes first, so that nobody is refused while the store's first connection is made.
-    housekeeping = [loop.create_task(reloader.run()), loop.create_task(_tick(connections))]
+    housekeeping = [loop.create_task(reloader.run()), loop.create_task(_tick(connections, store))]
     try:
         await store.open()
         logger.info("serving %s on %s", describe(endpoints.catalog), url)
         started(url)
         await stop.wait()
+        process.draining = True
         logger.info("stopping: %d connections open", len(connections.open))
     finally:
         listener.close()
@@ -131,6 +149,39 @@ async def serve(config: Config, started: Callable[[str], None]) -> None:
         await asyncio.gather(*housekeeping, return_exceptions=True)
         await store.close()
         transforms.close()
+
+
+@contextlib.contextmanager
+def _admin(config: Config, board: Board) -> Iterator[None]:
+    """The admin listener, if one is wanted. It is there before the registry is read, and says so."""
+    if not config.admin:
+        yield
+        return
+    listener = AdminListener(config.admin, board, reload=config.admin_reload)
+    logger.info("admin on %s", listener.url)
+    try:
+        yield
+    finally:
+        listener.close()
+
+
+def _data_pages(board: Board) -> dict[bytes, Callable[[Request], Response | Coroutine[Any, Any, Response]]]:
+    """What the data port shows when there is no admin listener: nothing that changes anything."""
+
+    def probe(view: Callable[[Board], admin.Page]) -> Callable[[Request], Response]:
+        return lambda _: _response(view(board))
+
+    async def metrics(_: Request) -> Response:
+        # In a thread: to write the text takes milliseconds.
+        return _response(await asyncio.get_running_loop().run_in_executor(None, admin.metrics, board))
+
+    return {b"/livez": probe(admin.livez), b"/readyz": probe(admin.readyz), b"/metrics": metrics}
+
+
+def _response(page: admin.Page) -> Response:
+    return Response(
+        page.status, page.body, b"content-type: %b\r\ncache-control: no-store\r\n" % page.content_type.encode()
+    )
 
 
 async def _listen(config: Config, connections: Connections, loop: asyncio.AbstractEventLoop) -> asyncio.Server:
@@ -159,12 +210,13 @@ def _tls(config: Config) -> ssl.SSLContext | None:
     return context
 
 
-async def _tick(connections: Connections) -> None:
-    """Once a second: the Date header, and every deadline there is but those that clients name themselves."""
+async def _tick(connections: Connections, store: OnlineStore) -> None:
+    """Once a second: the Date header, all deadlines but those that clients name themselves, a store that is silent."""
     loop = asyncio.get_running_loop()
     while True:
         try:
             connections.sweep(loop.time())
+            store.nudge()
         except Exception:  # the next sweep has to come, or nothing would ever end
             logger.exception("a sweep failed by a bug of ours")
         pause = 1 - time.time() % 1

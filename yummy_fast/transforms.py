@@ -23,10 +23,12 @@ import opcode
 import struct
 import uuid
 from base64 import b64encode
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
+from time import perf_counter_ns
 from typing import Any
 
 from yummy_fast.codec import NULL_TIMESTAMP, CorruptValueError, ValueType, parse_value, zone
@@ -147,22 +149,27 @@ def is_foreign(instructions: bytes) -> bool:
 class Transforms:
     """Runs the functions of a server's on-demand views."""
 
-    def __init__(self) -> None:
+    def __init__(self, calls: deque[tuple[str, str, int]] | None = None) -> None:
+        """`calls` gets name, mode and nanoseconds of each function that was run."""
+        self._calls: deque[tuple[str, str, int]] = deque(maxlen=1) if calls is None else calls
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="on-demand")
 
     def compute(self, plan: Plan, bound: Bound, rows: Rows) -> asyncio.Future[list[ComputedColumn]]:
         """The columns of all on-demand views of a plan. The Future gets them, or a TransformError."""
-        return asyncio.get_running_loop().run_in_executor(self._threads, compute, plan, bound, rows)
+        return asyncio.get_running_loop().run_in_executor(self._threads, compute, plan, bound, rows, self._calls)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def compute(plan: Plan, bound: Bound, rows: Rows) -> list[ComputedColumn]:
+def compute(
+    plan: Plan, bound: Bound, rows: Rows, calls: deque[tuple[str, str, int]] | None = None
+) -> list[ComputedColumn]:
     """As `Transforms.compute`, here and now."""
     columns: list[ComputedColumn] = []
     for computed in plan.computed:
         inputs = _inputs(computed, bound, rows)
+        begun = perf_counter_ns()
         try:
             outputs = _run_pandas(computed, inputs) if computed.view.mode == "pandas" else _run_python(computed, inputs)
             types = {field.name: field.type for field in computed.view.features}
@@ -181,6 +188,9 @@ def compute(plan: Plan, bound: Bound, rows: Rows) -> list[ComputedColumn]:
             raise TransformError(
                 f"On-demand feature view '{computed.view.name}' failed: {type(error).__name__}"
             ) from None
+        finally:
+            if calls is not None:
+                calls.append((computed.view.name, computed.view.mode, perf_counter_ns() - begun))
     return columns
 
 

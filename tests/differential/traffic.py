@@ -415,7 +415,7 @@ BAD = (
 def _other_path(rng: random.Random, query: Query) -> Asked:
     path = rng.choice(
         (
-            *("/", "/nope", "/get-online-features/x", "/get-online-features-range", "/metrics", "/health/"),
+            *("/", "/nope", "/get-online-features/x", "/get-online-features-range", "/health/"),
             *(
                 "/GET-ONLINE-FEATURES",
                 "//get-online-features",

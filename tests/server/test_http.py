@@ -121,7 +121,7 @@ def test_head_gets_no_body(server: Server) -> None:
         assert client.ask("/health").status == 200
 
 
-@pytest.mark.parametrize("target", ["/", "/nowhere", "/get-online-features/x", "/metrics", "/%00", "/?a=b"])
+@pytest.mark.parametrize("target", ["/", "/nowhere", "/get-online-features/x", "/-/status", "/%00", "/?a=b"])
 def test_unknown_path(server: Server, target: str) -> None:
     answer = server.ask(target)
     assert (answer.status, answer.json) == (404, {"detail": "Not Found"})

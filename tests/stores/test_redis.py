@@ -41,6 +41,7 @@ from yummy_fast.config import Config, load_config
 from yummy_fast.connection import Connection, Connections
 from yummy_fast.endpoints import Endpoints
 from yummy_fast.errors import ConfigError, StoreTimeoutError, StoreUnavailableError
+from yummy_fast.metrics import Metrics
 from yummy_fast.plan import Feature, HashContents, Lookup
 from yummy_fast.server import build_catalog
 from yummy_fast.stores import Rows
@@ -826,7 +827,7 @@ class Whole:
         self.config = config
         self.store = CountingStore(config)
         catalog = build_catalog(config, self.store, Path(config.registry_path).read_bytes())
-        self.endpoints = Endpoints(catalog, self.store, Transforms(), config.compat, config.max_cells)
+        self.endpoints = Endpoints(catalog, self.store, Transforms(), config.compat, config.max_cells, Metrics(), {})
         self.client_side: list[Recorder] = []
 
     async def start(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

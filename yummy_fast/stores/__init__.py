@@ -23,11 +23,35 @@ from yummy_fast.plan import Feature, Lookup
 Rows = Sequence[Sequence[Sequence[bytes | None]]]
 
 
+class StoreState:
+    """What a store tells of itself: plain numbers that it keeps, and any thread may read."""
+
+    __slots__ = ("answered_at", "connections", "connects", "failures", "losses")
+
+    def __init__(self) -> None:
+        self.answered_at = 0.0
+        """When the store last said something, as time.monotonic(); 0 if it never has."""
+        self.connections = 0
+        """That are up."""
+        self.connects = 0
+        """Made so far."""
+        self.failures = 0
+        """Attempts to make one that failed."""
+        self.losses = 0
+        """Connections that have ended, but not by us."""
+
+
 class OnlineStore(Protocol):
     """Where features lie. One per process and event loop."""
 
     absent_is_present: bool
     """Feast's answer for what this store does not have: PRESENT and null if true, else NOT_FOUND."""
+
+    state: StoreState
+
+    @property
+    def in_flight(self) -> int:
+        """Fetches that wait for replies. For any thread."""
 
     def __init__(self, config: Config) -> None:
         """Read the configuration; connect to nothing. Raises ConfigError."""
@@ -40,6 +64,9 @@ class OnlineStore(Protocol):
 
     async def ping(self) -> str:
         """Ask the store whether it is there, and say in a few words what it is. Raises StoreError."""
+
+    def nudge(self) -> None:
+        """Called every second: have `state.answered_at` move. What is silent is asked something that costs little."""
 
     def prepare(self, lookups: tuple[Lookup, ...]) -> Any:
         """The private form of a plan's lookups, made when the catalog is compiled. Takes no part in the event loop."""

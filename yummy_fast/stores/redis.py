@@ -41,7 +41,7 @@ from yummy_fast.config import Config
 from yummy_fast.errors import ConfigError, StoreError, StoreTimeoutError, StoreUnavailableError
 from yummy_fast.plan import Feature, Lookup
 from yummy_fast.resp import ProtocolError, ReplyError, ReplyParser
-from yummy_fast.stores import Rows, redis_hash
+from yummy_fast.stores import Rows, StoreState, redis_hash
 from yummy_fast.stores.redis_hash import HashReader, MakeRow
 
 logger = logging.getLogger("yummy_fast")
@@ -68,6 +68,10 @@ and requests come in, so that Redis has work while we have ours. perf/experiment
 features, five clients, went from 150 to 220 requests/s."""
 MAX_BITES = 8
 """With more pieces than these, Redis is not read; it keeps the rest, and the kernel's buffers."""
+
+SILENT_S = 0.9
+"""A connection that has said nothing for so long is asked for a PONG. By a clock of a second's ticks: each of them."""
+_PING = b"*1\r\n$4\r\nPING\r\n"
 
 RETRY_FIRST_S, RETRY_LAST_S = 0.05, 0.5
 """Between attempts to connect: doubling, with jitter, and short enough to be back a second after Redis is."""
@@ -106,6 +110,7 @@ class RedisStore:
             raise ConfigError(f"{where}.redis_type: this server reads a single Redis, not {block['redis_type']!r}")
         connection_string = block.get("connection_string", "localhost:6379")
         self._client_options = parse_connection_string(str(connection_string), f"{where}.connection_string")
+        self.state = StoreState()
         self._suffix = config.project.encode()
         self._timeout_s = config.store_timeout_ms / 1000
         self._max_reply_bytes = config.max_reply_bytes
@@ -174,13 +179,14 @@ class RedisStore:
                 # The one use of a private name: redis-py has no public way to give its connected transport away.
                 transport = connection._writer.transport
                 self._notice_dead_peers(transport)
-                wire = _Wire(transport, self._timeout_s, self.address, self._max_reply_bytes)
+                wire = _Wire(transport, self._timeout_s, self.address, self._max_reply_bytes, self.state)
             except Exception as error:  # whatever it is: without another attempt, this server would be down for ever
                 reason = _reason(error)
                 if reason not in told and len(told) < MAX_TOLD:
                     told.add(reason)
                     logger.error("online store %s: cannot connect: %s; trying on", self.address, reason)
                 down = True
+                self.state.failures += 1
                 attempted.set()
                 pause = await self._pause(pause, loop.time() - began)
                 continue
@@ -189,12 +195,16 @@ class RedisStore:
             down = False
             told.clear()
             self._wire = wire
+            self.state.connects += 1
+            self.state.connections = 1
             attempted.set()
             began = loop.time()
             try:
                 await wire.lost
+                self.state.losses += 1
             finally:
                 self._wire = None
+                self.state.connections = 0
                 transport.abort()
                 with contextlib.suppress(*_CANNOT_CONNECT):
                     await connection.disconnect(nowait=True)
@@ -227,6 +237,15 @@ class RedisStore:
             option = getattr(socket, name, None)
             if option is not None:
                 tcp.setsockopt(socket.IPPROTO_TCP, option, value)
+
+    @property
+    def in_flight(self) -> int:
+        wire = self._wire
+        return 0 if wire is None else wire.in_flight
+
+    def nudge(self) -> None:
+        if self._wire is not None:
+            self._wire.ping_if_silent()
 
     # --------------------------------------------------------------------------------------------------- reading
 
@@ -306,10 +325,25 @@ class _PendingFetch:
             self._future.set_exception(error)
 
 
+class _Ping:
+    """A PING in the FIFO. Whatever comes in its place, something does: nobody waits for it."""
+
+    deadline = 0.0
+
+    def add(self, _: Any) -> bool:
+        return True
+
+    def finish(self) -> None:
+        pass
+
+    def fail(self, error: StoreError) -> None:
+        pass
+
+
 class _Wire(asyncio.Protocol):
     """One connection to Redis: commands out, replies in, the FIFO between them."""
 
-    def __init__(self, transport: Any, timeout_s: float, address: str, max_reply_bytes: int) -> None:
+    def __init__(self, transport: Any, timeout_s: float, address: str, max_reply_bytes: int, state: StoreState) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._timeout_s = timeout_s
@@ -317,14 +351,15 @@ class _Wire(asyncio.Protocol):
         self._unfinished_bytes = 0
         """How much has come of a reply that is not whole: about, since the read that the last one ended in counts."""
         self._parser = ReplyParser()
-        self._waiting: deque[_PendingFetch] = deque()
+        self._waiting: deque[_PendingFetch | _Ping] = deque()
         self._commands: list[bytes] = []
         self._bites: deque[bytes] = deque()
         """What was received and not yet looked at."""
         self._reading = True
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._heard_at = self._loop.time()
+        self._state = state
+        self._heard_at = state.answered_at = self._loop.time()
         """When bytes came last. A long answer takes long; only silence means that Redis is gone."""
         self._silent_at = 0.0
         """When a fetch last got nothing within its time. As long as nothing has been heard since, others do not try."""
@@ -335,7 +370,16 @@ class _Wire(asyncio.Protocol):
         transport.resume_reading()
         transport.set_write_buffer_limits(high=0)  # for uvloop: write at once, not when everybody has had a turn
 
-    def send(self, pending: _PendingFetch, commands: list[bytes]) -> None:
+    @property
+    def in_flight(self) -> int:
+        return len(self._waiting)
+
+    def ping_if_silent(self) -> None:
+        """Ask for a reply, if the last one is a second old and none is due: so silence is noticed without requests."""
+        if not self._waiting and self._loop.time() - self._heard_at >= SILENT_S:
+            self.send(_Ping(), [_PING])
+
+    def send(self, pending: _PendingFetch | _Ping, commands: list[bytes]) -> None:
         """Put a fetch into the FIFO, and its commands into this tick's write."""
         if self.lost.done():  # in this very tick: `_keep_connected` has not had its turn yet
             pending.fail(StoreUnavailableError("The connection to the online store was lost"))
@@ -358,7 +402,7 @@ class _Wire(asyncio.Protocol):
             self._transport.write(commands)
 
     def data_received(self, data: bytes) -> None:
-        self._heard_at = self._loop.time()
+        self._heard_at = self._state.answered_at = self._loop.time()
         bites = self._bites
         if not bites:
             if len(data) <= BITE_BYTES:

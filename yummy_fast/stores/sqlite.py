@@ -32,7 +32,7 @@ from yummy_fast.codec import CorruptValueError, encode_timestamp
 from yummy_fast.config import Config, find_path
 from yummy_fast.errors import ConfigError, StoreError, StoreTimeoutError, StoreUnavailableError
 from yummy_fast.plan import Feature, Lookup
-from yummy_fast.stores import Rows
+from yummy_fast.stores import Rows, StoreState
 
 logger = logging.getLogger("yummy_fast")
 
@@ -91,7 +91,10 @@ class SqliteStore:
         self._given_path = path
         self._folders = config.folders
         self._project = config.project
+        self.state = StoreState()
         self._timeout_s = config.store_timeout_ms / 1000
+        self._waiting: set[asyncio.Future[Rows]] = set()
+        self._nudged: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: ThreadPoolExecutor | None = None
         # What follows belongs to the thread.
@@ -132,6 +135,7 @@ class SqliteStore:
     def _try_connect(self) -> None:
         with suppress(StoreUnavailableError):  # it is in the log, and each fetch tries again
             self._connected()
+            self.state.answered_at = time.monotonic()
 
     def _connected(self) -> sqlite3.Connection:
         """The connection to the file that the path names now. Raises StoreUnavailableError."""
@@ -151,6 +155,7 @@ class SqliteStore:
             if not self._down:
                 logger.error("online store %s: cannot open: %s; trying on", path, reason)
             self._down = True
+            self.state.failures += 1
             raise StoreUnavailableError(f"The online store cannot be opened: {reason}") from None
         if self._down:
             logger.warning("online store %s: opened", path)
@@ -158,12 +163,23 @@ class SqliteStore:
         # A fetch must not hold the thread for ever: true from this handler ends the statement.
         connection.set_progress_handler(lambda: time.monotonic() > self._deadline, _STEPS_PER_LOOK)
         self._connection, self._opened = connection, found
+        self.state.connects += 1
+        self.state.connections = 1
         return connection
 
     def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+            self.state.connections = 0
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._waiting)
+
+    def nudge(self) -> None:
+        if self._loop is not None and self._thread is not None and (self._nudged is None or self._nudged.done()):
+            self._nudged = self._loop.run_in_executor(self._thread, self._try_connect)
 
     # ---------------------------------------------------------------------------------------------------- reading
 
@@ -199,12 +215,18 @@ class SqliteStore:
             return closed
         # The executor's own Future, chained to asyncio's: cancelled before its turn, the fetch is skipped; during it,
         # what comes is dropped.
-        return self._loop.run_in_executor(self._thread, self._fetch, prepared, keys, time.monotonic() + self._timeout_s)
+        deadline = time.monotonic() + self._timeout_s
+        fetch = self._loop.run_in_executor(self._thread, self._fetch, prepared, keys, deadline)
+        self._waiting.add(fetch)
+        fetch.add_done_callback(self._waiting.discard)
+        return fetch
 
     def _fetch(self, prepared: list[_Prepared], keys: Sequence[Sequence[bytes]], deadline: float) -> Rows:
         """`fetch`, in the thread."""
         self._deadline = deadline
-        return [self._read(lookup, group) for lookup, group in zip(prepared, keys, strict=True)]
+        found = [self._read(lookup, group) for lookup, group in zip(prepared, keys, strict=True)]
+        self.state.answered_at = time.monotonic()
+        return found
 
     def _read(self, lookup: _Prepared, keys: Sequence[bytes]) -> list[list[bytes | None]]:
         rows: dict[bytes, list[bytes | None]] = {key: [None] * lookup.width for key in keys}
