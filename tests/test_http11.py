@@ -370,6 +370,117 @@ def test_a_refusal_does_not_take_the_requests_before_it_along(tail: bytes) -> No
         assert (requests, status >= 400) == ([first], True), chunks
 
 
+# ------------------------------------------------------------------------------------------------- heads come again
+
+
+class Watched(RequestParser):
+    """Counts the requests that are parsed, in the place of being known."""
+
+    def __init__(self) -> None:
+        super().__init__(LIMIT)
+        self.parsed = 0
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.parsed = getattr(self, "parsed", 0) + 1
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /a?b HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX-Request-Timeout-Ms: 250\r\nContent-Length: 4\r\n\r\n",
+        b"HEAD http://a/b HTTP/1.1\r\nHost: a\r\nContent-Length:  04 \r\n\r\n",
+        b"POST / HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 4\r\n\r\n",
+        b"\r\nPOST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 4\r\n\r\n",
+    ],
+)
+def test_a_head_that_comes_again_is_not_parsed_but_its_body_is_read(head: bytes) -> None:
+    parser = Watched()
+    (first,) = parser.feed(head + b"body")
+    parsed = parser.parsed
+    for body in (b"ydob", b"\r\n\r\n", GET[:4]):
+        assert parser.feed(head + body) == [first._replace(body=body)]
+        assert (parser.in_request, parser.parsed) == (False, parsed)
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [POST + GET],
+        [POST + POST],
+        [POST + POST[:-1], POST[-1:]],
+        [POST + b"\r\n", POST],
+        [b"\r\n", POST],
+        [b"\r", POST],
+        [b"\r\n\r\n" + POST],
+        [POST[:-4], POST[-4:]],
+        [POST[:-4], POST],  # the body ends with the first four bytes, the rest is no request
+        [POST[:-1], GET],
+        [GET[:-1], GET],
+        [GET[:-2], GET],
+        [POST + b"\x00"],
+        [POST + b"\x00", POST],
+        [POST + POST.replace(b"4", b"101") + bytes(97), POST],
+        [b"\x00", POST],
+        [b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(POST), POST, POST],
+        [b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % len(POST), POST, b"\r\n0\r\n\r\n"],
+        [b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ", GET],
+        [GET.replace(b"GET", b"PUT"), GET.replace(b" a", b" b"), GET.replace(b"health", b"Health")],
+        [POST.replace(b"4", b"5") + b"y"],
+        [POST.replace(b"4", b"5"), POST],
+        [GET.replace(b"1.1", b"1.0"), GET],
+        [GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), GET],
+        [CHUNKED, GET, CHUNKED],
+    ],
+)
+def test_known_heads_change_nothing_else(chunks: list[bytes]) -> None:
+    """Whatever comes is read as it is when its head is not known, since an empty line stands before it."""
+    new = [b"\r\n" + GET, b"\r\n" + POST]
+    known = [GET, POST]
+    before = [request for chunk in known for request in outcome([chunk])[0]]
+    for times in (1, 2):
+        requests, status = outcome([*known, *(times * chunks)])
+        assert (requests, status) == outcome([*new, *parted(times * chunks)])
+        assert requests[:2] == before
+
+
+def parted(chunks: list[bytes]) -> list[bytes]:
+    """The same bytes, each chunk in two: so none of them is a known head with its body."""
+    return [piece for chunk in chunks for piece in (chunk[:1], chunk[1:])]
+
+
+def test_nothing_is_known_after_the_last_request() -> None:
+    last = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    for chunks in cuts(last):
+        requests, status = outcome([GET, POST, *chunks, GET])
+        assert ([request.keep_alive for request in requests], status) == ([True, True, False], 400), chunks
+    assert outcome([last, last]) == outcome([last, GET]) == ([Request(b"GET", b"/", b"", False)], 400)
+
+
+def test_a_client_that_waits_is_seen_to_wait_each_time() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"
+    parser = RequestParser(LIMIT)
+    for _ in range(2):
+        assert parser.feed(head + b"body") == [Request(b"POST", b"/", b"body", True)]
+        assert parser.feed(head) == []
+        assert parser.expects_continue
+        assert parser.feed(b"body") == [Request(b"POST", b"/", b"body", True)]
+
+
+def test_few_heads_are_known_and_none_that_is_long() -> None:
+    def parses(place: int, fields: bytes = b"") -> int:
+        before = parser.parsed
+        assert len(parser.feed(b"GET /%03d HTTP/1.1\r\nHost: a\r\n%b\r\n" % (place, fields))) == 1
+        return parser.parsed - before
+
+    parser = Watched()
+    assert [parses(place) for place in (0, 0, 1, 0, 1)] == [1, 0, 1, 0, 0]
+    assert [parses(2, b"X: y\r\n" * lines) for lines in (160, 160, 180, 180)] == [1, 0, 1, 1]
+    assert sum(parses(place) for place in range(100)) >= 98
+    assert sum(parses(place) for place in range(90)) == 90  # they are forgotten
+
+
 # ------------------------------------------------------------------------------------------------------------ limits
 
 

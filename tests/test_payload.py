@@ -13,11 +13,12 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.registries import Item, answer, catalog, entity, projection, service, view
+from yummy_fast import payload
 from yummy_fast._proto import value_pb2 as values
 from yummy_fast._proto.value_pb2 import Value
 from yummy_fast.codec import CorruptValueError, ValueType
 from yummy_fast.errors import RequestError, ValidationError
-from yummy_fast.payload import Query, Statuses, parse_query
+from yummy_fast.payload import MAX_KNOWN_TIMES, Query, Statuses, parse_query
 
 # ------------------------------------------------------------------------------------------------------- requests in
 
@@ -197,6 +198,21 @@ def test_a_body_as_deep_as_can_be_read_is_answered(depth: int) -> None:
     with pytest.raises(ValidationError) as caught:
         parse_query(b"[" * depth + b"]" * depth)
     assert caught.value.body().startswith(b'{"detail":[{"type":"')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"entities": {"a": [1], "b": ["x"]}, "feature_service": "s"',
+        '"feature_service": "", "entities": {}',
+        '"feature_service": "s", "entities": {"a": []}',
+    ],
+)
+@pytest.mark.parametrize("more", ["", ', "features": []', ', "unknown": 1'])
+def test_the_usual_body_and_the_same_with_more_keys_say_one_thing(text: str, more: str) -> None:
+    data = json.loads("{" + text + "}")
+    expected = Query(data["entities"], data["feature_service"], [], False, False)
+    assert parse_query(("{" + text + more + "}").encode()) == expected
 
 
 # ------------------------------------------------------------------------------------------------ feature vectors out
@@ -392,6 +408,47 @@ def test_a_corrupt_value_is_named_by_its_feature_and_not_by_its_entity(
     assert str(caught.value).startswith(f"{named}: the online store holds ")
     assert "1001" not in str(caught.value)
     assert caught.value.status == 502
+
+
+@pytest.mark.parametrize("rows", [[1001], [1001, 7]])
+@pytest.mark.parametrize("features", [["other:name", "stats:trips"], ["stats:trips", "other:name"]])
+def test_known_times_do_not_hide_a_corrupt_one(
+    features: list[str], rows: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Texts of timestamps are remembered when they come again: never the ones beside a corrupt one in its place."""
+    expected = ask({"driver_id": rows}, *features)
+    for _ in range(3):
+        assert ask({"driver_id": rows}, *features) == expected
+    with monkeypatch.context() as damage:
+        damage.setitem(STORE, (KEYS[1001], "stats", ""), b"\x08")
+        for _ in range(3):
+            with pytest.raises(CorruptValueError, match="a corrupt event timestamp"):
+                ask({"driver_id": rows}, *features)
+    assert ask({"driver_id": rows}, *features) == expected
+
+
+def test_an_absent_time_and_the_epoch_are_one_text_however_often_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stamp in [None, b"", Timestamp().SerializeToString(), Timestamp(seconds=1).SerializeToString(), None] * 3:
+        monkeypatch.setitem(STORE, (KEYS[1001], "stats", ""), stamp)
+        (_, result) = json.loads(ask({"driver_id": [1001]}, "stats:trips"))["results"]
+        assert result["event_timestamps"] == ["1970-01-01T00:00:01Z" if stamp else EPOCH]
+
+
+def test_what_is_remembered_of_times_has_a_bound() -> None:
+    """In number and in bytes: of long columns whose times repeat, and of a Timestamp with fields of somebody else's."""
+    payload._KNOWN_TIMES.clear()
+    stamps = [Timestamp(seconds=second).SerializeToString() for second in range(1, 3 * MAX_KNOWN_TIMES)]
+    assert payload._times([*stamps, *stamps])[-1] == b'"1970-01-01T03:24:47Z"'
+    assert len(payload._KNOWN_TIMES) <= MAX_KNOWN_TIMES
+    for first in range(0, len(stamps), 10):
+        for _ in range(3):
+            payload._present_tails(stamps[first : first + 10])
+    assert 0 < len(payload._KNOWN_TIMES) <= MAX_KNOWN_TIMES
+    assert 0 < len(payload._KNOWN_TAILS) <= MAX_KNOWN_TIMES
+    foreign = Timestamp(seconds=7).SerializeToString() + b"\x1a\xff\x01" + bytes(255)
+    for _ in range(3):
+        assert payload._times([foreign, None]) == [b'"1970-01-01T00:00:07Z"', b'"1970-01-01T00:00:00Z"']
+    assert foreign not in payload._KNOWN_TIMES
 
 
 @pytest.mark.parametrize("rows", [[1001], [1001, 7, 1001]])

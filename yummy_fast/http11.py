@@ -255,6 +255,8 @@ class RequestParser:
             self.refusal = self._doubt
         self.in_request = self.in_body = self.expects_continue = False
         self._fed_bytes = 0
+        if not self._keep_alive:
+            self._known_heads.clear()  # nothing may follow: llhttp is to see it, and refuse it
         if self.refusal is None:
             body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
             self._done.append(Request(self._parser.get_method(), self._url, body, self._keep_alive, self._timeout_ms))

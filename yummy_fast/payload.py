@@ -432,6 +432,8 @@ _KNOWN_TAILS: dict[bytes | None, bytes] = {}
 _KNOWN_TIMES: dict[bytes | None, bytes] = {}
 MAX_KNOWN_TIMES = 4096
 """Stored timestamps whose text is remembered, under 1 MB. The rows of one materialisation share theirs."""
+MAX_TIMESTAMP_BYTES = 24
+"""A serialised google.protobuf.Timestamp has 22 at the most, but for fields that are not its own."""
 SHORT_COLUMN = 16
 """Up to so many timestamps it is cheaper to remember them than to ask whether they repeat."""
 _UTC = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
@@ -445,7 +447,9 @@ def _times(stored: Sequence[bytes | None]) -> list[bytes]:
 
 def _new_times(stored: Sequence[bytes | None]) -> list[bytes]:
     texts = orjson.dumps(decode_timestamps(stored), option=_UTC)[1:-1].replace(b'000Z"', b'Z"').split(b",")
-    if len(texts) <= SHORT_COLUMN or 2 * len(set(stored)) <= len(stored):  # else they hardly repeat
+    # Long columns hardly repeat, or are too many; and bytes that are longer than any timestamp have more in them.
+    repeated = len(texts) <= SHORT_COLUMN or 2 * len(set(stored)) <= min(len(stored), 2 * MAX_KNOWN_TIMES)
+    if repeated and len(b"".join(filter(None, stored))) <= MAX_TIMESTAMP_BYTES * len(texts):
         if len(_KNOWN_TIMES) + len(texts) > MAX_KNOWN_TIMES:
             _KNOWN_TIMES.clear()
         _KNOWN_TIMES.update(zip(stored, texts, strict=True))

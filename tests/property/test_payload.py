@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from tests.property import second_opinion
 from tests.property.strategies import int64s, json_values, stored, texts, value_types, well_stored
 from tests.registries import answer, catalog, entity, view
-from yummy_fast.codec import ValueType
+from yummy_fast.codec import ValueType, spell_non_finite
 from yummy_fast.errors import ValidationError
-from yummy_fast.payload import Statuses, parse_query
+from yummy_fast.payload import Statuses, _checked_query, _column_texts, _texts, _usual_query, parse_query
 
 # ------------------------------------------------------------------------------------------------------- requests in
 
@@ -57,6 +57,33 @@ def test_a_body_is_taken_or_refused_as_pydantic_does(data: Any) -> None:
     assert query.features == data.get("features", [])
     assert query.full_feature_names == second_opinion.boolean(data.get("full_feature_names", False))
     assert query.version_metadata == second_opinion.boolean(data.get("include_feature_view_version_metadata", False))
+
+
+usual_bodies = st.fixed_dictionaries(
+    {"feature_service": texts, "entities": st.dictionaries(texts, st.lists(json_values, max_size=3), max_size=3)}
+)
+
+
+nearly_usual_bodies = st.fixed_dictionaries(
+    {
+        "feature_service": st.one_of(texts, texts, json_values),
+        "entities": st.dictionaries(texts, st.one_of(st.lists(json_values, max_size=3), json_values), max_size=3),
+    },
+    optional={"features": st.lists(texts, max_size=2), "full_feature_names": lax_booleans},
+)
+
+
+@given(st.one_of(nearly_usual_bodies, bodies, json_values))
+def test_the_short_way_through_a_body_ends_where_the_long_one_does(data: Any) -> None:
+    usual = _usual_query(data)
+    if usual is None:
+        return
+    assert usual == _checked_query(data)
+
+
+@given(usual_bodies)
+def test_the_usual_body_takes_the_short_way(data: Any) -> None:
+    assert _usual_query(data) is not None
 
 
 def is_json(data: bytes) -> bool:
@@ -115,6 +142,38 @@ stamps = st.one_of(
         Timestamp.SerializeToString
     ),
 )
+
+
+# Strings of all that JSON is written with, and floats that it has no numbers for.
+awkward_texts = st.one_of(texts, st.text(',[]{}":nul\\\n ', max_size=8), st.just("null"), st.just("],["))
+scalars = st.one_of(st.none(), st.booleans(), int64s, st.floats(), awkward_texts)
+decoded_values = st.recursive(
+    scalars,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(awkward_texts, inner, max_size=3)),
+    max_leaves=5,
+)
+
+
+@given(st.one_of(st.lists(scalars, max_size=5), st.lists(decoded_values, max_size=5)))
+@example([])
+@example([","])
+@example([[1, 2]])
+@example([[], {}])
+@example([None, float("nan"), "null"])
+@example(["a,b", 1])
+def test_the_text_of_each_value_is_its_own(values: list[Any]) -> None:
+    """Where the text of many values is split, there is one value on each side."""
+    for of_them in (values, tuple(values)):
+        found = _texts(of_them)
+        assert found == [orjson.dumps(spell_non_finite(value)) for value in values]
+
+
+@given(st.integers(1, 3).flatmap(lambda rows: st.lists(st.lists(decoded_values, min_size=rows, max_size=rows))))
+@example([["],["], ["a"]])
+@example([[[1], [2]], [[], []]])
+@example([["null"], [float("inf")]])
+def test_the_text_of_each_column_is_its_own(columns: list[list[Any]]) -> None:
+    assert _column_texts(columns) == [orjson.dumps(spell_non_finite(column))[1:-1] for column in columns]
 
 
 @given(data=st.data())

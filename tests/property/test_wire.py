@@ -256,6 +256,37 @@ def test_what_h11_refuses_is_refused(stream: bytes, data: st.DataObject) -> None
     assert read(data.draw(cut(stream))) == (ours, status)
 
 
+Fed = tuple[list[Request], int, bool, bool, bool]
+
+
+def fed(parser: RequestParser, message: bytes) -> Fed:
+    """What `parser` makes of `message`, and how it is then."""
+    try:
+        found = parser.feed(message)
+        status = parser.refusal.status if parser.refusal else 0
+    except ProtocolError as error:
+        found, status = [], error.status
+    return found, status, parser.in_request, parser.in_body, parser.expects_continue
+
+
+@given(
+    st.lists(st.one_of(requests().map(lambda sent: sent[0]), doubtful_requests()), min_size=1, max_size=3), st.data()
+)
+def test_a_request_means_the_same_whatever_came_before_on_its_connection(
+    pool: list[bytes], data: st.DataObject
+) -> None:
+    parser = RequestParser(LIMIT)
+    for message in data.draw(st.lists(st.sampled_from(pool), min_size=2, max_size=8)):
+        head, end, body = message.partition(b"\r\n\r\n")
+        if data.draw(st.booleans()):
+            body = data.draw(st.binary(min_size=len(body), max_size=len(body)))
+        fresh = RequestParser(LIMIT)
+        found = fed(fresh, head + end + body)
+        assert fed(parser, head + end + body) == found
+        if fresh.refusal or fresh.in_request or not all(request.keep_alive for request in found[0]):
+            return
+
+
 replies = st.recursive(
     st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1), st.binary(max_size=12)),
     lambda inner: st.lists(inner, max_size=4),

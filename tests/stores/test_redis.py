@@ -250,6 +250,45 @@ def test_hash_picker_with_any_number_of_orders() -> None:
         assert list(pick(reply(*held.items()))) == [held.get(name) for name in fields[:5]]
 
 
+@pytest.mark.parametrize("learned", ["abxt", "abt", "ab", "t", "xabt", "abtxyz"])
+def test_hash_picker_when_another_hash_has_fewer_fields_more_or_others(learned: str) -> None:
+    """The first one is learned from. Those after it begin alike, which is what is looked at first."""
+    fields = [b"a", b"b", b"t"]
+    pick = HashPicker(fields)
+    assert list(pick(named(learned))) == values_of(fields, learned)
+    for names in ("abxt", "abt", "ab", "a", "abx", "abtx", "atb", "axt", "axtb", "bat", "t", "tab", "x", "xab", "xabt"):
+        for _ in range(2):
+            assert list(pick(named(names))) == values_of(fields, names)
+            assert list(pick(named(learned))) == values_of(fields, learned)
+    assert list(pick([])) == [None, None, None]
+
+
+def named(names: str) -> list[Any]:
+    """A reply with these fields, and values that tell which is whose."""
+    return reply(*((name.encode(), name.swapcase().encode()) for name in names))
+
+
+def values_of(fields: list[bytes], names: str) -> list[bytes | None]:
+    return [field.swapcase() if field.decode() in names else None for field in fields]
+
+
+def test_hash_picker_asked_for_a_field_twice() -> None:
+    pick = HashPicker([b"a", b"t", b"a"])
+    for names in ("at", "at", "ta", "xat", "t", "at"):
+        assert list(pick(named(names))) == values_of([b"a", b"t", b"a"], names)
+
+
+@pytest.mark.parametrize(
+    "nonsense", [[1, b"2"], [b"a"], [b"a", b"1", b"t"], [[b"a"], b"1"], [None, b"1"], [b"x", b"1", b"a"]]
+)
+def test_hash_picker_of_what_is_no_hash(nonsense: list[Any]) -> None:
+    pick = HashPicker([b"a", b"t"])
+    for _ in range(2):
+        assert list(pick(named("at"))) == [b"A", b"T"]
+        with pytest.raises((TypeError, ValueError)):
+            pick(list(nonsense))
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_hash_picker_of_views(seed: int) -> None:
     """Hashes as Feast writes them, a view at a time and its timestamp first: against the plain way.

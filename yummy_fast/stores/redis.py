@@ -441,6 +441,11 @@ class _Wire(asyncio.Protocol):
             self._end(f"protocol error: {error}")
         except IndexError:
             self._end("a reply that nobody asked for")
+        except Exception as error:
+            # No callback of the transport's is above us when bites are taken: nobody else would end the connection, and
+            # what has been received would wait for ever. hiredis raises a TypeError for a map with a list for a key.
+            self._end(f"cannot read its replies: {error!r}")
+            raise
 
     def connection_lost(self, exc: Exception | None) -> None:
         while self._bites:  # these replies did come
