@@ -87,6 +87,13 @@ FEAST_METRICS_ADDRESS = ":8000"
 """Where Feast's --metrics listens (feast/metrics.py, Feast 0.67.0)."""
 
 
+def _mode(text: str) -> str:
+    # Of what YAML makes of 0660, 432, its owner could not write: it is refused, and not taken for another mode.
+    if int(text, 8) & ~0o777 or int(text, 8) & 0o600 != 0o600:
+        raise ValueError
+    return text
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One thing that can be set: `name` is its key under `yummy_fast:`, its field of Config and its variable's name."""
@@ -113,6 +120,11 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("host", "--host", "127.0.0.1", str, "an address", "the address to listen on", "-h"),
     Setting("port", "--port", 6566, _port, "a port number", "the port to listen on; 0 takes a free one", "-p"),
+    Setting("uds", "--uds", "", str, "a path", "listen on this Unix socket, and on no address"),  # as uvicorn
+    Setting(
+        *("uds_mode", "--uds-mode", "660", _mode, "a mode of three octal digits that lets the owner read and write"),
+        "the permissions of the Unix socket: who may connect",
+    ),
     Setting(
         *("admin", "--admin", "", _address, "HOST:PORT, such as 127.0.0.1:8000"),
         "answer probes, metrics, status and reloads at this address, apart from requests; without it, /livez, /readyz "
@@ -128,6 +140,10 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("tls_key", "--key", "", str, "a path", "the private key of the TLS certificate; needs --cert", "-k"),
     Setting("tls_cert", "--cert", "", str, "a path", "the TLS certificate; needs --key", "-c"),
+    Setting(
+        *("tls_client_ca", "--client-ca", "", str, "a path"),
+        "accept only clients with a certificate that one of these authorities signed (mTLS); needs --cert",
+    ),
     Setting(
         *("store_timeout_ms", "--store-timeout-ms", 1000, _positive, "milliseconds"),
         "give up on the online store after this long, and answer 504",
@@ -221,10 +237,13 @@ class Config:
     """Where the admin listener is; empty if there is none."""
     admin_reload: bool
     """Whether it takes reloads. Not where Feast's --metrics asked for it: that is at every address there is."""
+    uds: str
+    uds_mode: str
     registry_ttl_sec: int
     keep_alive_timeout: int
     tls_key: str
     tls_cert: str
+    tls_client_ca: str
     store_timeout_ms: int
     max_reply_bytes: int
     max_body_bytes: int
@@ -268,6 +287,8 @@ def load_config(
     settings = _settle(data.get("yummy_fast"), source, flags or {}, environ, unset)
     if bool(settings["tls_key"]) != bool(settings["tls_cert"]):
         raise ConfigError("--key and --cert go together: TLS needs both")
+    if settings["tls_client_ca"] and not settings["tls_cert"]:
+        raise ConfigError("--client-ca needs --key and --cert: without TLS no client can show a certificate")
     _check_auth(data, source)
     admin_reload = bool(settings["admin"])
     if not admin_reload and (metrics or _asks_for_metrics(data)):

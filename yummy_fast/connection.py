@@ -242,6 +242,8 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client has sent all it will. It may still read: keep the connection until its answers are written."""
         self._last = True
+        if self.shared.config.tls_cert:
+            return False  # asyncio has no TLS connection of which one half is closed, and warns who asks for one
         return bool(self._exchanges or self._waiting)
 
     def pause_writing(self) -> None:
