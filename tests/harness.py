@@ -181,7 +181,7 @@ class Server(Process):
             environment,
         )
         try:
-            self.url = self.wait_for(r"serving .* on ((https?|unix):\S+)")[1]
+            self.url = self.wait_for(r'serving .* on ((https?|unix):[^\s"]+)')[1]
         except BaseException:
             self.process.kill()
             self.__exit__(None, None, None)

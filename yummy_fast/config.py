@@ -63,6 +63,19 @@ def _compat(text: str) -> str:
     return text
 
 
+def _log_format(text: str) -> str:
+    if text not in ("text", "json"):
+        raise ValueError
+    return text
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise ValueError
+    return number
+
+
 def _redis_read(text: str) -> str:
     if text not in ("auto", "hmget", "hgetall"):
         raise ValueError
@@ -118,6 +131,14 @@ SETTINGS: tuple[Setting, ...] = (
         *("log_level", "--log-level", "info", _log_level, "DEBUG, INFO, WARNING, ERROR or CRITICAL"),
         "the least important messages to log",
     ),
+    Setting(
+        *("log_format", "--log-format", "text", _log_format, "text or json"),
+        "how to write the log, to standard error",
+    ),
+    Setting(
+        *("access_log_sample", "--access-log-sample", 0.0, _share, "a number from 0 to 1"),
+        "log this share of the requests: 0.01 is one of a hundred",
+    ),
     Setting("host", "--host", "127.0.0.1", str, "an address", "the address to listen on", "-h"),
     Setting("port", "--port", 6566, _port, "a port number", "the port to listen on; 0 takes a free one", "-p"),
     Setting("uds", "--uds", "", str, "a path", "listen on this Unix socket, and on no address"),  # as uvicorn
@@ -143,6 +164,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         *("tls_client_ca", "--client-ca", "", str, "a path"),
         "accept only clients with a certificate that one of these authorities signed (mTLS); needs --cert",
+    ),
+    Setting(
+        *("auth_tokens", "--auth-tokens", "", str, "a path"),
+        "answer 401 to requests without a bearer token that is a line of this file; probes need none",
     ),
     Setting(
         *("store_timeout_ms", "--store-timeout-ms", 1000, _positive, "milliseconds"),
@@ -231,6 +256,8 @@ class Config:
     versioning: bool
     """registry.enable_online_feature_view_versioning."""
     log_level: str
+    log_format: str
+    access_log_sample: float
     host: str
     port: int
     admin: str
@@ -244,6 +271,7 @@ class Config:
     tls_key: str
     tls_cert: str
     tls_client_ca: str
+    auth_tokens: str
     store_timeout_ms: int
     max_reply_bytes: int
     max_body_bytes: int
@@ -472,8 +500,8 @@ def _check_auth(data: Mapping[str, Any], source: str) -> None:
     kind = auth.get("type") if isinstance(auth, dict) else auth
     if kind not in (None, "no_auth"):
         raise ConfigError(
-            f"{source}: auth.type: this server checks no tokens ({kind}); put a proxy in front of it that does, and "
-            "give it a feature_store.yaml without `auth`"
+            f"{source}: auth.type: this server checks no tokens of that kind ({kind}); put a proxy in front of it that "
+            "does, or use --auth-tokens, and give it a feature_store.yaml without `auth`"
         )
 
 

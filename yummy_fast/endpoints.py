@@ -122,7 +122,7 @@ class Endpoints:
         slots.answered(begun, bound_at, read_at, computed_at, perf_counter_ns(), bound.rows)
         if self._metrics.looking_ns_left > 0:
             look(plan, bound, rows, slots, self._metrics, datetime.now(UTC).replace(tzinfo=None))
-        return Response(200, body, self._answer_headers)
+        return Response(200, body, self._answer_headers, plan.service)
 
     def _slots_for(self, plan: Plan) -> ServiceSlots:
         """Where requests for `plan` are counted. A reload makes new plans, which find the slots of the old by name."""

@@ -26,15 +26,17 @@ from yummy_fast.catalog import Catalog
 from yummy_fast.config import Config
 from yummy_fast.connection import Connection, Connections
 from yummy_fast.download import without_secrets
-from yummy_fast.endpoints import Endpoints
+from yummy_fast.endpoints import Answer, Endpoints
 from yummy_fast.http11 import Request, Response
 from yummy_fast.listeners import Listeners, close_sockets, open_sockets, url_of
+from yummy_fast.logs import log_sample
 from yummy_fast.payload import Rendering, Statuses
 from yummy_fast.process import ServingProcess
 from yummy_fast.registry import parse_registry
 from yummy_fast.reload import Reloader, describe
 from yummy_fast.sources import open_source
 from yummy_fast.stores import OnlineStore, open_store_class
+from yummy_fast.tokens import Tokens
 from yummy_fast.transforms import Transforms, load
 
 logger = logging.getLogger("yummy_fast")
@@ -115,7 +117,11 @@ async def _serve(
     catalog = build_catalog(config, store, data)
     pages = {} if config.admin else _data_pages(process)
     endpoints = Endpoints(catalog, store, transforms, config.compat, config.max_cells, process.metrics, pages)
-    connections = Connections(endpoints.handle, endpoints.failed, config)
+    tokens = Tokens(config.auth_tokens) if config.auth_tokens else None
+    handle: Callable[[Request], Answer] = endpoints.handle if tokens is None else tokens.guard(endpoints.handle)
+    if config.access_log_sample:
+        handle = log_sample(handle, config.access_log_sample)
+    connections = Connections(handle, endpoints.failed, config)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
@@ -134,6 +140,8 @@ async def _serve(
 
     def reload() -> None:
         reloader.reload_now()
+        if tokens is not None:
+            tokens.reload()
         listeners.reload_tls()
 
     loop.add_signal_handler(signal.SIGHUP, reload)
