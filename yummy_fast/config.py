@@ -215,6 +215,10 @@ SETTINGS: tuple[Setting, ...] = (
         "answer 503 when so many requests are under way",  # as an Envoy cluster (max_requests)
     ),
     Setting(
+        *("max_pipelined", "--max-pipelined", 16, _positive, "a number of requests"),
+        "read no more of a client that waits for so many answers",  # browsers once sent 4 to 8 at a time
+    ),
+    Setting(
         *("worker_connections", "--worker-connections", 1000, _positive, "a number of connections"),
         "answer 503 to clients that would be one connection more",  # as gunicorn, and so `feast serve`
     ),
@@ -283,6 +287,7 @@ class Config:
     send_timeout: int
     request_timeout_ms: int
     max_in_flight: int
+    max_pipelined: int
     worker_connections: int
     compat: str
     redis_read: str

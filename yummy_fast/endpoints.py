@@ -101,9 +101,9 @@ class Endpoints:
             query = parse_query(request.body)
             plan = self.catalog.plan_for(query.feature_service, query.features, query.full_feature_names)
             slots = plan.slots or self._slots_for(plan)
-            bound = plan.bind(query.entities)
-            if bound.rows * len(plan.columns) > self._max_cells:
+            if len(plan.columns) * max(map(len, query.entities.values()), default=1) > self._max_cells:
                 raise LimitError(413, f"Content Too Large: the limit is {self._max_cells} rows x features")
+            bound = plan.bind(query.entities)
             bound_at = perf_counter_ns()
             rows = await self._store.fetch(plan.prepared, bound.keys)
             read_at = computed_at = perf_counter_ns()
