@@ -190,6 +190,11 @@ SETTINGS: tuple[Setting, ...] = (
         "refuse requests with a longer path and query (414)",  # RFC 9112 3: at least 8000; nginx and Apache 8 KB
     ),
     Setting(
+        *("max_rows", "--max-rows", 100_000, _positive, "a number of rows"),
+        # A Redis reads 30,000 to 100,000 hashes in the second of --store-timeout-ms: more would be a 504.
+        "refuse requests for more entity rows (413)",
+    ),
+    Setting(
         *("max_cells", "--max-cells", 1_000_000, _positive, "a number of values"),
         "refuse requests for more entity rows x features (413)",  # 4,000 rows of 250 features
     ),
@@ -281,6 +286,7 @@ class Config:
     max_body_bytes: int
     max_header_bytes: int
     max_target_bytes: int
+    max_rows: int
     max_cells: int
     header_timeout: int
     body_timeout: int

@@ -48,19 +48,21 @@ class Endpoints:
         store: OnlineStore,
         transforms: Transforms,
         compat: str,
+        max_rows: int,
         max_cells: int,
         metrics: Metrics,
         pages: Mapping[bytes, Callable[[Request], Answer]],
     ) -> None:
         """
         - `compat` is named in the answers: how the statuses in them are meant.
-        - `max_cells`: rows x features of one answer.
+        - `max_rows`, `max_cells`: entity rows, and rows x features, of one answer.
         - `pages`: what else can be asked for with GET, by path.
         """
         self.catalog = catalog
         self._store = store
         self._transforms = transforms
         self._metrics = metrics
+        self._max_rows = max_rows
         self._max_cells = max_cells
         self._strict = compat == "strict"
         self._answer_headers = b"content-type: application/json\r\nx-feast-compat: %b\r\n" % compat.encode()
@@ -101,7 +103,10 @@ class Endpoints:
             query = parse_query(request.body)
             plan = self.catalog.plan_for(query.feature_service, query.features, query.full_feature_names)
             slots = plan.slots or self._slots_for(plan)
-            if len(plan.columns) * max(map(len, query.entities.values()), default=1) > self._max_cells:
+            count = max(map(len, query.entities.values()), default=1)
+            if count > self._max_rows:
+                raise LimitError(413, f"Content Too Large: the limit is {self._max_rows} entity rows")
+            if count * len(plan.columns) > self._max_cells:
                 raise LimitError(413, f"Content Too Large: the limit is {self._max_cells} rows x features")
             bound = plan.bind(query.entities)
             bound_at = perf_counter_ns()

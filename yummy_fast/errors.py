@@ -82,6 +82,10 @@ class LimitError(YummyError):
         return _json({"detail": str(self)})
 
 
+MAX_MESSAGE_CHARS = 20_000
+"""Of what is quoted in an answer: a name may be as long as a body. Feast quotes all of it."""
+
+
 class RequestError(YummyError):
     """The caller's mistake. The message says where, what was expected and what came."""
 
@@ -89,10 +93,13 @@ class RequestError(YummyError):
     feast_class: str = ""
 
     def body(self) -> bytes:
+        message = str(self)
+        if len(message) > MAX_MESSAGE_CHARS:
+            message = f"{message[:MAX_MESSAGE_CHARS]} [...]"
         if not self.feast_class:
-            return _json(str(self))
+            return _json(message)
         # Encoded twice, with Feast's separators inside: the remote SDK parses the string, then imports the class.
-        return _json(json.dumps({"module": "feast.errors", "class": self.feast_class, "message": str(self)}))
+        return _json(json.dumps({"module": "feast.errors", "class": self.feast_class, "message": message}))
 
 
 class NotFoundError(RequestError):

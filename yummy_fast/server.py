@@ -116,7 +116,9 @@ async def _serve(
     transforms = Transforms(process.metrics.transformed)
     catalog = build_catalog(config, store, data)
     pages = {} if config.admin else _data_pages(process)
-    endpoints = Endpoints(catalog, store, transforms, config.compat, config.max_cells, process.metrics, pages)
+    endpoints = Endpoints(
+        *(catalog, store, transforms, config.compat, config.max_rows, config.max_cells, process.metrics, pages)
+    )
     tokens = Tokens(config.auth_tokens) if config.auth_tokens else None
     handle: Callable[[Request], Answer] = endpoints.handle if tokens is None else tokens.guard(endpoints.handle)
     if config.access_log_sample:
