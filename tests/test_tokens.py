@@ -7,7 +7,30 @@ from pathlib import Path
 import pytest
 
 from yummy_fast import tokens as module
+from yummy_fast.errors import ConfigError
 from yummy_fast.tokens import MAX_TOKENS, Tokens
+
+NO_TOKEN = "expected a token of letters, digits and -._~+/, with = at its end if need be"
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", ": expected a token a line, and found none: everybody would be refused"),
+        (b"\n  \n# one\n", ": expected a token a line, and found none: everybody would be refused"),
+        (b"good\nBearer bad\n", ", line 2: " + NO_TOKEN),
+        (b"\xff\xfeb\0a\0d\0", ", line 1: " + NO_TOKEN),
+        (b"x\n" * 101, ": 101 tokens; the limit is 100"),
+        (b"x" * (1 << 20) + b"\n", ": longer than 1048576 bytes"),
+    ],
+)
+def test_files_that_cannot_be_used(tmp_path: Path, data: bytes, expected: str) -> None:
+    """One line that names file and place, and nothing of what is in it."""
+    path = tmp_path / "tokens"
+    path.write_bytes(data)
+    with pytest.raises(ConfigError) as caught:
+        Tokens(str(path))
+    assert str(caught.value) == f"--auth-tokens {path}{expected}"
 
 
 def test_every_token_is_compared_whichever_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

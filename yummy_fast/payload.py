@@ -84,19 +84,24 @@ def parse_query(body: bytes) -> Query:
     except orjson.JSONDecodeError as error:
         data = _loads_leniently(body, error)
     usual = _usual_query(data)
-    return _checked_query(data) if usual is None else usual
+    return _checked_query(data, body) if usual is None else usual
 
 
 def _usual_query(data: Any) -> Query | None:
     """What nearly all bodies are: a feature service's name, lists of entities, and nothing else."""
     if type(data) is dict and len(data) == 2:
         service, entities = data.get("feature_service"), data.get("entities")
-        if type(service) is str and type(entities) is dict and {list}.issuperset(map(type, entities.values())):
+        if (
+            type(service) is str
+            and type(entities) is dict
+            and len(entities) <= MAX_ENTITY_COLUMNS
+            and {list}.issuperset(map(type, entities.values()))
+        ):
             return Query(entities, service, [], False, False)
     return None
 
 
-def _checked_query(data: Any) -> Query:
+def _checked_query(data: Any, body: bytes) -> Query:
     if type(data) is not dict:
         message = "Input should be a valid dictionary or object to extract fields from"
         raise _refusal([_detail("model_attributes_type", (), message, data)], body)

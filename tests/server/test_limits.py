@@ -223,9 +223,13 @@ def test_a_client_that_stops_reading_is_cut_off(corpus: Path) -> None:
 def test_features_and_entity_columns(server: Server) -> None:
     """At the limit it is looked at; over it is not. The connection goes on."""
     with server.client() as client:
-        for features, columns, status in ((10_000, 1, 400), (10_001, 1, 413), (1, 1_000, 200), (1, 1_001, 413)):
+        for features, columns, status in (
+            *((10_000, 1, 400), (10_001, 1, 413), (1, 1_000, 200), (1, 1_001, 413)),
+            *((0, 1_000, 200), (0, 1_001, 413)),
+        ):
+            asked = {"features": ["driver_stats:trips"] * features} if features else {"feature_service": "svc_subset"}
             body = {
-                "features": ["driver_stats:trips"] * features,
+                **asked,
                 "entities": {"driver_id": [1002], **{f"c{number}": [1] for number in range(columns - 1)}},
             }
             answer = client.ask("/get-online-features", body)

@@ -89,10 +89,10 @@ def test_an_address_that_the_machine_has_not(corpus: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 70, "é..é"])
 def test_a_name_that_is_none(corpus: Path, host: str) -> None:
-    code, out, err = command_line("-c", corpus, "serve", "-p", "0", "--host", host)
-    assert (code, out) == (2, "")
-    assert err.startswith(f"yummy-fast: --host {host} --port 0: cannot listen: ")
-    assert err.count("\n") == 1
+    with pytest.raises(ConfigError) as caught:
+        open_sockets(load_config(chdir=str(corpus), flags={"host": host, "port": "0"}, environ={}), {})
+    assert str(caught.value).startswith(f"--host {host} --port 0: cannot listen: ")
+    assert "\n" not in str(caught.value)
 
 
 # --------------------------------------------------------------------------------------------------------- Unix socket
@@ -133,10 +133,9 @@ def test_the_mode_of_a_unix_socket(corpus: Path, path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["rw-rw----", "060", "1660", "668"])
-def test_modes_that_are_none(corpus: Path, path: Path, mode: str) -> None:
-    code, _, err = command_line("-c", corpus, "serve", "--uds", str(path), "--uds-mode", mode)
-    assert (code, err.count("\n")) == (2, 1)
-    assert err.startswith("yummy-fast: --uds-mode: expected a mode of three octal digits")
+def test_modes_that_are_none(corpus: Path, mode: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--uds-mode: expected a mode of three octal digits"):
+        load_config(chdir=str(corpus), flags={"uds_mode": mode}, environ={})
 
 
 def test_a_mode_that_yaml_takes_for_another_number(corpus: Path) -> None:
@@ -187,8 +186,9 @@ def test_a_full_queue_is_a_live_socket(corpus: Path, path: Path) -> None:
 def test_paths_that_cannot_be_a_unix_socket(corpus: Path, place: str, reason: str) -> None:
     before = (corpus / "feature_store.yaml").read_text()
     path = os.path.abspath(corpus / place)
-    code, out, err = command_line("-c", corpus, "serve", "--uds", path)
-    assert (code, out, err) == (2, "", f"yummy-fast: --uds {path}: cannot listen: {reason}\n")
+    with pytest.raises(ConfigError) as caught:
+        open_sockets(load_config(chdir=str(corpus), flags={"uds": path}, environ={}), {})
+    assert str(caught.value) == f"--uds {path}: cannot listen: {reason}"
     assert (corpus / "feature_store.yaml").read_text() == before
 
 

@@ -28,6 +28,9 @@ from tests.harness import (
     repository,
     tls_client_context,
 )
+from yummy_fast.config import load_config
+from yummy_fast.errors import ConfigError
+from yummy_fast.listeners import tls_context
 
 
 class Pki:
@@ -244,9 +247,10 @@ def test_what_cannot_be_used_is_one_line(corpus: Path, ours: Pki, theirs: Pki, s
             ours.ca.write_bytes(b"hello")
         case "authority is gone":
             ours.ca.unlink()
-    code, out, err = command_line("-c", corpus, "serve", "-p", "0", *ours.flags, "--client-ca", str(ours.ca))
-    assert (code, out) == (2, "")
-    assert err == f"yummy-fast: {expected.format(cert=ours.cert, key=ours.key, ca=ours.ca)}\n"
+    flags = {"tls_cert": str(ours.cert), "tls_key": str(ours.key), "tls_client_ca": str(ours.ca)}
+    with pytest.raises(ConfigError) as caught:
+        tls_context(load_config(chdir=str(corpus), flags=flags, environ={}))
+    assert str(caught.value) == expected.format(cert=ours.cert, key=ours.key, ca=ours.ca)
 
 
 def test_an_authority_needs_a_certificate(corpus: Path) -> None:

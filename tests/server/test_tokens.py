@@ -14,7 +14,6 @@ OLD, NEW = "0ld-secret-abcdefghijk", "n3w.secret~lmnopqrstu=="
 FEATURES = {"features": ["driver_stats:trips"], "entities": {"driver_id": [1002]}}
 FEASTS_REFUSAL = {"detail": "Invalid or expired access token"}
 """What `feast serve` answers with auth.type oidc, for whatever is wrong with a token. Feast 0.67.0."""
-NO_TOKEN = "expected a token of letters, digits and -._~+/, with = at its end if need be"
 
 
 @pytest.fixture
@@ -92,25 +91,11 @@ def test_rotation(corpus: Path, tokens: Path) -> None:
             assert statuses() == (401, 200)
 
 
-@pytest.mark.parametrize(
-    ("data", "expected"),
-    [
-        (None, ": cannot be read: No such file or directory"),
-        (b"", ": expected a token a line, and found none: everybody would be refused"),
-        (b"\n  \n# one\n", ": expected a token a line, and found none: everybody would be refused"),
-        (b"good\nBearer bad\n", ", line 2: " + NO_TOKEN),
-        (b"\xff\xfeb\0a\0d\0", ", line 1: " + NO_TOKEN),
-        (b"x\n" * 101, ": 101 tokens; the limit is 100"),
-        (b"x" * (1 << 20) + b"\n", ": longer than 1048576 bytes"),
-    ],
-)
-def test_files_that_cannot_be_used(corpus: Path, tmp_path: Path, data: bytes | None, expected: str) -> None:
-    """One line that names file and place, and nothing of what is in it."""
+def test_a_file_that_cannot_be_used_is_one_line(corpus: Path, tmp_path: Path) -> None:
     path = tmp_path / "tokens"
-    if data is not None:
-        path.write_bytes(data)
     code, out, err = command_line("-c", corpus, "serve", "-p", "0", "--auth-tokens", str(path))
-    assert (code, out, err) == (2, "", f"yummy-fast: --auth-tokens {path}{expected}\n")
+    assert (code, out) == (2, "")
+    assert err == f"yummy-fast: --auth-tokens {path}: cannot be read: No such file or directory\n"
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
