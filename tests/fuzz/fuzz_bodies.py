@@ -1,12 +1,13 @@
 """Fuzz request bodies: what is not answered with features is answered with a 4xx, and what is answered is JSON.
 
     pip install atheris
-    python tests/fuzz/fuzz_bodies.py tests/fuzz/corpus_bodies -dict=tests/fuzz/bodies.dict -max_len=1000 \
-        -max_total_time=1200
+    python tests/fuzz/fuzz_bodies.py FOLDER -dict=tests/fuzz/bodies.dict -max_len=1000 -max_total_time=1200
 
-A body goes as far as it goes without a store: to a query, to a plan of the corpus's registry, to entity keys, and to an
-answer about entities that are not there. A finding is any exception but RequestError and LimitError, an answer that is
-no JSON, and rows or columns too few or too many. The corpus is what libFuzzer kept, minimised with `-merge=1`.
+FOLDER gets the inputs that were kept (corpus.py), and what libFuzzer adds to them.
+
+A body goes as far as it goes without a store: to a query, to a plan of the conformance corpus's registry, to entity
+keys, and to an answer about entities that are not there. A finding is any exception but RequestError and LimitError, an
+answer that is no JSON, and rows or columns too few or too many.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 with atheris.instrument_imports(
     include=["yummy_fast.payload", "yummy_fast.plan", "yummy_fast.entities", "yummy_fast.catalog", "yummy_fast.errors"]
 ):
+    from tests.fuzz import corpus
     from yummy_fast.config import load_config
     from yummy_fast.errors import LimitError, RequestError
     from yummy_fast.payload import Query, encode_vectors, parse_query
@@ -70,5 +72,6 @@ def _refuse(name: str) -> None:
 
 
 if __name__ == "__main__":
+    corpus.unpack("bodies", Path(sys.argv[1]))
     atheris.Setup(sys.argv, test_one_input)
     atheris.Fuzz()

@@ -3,13 +3,12 @@
     pip install atheris
     python tests/fuzz/fuzz_values.py FOLDER -max_len=200 -max_total_time=1200
 
-FOLDER gets the inputs of corpus_values.txt, which holds them as hexadecimal numbers, and what libFuzzer adds to them;
-`python tests/fuzz/fuzz_values.py --keep FOLDER` writes the file anew, after a merge (`-merge=1`).
+FOLDER gets the inputs that were kept (corpus.py), and what libFuzzer adds to them.
 
 A finding is a value that protobuf reads in another way, whether it stands alone, in a column, in a row, or beside sound
 ones; replies that depend on how their bytes were cut; and any exception but CorruptValueError and ProtocolError. Not
-asked for is that protobuf's choice be ours where one Value holds several, which no Feast writes, or several and a piece
-of one: with the right neighbours, their number comes out right. See codec.py.
+asked for is that protobuf's choice be ours where one Value holds none and is not empty, or several, or one and a piece
+of another, which no Feast writes: with the right neighbours, their number comes out right. See codec.py.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 with atheris.instrument_imports(include=["yummy_fast.codec", "yummy_fast.resp"]):
     from google.protobuf.message import DecodeError
 
+    from tests.fuzz import corpus
     from tests.property import second_opinion
     from yummy_fast._proto.value_pb2 import Value, Values
     from yummy_fast.codec import (
@@ -41,7 +41,6 @@ with atheris.instrument_imports(include=["yummy_fast.codec", "yummy_fast.resp"])
     )
     from yummy_fast.resp import ProtocolError, ReplyError, ReplyParser
 
-CORPUS = Path(__file__).with_name("corpus_values.txt")
 TYPES = list(ValueType)
 COLUMNS = {value_type: ColumnDecoder(value_type) for value_type in TYPES}
 SOUND = Value(int64_val=5).SerializeToString(), Value(string_val="a").SerializeToString()
@@ -63,9 +62,9 @@ def test_one_input(data: bytes) -> None:
 def check_value(value_type: ValueType, stored: bytes) -> None:
     expected = outcome(second_opinion.value_of_stored, stored)
     compare(lambda: decode_value(stored), expected)
-    several = holds_several(stored)
+    odd = is_odd(stored)
     neighbours = [outcome(second_opinion.value_of_stored, sound) for sound in SOUND]
-    compare(lambda: COLUMNS[value_type]([stored])[0], expected, several)
+    compare(lambda: COLUMNS[value_type]([stored])[0], expected, odd)
     for place in range(3):
         column: list[bytes | None] = [SOUND[0], SOUND[1]]
         column.insert(place, stored)
@@ -74,16 +73,18 @@ def check_value(value_type: ValueType, stored: bytes) -> None:
         types = [ValueType.INT64, ValueType.STRING]
         types.insert(place, value_type)
         for decode in (COLUMNS[value_type], RowDecoder(types)):
-            compare(partial(all_of, decode, column), None if expected is None else wanted, several)
+            compare(partial(all_of, decode, column), None if expected is None else wanted, odd)
 
 
 def all_of(decode: Callable[[Sequence[bytes | None]], Sequence[Any]], stored: Sequence[bytes | None]) -> list[Any]:
     return list(decode(stored))
 
 
-def holds_several(stored: bytes) -> bool:
-    """Whether there is a value, and then more."""
+def is_odd(stored: bytes) -> bool:
+    """Whether there is a value and then more, or none at all in bytes that are well-formed."""
     try:
+        if stored and Value.FromString(stored).WhichOneof("val") is None:
+            return True
         return sum(len(found) for _, found in Values.FromString(stored).ListFields()) > 1
     except DecodeError:
         return any(outcome(Value.FromString, stored[:place]) is not None for place in range(1, len(stored)))
@@ -139,20 +140,7 @@ def replies(pieces: Sequence[bytes]) -> list[str]:
     return found
 
 
-def unpack(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, line in enumerate(CORPUS.read_text().split()):
-        (folder / f"kept-{number}").write_bytes(bytes.fromhex(line))
-
-
-def keep(folder: Path) -> None:
-    CORPUS.write_text("".join(f"{line}\n" for line in sorted(file.read_bytes().hex() for file in folder.iterdir())))
-
-
 if __name__ == "__main__":
-    if sys.argv[1] == "--keep":
-        keep(Path(sys.argv[2]))
-    else:
-        unpack(Path(sys.argv[1]))
-        atheris.Setup(sys.argv, test_one_input)
-        atheris.Fuzz()
+    corpus.unpack("values", Path(sys.argv[1]))
+    atheris.Setup(sys.argv, test_one_input)
+    atheris.Fuzz()
