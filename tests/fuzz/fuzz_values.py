@@ -7,8 +7,9 @@ FOLDER gets the inputs that were kept (corpus.py), and what libFuzzer adds to th
 
 A finding is a value that protobuf reads in another way, whether it stands alone, in a column, in a row, or beside sound
 ones; replies that depend on how their bytes were cut; and any exception but CorruptValueError and ProtocolError. Not
-asked for is that protobuf's choice be ours where one Value holds none and is not empty, or several, or one and a piece
-of another, which no Feast writes: with the right neighbours, their number comes out right. See codec.py.
+asked for is that protobuf's choice be ours where one Value begins with no tag of a Value, or holds none and is not
+empty, or several, or one and a piece of another, which no Feast writes and no cut makes: with the right neighbours,
+their number comes out right. See codec.py.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ with atheris.instrument_imports(include=["yummy_fast.codec", "yummy_fast.resp"])
         CorruptValueError,
         RowDecoder,
         ValueType,
+        _tag,
         decode_timestamp,
         decode_timestamps,
         decode_value,
@@ -43,6 +45,7 @@ with atheris.instrument_imports(include=["yummy_fast.codec", "yummy_fast.resp"])
 
 TYPES = list(ValueType)
 COLUMNS = {value_type: ColumnDecoder(value_type) for value_type in TYPES}
+TAGS = tuple(_tag(field.name) for field in Value.DESCRIPTOR.oneofs_by_name["val"].fields)
 SOUND = Value(int64_val=5).SerializeToString(), Value(string_val="a").SerializeToString()
 
 
@@ -81,7 +84,9 @@ def all_of(decode: Callable[[Sequence[bytes | None]], Sequence[Any]], stored: Se
 
 
 def is_odd(stored: bytes) -> bool:
-    """Whether there is a value and then more, or none at all in bytes that are well-formed."""
+    """Whether there is a value and then more, or none in bytes that are well-formed, or it begins as no Value does."""
+    if stored and not stored.startswith(TAGS):
+        return True
     try:
         if stored and Value.FromString(stored).WhichOneof("val") is None:
             return True
