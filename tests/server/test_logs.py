@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import re
+import socket
+import struct
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.harness import Server, Valkey, command_line, request
+from tests.harness import Proxy, Server, Valkey, command_line, features_request, repository, request
+from yummy_fast.logs import JsonFormatter
 
 SECRETIVE = {"feature_service": "svc_subset", "entities": {"driver_id": [1002]}}
 
@@ -29,12 +34,7 @@ def test_json_lines(corpus: Path) -> None:
         assert abs(datetime.now(UTC) - written) < timedelta(minutes=5)
 
 
-def test_a_traceback_is_one_json_line(tmp_path: Path, valkey: Valkey) -> None:
-    import io
-    import logging
-
-    from yummy_fast.logs import JsonFormatter
-
+def test_a_traceback_is_one_json_line() -> None:
     out = io.StringIO()
     handler = logging.StreamHandler(out)
     handler.setFormatter(JsonFormatter())
@@ -82,6 +82,26 @@ def test_access_log(corpus: Path) -> None:
             assert "1002" not in line
             assert "4711" not in line
             assert "driver" not in line
+
+
+def test_requests_that_come_to_another_end(tmp_path: Path, valkey: Valkey) -> None:
+    """One that took too long has its 504; one whose client left has a 499."""
+    with Proxy(valkey.port) as proxy:
+        settings = {"store_timeout_ms": 15_000}
+        folder = repository(tmp_path / "r", "redis", f"127.0.0.1:{proxy.port}", settings=settings)
+        with Server(folder, "--log-format", "json", "--access-log-sample", "1") as server:
+            proxy.hold()
+            with server.client() as client:
+                client.send(features_request(1002, "X-Request-Timeout-Ms: 20"))
+                assert client.answer().status == 504
+                proxy.forget()
+                client.send(features_request(1002))
+                proxy.wait_until_seen(1)
+                client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+            server.wait_for('"status": 499')
+            proxy.release()
+            assert server.stop() == 0
+            assert [(entry["status"], entry["bytes"] > 0) for entry in entries(server)] == [(504, True), (499, False)]
 
 
 def test_access_log_as_text(corpus: Path) -> None:

@@ -108,11 +108,16 @@ def test_client_certificates(corpus: Path, ours: Pki, theirs: Pki, version: ssl.
 
 def test_client_certificates_on_a_unix_socket(corpus: Path, ours: Pki, tmp_path: Path) -> None:
     path = tmp_path / "s"
-    with Server(corpus, *ours.flags, "--client-ca", str(ours.ca), "--uds", str(path)):
+    with Server(corpus, *ours.flags, "--client-ca", str(ours.ca), "--uds", str(path)) as server:
         with Client(path, ours.context(ours)) as client:
             assert client.ask("/health").status == 200
         with pytest.raises((ssl.SSLError, ConnectionError)), Client(path, ours.context()) as client:
             client.ask("/health")
+        server.send_signal(signal.SIGHUP)
+        server.wait_for("TLS files reloaded")
+        with Client(path, ours.context(ours)) as client:
+            assert client.ask("/health").status == 200
+    assert not path.exists()
 
 
 def test_old_versions_of_tls_are_refused(corpus: Path, ours: Pki) -> None:
