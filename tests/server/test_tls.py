@@ -186,6 +186,7 @@ def test_broken_files_change_nothing(corpus: Path, ours: Pki, theirs: Pki, broke
 
 
 def test_nobody_is_refused_while_files_are_reloaded(corpus: Path, ours: Pki) -> None:
+    """And nothing of what served before stays open."""
     done = threading.Event()
     failures: list[Exception] = []
     answered = 0
@@ -203,6 +204,7 @@ def test_nobody_is_refused_while_files_are_reloaded(corpus: Path, ours: Pki) -> 
         return True if answered > before else None
 
     with Server(corpus, *ours.flags) as server:
+        before_all = descriptors(server)
         asking = threading.Thread(target=go_on, args=(server,))
         asking.start()
         try:
@@ -215,6 +217,11 @@ def test_nobody_is_refused_while_files_are_reloaded(corpus: Path, ours: Pki) -> 
             done.set()
             asking.join()
         assert failures == []
+        eventually(lambda: True if descriptors(server) == before_all else None, "the end of the old servers")
+
+
+def descriptors(server: Server) -> int:
+    return sum(1 for _ in Path(f"/proc/{server.process.pid}/fd").iterdir())
 
 
 # ------------------------------------------------------------------------------------------------------------ starting
