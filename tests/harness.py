@@ -181,12 +181,13 @@ class Server(Process):
             environment,
         )
         try:
-            self.url = self.wait_for(r"serving .* on (https?://\S+)")[1]
+            self.url = self.wait_for(r'serving .* on ((https?|unix):[^\s"]+)')[1]
         except BaseException:
             self.process.kill()
             self.__exit__(None, None, None)
             raise
-        self.port = int(self.url.rpartition(":")[2])
+        _, _, place = self.url.rpartition(":")
+        self.port = int(place) if place.isdigit() else 0  # a Unix socket has none
 
     def client(self) -> Client:
         return Client(self.port)
@@ -375,10 +376,15 @@ def features_request(driver: int, *headers: str) -> bytes:
 
 
 class Client:
-    """A socket to a server: bytes out, answers in."""
+    """A socket to a server: bytes out, answers in. The server is one on a port of this machine, or on a Unix socket."""
 
-    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
+    def __init__(self, port: int | Path, tls: ssl.SSLContext | None = None, *, host: str = "127.0.0.1") -> None:
+        if isinstance(port, Path):
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(PATIENCE_S)
+            self.socket.connect(str(port))
+        else:
+            self.socket = socket.create_connection((host, port), PATIENCE_S)
         if tls is not None:
             self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
         self._received = bytearray()

@@ -89,6 +89,20 @@ def test_an_offered_upgrade_does_not_take_the_body_away(framing: bytes) -> None:
         assert outcome(chunks) == (expected, 0), chunks
 
 
+def test_credentials_however_they_are_cut() -> None:
+    """They are the header's, also of a request that offers an upgrade; all of them; and never a trailer's."""
+    head = b"POST /x HTTP/1.1\r\nHost: a\r\nauthorization: \t Bearer  a \t\r\n"
+    body = b"Content-Length: 4\r\n\r\nbody"
+    expected = Request(b"POST", b"/x", b"body", True, 0, b"Bearer  a")
+    for data in (head + body, head + b"Connection: Upgrade\r\nUpgrade: h2c\r\n" + body):
+        for chunks in cuts(data + GET):
+            assert outcome(chunks) == ([expected, Request(b"GET", b"/health", b"", True)], 0), chunks
+    twice = head + b"AUTHORIZATION: Bearer b\r\n" + body
+    assert outcome([twice]) == ([expected._replace(authorization=b"Bearer  aBearer b")], 0)
+    trailer = b"Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nAuthorization: Bearer b\r\n\r\n"
+    assert outcome([head + trailer]) == ([expected], 0)
+
+
 def test_a_thousand_offered_upgrades_in_one_read_are_a_thousand_requests() -> None:
     requests, status = outcome([UPGRADE * 1_000])
     assert (len(requests), status) == (1_000, 0)
@@ -504,8 +518,9 @@ def test_a_body_of_the_limit_passes(body: bytes) -> None:
         b"content-length: 9999999999\r\n\r\n",
         b"Transfer-Encoding: chunked\r\n\r\n65\r\n" + b"a" * 101,
         b"Transfer-Encoding: chunked\r\n\r\n32\r\n" + b"a" * 50 + b"\r\n33\r\n" + b"a" * 51,
+        b"Transfer-Encoding: chunked\r\n\r\n65\r\n" + b"a" * 101 + b"\r\nno chunk\r\n",  # the fuzzer found 400, uncut
     ],
-    ids=["length", "huge length", "one chunk", "two chunks"],
+    ids=["length", "huge length", "one chunk", "two chunks", "malformed from there"],
 )
 def test_a_longer_body_is_refused_before_it_has_come(body: bytes) -> None:
     for chunks in cuts(b"POST / HTTP/1.1\r\nHost: a\r\n" + body):

@@ -17,8 +17,8 @@ from yummy_fast import payload
 from yummy_fast._proto import value_pb2 as values
 from yummy_fast._proto.value_pb2 import Value
 from yummy_fast.codec import CorruptValueError, ValueType
-from yummy_fast.errors import RequestError, ValidationError
-from yummy_fast.payload import MAX_KNOWN_TIMES, Query, Statuses, parse_query
+from yummy_fast.errors import LimitError, RequestError, ValidationError
+from yummy_fast.payload import LARGE_BODY_BYTES, MAX_KNOWN_TIMES, Query, Statuses, parse_query
 
 # ------------------------------------------------------------------------------------------------------- requests in
 
@@ -166,8 +166,8 @@ def test_what_is_no_json_is_refused_with_the_words_of_pythons_parser(body: bytes
     [
         b'{"entities":{"a":["\\ud800"]}}',
         b'{"entities":{"a":["\xff"]}}',
-        b"[" * 100_000,
-        b"[" * 100_000 + b"]" * 100_000,
+        b"[" * 60_000,
+        b"[" * 30_000 + b"]" * 30_000,
         b'{"entities":{"a":[' + b"1" * 5_000 + b"]}}",
         b"[" + b"1" * 5_000 + b",",
     ],
@@ -213,6 +213,62 @@ def test_the_usual_body_and_the_same_with_more_keys_say_one_thing(text: str, mor
     data = json.loads("{" + text + "}")
     expected = Query(data["entities"], data["feature_service"], [], False, False)
     assert parse_query(("{" + text + more + "}").encode()) == expected
+
+
+def large(body: bytes) -> bytes:
+    """`body` with an unknown key that makes it a large one."""
+    return b'{"x":"%b",%b' % (b"a" * LARGE_BODY_BYTES, body.removeprefix(b"{"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"entities":{"a":[%b1]}}' % (b"1," * 900_000),
+        b'{"entities":{"a":[%b""]}}' % (b'"{3F2504E0-4F89-11D3-9A0C-0305E82C3301}",' * 20_000),
+        b'{"entities":{"a":[%b""]}}' % (b'"[x",' * 20_000),
+        b'{"entities":{"a":[%b""]}}' % (b'"urn:li:member:7" , ' * 20_000),
+        b'{"entities":{"a":[1]},"features":[%b"a:b"]}' % (b'"view:feature",\n ' * 9_000),
+        b'{"entities":{"a":[%b[]]}}' % (b"[]," * 9_000),
+        b'{"entities":{"a":[1]},"x":{%b"":0}}' % (b'"y":0,' * 9_000),
+    ],
+    ids=["numbers", "GUIDs", "brackets", "colons", "features", "lists", "keys"],
+)
+def test_what_people_send_in_a_large_body_passes(body: bytes) -> None:
+    parse_query(large(body))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 10_001,
+        b'{"entities":{"a":[%b1]}}' % (b"[]," * 10_001),
+        b'{"entities":{"a":[%b1]}}' % (b'{},"{",' * 10_001),
+        b'{"entities":{"a":[%b1]}}' % (b"[[],{}]," * 3_400),
+        b'{"entities":{"a":[1]},"x":{%b"":0}}' % b"".join(b'"%d":0,' % number for number in range(10_001)),
+        b'{"entities":{"a":[1]},"x":{%b"":0}}' % b"".join(b'"%d,"\n \t\r:0,' % number for number in range(10_001)),
+        b'{"entities":{"a":[%b1]}}' % (b'{"a" : 1},' * 10_001),
+    ],
+    ids=["deep", "lists", "objects", "in each other", "keys", "keys and spaces", "objects with keys"],
+)
+def test_a_large_body_that_keeps_a_parser_busy_is_refused(body: bytes) -> None:
+    with pytest.raises(LimitError, match=r"^Content Too Large: the limit is 10000 lists, ") as caught:
+        parse_query(large(body))
+    assert caught.value.status == 413
+
+
+def test_a_million_values_are_too_many() -> None:
+    with pytest.raises(LimitError, match=r"^Content Too Large: the limit is 1000000 values$"):
+        parse_query(b'{"entities":{"a":[%b1]}}' % (b"1," * 1_000_001))
+
+
+def test_a_large_body_is_not_quoted() -> None:
+    for body in (b'{"entities":[1]}', b'{"entities":{"a":"b"},"features":[{}]}', b"[1]"):
+        for sent, quoted in ((body, True), (large(body) if body[:1] == b"{" else b"[%b1]" % (b"1," * 40_000), False)):
+            with pytest.raises(ValidationError) as caught:
+                parse_query(sent)
+            details = json.loads(caught.value.body())["detail"]
+            assert all((detail["input"] is not None) is quoted for detail in details)
+            assert len(caught.value.body()) < 1_000
 
 
 # ------------------------------------------------------------------------------------------------ feature vectors out

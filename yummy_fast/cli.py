@@ -17,13 +17,12 @@ from typing import Any, NoReturn
 from yummy_fast import __version__
 from yummy_fast.config import IGNORED_FLAGS, SETTINGS, Config, load_config
 from yummy_fast.errors import ConfigError, RegistryError, StoreError, YummyError
+from yummy_fast.logs import set_up_logging
 from yummy_fast.server import build_catalog, open_store, run
 from yummy_fast.sources import open_source
 from yummy_fast.stores import OnlineStore
 
 logger = logging.getLogger("yummy_fast")
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -51,7 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--help", action="help", help="show this help message and exit")
     _add_repository(serve, letters=False)
     _add_settings(serve)
-    serve.add_argument("--no-access-log", action="store_true", help="accepted for Feast's sake: there is none")
+    serve.add_argument(
+        "--no-access-log", action="store_true", help="accepted for Feast's sake: see --access-log-sample"
+    )
     serve.add_argument(
         *("-m", "--metrics"), action="store_true", help="as Feast: probes and metrics on port 8000, unless --admin"
     )
@@ -109,7 +110,7 @@ def _load(arguments: argparse.Namespace) -> Config:
         flags={name.removeprefix("set_"): value for name, value in given.items() if name.startswith("set_")},
         metrics=given.get("metrics", False),
     )
-    logging.basicConfig(level=config.log_level.upper(), format=LOG_FORMAT)
+    set_up_logging(config.log_level, config.log_format)
     return config
 
 

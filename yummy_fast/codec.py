@@ -9,8 +9,9 @@ arrive in pieces; so stored Values, joined, *are* one `Values` message whose fie
 repeated, and a single parse in C decodes a whole row or column (perf/experiments/decode_by_column_or_row.py). What
 makes this safe is the count: each stored Value must yield exactly one value of the type its feature was declared with.
 Where it does not (a null, a missing field, another type), the slower ways below are taken, down to one Value at a
-time. What the count cannot see are corrupt Values in one read whose damage cancels out: one that holds two values, and
-one that holds none but is not empty.
+time. What the count cannot see are corrupt Values: one that holds a second value of another type or a piece of one, a
+number whose tag says that it is a list (packed), and several whose damage cancels out, such as one that holds two
+values and one that holds none but is not empty.
 
 Decoded values are Python objects as `json` would take them, except that floats may be NaN or infinite: `payload`
 spells those. The protobuf runtime is known here and in `registry` only.

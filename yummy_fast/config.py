@@ -63,6 +63,19 @@ def _compat(text: str) -> str:
     return text
 
 
+def _log_format(text: str) -> str:
+    if text not in ("text", "json"):
+        raise ValueError
+    return text
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise ValueError
+    return number
+
+
 def _redis_read(text: str) -> str:
     if text not in ("auto", "hmget", "hgetall"):
         raise ValueError
@@ -85,6 +98,13 @@ def _address(text: str) -> str:
 
 FEAST_METRICS_ADDRESS = ":8000"
 """Where Feast's --metrics listens (feast/metrics.py, Feast 0.67.0)."""
+
+
+def _mode(text: str) -> str:
+    # Of what YAML makes of 0660, 432, its owner could not write: it is refused, and not taken for another mode.
+    if int(text, 8) & ~0o777 or int(text, 8) & 0o600 != 0o600:
+        raise ValueError
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +131,21 @@ SETTINGS: tuple[Setting, ...] = (
         *("log_level", "--log-level", "info", _log_level, "DEBUG, INFO, WARNING, ERROR or CRITICAL"),
         "the least important messages to log",
     ),
+    Setting(
+        *("log_format", "--log-format", "text", _log_format, "text or json"),
+        "how to write the log, to standard error",
+    ),
+    Setting(
+        *("access_log_sample", "--access-log-sample", 0.0, _share, "a number from 0 to 1"),
+        "log this share of the requests: 0.01 is one of a hundred",
+    ),
     Setting("host", "--host", "127.0.0.1", str, "an address", "the address to listen on", "-h"),
     Setting("port", "--port", 6566, _port, "a port number", "the port to listen on; 0 takes a free one", "-p"),
+    Setting("uds", "--uds", "", str, "a path", "listen on this Unix socket, and on no address"),  # as uvicorn
+    Setting(
+        *("uds_mode", "--uds-mode", "660", _mode, "a mode of three octal digits that lets the owner read and write"),
+        "the permissions of the Unix socket: who may connect",
+    ),
     Setting(
         *("admin", "--admin", "", _address, "HOST:PORT, such as 127.0.0.1:8000"),
         "answer probes, metrics, status and reloads at this address, apart from requests; without it, /livez, /readyz "
@@ -128,6 +161,14 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("tls_key", "--key", "", str, "a path", "the private key of the TLS certificate; needs --cert", "-k"),
     Setting("tls_cert", "--cert", "", str, "a path", "the TLS certificate; needs --key", "-c"),
+    Setting(
+        *("tls_client_ca", "--client-ca", "", str, "a path"),
+        "accept only clients with a certificate that one of these authorities signed (mTLS); needs --cert",
+    ),
+    Setting(
+        *("auth_tokens", "--auth-tokens", "", str, "a path"),
+        "answer 401 to requests without a bearer token that is a line of this file; probes need none",
+    ),
     Setting(
         *("store_timeout_ms", "--store-timeout-ms", 1000, _positive, "milliseconds"),
         "give up on the online store after this long, and answer 504",
@@ -147,6 +188,11 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         *("max_target_bytes", "--max-target-bytes", 8 << 10, _positive, "a number of bytes"),
         "refuse requests with a longer path and query (414)",  # RFC 9112 3: at least 8000; nginx and Apache 8 KB
+    ),
+    Setting(
+        *("max_rows", "--max-rows", 100_000, _positive, "a number of rows"),
+        # A Redis reads 30,000 to 100,000 hashes in the second of --store-timeout-ms: more would be a 504.
+        "refuse requests for more entity rows (413)",
     ),
     Setting(
         *("max_cells", "--max-cells", 1_000_000, _positive, "a number of values"),
@@ -172,6 +218,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         *("max_in_flight", "--max-in-flight", 1024, _positive, "a number of requests"),
         "answer 503 when so many requests are under way",  # as an Envoy cluster (max_requests)
+    ),
+    Setting(
+        *("max_pipelined", "--max-pipelined", 16, _positive, "a number of requests"),
+        "read no more of a client that waits for so many answers",  # browsers once sent 4 to 8 at a time
     ),
     Setting(
         *("worker_connections", "--worker-connections", 1000, _positive, "a number of connections"),
@@ -215,27 +265,35 @@ class Config:
     versioning: bool
     """registry.enable_online_feature_view_versioning."""
     log_level: str
+    log_format: str
+    access_log_sample: float
     host: str
     port: int
     admin: str
     """Where the admin listener is; empty if there is none."""
     admin_reload: bool
     """Whether it takes reloads. Not where Feast's --metrics asked for it: that is at every address there is."""
+    uds: str
+    uds_mode: str
     registry_ttl_sec: int
     keep_alive_timeout: int
     tls_key: str
     tls_cert: str
+    tls_client_ca: str
+    auth_tokens: str
     store_timeout_ms: int
     max_reply_bytes: int
     max_body_bytes: int
     max_header_bytes: int
     max_target_bytes: int
+    max_rows: int
     max_cells: int
     header_timeout: int
     body_timeout: int
     send_timeout: int
     request_timeout_ms: int
     max_in_flight: int
+    max_pipelined: int
     worker_connections: int
     compat: str
     redis_read: str
@@ -268,6 +326,8 @@ def load_config(
     settings = _settle(data.get("yummy_fast"), source, flags or {}, environ, unset)
     if bool(settings["tls_key"]) != bool(settings["tls_cert"]):
         raise ConfigError("--key and --cert go together: TLS needs both")
+    if settings["tls_client_ca"] and not settings["tls_cert"]:
+        raise ConfigError("--client-ca needs --key and --cert: without TLS no client can show a certificate")
     _check_auth(data, source)
     admin_reload = bool(settings["admin"])
     if not admin_reload and (metrics or _asks_for_metrics(data)):
@@ -451,8 +511,8 @@ def _check_auth(data: Mapping[str, Any], source: str) -> None:
     kind = auth.get("type") if isinstance(auth, dict) else auth
     if kind not in (None, "no_auth"):
         raise ConfigError(
-            f"{source}: auth.type: this server checks no tokens ({kind}); put a proxy in front of it that does, and "
-            "give it a feature_store.yaml without `auth`"
+            f"{source}: auth.type: this server checks no tokens of that kind ({kind}); put a proxy in front of it that "
+            "does, or use --auth-tokens, and give it a feature_store.yaml without `auth`"
         )
 
 

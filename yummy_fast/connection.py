@@ -9,8 +9,8 @@ callback: the same code for the reader, for half of what a Task costs (perf/expe
 
 A client that hangs up is normal: its exchanges are closed where they wait, and no one else notices.
 
-Nothing grows without bound: no more requests of a client are begun while MAX_PIPELINED of its answers are awaited or it
-does not read, nor read while some wait to be begun; all clients together have `max_in_flight`. Nothing waits without
+Nothing grows without bound: no more requests of a client are begun while `max_pipelined` of its answers are awaited or
+it does not read, nor read while some wait to be begun; all clients together have `max_in_flight`. Nothing waits without
 end: `Connections.sweep`, once a second, ends what has outlived its time. docs/reliability.md has the table of limits.
 """
 
@@ -34,20 +34,21 @@ Handle = Callable[[Request], "Response | Coroutine[Any, Any, Response]"]
 LINGER_S = 2.0
 """How long a refused client may go on sending before the connection is closed. nginx: 5 to 30 s."""
 
-MAX_PIPELINED = 16
-"""Requests of one client that may wait for their answers; then its socket is not read. Browsers of old sent 4 to 8."""
-
 
 class Connections:
     """What all connections of a server share."""
 
-    __slots__ = ("clock", "closing", "config", "emptied", "failed", "handle", "in_flight", "lingering", "open")
+    __slots__ = (
+        *("clock", "closing", "config", "emptied", "failed", "handle", "in_flight", "lingering", "max_pipelined"),
+        "open",
+    )
 
     def __init__(self, handle: Handle, failed: Callable[[BaseException], Response], config: Config) -> None:
         """`failed` makes an answer of what went wrong, whatever it is."""
         self.handle = handle
         self.failed = failed
         self.config = config
+        self.max_pipelined = config.max_pipelined
         self.clock = Clock()
         self.open: set[Connection] = set()
         self.lingering = 0
@@ -242,6 +243,8 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client has sent all it will. It may still read: keep the connection until its answers are written."""
         self._last = True
+        if self.shared.config.tls_cert:
+            return False  # asyncio has no TLS connection of which one half is closed, and warns who asks for one
         return bool(self._exchanges or self._waiting)
 
     def pause_writing(self) -> None:
@@ -263,7 +266,7 @@ class Connection(asyncio.Protocol):
         self._advancing = True
         exchanges, waiting = self._exchanges, self._waiting
         self._write_answers()
-        while waiting and not self._paused and len(exchanges) < MAX_PIPELINED:
+        while waiting and not self._paused and len(exchanges) < self.shared.max_pipelined:
             request = waiting.popleft()
             if not request.keep_alive:
                 self._last = True
@@ -322,7 +325,8 @@ class Connection(asyncio.Protocol):
 
     def _set_reading(self) -> None:
         """Read if there is room for what may come."""
-        wanted = not (self._last or self._paused or self._waiting) and len(self._exchanges) < MAX_PIPELINED
+        full = len(self._exchanges) >= self.shared.max_pipelined
+        wanted = not (self._last or self._paused or self._waiting or full)
         if wanted is not self._reading and not self._transport.is_closing():
             self._reading = wanted
             if wanted:

@@ -48,19 +48,21 @@ class Endpoints:
         store: OnlineStore,
         transforms: Transforms,
         compat: str,
+        max_rows: int,
         max_cells: int,
         metrics: Metrics,
         pages: Mapping[bytes, Callable[[Request], Answer]],
     ) -> None:
         """
         - `compat` is named in the answers: how the statuses in them are meant.
-        - `max_cells`: rows x features of one answer.
+        - `max_rows`, `max_cells`: entity rows, and rows x features, of one answer.
         - `pages`: what else can be asked for with GET, by path.
         """
         self.catalog = catalog
         self._store = store
         self._transforms = transforms
         self._metrics = metrics
+        self._max_rows = max_rows
         self._max_cells = max_cells
         self._strict = compat == "strict"
         self._answer_headers = b"content-type: application/json\r\nx-feast-compat: %b\r\n" % compat.encode()
@@ -101,9 +103,12 @@ class Endpoints:
             query = parse_query(request.body)
             plan = self.catalog.plan_for(query.feature_service, query.features, query.full_feature_names)
             slots = plan.slots or self._slots_for(plan)
-            bound = plan.bind(query.entities)
-            if bound.rows * len(plan.columns) > self._max_cells:
+            count = max(map(len, query.entities.values()), default=1)
+            if count > self._max_rows:
+                raise LimitError(413, f"Content Too Large: the limit is {self._max_rows} entity rows")
+            if count * len(plan.columns) > self._max_cells:
                 raise LimitError(413, f"Content Too Large: the limit is {self._max_cells} rows x features")
+            bound = plan.bind(query.entities)
             bound_at = perf_counter_ns()
             rows = await self._store.fetch(plan.prepared, bound.keys)
             read_at = computed_at = perf_counter_ns()
@@ -122,7 +127,7 @@ class Endpoints:
         slots.answered(begun, bound_at, read_at, computed_at, perf_counter_ns(), bound.rows)
         if self._metrics.looking_ns_left > 0:
             look(plan, bound, rows, slots, self._metrics, datetime.now(UTC).replace(tzinfo=None))
-        return Response(200, body, self._answer_headers)
+        return Response(200, body, self._answer_headers, plan.service)
 
     def _slots_for(self, plan: Plan) -> ServiceSlots:
         """Where requests for `plan` are counted. A reload makes new plans, which find the slots of the old by name."""

@@ -8,6 +8,7 @@
     ├── RequestError                  the caller's mistake                      400
     │   ├── NotFoundError             no such view, service or request data     404
     │   ├── CollisionError            two features under one name               400
+    │   ├── TokenError                no token that is accepted                 401
     │   ├── ValidationError           the body has not the shape of a request   422
     │   └── RouteError                no such path, or not with this method     404; 405 with Allow
     └── StoreError                    the online store's fault                  502
@@ -81,6 +82,10 @@ class LimitError(YummyError):
         return _json({"detail": str(self)})
 
 
+MAX_MESSAGE_CHARS = 20_000
+"""Of what is quoted in an answer: a name may be as long as a body. Feast quotes all of it."""
+
+
 class RequestError(YummyError):
     """The caller's mistake. The message says where, what was expected and what came."""
 
@@ -88,10 +93,13 @@ class RequestError(YummyError):
     feast_class: str = ""
 
     def body(self) -> bytes:
+        message = str(self)
+        if len(message) > MAX_MESSAGE_CHARS:
+            message = f"{message[:MAX_MESSAGE_CHARS]} [...]"
         if not self.feast_class:
-            return _json(str(self))
+            return _json(message)
         # Encoded twice, with Feast's separators inside: the remote SDK parses the string, then imports the class.
-        return _json(json.dumps({"module": "feast.errors", "class": self.feast_class, "message": str(self)}))
+        return _json(json.dumps({"module": "feast.errors", "class": self.feast_class, "message": message}))
 
 
 class NotFoundError(RequestError):
@@ -124,6 +132,19 @@ class ValidationError(RequestError):
             return _json({"detail": self.details})
         except RecursionError:  # what we quote of the request is nested deeper than can be written
             return _json({"detail": [{**detail, "input": None} for detail in self.details]})
+
+
+class TokenError(RequestError):
+    """No bearer token, or none that is accepted. The text is Feast's for every such case."""
+
+    status = 401
+    headers = b"www-authenticate: Bearer\r\n"
+
+    def __init__(self) -> None:
+        super().__init__("Invalid or expired access token")
+
+    def body(self) -> bytes:
+        return _json({"detail": str(self)})
 
 
 class RouteError(RequestError):

@@ -31,7 +31,7 @@ MAX_KNOWN_HEAD_BYTES = 1 << 10
 """Longer heads are parsed each time, so that the memory has a bound."""
 
 _TIMEOUT = b"x-request-timeout-ms"
-_JUDGED = (b"host", b"expect", b"connection", b"content-length", b"transfer-encoding", _TIMEOUT)
+_JUDGED = (b"host", b"expect", b"connection", b"authorization", b"content-length", b"transfer-encoding", _TIMEOUT)
 _JUDGED_LENGTHS = frozenset(map(len, _JUDGED))
 
 # RFC 3986 3.2.2 and 3.2.3. A comma is allowed there; here it is more likely to be two Hosts that a proxy made one of.
@@ -51,16 +51,18 @@ class Request(NamedTuple):
     keep_alive: bool
     timeout_ms: int = 0
     """How long the client will wait, by its X-Request-Timeout-Ms; 0 if it does not say."""
+    authorization: bytes = b""
+    """The value of that header; of several, all in a row."""
 
 
 class RequestParser:
     """Requests out of a stream of bytes. Feed it until it refuses; then the connection is of no more use."""
 
     __slots__ = (
-        *("_body", "_body_bytes", "_coding", "_connection", "_done", "_doubt", "_expect", "_fed_bytes", "_good_host"),
-        *("_head_bytes", "_hosts", "_keep_alive", "_known_heads", "_length", "_max_body_bytes", "_max_head_bytes"),
-        *("_max_target_bytes", "_parser", "_timeout_ms", "_url", "expects_continue", "in_body", "in_request"),
-        "refusal",
+        *("_authorization", "_body", "_body_bytes", "_coding", "_connection", "_done", "_doubt", "_expect"),
+        *("_fed_bytes", "_good_host", "_head_bytes", "_hosts", "_keep_alive", "_known_heads", "_length"),
+        *("_max_body_bytes", "_max_head_bytes", "_max_target_bytes", "_parser", "_timeout_ms", "_url"),
+        *("expects_continue", "in_body", "in_request", "refusal"),
     )
 
     def __init__(self, max_body_bytes: int, *, max_head_bytes: int = 64 << 10, max_target_bytes: int = 8 << 10) -> None:
@@ -152,6 +154,7 @@ class RequestParser:
             (b"transfer-encoding", self._coding),
             (b"expect", self._expect),
             (b"connection", b"" if offered.keep_alive else b"close"),
+            (b"authorization", offered.authorization),
             (_TIMEOUT, b"%d" % offered.timeout_ms if offered.timeout_ms else b""),
         ]
         lines = b"".join(b"%b: %b\r\n" % field for field in fields if field[1])
@@ -185,8 +188,6 @@ class RequestParser:
             self._refuse(414, f"URI Too Long: the limit is {self._max_target_bytes} bytes")
         elif self._head_bytes > self._max_head_bytes or overhead > max(self._max_head_bytes, PIECE_BYTES):
             self._refuse(431, f"Request Header Fields Too Large: the limit is {self._max_head_bytes} bytes")
-        elif self._body_bytes > self._max_body_bytes:
-            self._refuse(413, self._too_large())
 
     # What httptools calls. The order is message_begin, url, header ..., headers_complete, body ..., header ... (of a
     # trailer), message_complete.
@@ -194,7 +195,7 @@ class RequestParser:
     def on_message_begin(self) -> None:
         self.in_request = True
         self.in_body = self.expects_continue = False
-        self._url = self._length = self._coding = self._expect = self._connection = b""
+        self._url = self._length = self._coding = self._expect = self._connection = self._authorization = b""
         self._body: list[bytes] = []
         self._doubt = None
         self._hosts = self._timeout_ms = self._head_bytes = self._body_bytes = self._fed_bytes = 0
@@ -222,6 +223,9 @@ class RequestParser:
                 self._check_coding(value)
             elif name == b"expect":
                 self._expect = value.strip(b" \t")
+            elif name == b"authorization":
+                if not self.in_body:  # a trailer's is none: RFC 9110 6.5.1
+                    self._authorization += value.strip(b" \t")
             elif name == _TIMEOUT:
                 if _is_number(value.strip(b" \t")):
                     self._timeout_ms = int(value)
@@ -247,9 +251,11 @@ class RequestParser:
     def on_body(self, body: bytes) -> None:
         self._body.append(body)
         self._body_bytes += len(body)
+        if self._body_bytes > self._max_body_bytes:  # here, or what follows in the same piece could be refused first
+            self._refuse(413, self._too_large())
 
     def on_message_complete(self) -> None:
-        if self._body_bytes > self._max_body_bytes or self._head_bytes > self._max_head_bytes:
+        if self._head_bytes > self._max_head_bytes:
             self._check_limits()
         if self._doubt is not None and self.refusal is None:
             self.refusal = self._doubt
@@ -259,7 +265,8 @@ class RequestParser:
             self._known_heads.clear()  # nothing may follow: llhttp is to see it, and refuse it
         if self.refusal is None:
             body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-            self._done.append(Request(self._parser.get_method(), self._url, body, self._keep_alive, self._timeout_ms))
+            method = self._parser.get_method()
+            self._done.append(Request(method, self._url, body, self._keep_alive, self._timeout_ms, self._authorization))
 
     # What is not right about a head, for those that are not the usual.
 
@@ -312,6 +319,8 @@ class Response(NamedTuple):
     body: bytes = b""
     headers: bytes = b"content-type: application/json\r\n"
     """Head lines, each with its CRLF, apart from those that `response_head` writes."""
+    service: str = ""
+    """The feature service that it is about, for the log."""
 
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -12,9 +12,8 @@ import contextlib
 import logging
 import signal
 import socket
-import ssl
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,15 +26,17 @@ from yummy_fast.catalog import Catalog
 from yummy_fast.config import Config
 from yummy_fast.connection import Connection, Connections
 from yummy_fast.download import without_secrets
-from yummy_fast.endpoints import Endpoints
-from yummy_fast.errors import ConfigError
+from yummy_fast.endpoints import Answer, Endpoints
 from yummy_fast.http11 import Request, Response
+from yummy_fast.listeners import Listeners, close_sockets, open_sockets, url_of
+from yummy_fast.logs import log_sample
 from yummy_fast.payload import Rendering, Statuses
 from yummy_fast.process import ServingProcess
 from yummy_fast.registry import parse_registry
 from yummy_fast.reload import Reloader, describe
 from yummy_fast.sources import open_source
 from yummy_fast.stores import OnlineStore, open_store_class
+from yummy_fast.tokens import Tokens
 from yummy_fast.transforms import Transforms, load
 
 logger = logging.getLogger("yummy_fast")
@@ -46,8 +47,6 @@ DRAIN_S = 10.0
 """How long requests in flight may take to finish once the server has been told to stop."""
 LATE_S = 0.1
 """A sweep that comes this late lets the sockets be read first, for as long."""
-BACKLOG = 2048
-"""Connections that wait to be accepted; the kernel cuts it to net.core.somaxconn. As uvicorn."""
 
 
 def open_store(config: Config) -> OnlineStore:
@@ -96,15 +95,20 @@ def run(config: Config, started: Callable[[str], None] = lambda url: None) -> No
     uvloop.run(serve(config, started))
 
 
-async def serve(config: Config, started: Callable[[str], None]) -> None:
-    """See `run`."""
+async def serve(config: Config, started: Callable[[str], None], sockets: Sequence[socket.socket] | None = None) -> None:
+    """See `run`. `sockets`, where they are given, were made by `open_sockets` and stay the caller's to close."""
     process = ServingProcess(config)
     process.beat()
     with _admin(config, process):
-        await _serve(config, started, process)
+        await _serve(config, started, process, sockets)
 
 
-async def _serve(config: Config, started: Callable[[str], None], process: ServingProcess) -> None:
+async def _serve(
+    config: Config,
+    started: Callable[[str], None],
+    process: ServingProcess,
+    sockets: Sequence[socket.socket] | None,
+) -> None:
     source = open_source(config)
     stamp = source.stamp()  # before it is read: what changes in between is seen at the first look
     data = source.read()
@@ -112,8 +116,14 @@ async def _serve(config: Config, started: Callable[[str], None], process: Servin
     transforms = Transforms(process.metrics.transformed)
     catalog = build_catalog(config, store, data)
     pages = {} if config.admin else _data_pages(process)
-    endpoints = Endpoints(catalog, store, transforms, config.compat, config.max_cells, process.metrics, pages)
-    connections = Connections(endpoints.handle, endpoints.failed, config)
+    endpoints = Endpoints(
+        *(catalog, store, transforms, config.compat, config.max_rows, config.max_cells, process.metrics, pages)
+    )
+    tokens = Tokens(config.auth_tokens) if config.auth_tokens else None
+    handle: Callable[[Request], Answer] = endpoints.handle if tokens is None else tokens.guard(endpoints.handle)
+    if config.access_log_sample:
+        handle = log_sample(handle, config.access_log_sample)
+    connections = Connections(handle, endpoints.failed, config)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
@@ -126,23 +136,33 @@ async def _serve(config: Config, started: Callable[[str], None], process: Servin
         endpoints.replace_catalog,
         config.registry_ttl_sec,
     )
-    loop.add_signal_handler(signal.SIGHUP, reloader.reload_now)
     process.enter(source, store, endpoints, connections, reloader)
-    listener = await _listen(config, connections, loop)
-    process.listening = True
-    host, port = listener.sockets[0].getsockname()[:2]
-    url = f"http{'s' if config.tls_cert else ''}://{f'[{host}]' if ':' in host else host}:{port}"
-    # Listening comes first, so that nobody is refused while the store's first connection is made.
+    serving_on = open_sockets(config) if sockets is None else sockets
+    listeners = Listeners(serving_on, config, lambda: Connection(connections, loop))
+
+    def reload() -> None:
+        reloader.reload_now()
+        if tokens is not None:
+            tokens.reload()
+        listeners.reload_tls()
+
+    loop.add_signal_handler(signal.SIGHUP, reload)
     housekeeping = [loop.create_task(reloader.run()), loop.create_task(_tick(connections, store))]
     try:
+        # Listening comes first, so that nobody is refused while the store's first connection is made.
+        await listeners.open()
+        process.listening = True
         await store.open()
-        logger.info("serving %s on %s", describe(endpoints.catalog), url)
-        started(url)
+        urls = [url_of(listening, config) for listening in serving_on]
+        logger.info("serving %s on %s", describe(endpoints.catalog), " and ".join(urls))
+        started(urls[0])
         await stop.wait()
         process.draining = True
         logger.info("stopping: %d connections open", len(connections.open))
     finally:
-        listener.close()
+        listeners.close()
+        if sockets is None:
+            close_sockets(serving_on)
         await _drain(connections)
         for task in housekeeping:
             task.cancel()
@@ -182,32 +202,6 @@ def _response(page: admin.Page) -> Response:
     return Response(
         page.status, page.body, b"content-type: %b\r\ncache-control: no-store\r\n" % page.content_type.encode()
     )
-
-
-async def _listen(config: Config, connections: Connections, loop: asyncio.AbstractEventLoop) -> asyncio.Server:
-    try:
-        return await loop.create_server(
-            lambda: Connection(connections, loop),
-            config.host,
-            config.port,
-            backlog=BACKLOG,
-            ssl=_tls(config),
-            ssl_handshake_timeout=config.header_timeout if config.tls_cert else None,
-        )
-    except (OSError, socket.gaierror) as error:
-        raise ConfigError(f"--host {config.host} --port {config.port}: cannot listen: {error.strerror}") from None
-
-
-def _tls(config: Config) -> ssl.SSLContext | None:
-    if not config.tls_cert:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(config.tls_cert, config.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"--cert {config.tls_cert} --key {config.tls_key}: {error.strerror or error}") from None
-    return context
 
 
 async def _tick(connections: Connections, store: OnlineStore) -> None:

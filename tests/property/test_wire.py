@@ -112,7 +112,8 @@ def opinion_of_h11(stream: bytes) -> list[Request]:
             options = b",".join(value for name, value in head.headers if name == b"connection").lower()
             tokens = [option.strip(b" \t") for option in options.split(b",")]
             keep_alive = b"keep-alive" in tokens and b"close" not in options
-        found.append(Request(head.method, head.target, body, keep_alive))
+        credentials = b"".join(value for name, value in head.headers if name == b"authorization")
+        found.append(Request(head.method, head.target, body, keep_alive, authorization=credentials))
         if not keep_alive:
             return found
         stream = connection.trailing_data[0]
@@ -171,6 +172,7 @@ heads = st.lists(
                 b"Connection: keep-alive",
                 b"Connection: keep-alive, close",
                 b"Expect: 100-continue",
+                b"Authorization: Bearer abc ",
             ),
         ]
     ),
@@ -187,6 +189,7 @@ bodies = st.lists(
                 b"0\r\n\r\n",
                 b"0\r\n\r\n",
                 b"0\r\nX: y\r\n\r\n",
+                b"0\r\nAuthorization: Bearer abc\r\n\r\n",
                 b"3;a=b\r\nabc\r\n",
             ),
             *(

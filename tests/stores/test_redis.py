@@ -866,7 +866,9 @@ class Whole:
         self.config = config
         self.store = CountingStore(config)
         catalog = build_catalog(config, self.store, Path(config.registry_path).read_bytes())
-        self.endpoints = Endpoints(catalog, self.store, Transforms(), config.compat, config.max_cells, Metrics(), {})
+        self.endpoints = Endpoints(
+            *(catalog, self.store, Transforms(), config.compat, config.max_rows, config.max_cells, Metrics(), {})
+        )
         self.client_side: list[Recorder] = []
 
     async def start(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -1,0 +1,102 @@
+"""What log lines look like: text for people, JSON for machines; and the sampled access log.
+
+A line of JSON is one object with `time` (UTC), `level`, `logger` and `message`, `exception` where there is one, and for
+the access log its fields one by one.
+
+The access log tells of a share of the requests, drawn at random: how they were answered, how long that took, and for
+which feature service. What was asked for and what was answered is in neither: no entity key, no value, no header, and
+of the target only the path.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+from yummy_fast.errors import YummyError
+from yummy_fast.http11 import Request, Response, split_target
+
+logger = logging.getLogger("yummy_fast.access")
+
+Answer = Response | Coroutine[Any, Any, Response]
+
+TEXT = "%(asctime)s %(levelname)s %(message)s"
+CLIENT_LEFT = 499
+"""The status of a request whose client left before it was answered. nginx's number."""
+MAX_PATH_CHARS = 200
+
+
+def set_up_logging(level: str, form: str) -> None:
+    """Log to standard error, from `level` on, as "text" or "json"."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(TEXT))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+    if form == "json":
+        logging.captureWarnings(True)  # or Python writes them as text
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return json.dumps(fields, default=str)
+
+
+def log_sample(handle: Callable[[Request], Answer], share: float) -> Callable[[Request], Answer]:
+    """`handle`, with a line in the log for a `share` of its requests, 0 to 1."""
+    draw = random.random
+
+    def sampled(request: Request) -> Answer:
+        return logged(request) if draw() < share else handle(request)
+
+    async def logged(request: Request) -> Response:
+        began = time.perf_counter()
+        try:
+            answer = handle(request)
+            response = answer if isinstance(answer, Response) else await answer
+        except GeneratorExit:
+            _log(request, CLIENT_LEFT, 0, "", began)
+            raise
+        except YummyError as error:
+            _log(request, error.status, len(error.body()), "", began)
+            raise
+        except Exception:
+            _log(request, 500, 0, "", began)
+            raise
+        _log(request, response.status, len(response.body), response.service, began)
+        return response
+
+    return sampled
+
+
+def _log(request: Request, status: int, size: int, service: str, began: float) -> None:
+    path = split_target(request.url)[0][:MAX_PATH_CHARS].decode("ascii", "backslashreplace")
+    method = request.method.decode("ascii", "backslashreplace")
+    duration_ms = round((time.perf_counter() - began) * 1000, 3)
+    logger.info(
+        *("%s %s %d, %d bytes in %.3f ms%s", method, path, status, size, duration_ms, service and f", {service}"),
+        extra={
+            "fields": {
+                "method": method,
+                "path": path,
+                "status": status,
+                "bytes": size,
+                "duration_ms": duration_ms,
+                "feature_service": service or None,
+            }
+        },
+    )
