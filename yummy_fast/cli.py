@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from yummy_fast import __version__
+from yummy_fast import __version__, supervisor
 from yummy_fast.config import IGNORED_FLAGS, SETTINGS, Config, load_config
 from yummy_fast.errors import ConfigError, RegistryError, StoreError, YummyError
 from yummy_fast.logs import set_up_logging
@@ -57,10 +57,8 @@ def _parser() -> argparse.ArgumentParser:
         *("-m", "--metrics"), action="store_true", help="as Feast: probes and metrics on port 8000, unless --admin"
     )
     serve.add_argument("-t", "--type", default="http", help=argparse.SUPPRESS)
-    serve.add_argument("-w", "--workers", help=argparse.SUPPRESS)
     for flag in IGNORED_FLAGS:
-        if flag != "--workers":
-            serve.add_argument(flag, help=argparse.SUPPRESS)
+        serve.add_argument(flag, help=argparse.SUPPRESS)
     serve.set_defaults(command=_serve)
 
     check = commands.add_parser("check", help="read configuration and registry, ask the store, show what was found")
@@ -125,6 +123,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     if ignored:
         reasons = dict.fromkeys(IGNORED_FLAGS[flag] for flag in ignored)
         logger.warning("without effect: %s (%s)", ", ".join(ignored), "; ".join(reasons))
+    if config.workers != 1:
+        return supervisor.run(config)
     run(config)
     return 0
 

@@ -50,6 +50,20 @@ def _not_negative(text: str) -> int:
     return number
 
 
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 86_400:  # nor what is no number at all
+        raise ValueError
+    return number
+
+
+def _workers(text: str) -> int:
+    number = int(text)
+    if number < 1 and number != -1:
+        raise ValueError
+    return number
+
+
 def _log_level(text: str) -> str:
     level = text.upper()
     if level not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
@@ -152,6 +166,10 @@ SETTINGS: tuple[Setting, ...] = (
         "and /metrics are beside them",
     ),
     Setting(
+        *("workers", "--workers", 1, _workers, "a number of processes, or -1"),
+        *("how many processes serve; -1: twice the CPUs and one", "-w"),
+    ),
+    Setting(
         *("registry_ttl_sec", "--registry_ttl_sec", 60, _not_negative, "seconds"),
         *("how often to look for a changed registry, in seconds; 0 never looks", "-r"),
     ),
@@ -228,6 +246,30 @@ SETTINGS: tuple[Setting, ...] = (
         "answer 503 to clients that would be one connection more",  # as gunicorn, and so `feast serve`
     ),
     Setting(
+        *("drain_delay", "--drain-delay", 0.0, _seconds, "seconds"),
+        # Envoy's and Kubernetes' preStop sleeps: 5 to 15, for the endpoints to be told.
+        "told to stop, say that we are not ready and go on for this many seconds",
+    ),
+    Setting(
+        *("drain_idle", "--drain-idle", 0.5, _seconds, "seconds"),
+        "then keep connections without a request for this many seconds: their next answer is their last",
+    ),
+    Setting(
+        *("shutdown_timeout", "--shutdown-timeout", 10.0, _seconds, "seconds"),
+        # `docker stop` kills after 10; gunicorn (graceful_timeout) 30.
+        "and cut off the requests that are not answered after this many seconds more",
+    ),
+    Setting(
+        *("worker_timeout", "--worker-timeout", 30.0, _seconds, "seconds"),
+        # gunicorn's --timeout
+        "replace a worker whose event loop has not turned for this many seconds; 0 never does",
+    ),
+    Setting(
+        *("worker_max_rss_mb", "--worker-max-rss-mb", 0, _not_negative, "megabytes"),
+        # uwsgi's reload-on-rss
+        "replace a worker that has more resident memory, without losing requests; 0 never does",
+    ),
+    Setting(
         *("compat", "--compat", "feast", _compat, "feast or strict"),
         "feast: Feast's statuses; strict: NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE and INVALID where they hold",
     ),
@@ -238,7 +280,6 @@ SETTINGS: tuple[Setting, ...] = (
 )
 
 IGNORED_FLAGS: Mapping[str, str] = {
-    "--workers": "one process serves",
     "--max-requests": "workers need no recycling",
     "--max-requests-jitter": "workers need no recycling",
 }
@@ -273,6 +314,7 @@ class Config:
     """Where the admin listener is; empty if there is none."""
     admin_reload: bool
     """Whether it takes reloads. Not where Feast's --metrics asked for it: that is at every address there is."""
+    workers: int
     uds: str
     uds_mode: str
     registry_ttl_sec: int
@@ -295,6 +337,11 @@ class Config:
     max_in_flight: int
     max_pipelined: int
     worker_connections: int
+    drain_delay: float
+    drain_idle: float
+    shutdown_timeout: float
+    worker_timeout: float
+    worker_max_rss_mb: int
     compat: str
     redis_read: str
 

@@ -372,8 +372,8 @@ class Connection(asyncio.Protocol):
         return bool(self._exchanges or self._waiting)
 
     def close_if_idle(self) -> None:
-        """Close, unless a request is under way."""
-        if not self.busy:
+        """Close, unless a request is under way, be it on its way to us."""
+        if not (self.busy or self._parser.in_request):
             self._transport.close()
 
     def abort(self) -> None:

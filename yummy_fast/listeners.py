@@ -1,18 +1,15 @@
-"""Where clients connect: listening sockets from the configuration, and serving on them, with TLS or without.
+"""Where clients connect: listening sockets from the configuration, and what TLS is spoken on them.
 
 `open_sockets` is plain: it can be called before there is an event loop, and what it returns can be inherited by other
 processes. Three kinds, of which the first that is there is taken: sockets that systemd handed over (LISTEN_FDS, see
 sd_listen_fds(3)), a Unix socket (--uds), TCP on every address of --host.
 
-`Listeners` serves on such sockets in a loop. Replaced TLS files are taken by a second set of servers on the same
-sockets, so that no connection is refused meanwhile and nothing of the old certificates stays but with old connections.
-
-It knows no HTTP, and not who answers.
+It takes no connections (`accept` does), knows no HTTP, and not who answers.
 """
 
 from __future__ import annotations
 
-import asyncio
+import array
 import contextlib
 import errno
 import logging
@@ -20,7 +17,9 @@ import os
 import socket
 import ssl
 import stat
-from collections.abc import Callable, MutableMapping, Sequence
+import struct
+import sys
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 from yummy_fast.config import Config
@@ -30,6 +29,8 @@ logger = logging.getLogger("yummy_fast")
 
 BACKLOG = 2048
 """Connections that wait to be accepted; the kernel cuts it to net.core.somaxconn. As uvicorn."""
+
+_SO_ATTACH_FILTER = 26
 
 FIRST_INHERITED = 3
 """The number of the first descriptor that systemd hands over: SD_LISTEN_FDS_START."""
@@ -52,6 +53,20 @@ def open_sockets(config: Config, environ: MutableMapping[str, str] | None = None
     if config.uds:
         return [_unix(os.path.abspath(config.uds), int(config.uds_mode, 8))]
     return _tcp(config.host, config.port)
+
+
+def refuse_new(sockets: Sequence[socket.socket]) -> None:
+    """Let nobody new in, by whichever process; who is in the queue already can still be taken, to the last one.
+
+    Closing resets whoever comes between the last look into the queue and the close. So a Unix socket loses its name
+    first, and TCP what opens a connection. What systemd handed over is not touched: its queue is there for whoever
+    comes next.
+    """
+    for listening in sockets:
+        if isinstance(listening, _UnixSocket):
+            listening.remove_file()
+        elif isinstance(listening, _TcpSocket):
+            listening.drop_syn()
 
 
 def close_sockets(sockets: Sequence[socket.socket]) -> None:
@@ -120,7 +135,7 @@ def _tcp_on(addresses: Sequence[tuple[int, Any]], port: int) -> list[socket.sock
         for family, address in addresses:
             listening: socket.socket | None = None
             try:
-                listening = socket.socket(family, socket.SOCK_STREAM)
+                listening = _TcpSocket(family, socket.SOCK_STREAM)
                 sockets.append(listening)
                 listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:  # or :: would take the port on 0.0.0.0 as well
@@ -142,6 +157,27 @@ def _tcp_on(addresses: Sequence[tuple[int, Any]], port: int) -> list[socket.sock
         close_sockets(sockets)
         raise
     return sockets
+
+
+class _TcpSocket(socket.socket):
+    """A socket of our own making."""
+
+    def drop_syn(self) -> None:
+        """Drop what opens a connection (SYN without ACK): whoever sent it tries again in a second, and is refused."""
+        if sys.platform != "linux":
+            return
+        # A program for the kernel: see socket(7), SO_ATTACH_FILTER. What it reads begins with the TCP header.
+        program = (
+            (0x30, 0, 0, 13),  # load the byte with the flags
+            (0x54, 0, 0, 0x12),  # of it, keep SYN and ACK
+            (0x15, 0, 1, 0x02),  # is it SYN alone?
+            (0x06, 0, 0, 0),  # drop the segment
+            (0x06, 0, 0, 0xFFFFFFFF),  # take it
+        )
+        instructions = array.array("B", b"".join(struct.pack("HBBI", *each) for each in program))
+        with contextlib.suppress(OSError):
+            described = struct.pack("HP", len(program), instructions.buffer_info()[0])
+            self.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
 
 
 class _UnixSocket(socket.socket):
@@ -204,68 +240,7 @@ def _remove_stale(path: str, where: str) -> None:
     raise ConfigError(f"{where}: another process listens there")
 
 
-# ------------------------------------------------------------------------------------------------------------- serving
-
-
-class Listeners:
-    """Serves on sockets. TLS files can be replaced while it does."""
-
-    def __init__(
-        self, sockets: Sequence[socket.socket], config: Config, protocol: Callable[[], asyncio.Protocol]
-    ) -> None:
-        """`protocol` makes a protocol for each connection. The sockets stay the caller's."""
-        self._sockets = sockets
-        self._config = config
-        self._protocol = protocol
-        self._servers: list[asyncio.AbstractServer] = []
-        self._turn = asyncio.Lock()
-        self._reloads: set[asyncio.Task[None]] = set()
-        self._closed = False
-
-    async def open(self) -> None:
-        """Begin to accept connections. Raises ConfigError for the TLS files."""
-        self._servers = await self._serve(tls_context(self._config))
-
-    def reload_tls(self) -> None:
-        """Read the TLS files again, for handshakes from then on. What cannot be used is logged and changes nothing."""
-        if self._config.tls_cert:
-            reload = asyncio.get_running_loop().create_task(self._reload_tls())
-            self._reloads.add(reload)  # the loop itself would forget it
-            reload.add_done_callback(self._reloads.discard)
-
-    async def _reload_tls(self) -> None:
-        async with self._turn:
-            try:
-                context = tls_context(self._config)
-            except ConfigError as error:
-                logger.error("TLS files not reloaded, those before stay: %s", error)
-                return
-            if self._closed:
-                return
-            before, self._servers = self._servers, await self._serve(context)
-            if self._closed:
-                before += self._servers
-            for server in before:
-                server.close()
-            logger.info("TLS files reloaded: %s", self._config.tls_cert)
-
-    def close(self) -> None:
-        """Accept no more. Connections go on. What waits to be accepted is lost once the sockets are closed, too."""
-        self._closed = True
-        for server in self._servers:
-            server.close()
-
-    async def _serve(self, tls: ssl.SSLContext | None) -> list[asyncio.AbstractServer]:
-        loop = asyncio.get_running_loop()
-        patience_s = self._config.header_timeout if tls is not None else None
-        servers: list[asyncio.AbstractServer] = []
-        for listening in self._sockets:
-            create = loop.create_unix_server if listening.family == socket.AF_UNIX else loop.create_server
-            server = await create(  # a server closes its socket, so it gets one of its own
-                self._protocol, sock=listening.dup(), backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=patience_s
-            )
-            servers.append(server)
-        return servers
+# ----------------------------------------------------------------------------------------------------------------- TLS
 
 
 def tls_context(config: Config) -> ssl.SSLContext | None:

@@ -171,6 +171,12 @@ FAMILIES: tuple[Family, ...] = (
         "How much later than wanted the event loop came to a timer; ten times a second.",
         bounds=_DURATIONS_S,
     ),
+    Family(*("yummy_fast_workers", "gauge", ()), "Worker processes that serve; with several workers only."),
+    Family(
+        *("yummy_fast_worker_deaths_total", "counter", ()),
+        "Worker processes that ended without being asked to, by a signal, an error or because they were stuck; with "
+        "several workers only.",
+    ),
     Family(*("yummy_fast_build_info", "gauge", ("version", "python")), "Always 1.", "max"),
     Family(*("process_cpu_seconds_total", "counter", ()), "User and system CPU time."),
     Family(*("process_resident_memory_bytes", "gauge", ()), "Resident memory."),

@@ -88,7 +88,7 @@ class ServingProcess:
         self._next_beat()
 
     @property
-    def _still_s(self) -> float:
+    def still_s(self) -> float:
         """How long the loop has not turned."""
         return time.monotonic() - self._beat_at
 
@@ -99,7 +99,7 @@ class ServingProcess:
     # ------------------------------------------------------------------------------------------ the board, for threads
 
     def live(self) -> Verdict:
-        still_s = self._still_s
+        still_s = self.still_s
         if still_s < STUCK_S or not self.listening:  # a registry may take its time to be read
             return Verdict(True)
         return Verdict(False, [f"the event loop has not turned for {still_s:.0f} s"])
@@ -114,8 +114,8 @@ class ServingProcess:
         if self.store is None or self.endpoints is None:
             return ["the registry is not loaded yet"]
         found = [] if self.listening else ["not listening yet"]
-        if self._still_s > STALLED_S:
-            found.append(f"the event loop has not turned for {self._still_s:.0f} s")
+        if self.still_s > STALLED_S:
+            found.append(f"the event loop has not turned for {self.still_s:.0f} s")
         silent_s = self._silent_s(self.store)
         if not self.store.state.answered_at:
             found.append("the online store has not answered yet")

@@ -1,8 +1,8 @@
-"""Put the parts together, listen, drain.
+"""Put the parts together, and serve.
 
 The composition root: the only module that sees everything. `build_catalog` makes a catalog from registry bytes, here
-and at every reload; `serve` runs until SIGTERM or SIGINT, then stops listening, lets the requests in flight finish, and
-returns.
+and at every reload. `serve` runs until told to stop, then drains, and returns: alone in this process (`run`), or in a
+`worker` of several.
 """
 
 from __future__ import annotations
@@ -13,22 +13,26 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import uvloop
 
 from yummy_fast import admin
+from yummy_fast.accept import Acceptor, Turns
 from yummy_fast.admin import AdminListener
 from yummy_fast.board import Board
 from yummy_fast.catalog import Catalog
 from yummy_fast.config import Config
 from yummy_fast.connection import Connection, Connections
 from yummy_fast.download import without_secrets
+from yummy_fast.drain import Stop, drain
 from yummy_fast.endpoints import Answer, Endpoints
+from yummy_fast.errors import ConfigError
 from yummy_fast.http11 import Request, Response
-from yummy_fast.listeners import Listeners, close_sockets, open_sockets, url_of
+from yummy_fast.listeners import close_sockets, open_sockets, refuse_new, tls_context, url_of
 from yummy_fast.logs import log_sample
 from yummy_fast.payload import Rendering, Statuses
 from yummy_fast.process import ServingProcess
@@ -41,10 +45,6 @@ from yummy_fast.transforms import Transforms, load
 
 logger = logging.getLogger("yummy_fast")
 
-IDLE_DRAIN_S = 0.5
-"""How long idle connections stay open then: a request may be on its way on them, and is told that it was the last."""
-DRAIN_S = 10.0
-"""How long requests in flight may take to finish once the server has been told to stop."""
 LATE_S = 0.1
 """A sweep that comes this late lets the sockets be read first, for as long."""
 
@@ -91,31 +91,71 @@ def statuses(config: Config, store: OnlineStore) -> Statuses:
 
 
 def run(config: Config, started: Callable[[str], None] = lambda url: None) -> None:
-    """Serve until told to stop. `started` gets the URL once the server listens. Raises ConfigError, RegistryError."""
-    uvloop.run(serve(config, started))
+    """Serve in this process until told to stop. `started` gets the URL once the server listens.
+
+    Raises ConfigError, RegistryError.
+    """
+    # Until `serve` has something to serve. The first process of a container would not even notice a SIGTERM.
+    signal.signal(signal.SIGTERM, _leave)
+    for number in (signal.SIGHUP, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    uvloop.run(_run_alone(config, started))
 
 
-async def serve(config: Config, started: Callable[[str], None], sockets: Sequence[socket.socket] | None = None) -> None:
-    """See `run`. `sockets`, where they are given, were made by `open_sockets` and stay the caller's to close."""
+def _leave(number: int, frame: object) -> NoReturn:
+    raise SystemExit(0)
+
+
+async def _run_alone(config: Config, started: Callable[[str], None]) -> None:
     process = ServingProcess(config)
     process.beat()
-    with _admin(config, process):
-        await _serve(config, started, process, sockets)
+    stop = Stop()
+    no_turns = partial(logger.warning, "SIGUSR2: one process cannot take turns with itself; two workers can")
+    signals: dict[signal.Signals, Callable[[], None]] = {
+        signal.SIGINT: stop.tell,
+        signal.SIGTERM: stop.tell,
+        signal.SIGUSR2: no_turns,
+    }
+
+    def announce(what: str, urls: Sequence[str]) -> None:
+        logger.info("serving %s on %s", what, " and ".join(urls))
+        started(urls[0])
+
+    with admin_listener(config, process):
+        await serve(config, process, Seat(stop, process, signals), announce)
 
 
-async def _serve(
-    config: Config,
-    started: Callable[[str], None],
-    process: ServingProcess,
-    sockets: Sequence[socket.socket] | None,
+@dataclass(slots=True)
+class Seat:
+    """Where a process serves: alone, or as a worker beside others."""
+
+    stop: Stop
+    board: Board
+    """What the data port shows of the server where there is no admin listener."""
+    signals: Mapping[signal.Signals, Callable[[], None]]
+    """What they do from when there is something to serve; SIGHUP has its meaning everywhere."""
+    sockets: Sequence[socket.socket] = ()
+    """Of `open_sockets`, made for all workers; alone, they are made once there is something to serve."""
+    turns: Turns | None = None
+    place: int = 0
+    is_last: bool = True
+    """Whether nobody goes on taking connections when this process stops."""
+
+
+async def serve(
+    config: Config, process: ServingProcess, seat: Seat, announce: Callable[[str, Sequence[str]], None]
 ) -> None:
+    """Serve until told to stop. `announce` gets what is served, and where, once it is.
+
+    Raises ConfigError, RegistryError.
+    """
     source = open_source(config)
     stamp = source.stamp()  # before it is read: what changes in between is seen at the first look
     data = source.read()
     store = open_store(config)
     transforms = Transforms(process.metrics.transformed)
     catalog = build_catalog(config, store, data)
-    pages = {} if config.admin else _data_pages(process)
+    pages = {} if config.admin else _data_pages(seat.board)
     endpoints = Endpoints(
         *(catalog, store, transforms, config.compat, config.max_rows, config.max_cells, process.metrics, pages)
     )
@@ -125,9 +165,6 @@ async def _serve(
         handle = log_sample(handle, config.access_log_sample)
     connections = Connections(handle, endpoints.failed, config)
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for signal_number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signal_number, stop.set)
     reloader = Reloader(
         source,
         stamp,
@@ -136,34 +173,44 @@ async def _serve(
         endpoints.replace_catalog,
         config.registry_ttl_sec,
     )
-    process.enter(source, store, endpoints, connections, reloader)
-    serving_on = open_sockets(config) if sockets is None else sockets
-    listeners = Listeners(serving_on, config, lambda: Connection(connections, loop))
+    tls = tls_context(config)
+    sockets = seat.sockets or open_sockets(config)
+    acceptor = Acceptor(
+        *(sockets, lambda: Connection(connections, loop), lambda: len(connections.open)),
+        tls=tls,
+        handshake_timeout_s=config.header_timeout,
+        turns=seat.turns,
+        place=seat.place,
+    )
 
-    def reload() -> None:
+    def hang_up() -> None:
         reloader.reload_now()
         if tokens is not None:
             tokens.reload()
-        listeners.reload_tls()
+        _reload_tls(config, acceptor)
 
-    loop.add_signal_handler(signal.SIGHUP, reload)
-    housekeeping = [loop.create_task(reloader.run()), loop.create_task(_tick(connections, store))]
+    for number, meaning in {**seat.signals, signal.SIGHUP: hang_up}.items():
+        loop.add_signal_handler(number, meaning)
+    process.enter(source, store, endpoints, connections, reloader)
+    housekeeping = [loop.create_task(reloader.run()), loop.create_task(_tick(connections, store, acceptor))]
+
+    async def stop_taking() -> None:
+        if seat.is_last:
+            refuse_new(sockets)
+        acceptor.stop(take_waiting=seat.is_last)
+        close_sockets(sockets)
+        await acceptor.arrived(config.drain_idle)
+
     try:
-        # Listening comes first, so that nobody is refused while the store's first connection is made.
-        await listeners.open()
-        process.listening = True
         await store.open()
-        urls = [url_of(listening, config) for listening in serving_on]
-        logger.info("serving %s on %s", describe(endpoints.catalog), " and ".join(urls))
-        started(urls[0])
-        await stop.wait()
-        process.draining = True
-        logger.info("stopping: %d connections open", len(connections.open))
+        # Whoever came meanwhile waited in the kernel's queue: better than a 503 from a store that is not connected yet.
+        acceptor.start()
+        process.listening = True
+        announce(describe(endpoints.catalog), [url_of(listening, config) for listening in sockets])
+        await seat.stop.told.wait()
     finally:
-        listeners.close()
-        if sockets is None:
-            close_sockets(serving_on)
-        await _drain(connections)
+        process.draining = True
+        await drain(config, seat.stop, connections, stop_taking)
         for task in housekeeping:
             task.cancel()
         await asyncio.gather(*housekeeping, return_exceptions=True)
@@ -171,8 +218,20 @@ async def _serve(
         transforms.close()
 
 
+def _reload_tls(config: Config, acceptor: Acceptor) -> None:
+    """Read the TLS files again: the next handshakes use them. What cannot be used is logged and changes nothing."""
+    if not config.tls_cert:
+        return
+    try:
+        acceptor.tls = tls_context(config)
+    except ConfigError as error:
+        logger.error("TLS files not reloaded, those before stay: %s", error)
+    else:
+        logger.info("TLS files reloaded: %s", config.tls_cert)
+
+
 @contextlib.contextmanager
-def _admin(config: Config, board: Board) -> Iterator[None]:
+def admin_listener(config: Config, board: Board) -> Iterator[None]:
     """The admin listener, if one is wanted. It is there before the registry is read, and says so."""
     if not config.admin:
         yield
@@ -204,13 +263,14 @@ def _response(page: admin.Page) -> Response:
     )
 
 
-async def _tick(connections: Connections, store: OnlineStore) -> None:
+async def _tick(connections: Connections, store: OnlineStore, acceptor: Acceptor) -> None:
     """Once a second: the Date header, all deadlines but those that clients name themselves, a store that is silent."""
     loop = asyncio.get_running_loop()
     while True:
         try:
             connections.sweep(loop.time())
             store.nudge()
+            acceptor.tell()
         except Exception:  # the next sweep has to come, or nothing would ever end
             logger.exception("a sweep failed by a bug of ours")
         pause = 1 - time.time() % 1
@@ -219,16 +279,3 @@ async def _tick(connections: Connections, store: OnlineStore) -> None:
         if loop.time() - due > LATE_S:
             # Something held up the loop. Timers come before sockets then: what seems overdue may lie in them.
             await asyncio.sleep(LATE_S)
-
-
-async def _drain(connections: Connections) -> None:
-    """Let the requests in flight finish; then close what is left."""
-    connections.closing = True
-    for patience_s in (IDLE_DRAIN_S, DRAIN_S):
-        if connections.open:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(connections.emptied.wait(), patience_s)
-        for connection in list(connections.open):
-            connection.close_if_idle()
-    for connection in list(connections.open):
-        connection.abort()

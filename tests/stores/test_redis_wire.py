@@ -16,7 +16,7 @@ import pytest
 
 from tests.harness import run
 from yummy_fast.errors import StoreError, StoreUnavailableError
-from yummy_fast.stores import Rows
+from yummy_fast.stores import Rows, StoreState
 from yummy_fast.stores.redis import BITE_BYTES, MAX_BITES, _PendingFetch, _Wire
 
 ROW_BYTES = 1_000
@@ -49,7 +49,7 @@ async def connected() -> AsyncIterator[Side]:
     loop = asyncio.get_running_loop()
     near, far = socket.socketpair()
     transport, _ = await loop.create_connection(asyncio.Protocol, sock=near)
-    side = Side(_Wire(transport, TIMEOUT_S, "test", 64 << 20), transport, far)
+    side = Side(_Wire(transport, TIMEOUT_S, "test", 64 << 20, StoreState()), transport, far)
     loop.set_exception_handler(lambda _, context: side.blamed.append(context))
     try:
         yield side
