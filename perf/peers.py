@@ -129,6 +129,8 @@ def install(peer: Peer) -> Path | Missing:
     if interpreter is None:
         return Missing(peer.name, f"no Python {peer.python} on this machine")
     recipe = json.dumps([interpreter, *peer.packages])
+    if peer.packages == OURS:
+        recipe += (REPOSITORY / "pyproject.toml").read_text()  # our dependencies change
     receipt = venv / "recipe.json"
     if receipt.exists() and receipt.read_text() == recipe:
         return venv / "bin"
