@@ -404,6 +404,7 @@ class Watched(RequestParser):
     [
         b"POST /a?b HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nX-Request-Timeout-Ms: 250\r\nContent-Length: 4\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer a\r\nContent-Length: 4\r\n\r\n",
         b"HEAD http://a/b HTTP/1.1\r\nHost: a\r\nContent-Length:  04 \r\n\r\n",
         b"POST / HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 4\r\n\r\n",
         b"\r\nPOST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 4\r\n\r\n",

@@ -30,11 +30,11 @@ PARTS = 7
 class Side:
     """A connection of ours, and the socket at its other end."""
 
-    def __init__(self, wire: _Wire, transport: asyncio.Transport, redis: socket.socket) -> None:
+    def __init__(self, wire: _Wire, transport: asyncio.Transport, redis: socket.socket, blamed: list[Any]) -> None:
         self.wire = wire
         self.transport = transport
         self.redis = redis
-        self.blamed: list[dict[str, Any]] = []
+        self.blamed = blamed
         """What the event loop was told of exceptions that nobody caught."""
 
     def fetch(self, *parts: int) -> asyncio.Future[Rows]:
@@ -49,13 +49,15 @@ async def connected() -> AsyncIterator[Side]:
     loop = asyncio.get_running_loop()
     near, far = socket.socketpair()
     transport, _ = await loop.create_connection(asyncio.Protocol, sock=near)
-    side = Side(_Wire(transport, TIMEOUT_S, "test", 64 << 20, StoreState()), transport, far)
-    loop.set_exception_handler(lambda _, context: side.blamed.append(context))
+    blamed: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: blamed.append(context))
     try:
-        yield side
-    finally:
+        wire = _Wire(transport, TIMEOUT_S, "test", 64 << 20, StoreState())
+        yield Side(wire, transport, far, blamed)
         transport.abort()
-        await side.wire.lost
+        await wire.lost
+    finally:
+        transport.abort()  # uvloop would wait for it when the loop is closed
         far.close()
         loop.set_exception_handler(None)
 

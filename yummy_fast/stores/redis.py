@@ -442,8 +442,8 @@ class _Wire(asyncio.Protocol):
         except IndexError:
             self._end("a reply that nobody asked for")
         except Exception as error:
-            # No callback of the transport's is above us when bites are taken: nobody else would end the connection, and
-            # what has been received would wait for ever. hiredis raises a TypeError for a map with a list for a key.
+            # A transport ends itself when its callback raises; but a bite may be taken by the loop, where what is left
+            # would wait for ever. hiredis raises a TypeError for a map with a list for a key.
             self._end(f"cannot read its replies: {error!r}")
             raise
 
