@@ -6,8 +6,8 @@ so many of them. Its registry and its hashes are written here byte by byte, with
 and rivals.py lets them prove that before it times anything.
 
 The rule: nothing here may favour a server. Values are drawn anew for each entity from a fixed seed. Views are written
-in an order of their own for each entity (`--order store` for one shuffled order for all, as after one full
-`feast materialize`). Keys use entity_key_serialization_version 2, the newest that all the rivals know.
+in one shuffled order for all entities, as after one full `feast materialize` (`--order entity`: each in its own
+order). Keys use entity_key_serialization_version 2, the newest that all the rivals know.
 
 It starts no server, and empties only the Redis that it is told to fill.
 """

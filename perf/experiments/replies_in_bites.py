@@ -29,7 +29,9 @@ import rivals
 
 SHAPES = (rivals.Shape(1, 50, 32), rivals.Shape(10, 50, 5), rivals.Shape(100, 50, 5))
 
-BITES = "import yummy_fast.stores.redis as store; store.BITE_BYTES = {bytes}; store.MAX_BITES = (256 << 10) // {bytes}"
+BITES = (
+    "import yummy_fast.stores.redis_wire as store; store.BITE_BYTES = {bytes}; store.MAX_BITES = (256 << 10) // {bytes}"
+)
 
 # A request goes over one of several connections, each in its turn. Only for measuring: nobody reconnects the others.
 CONNECTIONS = """
@@ -49,7 +51,7 @@ async def open_all(self):
     wires = [self._wire]
     for other in self.others:
         await other.connect()
-        wires.append(store._Wire(other._writer.transport, self._timeout_s, self.address))
+        wires.append(store.Wire(other._writer.transport, self._timeout_s, 64 << 20, self.state))
     self._wire = Wires(wires)
 
 one, store.RedisStore.open = store.RedisStore.open, open_all

@@ -20,6 +20,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 import yummy_fast.codec
 import yummy_fast.stores.redis
+import yummy_fast.stores.redis_wire
 from tests.harness import (
     CERTIFICATE,
     Proxy,
@@ -517,13 +518,13 @@ def test_the_kernel_watches_the_connection(
     tmp_path: Path, valkey: Valkey, timeout_ms: int, expected_ms: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Any] = []
-    wire = yummy_fast.stores.redis._Wire
+    wire = yummy_fast.stores.redis_wire.Wire
 
     def watched(transport: Any, *rest: Any) -> Any:
         made.append(transport)
         return wire(transport, *rest)
 
-    monkeypatch.setattr("yummy_fast.stores.redis._Wire", watched)
+    monkeypatch.setattr("yummy_fast.stores.redis.Wire", watched)
 
     async def looking(options: str) -> list[int]:
         store = RedisStore(config_for(tmp_path / "r", f"127.0.0.1:{valkey.port}{options}", store_timeout_ms=timeout_ms))

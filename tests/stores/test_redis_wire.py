@@ -17,7 +17,7 @@ import pytest
 from tests.harness import run
 from yummy_fast.errors import StoreError, StoreUnavailableError
 from yummy_fast.stores import Rows, StoreState
-from yummy_fast.stores.redis import BITE_BYTES, MAX_BITES, _PendingFetch, _Wire
+from yummy_fast.stores.redis_wire import BITE_BYTES, MAX_BITES, PendingFetch, Wire
 
 ROW_BYTES = 1_000
 ROWS = 1_000
@@ -30,7 +30,7 @@ PARTS = 7
 class Side:
     """A connection of ours, and the socket at its other end."""
 
-    def __init__(self, wire: _Wire, transport: asyncio.Transport, redis: socket.socket, blamed: list[Any]) -> None:
+    def __init__(self, wire: Wire, transport: asyncio.Transport, redis: socket.socket, blamed: list[Any]) -> None:
         self.wire = wire
         self.transport = transport
         self.redis = redis
@@ -40,7 +40,7 @@ class Side:
     def fetch(self, *parts: int) -> asyncio.Future[Rows]:
         """A fetch of as many lookups as `parts`, which say how many replies each gets. A reply is the row."""
         future: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
-        self.wire.send(_PendingFetch(future, [(list, count) for count in parts]), [b"PING\r\n"])
+        self.wire.send(PendingFetch(future, [(list, count) for count in parts]), [b"PING\r\n"])
         return future
 
 
@@ -52,7 +52,7 @@ async def connected() -> AsyncIterator[Side]:
     blamed: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: blamed.append(context))
     try:
-        wire = _Wire(transport, TIMEOUT_S, "test", 64 << 20, StoreState())
+        wire = Wire(transport, TIMEOUT_S, 64 << 20, StoreState())
         yield Side(wire, transport, far, blamed)
         transport.abort()
         await wire.lost
