@@ -248,7 +248,7 @@ _LONGEST_S = timedelta.max.total_seconds() - 1  # a registry can say more
 class _LookupRendering:
     """How the rows of one Lookup become text."""
 
-    __slots__ = ("columns", "features", "row", "runs", "ttls", "view_places", "width")
+    __slots__ = ("columns", "expires", "features", "row", "runs", "ttls", "view_places", "width")
 
     def __init__(self, lookup: Lookup) -> None:
         types = [feature.type for feature in lookup.features]
@@ -257,6 +257,8 @@ class _LookupRendering:
         self.columns = list(map(column_decoder, types))
         self.features = lookup.features
         self.ttls = [timedelta(seconds=min(ttl_s, _LONGEST_S)) if ttl_s else None for ttl_s in lookup.ttls_s]
+        self.expires = any(self.ttls)
+        """Whether any view has a ttl."""
         self.view_places = lookup.view_of
         # The features of one view that stand together, as (view, how many).
         self.runs = [(view, len(list(run))) for view, run in groupby(lookup.view_of)]
@@ -410,9 +412,9 @@ def _encode_row(
     stored, stamps = row[: lookup.width], row[lookup.width :]
     try:
         values = lookup.row(stored)
-        if statuses is Statuses.PRESENT:
-            texts += _texts(values)
+        if statuses is Statuses.PRESENT or (None not in values and _all_fresh(lookup, stamps, statuses, now)):
             present = _present_tails(stamps)
+            texts += _texts(values)
             tails += [(present[view], features) for view, features in lookup.runs]
             return
         times = _times(stamps)
@@ -508,6 +510,13 @@ def _present_tails(stamps: Sequence[bytes | None]) -> list[bytes]:
         _KNOWN_TAILS.clear()
     _KNOWN_TAILS.update(zip(stamps, tails, strict=True))
     return tails
+
+
+def _all_fresh(lookup: _LookupRendering, stamps: Sequence[bytes | None], statuses: Statuses, now: datetime) -> bool:
+    """Whether no view's values are too old. Raises CorruptValueError for a time that cannot be told."""
+    if statuses is not Statuses.TRUE or not lookup.expires:
+        return True
+    return _OUTSIDE_MAX_AGE not in _fresh(lookup, decode_timestamps(stamps), statuses, now)
 
 
 def _fresh(lookup: _LookupRendering, moments: Sequence[datetime], statuses: Statuses, now: datetime) -> list[bytes]:
