@@ -9,6 +9,7 @@ import pytest
 
 from yummy_fast.errors import ProtocolError
 from yummy_fast.http11 import Clock, Request, RequestParser, Response, response_head, split_target
+from yummy_fast.trace import Trace
 
 LIMIT = 100
 MAX_HEAD_BYTES = 64 << 10
@@ -101,6 +102,67 @@ def test_credentials_however_they_are_cut() -> None:
     assert outcome([twice]) == ([expected._replace(authorization=b"Bearer  aBearer b")], 0)
     trailer = b"Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nAuthorization: Bearer b\r\n\r\n"
     assert outcome([head + trailer]) == ([expected], 0)
+
+
+ID = b"x-REQUEST-id: \t a,b \t\r\n"
+PARENT = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.mark.parametrize(
+    ("fields", "trace"),
+    [
+        (ID, Trace(b"a,b", b"", False)),
+        (b"Traceparent:" + PARENT + b"\r\n", Trace(b"", PARENT, False)),
+        (b"X-Server-Timing: 1\r\n", Trace(b"", b"", True)),
+        (ID + b"X-SERVER-TIMING:1\r\nTRACEPARENT: " + PARENT + b"\r\n", Trace(b"a,b", PARENT, True)),
+        (ID + b"Traceparent: " + PARENT + b"x\r\n", Trace(b"a,b", b"", False)),
+        (b"X-Request-Id: a b\r\n", None),
+        (b"X-Request-Id:\r\nX-Server-Timing: 0\r\n", None),
+        (ID + ID, None),
+        (b"X-Request-Ix: a\r\nContent-Type: b\r\nAccept-Encoding: 1\r\n", None),
+    ],
+)
+def test_what_a_request_is_called_however_it_is_cut(fields: bytes, trace: Trace | None) -> None:
+    """Also one that offers an upgrade; and neither a trailer's nor the names of a neighbour count."""
+    head = b"POST /x HTTP/1.1\r\nHost: a\r\n" + fields
+    framing = b"Content-Length: 4\r\n\r\nbody"
+    trailer = b"Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nX-Request-Id: t\r\n\r\n"
+    expected = [Request(b"POST", b"/x", b"body", True, trace=trace), Request(b"GET", b"/health", b"", True)]
+    for data in (head + framing, head + b"Connection: Upgrade\r\nUpgrade: h2c\r\n" + framing, head + trailer):
+        for chunks in cuts(data + GET):
+            assert outcome(chunks) == (expected, 0), chunks
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"POST / HTTP/1.1\r\nHost: a\r\nX-Request-Id: mine\r\nContent-Length: 101\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 101\r\nX-Request-Id: mine\r\n\r\n" + bytes(101) + CHUNKED,
+        b"GET / HTTP/1.1\r\nHost: a b\r\nX-Request-Id: mine\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX-Request-Id: mine\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nX-Request-Id: mine\r\nTransfer-Encoding: chunked\r\n\r\n65\r\n" + bytes(101),
+    ],
+)
+def test_a_refused_request_is_called_what_it_says_itself(data: bytes) -> None:
+    """And not what the one before it or behind it says."""
+    other = GET.replace(b"Host", b"X-Request-Id: other\r\nHost")
+    for chunks in cuts(data + other):
+        parser = RequestParser(LIMIT)
+        assert [request.trace for request in parser.feed(other)] == [Trace(b"other", b"", False)]
+        with pytest.raises(ProtocolError):
+            [parser.feed(chunk) for chunk in chunks]
+        assert parser.trace == Trace(b"mine", b"", False), chunks
+
+
+@pytest.mark.parametrize("data", [b"\x00", b"GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: mine\r\nB ad: a\r\n\r\n"])
+def test_what_is_no_head_has_no_name(data: bytes) -> None:
+    # llhttp tells of a field when it sees the next: it would depend on how the bytes were cut.
+    other = GET.replace(b"Host", b"X-Request-Id: other\r\nHost")
+    for chunks in cuts(data):
+        parser = RequestParser(LIMIT)
+        with pytest.raises(ProtocolError):
+            [parser.feed(chunk) for chunk in [other, *chunks, b""]]
+        assert parser.trace is None, chunks
 
 
 def test_a_thousand_offered_upgrades_in_one_read_are_a_thousand_requests() -> None:
@@ -494,6 +556,19 @@ def test_few_heads_are_known_and_none_that_is_long() -> None:
     assert [parses(2, b"X: y\r\n" * lines) for lines in (160, 160, 180, 180)] == [1, 0, 1, 1]
     assert sum(parses(place) for place in range(100)) >= 98
     assert sum(parses(place) for place in range(90)) == 90  # they are forgotten
+
+
+@pytest.mark.parametrize(
+    "field",
+    [b"X-Request-Id: %d\r\n", b"X-Request-Id: no id %d\r\n", b"traceparent: %d\r\n", b"X-Server-Timing: %d\r\n"],
+)
+def test_heads_that_say_what_their_request_is_called_push_no_others_out(field: bytes) -> None:
+    parser = Watched()
+    for place in range(20):
+        parser.feed(POST)
+        parser.feed(POST.replace(b"Host", field % place + b"Host"))
+    assert parser.parsed == 1 + 20
+    assert len(parser._known_heads) == 1
 
 
 # ------------------------------------------------------------------------------------------------------------ limits

@@ -43,8 +43,8 @@ class Connections:
         "open",
     )
 
-    def __init__(self, handle: Handle, failed: Callable[[BaseException], Response], config: Config) -> None:
-        """`failed` makes an answer of what went wrong, whatever it is."""
+    def __init__(self, handle: Handle, failed: Callable[[BaseException, Request], Response], config: Config) -> None:
+        """`failed` makes an answer of what went wrong with a request, whatever it is."""
         self.handle = handle
         self.failed = failed
         self.config = config
@@ -87,13 +87,14 @@ class Exchange:
         try:
             outcome = shared.handle(self.request)
         except Exception as error:
-            outcome = shared.failed(error)
+            outcome = shared.failed(error, self.request)
         if isinstance(outcome, Response):
             self.response = outcome
             return
         if shared.in_flight >= shared.config.max_in_flight:
             outcome.close()
-            self.response = shared.failed(LimitError(503, "Service Unavailable: too many requests in flight"))
+            full = LimitError(503, "Service Unavailable: too many requests in flight")
+            self.response = shared.failed(full, self.request)
             return
         shared.in_flight += 1
         self._coroutine = outcome
@@ -122,7 +123,7 @@ class Exchange:
         except StopIteration as done:
             self.response = done.value
         except Exception as error:
-            self.response = self._connection.shared.failed(error)
+            self.response = self._connection.shared.failed(error, self.request)
         else:
             waits_for.add_done_callback(self._resume)
             return
@@ -141,7 +142,7 @@ class Exchange:
             with suppress(Exception):  # closed it would be as well, but then nobody would count why
                 self._coroutine.throw(error)
         self.abandon()
-        self.response = self._connection.shared.failed(error)
+        self.response = self._connection.shared.failed(error, self.request)
         self._connection.advance()
 
     def abandon(self) -> None:
@@ -301,6 +302,9 @@ class Connection(asyncio.Protocol):
             if self.shared.closing:
                 self._last = True
             keep_alive = not self._last or bool(exchanges or self._waiting)
+            trace = exchange.request.trace
+            if trace is not None:
+                response = response._replace(headers=response.headers + trace.head_lines())
             head = response_head(response, self.shared.clock.line, keep_alive)
             transport.write(head if exchange.request.method == b"HEAD" else head + response.body)
 
@@ -337,8 +341,8 @@ class Connection(asyncio.Protocol):
     def _refuse(self, error: LimitError | ProtocolError) -> None:
         """Answer bytes that are no request, after the answers to the requests before them; then close."""
         self._last = self._refused = True
-        exchange = Exchange(self, Request(b"", b"", b"", False))
-        exchange.response = self.shared.failed(error)
+        exchange = Exchange(self, Request(b"", b"", b"", False, trace=self._parser.trace))
+        exchange.response = self.shared.failed(error, exchange.request)
         self._exchanges.append(exchange)
         self.advance()
 

@@ -26,6 +26,7 @@ from yummy_fast.payload import encode_vectors, parse_query
 from yummy_fast.plan import ComputedColumn, Plan
 from yummy_fast.served import look
 from yummy_fast.stores import OnlineStore
+from yummy_fast.trace import log_fields, log_text, server_timing
 from yummy_fast.transforms import Transforms
 
 logger = logging.getLogger("yummy_fast")
@@ -86,13 +87,14 @@ class Endpoints:
             raise RouteError(405, "Method Not Allowed", allow=", ".join(method.decode() for method in methods))
         return endpoint(request)
 
-    def failed(self, error: BaseException) -> Response:
+    def failed(self, error: BaseException, request: Request) -> Response:
         """The answer to a request that could not be answered. What is our fault is logged, and not told."""
         if isinstance(error, YummyError):
             self._metrics.refused(error.status)
             return Response(error.status, error.body(), _JSON + error.headers)
         self._metrics.refused(500)
-        logger.error("a request failed by a bug of ours", exc_info=error)
+        named = {"fields": log_fields(request.trace)}
+        logger.error("a request failed by a bug of ours%s", log_text(request.trace), exc_info=error, extra=named)
         return Response(500, b'"Internal Server Error"')
 
     async def get_online_features(self, request: Request) -> Response:
@@ -124,10 +126,16 @@ class Endpoints:
         except BaseException as error:
             self._count_failed(slots, error)
             raise
-        slots.answered(begun, bound_at, read_at, computed_at, perf_counter_ns(), bound.rows)
+        done_at = perf_counter_ns()
+        slots.answered(begun, bound_at, read_at, computed_at, done_at, bound.rows)
         if self._metrics.looking_ns_left > 0:
             look(plan, bound, rows, slots, self._metrics, datetime.now(UTC).replace(tzinfo=None))
-        return Response(200, body, self._answer_headers, plan.service)
+        headers = self._answer_headers
+        if request.trace is not None and request.trace.timing:
+            transform = (("transform", computed_at - read_at),) if plan.computed else ()
+            phases = ("plan", bound_at - begun), ("store", read_at - bound_at), *transform
+            headers += server_timing(*phases, ("encode", done_at - computed_at))
+        return Response(200, body, headers, plan.service)
 
     def _slots_for(self, plan: Plan) -> ServiceSlots:
         """Where requests for `plan` are counted. A reload makes new plans, which find the slots of the old by name."""

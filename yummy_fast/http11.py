@@ -21,6 +21,7 @@ from typing import NamedTuple
 import httptools
 
 from yummy_fast.errors import ProtocolError
+from yummy_fast.trace import TRACE_HEADERS, Trace, read_trace
 
 PIECE_BYTES = 64 << 10
 """Bytes are parsed in pieces of this size, so that a head without end is noticed after one of them."""
@@ -33,6 +34,9 @@ MAX_KNOWN_HEAD_BYTES = 1 << 10
 _TIMEOUT = b"x-request-timeout-ms"
 _JUDGED = (b"host", b"expect", b"connection", b"authorization", b"content-length", b"transfer-encoding", _TIMEOUT)
 _JUDGED_LENGTHS = frozenset(map(len, _JUDGED))
+_TRACE_LENGTHS = frozenset(map(len, TRACE_HEADERS))
+_TRACE_STARTS = frozenset(name[0] for header in TRACE_HEADERS for name in (header, header.upper()))
+"""Content-Type and Accept-Encoding are as long, and in every head."""
 
 # RFC 3986 3.2.2 and 3.2.3. A comma is allowed there; here it is more likely to be two Hosts that a proxy made one of.
 _AUTHORITY = rb"(?:(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+|\[(?=.*:.*:)[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?"
@@ -53,6 +57,8 @@ class Request(NamedTuple):
     """How long the client will wait, by its X-Request-Timeout-Ms; 0 if it does not say."""
     authorization: bytes = b""
     """The value of that header; of several, all in a row."""
+    trace: Trace | None = None
+    """What the client calls it, if it does."""
 
 
 class RequestParser:
@@ -61,8 +67,8 @@ class RequestParser:
     __slots__ = (
         *("_authorization", "_body", "_body_bytes", "_coding", "_connection", "_done", "_doubt", "_expect"),
         *("_fed_bytes", "_good_host", "_head_bytes", "_hosts", "_keep_alive", "_known_heads", "_length"),
-        *("_max_body_bytes", "_max_head_bytes", "_max_target_bytes", "_parser", "_timeout_ms", "_url"),
-        *("expects_continue", "in_body", "in_request", "refusal"),
+        *("_max_body_bytes", "_max_head_bytes", "_max_target_bytes", "_parser", "_timeout_ms", "_traced", "_url"),
+        *("expects_continue", "in_body", "in_request", "refusal", "trace"),
     )
 
     def __init__(self, max_body_bytes: int, *, max_head_bytes: int = 64 << 10, max_target_bytes: int = 8 << 10) -> None:
@@ -84,6 +90,8 @@ class RequestParser:
         """The client waits for "100 Continue" before it sends the body."""
         self.refusal: ProtocolError | None = None
         """Why no more bytes are read."""
+        self.trace: Trace | None = None
+        """What the client calls this request, or the one that was refused: once its head has ended well."""
         self.on_message_begin()
         self.in_request = False
 
@@ -116,6 +124,7 @@ class RequestParser:
     def _remember(self, head: bytes, rest: int, request: Request) -> None:
         """Keep a head for the next time, if it and `rest` bytes of body were the whole of one usual request."""
         usual = not (self.in_request or self.refusal or self._coding or self._expect) and request.keep_alive
+        usual = usual and self._traced is None  # an id does not come again, and would push out heads that do
         if usual and rest == len(request.body) == int(self._length or 0):
             if len(self._known_heads) >= MAX_KNOWN_HEADS:
                 self._known_heads.clear()
@@ -156,6 +165,7 @@ class RequestParser:
             (b"connection", b"" if offered.keep_alive else b"close"),
             (b"authorization", offered.authorization),
             (_TIMEOUT, b"%d" % offered.timeout_ms if offered.timeout_ms else b""),
+            *(self._traced or {}).items(),
         ]
         lines = b"".join(b"%b: %b\r\n" % field for field in fields if field[1])
         return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (
@@ -198,6 +208,9 @@ class RequestParser:
         self._url = self._length = self._coding = self._expect = self._connection = self._authorization = b""
         self._body: list[bytes] = []
         self._doubt = None
+        self._traced: dict[bytes, bytes] | None = None
+        if self.refusal is None:  # or else it is to be answered
+            self.trace = None
         self._hosts = self._timeout_ms = self._head_bytes = self._body_bytes = self._fed_bytes = 0
 
     def on_url(self, url: bytes) -> None:
@@ -231,11 +244,15 @@ class RequestParser:
                     self._timeout_ms = int(value)
                 else:
                     self._doubts(400, "Bad Request: X-Request-Timeout-Ms: expected milliseconds")
+        elif size in _TRACE_LENGTHS and name[0] in _TRACE_STARTS:
+            self._note(name.lower(), value.strip(b" \t"))
 
     def on_headers_complete(self) -> None:
         self._keep_alive = keep_alive = self._parser.should_keep_alive()
         self.in_body = True
         url = self._url
+        if self._traced is not None and self.refusal is None:
+            self.trace = read_trace(self._traced)
         if self._doubt is not None and self.refusal is None:
             self.refusal = self._doubt
         if self._connection or not keep_alive or self._expect or self._hosts != 1:
@@ -266,7 +283,9 @@ class RequestParser:
         if self.refusal is None:
             body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
             method = self._parser.get_method()
-            self._done.append(Request(method, self._url, body, self._keep_alive, self._timeout_ms, self._authorization))
+            self._done.append(
+                Request(method, self._url, body, self._keep_alive, self._timeout_ms, self._authorization, self.trace)
+            )
 
     # What is not right about a head, for those that are not the usual.
 
@@ -275,6 +294,11 @@ class RequestParser:
             self._good_host = host
         else:  # RFC 9112 3.2; empty, it is right only for a URI without an authority, which http has not
             self._doubts(400, "Bad Request: Host: expected one name or address, with or without a port")
+
+    def _note(self, name: bytes, value: bytes) -> None:
+        if name in TRACE_HEADERS:  # a trailer's comes after they were looked at
+            traced = self._traced = self._traced or {}
+            traced[name] = b"%b, %b" % (traced[name], value) if name in traced else value  # RFC 9110 5.3
 
     def _check_coding(self, value: bytes) -> None:
         codings = [coding.strip(b" \t").lower() for coding in value.split(b",")]

@@ -4,8 +4,8 @@ A line of JSON is one object with `time` (UTC), `level`, `logger` and `message`,
 the access log its fields one by one.
 
 The access log tells of a share of the requests, drawn at random: how they were answered, how long that took, and for
-which feature service. What was asked for and what was answered is in neither: no entity key, no value, no header, and
-of the target only the path.
+which feature service. What was asked for and what was answered is in neither: no entity key, no value, of the target
+only the path, and of the headers only what the client calls the request (`trace`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 from yummy_fast.errors import YummyError
 from yummy_fast.http11 import Request, Response, split_target
+from yummy_fast.trace import log_fields, log_text
 
 logger = logging.getLogger("yummy_fast.access")
 
@@ -87,8 +88,9 @@ def _log(request: Request, status: int, size: int, service: str, began: float) -
     path = split_target(request.url)[0][:MAX_PATH_CHARS].decode("ascii", "backslashreplace")
     method = request.method.decode("ascii", "backslashreplace")
     duration_ms = round((time.perf_counter() - began) * 1000, 3)
+    named = (service and f", {service}") + log_text(request.trace)
     logger.info(
-        *("%s %s %d, %d bytes in %.3f ms%s", method, path, status, size, duration_ms, service and f", {service}"),
+        *("%s %s %d, %d bytes in %.3f ms%s", method, path, status, size, duration_ms, named),
         extra={
             "fields": {
                 "method": method,
@@ -97,6 +99,7 @@ def _log(request: Request, status: int, size: int, service: str, began: float) -
                 "bytes": size,
                 "duration_ms": duration_ms,
                 "feature_service": service or None,
+                **log_fields(request.trace),
             }
         },
     )

@@ -17,6 +17,7 @@ from yummy_fast import resp
 from yummy_fast.errors import ProtocolError
 from yummy_fast.http11 import Request, RequestParser
 from yummy_fast.resp import CommandTemplate, ReplyError, ReplyParser
+from yummy_fast.trace import TRACE_HEADERS, read_trace
 
 LIMIT = 64
 
@@ -113,7 +114,12 @@ def opinion_of_h11(stream: bytes) -> list[Request]:
             tokens = [option.strip(b" \t") for option in options.split(b",")]
             keep_alive = b"keep-alive" in tokens and b"close" not in options
         credentials = b"".join(value for name, value in head.headers if name == b"authorization")
-        found.append(Request(head.method, head.target, body, keep_alive, authorization=credentials))
+        named = {
+            header: b", ".join(value for name, value in head.headers if name == header)
+            for header in TRACE_HEADERS.intersection(name for name, _ in head.headers)
+        }
+        trace = read_trace(named)
+        found.append(Request(head.method, head.target, body, keep_alive, authorization=credentials, trace=trace))
         if not keep_alive:
             return found
         stream = connection.trailing_data[0]
