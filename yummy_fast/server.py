@@ -154,10 +154,10 @@ async def serve(
     data = source.read()
     store = open_store(config)
     transforms = Transforms(process.metrics.transformed)
-    catalog = build_catalog(config, store, data)
     pages = {} if config.admin else _data_pages(seat.board)
     endpoints = Endpoints(
-        *(catalog, store, transforms, config.compat, config.max_rows, config.max_cells, process.metrics, pages)
+        build_catalog(config, store, data),  # and no name for it here: this frame lives as long as the server
+        *(store, transforms, config.compat, config.max_rows, config.max_cells, process.metrics, pages),
     )
     tokens = Tokens(config.auth_tokens) if config.auth_tokens else None
     handle: Callable[[Request], Answer] = endpoints.handle if tokens is None else tokens.guard(endpoints.handle)
