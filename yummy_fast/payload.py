@@ -311,7 +311,11 @@ def encode_vectors(
     if rendering.arrange is None:
         start = 0
         for tail, columns in tails:
-            parts += (tail.join(texts[start : start + columns]), tail)
+            some = texts[start : start + columns]
+            if len(tail) > LONG_TAIL_BYTES:
+                parts += chain.from_iterable(zip(some, repeat(tail)))
+            else:
+                parts += (tail.join(some), tail)
             start += columns
     else:
         each_tail = list(chain.from_iterable(repeat(tail, columns) for tail, columns in tails))
@@ -466,6 +470,10 @@ def _encode_columns(
         else:
             tails.append((whole[view], 1))
 
+
+LONG_TAIL_BYTES = 512
+"""Longer tails are not joined with their values first, but with everything at once: what is copied twice costs more
+than some items of a list."""
 
 _KNOWN_TAILS: dict[bytes | None, bytes] = {}
 """Stored timestamp -> the tail of a column of one row that is PRESENT. As many as of _KNOWN_TIMES, under 1 MB."""
