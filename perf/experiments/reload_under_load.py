@@ -4,7 +4,17 @@ The catalog is compiled in a thread beside the event loop, which takes turns wit
 (reload._unnoticed). The load is 1 x 50 at a fixed rate; first the registry stays as it is, then it is another one as
 soon as the last one is live.
 
-RESULTS
+Asked on 2026-11-23; Python 3.11.2, one of two shared AMD EPYC cores for the server, 300 requests/s, two rounds:
+
+    calm         p50  813 us, p90 1034, p99 1521       p50  806 us, p90 1104, p99 2191
+    reloading    p50 1087 us, p90 1860, p99 5695       p50 1136 us, p90 2420, p99 6240
+
+No request failed. A reload took 1.2 to 1.6 s. The memory of the process went from 120 MB to 203 MB with the first one
+(the old catalog and the new beside each other), and to 218 MB with the fifth, where it stayed. Before the registry was
+parsed in pieces, the old catalog freed bit by bit and the switch interval cut from 0.5 to 0.1 ms, p99 was 24 to 25 ms.
+
+Verdict: good enough, and not yet what we want (2 ms). On one core the kernel lets the compiling thread finish its slice
+of 3 ms; with a second core to run it on, a timer of the loop comes 1.5 to 2.9 ms late at p99, 0.4 ms at p50.
 
 Ask again with another way to compile (a process of its own, a free-threaded Python), or a slower compiler.
 
