@@ -1,4 +1,4 @@
-"""Pictures of a result: python perf/plots.py perf/results/DATE-WHAT.json, which writes DATE-WHAT-*.png beside it.
+"""Pictures of a result: python perf/plots.py perf/results/DATE-WHAT.json, which writes DATE-WHAT-*.svg beside it.
 
 Three kinds: p99 against the rate (only where the answers came: a server's line ends where it began to fail), requests
 a second against rows and features, and the CPU time of a request split into the server's and Redis's. They show medians
@@ -18,11 +18,12 @@ from typing import Any
 
 import matplotlib as mpl
 
-mpl.use("Agg")  # draws without a display
+mpl.use("svg")
 from matplotlib import pyplot as plt
 from matplotlib import ticker
 
 Record = dict[str, Any]
+mpl.rcParams["svg.hashsalt"] = "yummy-fast"
 COLOURS = ("#0b6e4f", "#c8553d", "#3a6ea5", "#8f6fb0", "#888888", "#c9a227")
 
 
@@ -55,7 +56,7 @@ def readable(axis: Any) -> None:
 def finish(figure: Any, result: Record, path: Path) -> None:
     figure.text(0.01, 0.005, caption(result), fontsize=7, color="#555555")
     figure.tight_layout(rect=(0, 0.02, 1, 1))
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, metadata={"Date": None})  # the same picture is the same file
     plt.close(figure)
     print(path)
 
@@ -129,10 +130,10 @@ def main() -> None:
     path: Path = parser.parse_args().result
     result: Record = json.loads(path.read_text())
     for data_set in distinct(result["saturation"], "set"):
-        bars(result, data_set, path.with_name(f"{path.stem}-{data_set}-throughput.png"), cpu=False)
-        bars(result, data_set, path.with_name(f"{path.stem}-{data_set}-cpu.png"), cpu=True)
+        bars(result, data_set, path.with_name(f"{path.stem}-{data_set}-throughput.svg"), cpu=False)
+        bars(result, data_set, path.with_name(f"{path.stem}-{data_set}-cpu.svg"), cpu=True)
     for data_set in distinct(result["open_loop"], "set"):
-        latency(result, data_set, path.with_name(f"{path.stem}-{data_set}-latency.png"))
+        latency(result, data_set, path.with_name(f"{path.stem}-{data_set}-latency.svg"))
 
 
 if __name__ == "__main__":
