@@ -7,7 +7,20 @@ knows from the plan and each view's timestamp.
 Both begin with rows as the store gives them. Both decode the same way and have the same texts of timestamps made, which
 `whole` needs as str.
 
-RESULTS
+Asked on 2026-11-23; orjson 3.13, Python 3.11.2, two shared AMD EPYC cores. us an answer, the best of 25 loops:
+
+             rows x features   spliced     whole
+    ints              1 x 50       7.7      16.9
+    ints             10 x 50      71.0      78.9
+    ints            100 x 50     298.5     357.8
+    ints           100 x 250    1636.8    2249.6
+    mixed             1 x 50      11.5      21.3
+    mixed            10 x 50      82.5      97.2
+    mixed           100 x 50     795.2     787.0
+    mixed          100 x 250    4728.3    4029.0
+
+Verdict: spliced. Half the time for one row, which most requests are for. Where every one of 100 rows has event times of
+its own, whole is up to a sixth faster: 1.4 MB of text are put together in several copies here, and in one by orjson.
 
 Ask again when orjson can splice many fragments cheaply (orjson.Fragment, one object each, was no faster here), or when
 the shape of the answer changes.
