@@ -1,9 +1,9 @@
 """Watch the registry; compile a new catalog and swap it in.
 
 Each source is asked for a sign of change every second, or every five where that costs a request, and read anyway every
---registry_ttl_sec and on SIGHUP. Looking, reading and compiling happen in a thread; the swap is one assignment, and
-requests in flight keep the plan that they hold. A registry that cannot be read or makes no sense is logged, once until
-it reads differently, and the catalog that there is stays.
+--registry_ttl_sec and on SIGHUP. Looking, reading, compiling, and freeing the old catalog happen in a thread; the swap
+is one assignment, and requests in flight keep the plan that they hold. A registry that cannot be read or makes no sense
+is logged, once until it reads differently, and the catalog that there is stays.
 """
 
 from __future__ import annotations
