@@ -17,7 +17,7 @@ import json
 import tempfile
 import timeit
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from time import perf_counter_ns
@@ -101,7 +101,7 @@ def stages(
         "encode": microseconds(lambda: encode_vectors(plan, bound, found)),
         "count": microseconds(count),
         "http out": microseconds(lambda: response_head(answer, clock.line, True) + answer.body),
-        LOOK: microseconds(lambda: look(plan, bound, found, slots, metrics, datetime(2026, 12, 1))),
+        LOOK: microseconds(lambda: look(plan, bound, found, slots, metrics, datetime(2026, 12, 1, tzinfo=UTC))),
     }
 
 

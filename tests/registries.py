@@ -14,7 +14,7 @@ from typing import Any
 from yummy_fast._proto import registry_pb2 as messages
 from yummy_fast.catalog import Catalog
 from yummy_fast.codec import ValueType
-from yummy_fast.payload import Rendering, Statuses, encode_vectors
+from yummy_fast.payload import NO_MOMENT, Rendering, Statuses, encode_vectors
 from yummy_fast.plan import Feature, Plan
 from yummy_fast.registry import Registry, parse_registry
 
@@ -155,7 +155,7 @@ def answer(
     store: Store | None = None,
     *,
     version_metadata: bool = False,
-    now: datetime = datetime.min,
+    now: datetime = NO_MOMENT,
 ) -> bytes:
     """The body that answers `entities`, with `store` for the online store."""
     stored = store or {}

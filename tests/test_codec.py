@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -285,13 +285,17 @@ def test_of_a_field_that_is_there_twice_the_last_one_counts_as_in_protobuf(other
 @pytest.mark.parametrize(
     ("seconds", "nanos", "moment"),
     [
-        (0, 0, datetime(1970, 1, 1)),
-        (1_700_000_000, 0, datetime(2023, 11, 14, 22, 13, 20)),
-        (1_700_000_000, 123_456_000, datetime(2023, 11, 14, 22, 13, 20, 123_456)),
-        (1_700_000_000, 1_000, datetime(2023, 11, 14, 22, 13, 20, 1)),
-        (1_700_000_000, 123_456_789, datetime(2023, 11, 14, 22, 13, 20, 123_457)),  # Redis' rule: through a float
-        (-1, 0, datetime(1969, 12, 31, 23, 59, 59)),
-        (253_402_300_799, 0, datetime(9999, 12, 31, 23, 59, 59)),
+        (0, 0, datetime(1970, 1, 1, tzinfo=UTC)),
+        (1_700_000_000, 0, datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)),
+        (1_700_000_000, 123_456_000, datetime(2023, 11, 14, 22, 13, 20, 123_456, tzinfo=UTC)),
+        (1_700_000_000, 1_000, datetime(2023, 11, 14, 22, 13, 20, 1, tzinfo=UTC)),
+        (
+            1_700_000_000,
+            123_456_789,
+            datetime(2023, 11, 14, 22, 13, 20, 123_457, tzinfo=UTC),
+        ),  # Redis' rule: through a float
+        (-1, 0, datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC)),
+        (253_402_300_799, 0, datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
     ],
 )
 def test_timestamps_have_microseconds(seconds: int, nanos: int, moment: datetime) -> None:
@@ -321,15 +325,15 @@ def test_bytes_that_are_no_timestamp_raise(stored: bytes) -> None:
 
 @pytest.mark.parametrize("absent", [None, b""])
 def test_an_absent_timestamp_is_the_epoch(absent: bytes | None) -> None:
-    assert decode_timestamp(absent) == datetime(1970, 1, 1)
-    assert decode_timestamps([absent]) == [datetime(1970, 1, 1)]
+    assert decode_timestamp(absent) == datetime(1970, 1, 1, tzinfo=UTC)
+    assert decode_timestamps([absent]) == [datetime(1970, 1, 1, tzinfo=UTC)]
 
 
 @pytest.mark.parametrize("seconds", [0, 1, -1, 1_700_000_000])
 def test_a_timestamp_written_is_read_again(seconds: int) -> None:
     stored = encode_timestamp(seconds)
     assert Timestamp.FromString(stored) == Timestamp(seconds=seconds)
-    assert decode_timestamp(stored) == datetime(1970, 1, 1) + timedelta(seconds=seconds)
+    assert decode_timestamp(stored) == datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
 
 
 def test_a_row_with_a_type_of_a_later_feast_and_nothing_stored_for_it() -> None:

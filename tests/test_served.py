@@ -14,7 +14,7 @@ from yummy_fast.metrics import Metrics, ServiceSlots
 from yummy_fast.plan import Plan
 from yummy_fast.served import BUDGET_NS_A_BEAT, MAX_CELLS, look
 
-NOW = datetime(2026, 5, 1, 12)
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 SOME = Value(int64_val=7).SerializeToString()
 NULL = b""
 KEY = {"driver_id": ValueType.INT64}

@@ -28,7 +28,7 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from enum import IntEnum
 from functools import cache
 from itertools import repeat
-from operator import itemgetter
+from operator import add, attrgetter, itemgetter, truediv
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -339,16 +339,18 @@ def column_decoder(value_type: ValueType) -> ColumnDecoder:
 class RowDecoder:
     """Decodes the stored Values of many features for one entity."""
 
-    __slots__ = ("_arrange", "_fillers", "_first_bytes", "_groups", "_tags")
+    __slots__ = ("_arrange", "_counts", "_fillers", "_first_bytes", "_groups", "_natives", "_tags")
 
     def __init__(self, value_types: Sequence[ValueType]) -> None:
         """`value_types`: the declared type of each feature, in the order in which they will be decoded."""
         fields = [_field(value_type) for value_type in value_types]
         groups = {field: [i for i, other in enumerate(fields) if other == field] for field in dict.fromkeys(fields)}
+        # The values of each type in a message: of one type the values, of several a tuple of them.
+        self._groups = attrgetter(*(field or "null_val" for field in groups))
         # A row with a type that we do not know is never decoded at once: no group can have this count.
-        self._groups = [
-            (field or "null_val", len(places) if field else -1, _NATIVE.get(field)) for field, places in groups.items()
-        ]
+        self._counts = [len(places) if field else -1 for field, places in groups.items()]
+        natives = [_NATIVE.get(field) for field in groups]
+        self._natives = natives if any(natives) else None
         self._fillers = [_filler(field) for field in fields]
         # Of several types the counts alone do not tell: two features may hold each other's type, from before a change.
         tags = [_tag(field) for field in fields]
@@ -382,16 +384,25 @@ class RowDecoder:
             elif not all(map(bytes.startswith, stored, self._tags)):
                 return None
         try:
-            message = Values.FromString(b"".join(stored))
+            groups = self._groups(Values.FromString(b"".join(stored)))
         except DecodeError:
             return None
-        values: list[Any] = []
-        for field, count, native in self._groups:
-            group = getattr(message, field)
-            if len(group) != count:
+        if len(self._counts) == 1:
+            if len(groups) != self._counts[0]:
                 return None
-            values += group[:] if native is None else map(native, group)
+            return groups[:] if self._natives is None else _natively(groups, self._natives[0])
+        if list(map(len, groups)) != self._counts:
+            return None
+        if self._natives is not None:
+            groups = tuple(map(_natively, groups, self._natives))
+        values: list[Any] = []
+        for group in groups:
+            values += group[:]  # the copy: what goes over a list goes faster than over protobuf's
         return values if self._arrange is None else self._arrange(values)
+
+
+def _natively(values: Any, native: Callable[[Any], Any] | None) -> Any:
+    return values if native is None else list(map(native, values))
 
 
 _first_byte = itemgetter(0)
@@ -438,9 +449,7 @@ def spell_non_finite(value: Any) -> Any:
 
 # ------------------------------------------------------------------------------------------------------- timestamps in
 
-_EPOCH = datetime(1970, 1, 1)  # naive, as all moments here: they are UTC
-_EXACT_BELOW_S = 1 << 32
-"""Until the year 2106, a float of seconds is closer to each microsecond than to its neighbours."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def decode_timestamp(stored: bytes | None) -> datetime:
@@ -452,8 +461,7 @@ def decode_timestamp(stored: bytes | None) -> datetime:
         return _EPOCH
     try:
         timestamp = Timestamp.FromString(stored)
-        seconds = timestamp.seconds + timestamp.nanos / 1_000_000_000.0
-        return datetime.fromtimestamp(seconds, tz=UTC).replace(tzinfo=None)
+        return datetime.fromtimestamp(timestamp.seconds + timestamp.nanos / 1_000_000_000.0, tz=UTC)
     except (DecodeError, ValueError, OverflowError, OSError):
         raise CorruptValueError(f"{len(stored)} bytes that are no timestamp") from None
 
@@ -462,17 +470,14 @@ def decode_timestamps(stored: Sequence[bytes | None]) -> list[datetime]:
     """As `decode_timestamp` for many, at once where they are all alike."""
     try:
         message = Timestamps.FromString(b"".join(stored))  # type: ignore[arg-type]  # None raises
-    except (TypeError, DecodeError):
-        return list(map(decode_timestamp, stored))
-    seconds = message.seconds[:]
-    nanos = message.nanos[:]
-    exact = len(seconds) == len(stored) > 0 and min(seconds) >= 0 and max(seconds) < _EXACT_BELOW_S
-    if exact and not nanos:
-        return list(map(_EPOCH.__add__, map(timedelta, repeat(0), seconds)))
-    if exact and len(nanos) == len(stored) and min(nanos) >= 0:
-        micros = [nano // 1000 for nano in nanos]
-        if 1000 * sum(micros) == sum(nanos):  # nothing was cut off
-            return list(map(_EPOCH.__add__, map(timedelta, repeat(0), seconds, micros)))
+        seconds: Any = message.seconds[:]
+        nanos = message.nanos[:]
+        if len(seconds) == len(stored) and len(nanos) in (0, len(stored)):
+            if nanos:
+                seconds = map(add, seconds, map(truediv, nanos, repeat(1_000_000_000.0)))
+            return list(map(datetime.fromtimestamp, seconds, repeat(UTC)))
+    except (TypeError, DecodeError, ValueError, OverflowError, OSError):
+        pass
     return list(map(decode_timestamp, stored))
 
 

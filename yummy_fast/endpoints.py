@@ -22,7 +22,7 @@ from yummy_fast.catalog import Catalog
 from yummy_fast.errors import LimitError, RouteError, StoreError, StoreTimeoutError, StoreUnavailableError, YummyError
 from yummy_fast.http11 import Request, Response, split_target
 from yummy_fast.metrics import Metrics, ServiceSlots
-from yummy_fast.payload import encode_vectors, parse_query
+from yummy_fast.payload import NO_MOMENT, encode_vectors, parse_query
 from yummy_fast.plan import ComputedColumn, Plan
 from yummy_fast.served import look
 from yummy_fast.stores import OnlineStore
@@ -119,7 +119,7 @@ class Endpoints:
                 computed = await self._transforms.compute(plan, bound, rows)
                 computed_at = perf_counter_ns()
                 slots.transformed(computed_at - read_at)
-            now = datetime.now(UTC).replace(tzinfo=None) if self._strict else datetime.min  # only strict looks at ages
+            now = datetime.now(UTC) if self._strict else NO_MOMENT  # only strict looks at ages
             body = encode_vectors(
                 plan, bound, rows, version_metadata=query.version_metadata, now=now, computed=computed
             )
@@ -129,7 +129,7 @@ class Endpoints:
         done_at = perf_counter_ns()
         slots.answered(begun, bound_at, read_at, computed_at, done_at, bound.rows)
         if self._metrics.looking_ns_left > 0:
-            look(plan, bound, rows, slots, self._metrics, datetime.now(UTC).replace(tzinfo=None))
+            look(plan, bound, rows, slots, self._metrics, datetime.now(UTC))
         headers = self._answer_headers
         if request.trace is not None and request.trace.timing:
             transform = (("transform", computed_at - read_at),) if plan.computed else ()

@@ -17,10 +17,11 @@ Pure. orjson is known here only.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from enum import Enum
-from itertools import accumulate, chain, groupby, islice, repeat
+from itertools import accumulate, chain, cycle, groupby, islice, repeat
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import orjson
@@ -241,14 +242,36 @@ _INVALID = b'"INVALID"'
 _EPOCH = b'"1970-01-01T00:00:00Z"'
 
 
-_NEVER = datetime.min
+NO_MOMENT = datetime.min.replace(tzinfo=UTC)
+"""Instead of the time, where no ages are looked at."""
 _LONGEST_S = timedelta.max.total_seconds() - 1  # a registry can say more
+
+
+class _Runs:
+    """Columns that stand together and share a tail, one run after the other."""
+
+    __slots__ = ("pieces", "tails", "widths")
+
+    def __init__(self, view_of: Iterable[tuple[int, int]]) -> None:
+        """`view_of`: for each run, the view whose tail it has, and how many columns it is."""
+        views, self.widths = zip(*view_of, strict=True)
+        ends = list(accumulate(self.widths))
+        slices = [slice(end - width, end) for end, width in zip(ends, self.widths, strict=True)]
+        several = len(slices) > 1  # of one thing, itemgetter does not make a tuple
+        self.pieces: Callable[[list[bytes]], Sequence[list[bytes]]] = itemgetter(*slices) if several else _alone
+        """The texts of columns -> a list of them for each run."""
+        self.tails: Callable[[list[bytes]], Sequence[bytes]] = itemgetter(*views) if several else list
+        """The tails of views -> the tail of each run."""
+
+
+def _alone(texts: list[bytes]) -> tuple[list[bytes]]:
+    return (texts,)
 
 
 class _LookupRendering:
     """How the rows of one Lookup become text."""
 
-    __slots__ = ("columns", "expires", "features", "row", "runs", "ttls", "view_places", "width")
+    __slots__ = ("columns", "expires", "features", "row", "runs", "singles", "ttls", "view_places", "width")
 
     def __init__(self, lookup: Lookup) -> None:
         types = [feature.type for feature in lookup.features]
@@ -260,8 +283,10 @@ class _LookupRendering:
         self.expires = any(self.ttls)
         """Whether any view has a ttl."""
         self.view_places = lookup.view_of
-        # The features of one view that stand together, as (view, how many).
-        self.runs = [(view, len(list(run))) for view, run in groupby(lookup.view_of)]
+        self.runs = _Runs((view, len(list(run))) for view, run in groupby(lookup.view_of))
+        """The features of one view that stand together ..."""
+        self.singles = _Runs((view, 1) for view in lookup.view_of)
+        """... or each feature by itself, where their statuses differ."""
 
 
 class Rendering:
@@ -289,38 +314,36 @@ def encode_vectors(
     rows: Sequence[Sequence[Row]],
     *,
     version_metadata: bool = False,
-    now: datetime = _NEVER,
+    now: datetime = NO_MOMENT,
     computed: Sequence[ComputedColumn] = (),
 ) -> bytes:
     """The body of an answer. Raises CorruptValueError naming the feature, but with Statuses.TRUE.
 
     - `rows`: per Lookup, a row per entity key.
-    - `now`: against which Statuses.TRUE measures ages; naive, in UTC.
+    - `now`: against which Statuses.TRUE measures ages.
     - `computed`: the columns that follow the stored ones.
     """
     rendering: Rendering = plan.rendering
-    texts: list[bytes] = []
-    tails: list[tuple[bytes, int]] = []
     encode = _encode_row if bound.rows == 1 else _encode_columns
-    for lookup, found, fan in zip(rendering.lookups, rows, bound.fans, strict=True):
-        each = found if fan is None else [found[place] for place in fan]
-        encode(lookup, each, rendering.statuses, now, texts, tails)
     parts = [_OPEN, _VALUES]
     for values in bound.echoes:
         parts += (_array_text(values), _plain_tail(len(values)))
-    if rendering.arrange is None:
-        start = 0
-        for tail, columns in tails:
-            some = texts[start : start + columns]
-            if len(tail) > LONG_TAIL_BYTES:
+    all_texts: list[bytes] = []
+    all_tails: list[bytes] = []
+    for lookup, found, fan in zip(rendering.lookups, rows, bound.fans, strict=True):
+        each = found if fan is None else [found[place] for place in fan]
+        texts, tails, runs = encode(lookup, each, rendering.statuses, now)
+        if rendering.arrange is not None:
+            all_texts += texts
+            all_tails += chain.from_iterable(map(repeat, tails, runs.widths))
+        elif len(tails[0]) > LONG_TAIL_BYTES:
+            for tail, some in zip(tails, runs.pieces(texts), strict=True):
                 parts += chain.from_iterable(zip(some, repeat(tail)))
-            else:
-                parts += (tail.join(some), tail)
-            start += columns
-    else:
-        each_tail = list(chain.from_iterable(repeat(tail, columns) for tail, columns in tails))
+        else:
+            parts += chain.from_iterable(zip(map(bytes.join, tails, runs.pieces(texts)), tails, strict=True))
+    if rendering.arrange is not None:
         for place in rendering.arrange:
-            parts += (texts[place], each_tail[place])
+            parts += (all_texts[place], all_tails[place])
     for column in computed:
         parts += (_array_text(column.values), _computed_tail(column.values, rendering.statuses))
     parts[-1] = parts[-1][: -len(_NEXT) - len(_VALUES)]  # the last column ends the list of columns
@@ -403,105 +426,91 @@ def _computed_tail(values: Sequence[Any], statuses: Statuses) -> bytes:
     return _tail(b",".join(cells), b",".join([_EPOCH] * len(cells)))
 
 
-def _encode_row(
-    lookup: _LookupRendering,
-    rows: Sequence[Row],
-    statuses: Statuses,
-    now: datetime,
-    texts: list[bytes],
-    tails: list[tuple[bytes, int]],
-) -> None:
-    """Add the text of each value of one entity, and the tails of their columns: each with how many it is for."""
+_Encoded = tuple[list[bytes], Sequence[bytes], _Runs]
+"""The text of each column's values, and a tail for each run of columns."""
+
+
+def _encode_row(lookup: _LookupRendering, rows: Sequence[Row], statuses: Statuses, now: datetime) -> _Encoded:
+    """One entity."""
     row = rows[0]
     stored, stamps = row[: lookup.width], row[lookup.width :]
+    runs = lookup.runs
     try:
         values = lookup.row(stored)
         if statuses is Statuses.PRESENT or (None not in values and _all_fresh(lookup, stamps, statuses, now)):
-            present = _present_tails(stamps)
-            texts += _texts(values)
-            tails += [(present[view], features) for view, features in lookup.runs]
-            return
-        times = _times(stamps)
+            return _texts(values), runs.tails(_present_tails(stamps)), runs
+        times = _times(stamps).split(b",")
     except CorruptValueError:
         if statuses is not Statuses.TRUE:
             raise _blame(lookup, rows) from None
-        _encode_row(lookup, [_marked(lookup, row)], statuses, now, texts, tails)
-        return
-    texts += _texts(values)
+        return _encode_row(lookup, [_marked(lookup, row)], statuses, now)
     fresh = _fresh(lookup, decode_timestamps(stamps), statuses, now)
-    if None in values:
-        for one, value, view in zip(stored, values, lookup.view_places, strict=True):
-            tails.append((_tail(_status(one, value, fresh[view], statuses), times[view]), 1))
-        return
-    tails += [(_tail(fresh[view], times[view]), features) for view, features in lookup.runs]
+    if None not in values:
+        return _texts(values), runs.tails(list(map(_tail, fresh, times))), runs
+    tails = [
+        _tail(_status(one, value, fresh[view], statuses), times[view])
+        for one, value, view in zip(stored, values, lookup.view_places, strict=True)
+    ]
+    return _texts(values), tails, lookup.singles
 
 
-def _encode_columns(
-    lookup: _LookupRendering,
-    rows: Sequence[Row],
-    statuses: Statuses,
-    now: datetime,
-    texts: list[bytes],
-    tails: list[tuple[bytes, int]],
-) -> None:
-    """Add the text of each column's values over all entities, and their tails: each with how many it is for."""
+def _encode_columns(lookup: _LookupRendering, rows: Sequence[Row], statuses: Statuses, now: datetime) -> _Encoded:
+    """Many entities."""
     columns = list(zip(*rows, strict=True))
     stamps = columns[lookup.width :]
+    runs = lookup.runs
     try:
         decoded = [decode(stored) for decode, stored in zip(lookup.columns, columns[: lookup.width], strict=True)]
-        times = [b",".join(_times(column)) for column in stamps]
+        times = list(map(_times, stamps))
     except CorruptValueError:
         if statuses is not Statuses.TRUE:
             raise _blame(lookup, rows) from None
-        _encode_columns(lookup, [_marked(lookup, row) for row in rows], statuses, now, texts, tails)
-        return
-    texts += _column_texts(decoded)
+        return _encode_columns(lookup, [_marked(lookup, row) for row in rows], statuses, now)
+    texts = _column_texts(decoded)
     if statuses is Statuses.PRESENT:
         present = b",".join([_PRESENT] * len(rows))
-        tails += [(_tail(present, times[view]), features) for view, features in lookup.runs]
-        return
+        return texts, runs.tails([_tail(present, time) for time in times]), runs
     moments = map(decode_timestamps, stamps)
     fresh = list(zip(*[_fresh(lookup, row, statuses, now) for row in zip(*moments, strict=True)], strict=True))
     whole = [_tail(b",".join(cells), time) for cells, time in zip(fresh, times, strict=True)]
+    if not any(None in values for values in decoded):
+        return texts, runs.tails(whole), runs
+    tails = []
     for stored, values, view in zip(columns[: lookup.width], decoded, lookup.view_places, strict=True):
         if None in values:
             cells = map(_status, stored, values, fresh[view], repeat(statuses))
-            tails.append((_tail(b",".join(cells), times[view]), 1))
+            tails.append(_tail(b",".join(cells), times[view]))
         else:
-            tails.append((whole[view], 1))
+            tails.append(whole[view])
+    return texts, tails, lookup.singles
 
 
 LONG_TAIL_BYTES = 512
 """Longer tails are not joined with their values first, but with everything at once: what is copied twice costs more
 than some items of a list."""
 
-_KNOWN_TAILS: dict[bytes | None, bytes] = {}
-"""Stored timestamp -> the tail of a column of one row that is PRESENT. As many as of _KNOWN_TIMES, under 1 MB."""
-_KNOWN_TIMES: dict[bytes | None, bytes] = {}
 MAX_KNOWN_TIMES = 4096
 """Stored timestamps whose text is remembered, under 1 MB. The rows of one materialisation share theirs."""
+_KNOWN_TIMES: dict[bytes | None, bytes] = {}
+_KNOWN_TAILS: dict[bytes | None, bytes] = {}
+"""Stored timestamp -> the tail of a column of one row that is PRESENT. As many as of _KNOWN_TIMES, under 1 MB."""
 MAX_TIMESTAMP_BYTES = 24
 """A serialised google.protobuf.Timestamp has 22 at the most, but for fields that are not its own."""
-SHORT_COLUMN = 16
-"""Up to so many timestamps it is cheaper to remember them than to ask whether they repeat."""
-_UTC = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
+_now_and_then = cycle((True, *repeat(False, 7))).__next__
+"""What comes often will be remembered soon; of what comes once, little is."""
+_UTC = orjson.OPT_UTC_Z
 
 
-def _times(stored: Sequence[bytes | None]) -> list[bytes]:
-    """Each stored timestamp as a JSON string, in Feast's form: fractions of 0, 3 or 6 digits."""
-    known = list(map(_KNOWN_TIMES.get, stored))
-    return _new_times(stored) if None in known else known  # type: ignore[return-value]
-
-
-def _new_times(stored: Sequence[bytes | None]) -> list[bytes]:
-    texts = orjson.dumps(decode_timestamps(stored), option=_UTC)[1:-1].replace(b'000Z"', b'Z"').split(b",")
-    # Long columns hardly repeat, or are too many; and bytes that are longer than any timestamp have more in them.
-    repeated = len(texts) <= SHORT_COLUMN or 2 * len(set(stored)) <= min(len(stored), 2 * MAX_KNOWN_TIMES)
-    if repeated and len(b"".join(filter(None, stored))) <= MAX_TIMESTAMP_BYTES * len(texts):
-        if len(_KNOWN_TIMES) + len(texts) > MAX_KNOWN_TIMES:
-            _KNOWN_TIMES.clear()
-        _KNOWN_TIMES.update(zip(stored, texts, strict=True))
-    return texts
+def _times(stored: Sequence[bytes | None]) -> bytes:
+    """Stored timestamps as JSON strings with commas between them, in Feast's form: fractions of 0, 3 or 6 digits."""
+    if stored[0] in _KNOWN_TIMES:  # else they are all looked up in vain, probably
+        known = list(map(_KNOWN_TIMES.get, stored))
+        if None not in known:
+            return b",".join(known)  # type: ignore[arg-type]
+    text = orjson.dumps(decode_timestamps(stored), option=_UTC)[1:-1].replace(b'000Z"', b'Z"')
+    if _now_and_then():
+        _remember(_KNOWN_TIMES, stored, text.split(b","))
+    return text
 
 
 def _present_tails(stamps: Sequence[bytes | None]) -> list[bytes]:
@@ -509,15 +518,24 @@ def _present_tails(stamps: Sequence[bytes | None]) -> list[bytes]:
     known = list(map(_KNOWN_TAILS.get, stamps))
     if None not in known:
         return known  # type: ignore[return-value]
-    times = list(map(_KNOWN_TIMES.get, stamps))
-    if None in times:
-        return [_PRESENT_HEAD + time + _TAIL_END for time in _new_times(stamps)]
-    # What comes once is not worth its place; these have come before.
-    tails = [_PRESENT_HEAD + time + _TAIL_END for time in times]  # type: ignore[operator]
-    if len(_KNOWN_TAILS) + len(tails) > MAX_KNOWN_TIMES:
-        _KNOWN_TAILS.clear()
-    _KNOWN_TAILS.update(zip(stamps, tails, strict=True))
+    # All tails at once: the text between two times becomes the end of one and the head of the next.
+    text = _times(stamps).replace(b",", _TAIL_END + b"\0" + _PRESENT_HEAD)
+    tails = (_PRESENT_HEAD + text + _TAIL_END).split(b"\0")
+    if _now_and_then():
+        _remember(_KNOWN_TAILS, stamps, tails)
     return tails
+
+
+def _remember(known: dict[bytes | None, bytes], stored: Sequence[bytes | None], texts: Sequence[bytes]) -> None:
+    """Keep `texts` for the next time, unless there are more different ones than are worth it."""
+    if len(b"".join(filter(None, stored))) > MAX_TIMESTAMP_BYTES * len(stored):
+        return  # bytes that are longer than any timestamp have more in them
+    new = dict(zip(stored, texts, strict=True))
+    if len(new) > MAX_KNOWN_TIMES // 2:
+        return
+    if len(known) + len(new) > MAX_KNOWN_TIMES:
+        known.clear()
+    known.update(new)
 
 
 def _all_fresh(lookup: _LookupRendering, stamps: Sequence[bytes | None], statuses: Statuses, now: datetime) -> bool:

@@ -33,7 +33,7 @@ def look(
     metrics: Metrics,
     now: datetime,
 ) -> None:
-    """Look at an answer that has been counted in `slots`. `rows` are the store's; `now` is naive, in UTC."""
+    """Look at an answer that has been counted in `slots`. `rows` are the store's; `now` is in UTC."""
     begun = perf_counter_ns()
     waiting, slots.rows_looked_at = slots.rows - slots.rows_looked_at, slots.rows
     for lookup, found, fan in zip(plan.lookups, rows, bound.fans, strict=True):

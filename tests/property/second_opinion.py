@@ -94,7 +94,7 @@ def value_of_stored(stored: bytes | None) -> Any:
 def moment_of_stored(stored: bytes | None) -> datetime:
     """A stored Timestamp, in UTC."""
     timestamp = Timestamp.FromString(stored or b"")
-    return datetime.fromtimestamp(timestamp.seconds + timestamp.nanos / 1e9, tz=UTC).replace(tzinfo=None)
+    return datetime.fromtimestamp(timestamp.seconds + timestamp.nanos / 1e9, tz=UTC)
 
 
 def timestamp_of_stored(stored: bytes | None) -> str:

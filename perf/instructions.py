@@ -1,0 +1,146 @@
+"""Instructions a request, counted by callgrind: python perf/instructions.py [REV ...] beside the working tree.
+
+CPU times on a shared machine differ by a tenth from minute to minute; a count of instructions differs by a few
+thousandths. So this tells small changes apart: a server of each revision runs under valgrind on a Redis of its own set,
+and gets bursts of requests for random entities over sixteen connections. Counting starts after the first bursts.
+
+What it does not see: the kernel, the processor's caches, Redis. An instruction is no microsecond; rivals.py and ab.py
+measure those. The look at what is served (`served`) has a budget of time, so a server fifty times slower would look at
+fifty times as many answers: it is switched off in both.
+
+It needs Debian's valgrind. Nothing is written to perf/results/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import socket
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import ab
+import data
+import peers
+import rivals
+
+CONNECTIONS = 16
+WARM_UP = 20
+"""Bursts before counting: connections, memos, lazy imports."""
+PRELUDE = """
+try:
+    import yummy_fast.served as served
+    served.BUDGET_NS_A_BEAT = 0
+except ImportError:  # a revision before it
+    pass
+import sys
+sys.argv[0] = "yummy-fast"
+from yummy_fast.cli import main
+main()
+"""
+
+
+def drive(links: Sequence[socket.socket], requests: Sequence[bytes]) -> None:
+    """One burst: a request on each connection, then all the answers."""
+    for link, request in zip(links, requests, strict=True):
+        link.sendall(request)
+    for link in links:
+        read_answer(link)
+
+
+def read_answer(link: socket.socket) -> None:
+    received = b""
+    while True:
+        head, found, body = received.partition(b"\r\n\r\n")
+        if found:
+            length = re.search(rb"content-length: (\d+)", head)
+            if not head.startswith(b"HTTP/1.1 200") or length is None:
+                raise SystemExit(f"the server said {head!r}")
+            if len(body) >= int(length[1]):
+                return
+        piece = link.recv(1 << 20)
+        if not piece:
+            raise SystemExit("the server closed the connection")
+        received += piece
+
+
+def burst(rng: random.Random, features: int, rows: int) -> list[bytes]:
+    bodies = [
+        rivals.request(features, [rng.randrange(1, data.ENTITIES + 1) for _ in range(rows)]) for _ in range(CONNECTIONS)
+    ]
+    head = b"POST /get-online-features HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    return [b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body) for body in bodies]
+
+
+def control(option: str, pid: int) -> None:
+    subprocess.run(["callgrind_control", *option.split(), str(pid)], check=True, capture_output=True)
+
+
+def count(python: Sequence[str], config: Path, port: int, shape: rivals.Shape, bursts: int) -> float:
+    """Instructions a request of the server that `python` runs."""
+    out = config.parent / "callgrind.out"
+    serve = ["serve", "-f", str(config), "-p", str(port), "--store-timeout-ms", "20000"]  # valgrind takes its time
+    valgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}"]
+    rng = random.Random(1)
+    with ExitStack() as stack:
+        command = ["env", "PYTHONHASHSEED=0", *python[:1], *valgrind, *python[1:], "-c", PRELUDE, *serve]
+        pid = stack.enter_context(peers.process(command, rivals.SERVER_CORE, config.parent / "log", config.parent))
+        first = rivals.request(shape.features, [1])
+        peers.wait_for(lambda: peers.ask(port, first) is not None, "the server", pid)
+        links = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(CONNECTIONS)]
+        for _ in range(WARM_UP):
+            drive(links, burst(rng, shape.features, shape.rows))
+        control("-i on", pid)
+        for _ in range(bursts):
+            drive(links, burst(rng, shape.features, shape.rows))
+        control("-i off", pid)
+        control("-d", pid)
+    texts = [file.read_text(errors="replace") for file in sorted(out.parent.glob("callgrind.out*"))]
+    totals = [int(total) for text in texts for total in re.findall(r"^totals: (\d+)", text, re.MULTILINE)]
+    return sum(totals) / bursts / CONNECTIONS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Instructions a request, of revisions and of the working tree.")
+    parser.add_argument("revisions", nargs="*")
+    parser.add_argument("--sets", nargs="+", choices=data.SETS, default=["ints", "mixed"])
+    parser.add_argument("--shapes", nargs="+", default=["1x50"], help="rows x features")
+    parser.add_argument("--bursts", type=int, default=100, help=f"of {CONNECTIONS} requests")
+    parser.add_argument("--order", choices=("entity", "store"), default="store", help="as in data.py")
+    parser.add_argument("--port", type=int, default=7180, help="Redis's; the server's is the next")
+    options = parser.parse_args()
+    programs = peers.install(peers.PEERS["yummy-fast"])
+    if isinstance(programs, peers.Missing):
+        raise SystemExit(programs.reason)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory())).resolve()
+        trees = [
+            (revision, stack.enter_context(ab.worktree(revision, folder / revision.replace("/", "-"))))
+            for revision in options.revisions
+        ]
+        trees.append(("working tree", peers.REPOSITORY))
+        for name in options.sets:
+            data_set = data.SETS[name]
+            where = folder / name
+            where.mkdir()
+            with peers.redis(options.port, rivals.LOAD_CORE, where):
+                data.fill(data_set, options.port, options.order)
+                for shape in options.shapes:
+                    rows, features = map(int, shape.split("x"))
+                    before = 0.0
+                    for number, (tree, sources) in enumerate(trees):
+                        config = data.write_repository(data_set, where / f"{shape}-{number}", options.port)
+                        python = [f"PYTHONPATH={sources}", str(programs / "python"), "-P"]
+                        wanted = rivals.Shape(rows, features, CONNECTIONS)
+                        bursts = max(5, options.bursts // rows)
+                        counted = count(python, config, options.port + 1, wanted, bursts)
+                        before = before or counted
+                        print(f"{name} {shape:8} {tree:24} {counted:12,.0f}  {counted / before:6.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
