@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 from yummy_fast.board import RELOAD_PATIENCE_S, Board, Verdict
 from yummy_fast.config import split_address
 from yummy_fast.errors import ConfigError
-from yummy_fast.metrics import render
+from yummy_fast.exposition import render
 
 logger = logging.getLogger("yummy_fast")
 

@@ -45,7 +45,7 @@ class Board(Protocol):
         """For people: version, configuration's source, registry, store, connections, workers."""
 
     def snapshots(self) -> list[dict[str, Any]]:
-        """`metrics.Metrics.snapshot` of each serving process: `metrics.render` adds them up."""
+        """`metrics.Metrics.snapshot` of each serving process: `exposition.render` adds them up."""
 
     def reload(self) -> Reloaded:
         """Read the registry now, and wait (RELOAD_PATIENCE_S at most) for what comes of it."""

@@ -20,7 +20,7 @@ from yummy_fast import __version__
 from yummy_fast.board import Verdict
 from yummy_fast.config import Config
 from yummy_fast.control import Message, ParentEnd
-from yummy_fast.metrics import Snapshot, merge, past
+from yummy_fast.exposition import Snapshot, merge, past
 from yummy_fast.process import STALLED_S, STUCK_S
 
 

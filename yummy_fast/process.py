@@ -24,7 +24,8 @@ from yummy_fast.board import RELOAD_PATIENCE_S, Reloaded, Verdict
 from yummy_fast.config import Config
 from yummy_fast.connection import Connections
 from yummy_fast.endpoints import Endpoints
-from yummy_fast.metrics import Metrics, Snapshot
+from yummy_fast.exposition import Snapshot
+from yummy_fast.metrics import Metrics
 from yummy_fast.reload import Reloader
 from yummy_fast.served import BUDGET_NS_A_BEAT
 from yummy_fast.sources import Source

@@ -30,7 +30,7 @@ from yummy_fast.config import Config
 from yummy_fast.control import ChildEnd, ControlError, Message
 from yummy_fast.drain import Stop
 from yummy_fast.errors import ConfigError, RegistryError
-from yummy_fast.metrics import Snapshot
+from yummy_fast.exposition import Snapshot
 from yummy_fast.process import ServingProcess
 from yummy_fast.server import Seat, admin_listener, serve
 

@@ -36,7 +36,7 @@ from tests.harness import (
 from yummy_fast._proto.registry_pb2 import Registry
 from yummy_fast.admin import MAX_CONNECTIONS, AdminListener
 from yummy_fast.board import Reloaded, Verdict
-from yummy_fast.metrics import FAMILIES
+from yummy_fast.exposition import FAMILIES
 
 WITHIN_S = 0.05
 """How soon a probe is to be answered, whatever else goes on."""
