@@ -12,7 +12,7 @@ import pytest
 from tests.registries import PROJECT, Item, catalog, earlier, entity, fields, projection, service, view
 from yummy_fast import catalog as module
 from yummy_fast._proto import registry_pb2 as messages
-from yummy_fast.catalog import Catalog, parse_ref
+from yummy_fast.catalog import Catalog
 from yummy_fast.codec import ValueType
 from yummy_fast.errors import CollisionError, NotFoundError, RequestError
 from yummy_fast.plan import Feature, HashContents, Plan
@@ -42,42 +42,6 @@ def refusal(catalog: Catalog, *features: str, full_names: bool = False) -> Reque
     return caught.value
 
 
-# ------------------------------------------------------------------------------------------------------- references
-
-
-@pytest.mark.parametrize(
-    ("text", "ref"),
-    [
-        ("stats:trips", ("stats", None, "trips")),
-        ("a:b:c", ("a", None, "b:c")),
-        (":x", ("", None, "x")),
-        ("x:", ("x", None, "")),
-        (" x : y ", (" x ", None, " y ")),
-        ("stats@:x", ("stats", None, "x")),
-        ("stats@LATEST:x", ("stats", None, "x")),
-        ("stats@v0:x", ("stats", 0, "x")),
-        ("stats@V12:x", ("stats", 12, "x")),
-        ("stats@foo:x", ("stats@foo", None, "x")),
-        ("stats@v1@v2:x", ("stats@v1@v2", None, "x")),
-        ("stats@v:x", ("stats@v", None, "x")),
-        ("stats@1:x", ("stats@1", None, "x")),
-        ("stats:x@v1", ("stats", None, "x@v1")),
-    ],
-)
-def test_references_are_split_as_feast_splits_them(text: str, ref: tuple[str, int | None, str]) -> None:
-    found = parse_ref(text, 0)
-    assert (found.view, found.version, found.feature, found.text) == (*ref, text)
-
-
-@pytest.mark.parametrize("text", ["trips", "", "stats.trips", "stats@v1"])
-def test_a_reference_without_a_colon_is_named_with_its_place(text: str) -> None:
-    error = refusal(catalog(*BASE), "stats:trips", text)
-    assert str(error) == (
-        f"features[1]: Invalid feature reference '{text}'. "
-        "Expected format: '<feature_view>:<feature>' or '<feature_view>@<version>:<feature>'"
-    )
-
-
 # ------------------------------------------------------------------------------------------------- what is not there
 
 
@@ -96,8 +60,6 @@ def test_an_unknown_service_is_feasts_404(features: list[str]) -> None:
     ("feature", "feast_class", "message"),
     [
         ("nofv:x", "FeatureViewNotFoundException", f"Feature view nofv does not exist in project {PROJECT}"),
-        ("stats@foo:x", "FeatureViewNotFoundException", f"Feature view stats@foo does not exist in project {PROJECT}"),
-        (":x", "FeatureViewNotFoundException", f"Feature view  does not exist in project {PROJECT}"),
         ("lost:x", "EntityNotFoundException", f"Entity ghost does not exist in project {PROJECT}"),
     ],
 )
@@ -123,32 +85,6 @@ def test_an_unknown_feature_is_named_with_its_place(features: list[str], message
 def test_a_place_counts_what_the_caller_wrote() -> None:
     error = refusal(catalog(*BASE), "stats:trips", "stats@latest:trips", "stats:nope", full_names=True)
     assert str(error) == "features[2]: Feature nope not found in projection stats"
-
-
-@pytest.mark.parametrize(
-    ("state", "message"),
-    [
-        (messages.MATERIALIZING, "Feature view 'v' is in state 'MATERIALIZING' and cannot serve features. "
-         "Only AVAILABLE_ONLINE feature views can serve."),
-        (messages.CREATED, "Feature view 'v' is in state 'CREATED' and cannot serve features. "
-         "Only AVAILABLE_ONLINE feature views can serve."),
-    ],
-)  # fmt: skip
-def test_a_view_in_another_state_cannot_serve(state: messages.FeatureViewState, message: str) -> None:
-    assert str(refusal(catalog(*ENTITIES, view("v", ["driver"], DRIVER, {"x": INT64}, state=state)), "v:x")) == message
-
-
-@pytest.mark.parametrize("state", [messages.STATE_UNSPECIFIED, messages.AVAILABLE_ONLINE])
-def test_a_view_without_state_or_online_serves(state: messages.FeatureViewState) -> None:
-    assert names(plan_of(catalog(*ENTITIES, view("v", ["driver"], DRIVER, {"x": INT64}, state=state)), "v:x")) == ["x"]
-
-
-def test_a_disabled_view_cannot_serve() -> None:
-    off = view("off", ["driver"], DRIVER, {"z": INT64}, disabled=True, state=messages.MATERIALIZING)
-    assert str(refusal(catalog(*ENTITIES, off), "off:z")) == (
-        "Feature view 'off' is disabled and cannot serve features. "
-        "Enable it with `feast feature-views enable off` or set enabled=True."
-    )
 
 
 @pytest.mark.parametrize(
@@ -302,12 +238,6 @@ def test_without_versioning_the_store_has_one_version_and_references_to_others_a
         "Version-qualified ref 'stats@v1' not supported: online versioning is disabled. "
         "Set 'enable_online_feature_view_versioning: true' under 'registry' in feature_store.yaml."
     )
-
-
-def test_an_unknown_version_is_feasts_404() -> None:
-    error = refusal(catalog(*VERSIONED, versioning=True), "stats@v9:trips")
-    assert (error.status, error.feast_class) == (404, "FeatureViewVersionNotFound")
-    assert str(error) == f"Version v9 of feature view stats does not exist in project {PROJECT}"
 
 
 def test_a_service_reads_the_version_it_pins_and_else_the_unversioned_rows() -> None:

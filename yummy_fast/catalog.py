@@ -1,8 +1,9 @@
 """Compile a registry's feature services, and callers' lists of features, into plans.
 
-Everything that depends on the registry and the configuration alone is worked out here, once: which views are read and
-under which names, which of them share an entity key, how the answer's columns are called, in Feast's order of checks,
-because that decides which error wins (feast/utils.py _get_online_request_context, Feast 0.67.0).
+Everything that depends on the registry and the configuration alone is worked out here, once: which features are read
+together because their views share an entity key, how the answer's columns are called, what on-demand views need, in
+Feast's order of checks, because that decides which error wins (feast/utils.py _get_online_request_context, Feast
+0.67.0). Which views a request uses is found by `views`.
 
 A `Catalog` is one version of the registry. It is immutable but for a bounded cache of plans for lists of features; a
 reload makes a new catalog, and the cache dies with the old one. Pure: the store's and the answer's share of a plan come
@@ -11,97 +12,20 @@ from the functions it is handed.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from yummy_fast.codec import ValueType
 from yummy_fast.errors import CollisionError, NotFoundError, RequestError
 from yummy_fast.plan import Column, ComputedView, Feature, HashContents, JoinKeys, Lookup, Plan
-from yummy_fast.registry import (
-    DUMMY_JOIN_KEY,
-    FeatureService,
-    FeatureView,
-    Field,
-    OnDemandFeatureView,
-    Projection,
-    Registry,
-)
+from yummy_fast.registry import DUMMY_JOIN_KEY, FeatureService, FeatureView, OnDemandFeatureView, Registry
+from yummy_fast.views import OnDemandUse, Ref, Use, Uses, Views, parse_ref, refs_of, stored_name
 
 MAX_AD_HOC_PLANS = 512
 """Plans kept for lists of features."""
 MAX_AD_HOC_REFS = 50_000
 """Features in all plans kept. A plan takes half a kilobyte a feature, so these take 25 MB."""
-
-
-class Ref(NamedTuple):
-    """One feature that is asked for. `view` is the name it is asked under: an alias, in a service."""
-
-    view: str
-    version: int | None
-    feature: str
-    text: str
-
-
-_VERSION = re.compile(r"[vV](\d+)")
-
-
-def parse_ref(text: str, place: int) -> Ref:
-    """ "view:feature" or "view@v2:feature" (feast/utils.py _parse_feature_ref). Raises RequestError."""
-    view, colon, feature = text.partition(":")
-    if not colon:
-        raise RequestError(
-            f"features[{place}]: Invalid feature reference '{text}'. "
-            "Expected format: '<feature_view>:<feature>' or '<feature_view>@<version>:<feature>'"
-        )
-    name, at, tag = view.partition("@")
-    if at:
-        if not tag or tag.lower() == "latest":
-            return Ref(name, None, feature, text)
-        version = _VERSION.fullmatch(tag)
-        if version and len(version[1]) <= 300:  # int() of a text without end would be slow work for an attacker
-            return Ref(name, int(version[1]), feature, text)
-    return Ref(view, None, feature, text)
-
-
-class _Use(NamedTuple):
-    """One use of a view by a request: the same view may be used under several aliases with other keys."""
-
-    name: str
-    """What requests call the view: alias or name, with @vN."""
-    metadata: tuple[str, int]
-    """What `feature_view_metadata` says of it: a name, and a version where Feast tells it."""
-    store_name: str
-    view: FeatureView
-    features: Mapping[str, Field]
-    join_key_map: Mapping[str, str]
-
-
-class _OnDemandUse(NamedTuple):
-    """One use of an on-demand view."""
-
-    view: OnDemandFeatureView
-    transform: Any
-    features: Mapping[str, Field]
-    sources: tuple[_Use, ...]
-
-
-class _Uses:
-    """The views that a request uses, by the names it uses them under."""
-
-    def __init__(self) -> None:
-        self.stored: dict[str, _Use] = {}
-        self.on_demand: dict[str, _OnDemandUse] = {}
-        self.sources: list[_Use] = []
-        """What stored on-demand views were computed from. They are not read, but their join keys are typed by them."""
-
-    def add(self, use: _Use) -> None:
-        """A view may be used directly and as a source, or twice by a service: what either has can be asked for."""
-        before = self.stored.get(use.name)
-        if before is not None:
-            use = before._replace(features={**before.features, **use.features})
-        self.stored[use.name] = use
 
 
 class Catalog:
@@ -140,7 +64,7 @@ class Catalog:
             for one, other in collisions([*features, *self._earlier_features(join_keys)])
         ]
         """Features that the store keeps in one place, though they are two: whichever was written last is served."""
-        self._transforms: dict[tuple[str, int | None], Any] = {
+        self._functions: dict[tuple[str, int | None], Any] = {
             (view.name, version): _try(load, view)
             for view, version in (
                 *((view, None) for view in registry.views.values()),
@@ -148,6 +72,7 @@ class Catalog:
             )
             if isinstance(view, OnDemandFeatureView)
         }
+        self._views = Views(registry, self._functions, versioning=versioning)
         # A service that cannot be compiled is an error for those who ask for it; the others are fine.
         self._services: dict[tuple[str, bool], Plan | RequestError] = {
             (service.name, full_names): _try(self._compile_service, service, full_names)
@@ -167,7 +92,7 @@ class Catalog:
                     f"Feature service {service} does not exist in project {self.registry.project}",
                 )
             if isinstance(found, RequestError):
-                raise _again(found)
+                raise found.again()
             return found
         key = (tuple(features), full_names)
         plan = self._ad_hoc.get(key)
@@ -204,27 +129,13 @@ class Catalog:
         """The on-demand views that cannot be computed, and why."""
         return [
             (name, made)
-            for (name, version), made in self._transforms.items()
+            for (name, version), made in self._functions.items()
             if version is None and isinstance(made, RequestError)
         ]
 
-    # ------------------------------------------------------------------------------------------------- views
-
     def _compile_service(self, service: FeatureService, full_names: bool) -> Plan:
-        refs = [
-            Ref(
-                projection.alias or projection.view,
-                projection.version,
-                field.name,
-                f"{_used_name(projection)}:{field.name}",
-            )
-            for projection in service.projections
-            for field in projection.features
-        ]
-        uses = _Uses()
-        for projection in service.projections:
-            self._use(uses, projection.view, projection.version, projection)
-        plan = self._compile(f"feature_service {service.name}", refs, uses, full_names)
+        uses = self._views.of_service(service)
+        plan = self._compile(f"feature_service {service.name}", refs_of(service), uses, full_names)
         plan.service = service.name
         return plan
 
@@ -232,93 +143,9 @@ class Catalog:
         if not features:
             raise RequestError("features: No features specified for retrieval")
         refs = [parse_ref(text, place) for place, text in enumerate(features)]
-        uses = _Uses()
-        for view, version in dict.fromkeys((ref.view, ref.version) for ref in refs):
-            self._use(uses, view, version, None)
-        return self._compile("features", refs, uses, full_names)
+        return self._compile("features", refs, self._views.of_refs(refs), full_names)
 
-    def _use(self, uses: _Uses, name: str, version: int | None, projection: Projection | None) -> None:
-        """Add a view to `uses`, with the sources of one that is on demand."""
-        view = self._find_view(name, version)
-        if not isinstance(view, OnDemandFeatureView):
-            uses.add(self._stored_use(view, version, projection))
-            uses.sources += [self._source_use(source) for source in view.sources]
-            return
-        transform = self._transforms[view.name, version]
-        if isinstance(transform, RequestError):
-            raise _again(transform)
-        features = {field.name: field for field in view.features}
-        if projection is not None:
-            features = _project(view.name, features, projection)
-        sources = tuple(map(self._source_use, view.sources))
-        for source in sources:
-            uses.add(source)
-        used_name = _used_name(projection) if projection is not None else _versioned(view.name, version)
-        uses.on_demand[used_name] = _OnDemandUse(view, transform, features, sources)
-
-    def _source_use(self, source: Projection) -> _Use:
-        view = self.registry.views.get(source.view)
-        if not isinstance(view, FeatureView):
-            raise self._no_view(source.view)
-        return self._stored_use(view, source.version, source)
-
-    def _find_view(self, name: str, version: int | None) -> FeatureView | OnDemandFeatureView:
-        """Look a view up as Feast does: existence, then disabled, then state."""
-        project = self.registry.project
-        view: FeatureView | OnDemandFeatureView | None
-        if version is not None:
-            if not self._versioning:
-                raise RequestError(
-                    f"Version-qualified ref '{name}@v{version}' not supported: online versioning is disabled. Set "
-                    "'enable_online_feature_view_versioning: true' under 'registry' in feature_store.yaml."
-                )
-            view = self.registry.versions.get((name, version))
-            if view is None:
-                raise NotFoundError(
-                    "FeatureViewVersionNotFound",
-                    f"Version v{version} of feature view {name} does not exist in project {project}",
-                )
-        else:
-            view = self.registry.views.get(name)
-            if view is None:
-                raise self._no_view(name)
-        if view.disabled:
-            raise RequestError(
-                f"Feature view '{name}' is disabled and cannot serve features. "
-                f"Enable it with `feast feature-views enable {name}` or set enabled=True."
-            )
-        if view.state not in ("STATE_UNSPECIFIED", "AVAILABLE_ONLINE"):
-            raise RequestError(
-                f"Feature view '{name}' is in state '{view.state}' and cannot serve features. "
-                "Only AVAILABLE_ONLINE feature views can serve."
-            )
-        return view
-
-    def _no_view(self, name: str) -> NotFoundError:
-        return NotFoundError(
-            "FeatureViewNotFoundException",
-            f"Feature view {name} does not exist in project {self.registry.project}",
-        )
-
-    def _stored_use(self, view: FeatureView, version: int | None, projection: Projection | None) -> _Use:
-        # A service's projection of the current version reads the unversioned rows (Feast: FeatureView.__copy__).
-        stored_version = version if version is not None else view.version if projection is None else 0
-        store_name = f"{view.name}_v{stored_version}" if self._versioning and stored_version > 0 else view.name
-        features = {field.name: field for field in view.features}
-        if projection is None:
-            return _Use(_versioned(view.name, version), (view.name, view.version), store_name, view, features, {})
-        return _Use(
-            _used_name(projection),
-            (projection.alias or view.name, 0),
-            store_name,
-            view,
-            _project(view.name, features, projection),
-            projection.join_key_map,
-        )
-
-    # ------------------------------------------------------------------------------------------------- plans
-
-    def _compile(self, where: str, refs: list[Ref], uses: _Uses, full_names: bool) -> Plan:
+    def _compile(self, where: str, refs: list[Ref], uses: Uses, full_names: bool) -> Plan:
         """`where` begins the messages about a feature: what named it."""
         if not refs:
             raise RequestError(f"{where}: No features specified for retrieval")
@@ -328,11 +155,11 @@ class Catalog:
         computed: dict[str, list[str]] = {}  # features of on-demand views, by view
         read: dict[tuple[str, str], None] = {}  # what is asked for, and what on-demand views need
         for place, ref in enumerate(refs):
-            name = _ref_name(ref)
+            name = ref.used_name
             use = uses.stored.get(name) or uses.on_demand[name]
             if ref.feature not in use.features:
                 raise RequestError(f"{where}[{place}]: Feature {ref.feature} not found in projection {name}")
-            if isinstance(use, _OnDemandUse):
+            if isinstance(use, OnDemandUse):
                 computed.setdefault(name, []).append(ref.feature)
                 read.update(((source.name, field), None) for source in use.sources for field in source.features)
             else:
@@ -359,7 +186,7 @@ class Catalog:
         plan.rendering = self._render(plan)
         return plan
 
-    def _entity_types(self, uses: Iterable[_Use]) -> dict[str, ValueType]:
+    def _entity_types(self, uses: Iterable[Use]) -> dict[str, ValueType]:
         """Request name -> declared type, of all join keys of the views used; later views win (_get_entity_maps)."""
         types: dict[str, ValueType] = {}
         for use in uses:
@@ -376,7 +203,7 @@ class Catalog:
         return types
 
     def _lookups(
-        self, asked: Iterable[tuple[str, str]], uses: Mapping[str, _Use]
+        self, asked: Iterable[tuple[str, str]], uses: Mapping[str, Use]
     ) -> tuple[tuple[Lookup, ...], dict[tuple[str, str], tuple[int, int]]]:
         """Group what is asked for by join keys; and where each feature ended up, as (lookup, place)."""
         groups: dict[tuple[tuple[str, str], ...], dict[tuple[str, str], None]] = {}
@@ -422,7 +249,7 @@ class Catalog:
         """Those of the versions of views that are stored beside the current ones."""
         for (name, version), view in self.registry.versions.items() if self._versioning else ():
             if version > 0 and self._join_keys_of(view) == join_keys:
-                yield from (Feature(f"{name}_v{version}", field.name, field.type) for field in view.features)
+                yield from (Feature(stored_name(name, version), field.name, field.type) for field in view.features)
 
     def _join_keys_of(self, view: FeatureView | OnDemandFeatureView) -> tuple[str, ...] | None:
         """What a view is stored under; None for one that is not, or whose entities there are not."""
@@ -440,27 +267,9 @@ def _try(make: Callable[..., Any], *arguments: Any) -> Any:
         return error.with_traceback(None)  # whose frames would keep everything alive until the collector comes
 
 
-def _again(error: RequestError) -> RequestError:
-    """A copy of an error that is kept, to raise: the kept one would hold the frames it goes through, and they us."""
-    copy = type(error).__new__(type(error), *error.args)
-    copy.__dict__.update(error.__dict__)
-    return copy
-
-
-def _project(name: str, features: Mapping[str, Field], projection: Projection) -> dict[str, Field]:
-    """The features of a view that a projection has chosen. Raises RequestError for one that the view has not."""
-    unknown = [field.name for field in projection.features if field.name not in features]
-    if unknown:
-        raise RequestError(
-            f"The projection for {name} cannot be applied because it contains {', '.join(unknown)}, "
-            "which the feature view does not have"
-        )
-    return {field.name: features[field.name] for field in projection.features}
-
-
 def _computed_view(
     name: str,
-    use: _OnDemandUse,
+    use: OnDemandUse,
     features: list[str],
     places: Mapping[tuple[str, str], tuple[int, int]],
     full_names: bool,
@@ -471,19 +280,7 @@ def _computed_view(
         for field in source.features
     )
     outputs = tuple((feature, f"{name}__{feature}" if full_names else feature) for feature in dict.fromkeys(features))
-    return ComputedView(use.view, use.transform, inputs, outputs)
-
-
-def _used_name(projection: Projection) -> str:
-    return _versioned(projection.alias or projection.view, projection.version)
-
-
-def _versioned(name: str, version: int | None) -> str:
-    return name if version is None else f"{name}@v{version}"
-
-
-def _ref_name(ref: Ref) -> str:
-    return _versioned(ref.view, ref.version)
+    return ComputedView(use.view, use.function, inputs, outputs)
 
 
 def _check_collisions(refs: list[Ref], full_names: bool) -> None:

@@ -28,7 +28,7 @@ the answer.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Self
 
 
 def _json(value: object) -> bytes:
@@ -91,6 +91,12 @@ class RequestError(YummyError):
 
     status = 400
     feast_class: str = ""
+
+    def again(self) -> Self:
+        """A copy, to raise. An error that is kept would hold the frames it goes through, and they what keeps it."""
+        copy = type(self).__new__(type(self), *self.args)
+        copy.__dict__.update(self.__dict__)
+        return copy
 
     def body(self) -> bytes:
         message = str(self)
