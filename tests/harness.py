@@ -24,7 +24,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -442,7 +442,7 @@ class Client:
 
 
 class Proxy:
-    """A TCP proxy on a port of its own that can refuse, reset, hold, drop, swallow, delay, split and cut what passes.
+    """A TCP proxy on a port of its own that can refuse, reset, hold, swallow, delay, split and cut what passes.
 
     What spoils things concerns the way back, from the server to the client: commands arrive, but for those swallowed.
     """
@@ -452,13 +452,13 @@ class Proxy:
         self._to = port
         self._tls = tls
         self._changed = threading.Condition()
-        self._holding = self._dropping = self._swallowing = self._resetting = self._closed = False
+        self._holding = self._swallowing = self._resetting = self._closed = False
         self._slices = 0
         self._delay_s = (0.0, 0.0)
         self._dice = random.Random(1)
         self._end_in: int | None = None
         self._end: Callable[[], None] = self.cut
-        self._held = self._dropped = self.connections = self._seen = 0
+        self._held = self.connections = self._seen = 0
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._swallowed: set[socket.socket] = set()
         self._to_reset: set[socket.socket] = set()
@@ -505,12 +505,6 @@ class Proxy:
             self._held = 0
             self._changed.notify_all()
 
-    def drop(self) -> None:
-        """Lose what the server answers."""
-        with self._changed:
-            self._dropping = True
-            self._changed.notify_all()
-
     def swallow(self, on: bool = True) -> None:
         """A black hole: connections that are there, or made until it is over, get no byte through, ever."""
         with self._changed:
@@ -554,9 +548,6 @@ class Proxy:
     def wait_until_held(self) -> None:
         """Until an answer is being held back."""
         self._wait(lambda: self._held > 0, "an answer to hold back")
-
-    def wait_until_dropped(self) -> None:
-        self._wait(lambda: self._dropped > 0, "an answer to drop")
 
     def _wait(self, condition: Callable[[], bool], what: str) -> None:
         with self._changed:
@@ -650,11 +641,7 @@ class Proxy:
                     if self._holding:
                         self._held += len(data)
                         self._changed.notify_all()
-                        self._changed.wait_for(lambda: not self._holding or self._dropping or self._closed)
-                    if self._dropping:
-                        self._dropped += len(data)
-                        self._changed.notify_all()
-                        continue
+                        self._changed.wait_for(lambda: not self._holding or self._closed)
                     if self._delay_s[1]:
                         self._changed.wait_for(lambda: self._closed, self._dice.uniform(*self._delay_s))
                     if near in self._swallowed:
@@ -750,10 +737,3 @@ def tls_server_context() -> ssl.SSLContext:
 
 def tls_client_context() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(CERTIFICATE))
-
-
-@contextlib.contextmanager
-def together(*managers: contextlib.AbstractContextManager[Any]) -> Iterator[list[Any]]:
-    """Enter several things at once, and leave all of them."""
-    with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(manager) for manager in managers]

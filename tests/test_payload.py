@@ -302,7 +302,6 @@ STORE: dict[tuple[bytes, str, str], bytes | None] = {
 EPOCH = "1970-01-01T00:00:00Z"
 STORED_AT = datetime(2026, 11, 22, 23, 18, 19, 123_000, tzinfo=UTC)  # of driver 1001
 MINUTE = timedelta(minutes=1)  # the ttl of its view
-TICK = timedelta(microseconds=1)
 
 
 def ask(

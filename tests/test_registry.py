@@ -157,7 +157,7 @@ def test_an_on_demand_view_keeps_its_sources_request_data_and_function() -> None
     assert isinstance(found, OnDemandFeatureView)
     assert [source.view for source in found.sources] == ["stats"]
     assert found.request_data == (Field("val", ValueType.INT64), Field("old", ValueType.FLOAT))
-    assert (found.mode, found.singleton, found.function_name, found.function) == ("python", True, "f", b"pickle")
+    assert (found.mode, found.singleton, found.function) == ("python", True, b"pickle")
 
 
 def test_an_old_on_demand_view_has_its_function_elsewhere_and_is_of_pandas() -> None:

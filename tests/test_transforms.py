@@ -34,10 +34,10 @@ from yummy_fast._proto import registry_pb2 as messages
 from yummy_fast._proto.value_pb2 import Value
 from yummy_fast.catalog import Catalog
 from yummy_fast.codec import ValueType
-from yummy_fast.errors import RequestError
+from yummy_fast.errors import RequestError, TransformError
 from yummy_fast.payload import Rendering, Statuses
 from yummy_fast.registry import OnDemandFeatureView
-from yummy_fast.transforms import THREADS, TransformError, compute, is_foreign, load
+from yummy_fast.transforms import THREADS, compute, is_foreign, load
 
 INT64, DOUBLE, STRING = ValueType.INT64, ValueType.DOUBLE, ValueType.STRING
 
@@ -290,7 +290,7 @@ def pickled(function: object) -> bytes:
 
 def record(function: bytes = b"", mode: str = "python", *, aggregates: bool = False) -> OnDemandFeatureView:
     """A view as `load` gets it."""
-    return OnDemandFeatureView("fare", (), (), (), mode, "function", function, aggregates=aggregates)
+    return OnDemandFeatureView("fare", (), (), (), mode, function, aggregates=aggregates)
 
 
 def refusal(one: OnDemandFeatureView) -> str:

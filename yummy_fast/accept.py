@@ -50,11 +50,11 @@ class Turns:
         """Made before the workers are forked."""
         self._format = f"{places}i"
         self._memory = mmap.mmap(-1, struct.calcsize(self._format))
-        self._free = list(range(places))
         for place in range(places):
             self.tell(place, _ABSENT)
 
     def tell(self, place: int, connections: int) -> None:
+        """The worker in `place` has so many connections."""
         struct.pack_into("i", self._memory, place * struct.calcsize("i"), connections)
 
     def leave(self, place: int) -> None:
@@ -99,6 +99,7 @@ class Acceptor:
         self._exhausted = self._stopped = False
 
     def start(self) -> None:
+        """Begin to take connections."""
         for listener in self._listeners:
             listener.setblocking(False)
             self._watch(listener)

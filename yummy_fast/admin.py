@@ -9,7 +9,7 @@ server, so that it shares no code with the data port either. It shows what a `Bo
     GET  /-/status    what is served, from where, since when
     POST /-/reload    reads the registry and waits for what comes of it: 200 or 500
 
-Without an admin listener the data port has the first three (`data_pages`), and nothing that changes anything. One
+Without an admin listener the data port has the first three (see `server`), and nothing that changes anything. One
 request a connection; a client that dribbles loses its place to the next one.
 """
 
@@ -123,6 +123,8 @@ class AdminListener:
 
 
 class _Server(ThreadingHTTPServer):
+    """The standard library's, with a bound on connections and on how long one may take."""
+
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
@@ -182,6 +184,8 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    """One connection: its request, and the page that answers it."""
+
     server: _Server
     server_version = "yummy-fast"
     sys_version = ""

@@ -16,8 +16,9 @@ from typing import Any, NoReturn
 
 from yummy_fast import __version__, supervisor
 from yummy_fast.config import IGNORED_FLAGS, SETTINGS, Config, load_config
-from yummy_fast.errors import ConfigError, RegistryError, StoreError, YummyError
+from yummy_fast.errors import ConfigError, RegistryError, RequestError, StoreError
 from yummy_fast.logs import set_up_logging
+from yummy_fast.plan import Plan
 from yummy_fast.server import build_catalog, open_store, run
 from yummy_fast.sources import open_source
 from yummy_fast.stores import OnlineStore
@@ -26,7 +27,7 @@ logger = logging.getLogger("yummy_fast")
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """The entry point of the `yummy-fast` command."""
+    """The entry point of the `yummy-fast` command. Its exit code is 2 for a configuration or registry of no use."""
     arguments = _parser().parse_args(argv)
     try:
         code = arguments.command(arguments)
@@ -162,8 +163,8 @@ def _check(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _describe(name: str, plan: Any, store: OnlineStore) -> dict[str, Any]:
-    if isinstance(plan, YummyError):
+def _describe(name: str, plan: Plan | RequestError, store: OnlineStore) -> dict[str, Any]:
+    if isinstance(plan, RequestError):
         return {"name": name, "error": str(plan)}
     return {
         "name": name,

@@ -78,6 +78,7 @@ class ChildEnd:
         self._number = 0
 
     def start(self) -> None:
+        """Begin to listen, in a thread that lasts as long as the process."""
         threading.Thread(target=self._listen, name="control", daemon=True).start()
 
     def tell(self, what: str, /, **details: Any) -> None:
@@ -153,9 +154,11 @@ class ParentEnd:
 
     @property
     def wants_to_send(self) -> bool:
+        """Whether something is left to `flush`."""
         return bool(self._unsent)
 
     def tell(self, what: str, /, **details: Any) -> None:
+        """Say something. What a child does not read is lost, beyond MAX_LINE of it."""
         self.send({"tell": what, **details})
 
     def ask(self, what: str, then: Callable[[Message], None]) -> None:
@@ -165,6 +168,7 @@ class ParentEnd:
         self.send({"ask": what, "id": self._number})
 
     def send(self, message: Message) -> None:
+        """Say it as it is; for the answer to a child's question, with its `id`."""
         if len(self._unsent) < MAX_LINE:  # of a child that reads nothing
             self._unsent += _line(message)
         self.flush()
@@ -198,6 +202,7 @@ class ParentEnd:
         return found, False
 
     def close(self) -> None:
+        """The child has gone: whoever waits for an answer of it gets an error."""
         self.connection.close()
         waiting, self._waiting = self._waiting, {}
         for then in waiting.values():

@@ -23,6 +23,8 @@ TIMEOUT_S = 10.0
 
 
 class Reply(NamedTuple):
+    """What a server answered, when that was of use."""
+
     status: int
     """200 or 304."""
     headers: Message

@@ -16,7 +16,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from yummy_fast.codec import ValueType
+from yummy_fast.codec import NULL_TIMESTAMP, ValueType
 from yummy_fast.errors import RequestError
 
 INT32_LIMITS = (-(1 << 31), (1 << 31) - 1)
@@ -107,7 +107,7 @@ def _is_null(value: Any, value_type: ValueType) -> bool:
 
 def _seconds(value: Any) -> int:
     # Feast takes any float for a null timestamp, and writes numpy's NaT for it (_python_datetime_to_int_timestamp).
-    return INT64_LIMITS[0] if isinstance(value, float) else _integer(INT64_LIMITS)(value)
+    return NULL_TIMESTAMP if isinstance(value, float) else _integer(INT64_LIMITS)(value)
 
 
 def _real(value: Any) -> float:

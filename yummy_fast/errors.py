@@ -1,4 +1,4 @@
-"""Every exception of yummy-fast, and the HTTP answer that belongs to it.
+"""Every exception that a request or an operator may see, and the HTTP answer that belongs to it.
 
     YummyError
     ├── ConfigError                   feature_store.yaml, flags, environment    at start: one line, exit 2
@@ -8,10 +8,13 @@
     ├── RequestError                  the caller's mistake                      400
     │   ├── NotFoundError             no such view, service or request data     404
     │   ├── CollisionError            two features under one name               400
+    │   ├── ViewUnavailableError      a function that cannot be loaded          400
     │   ├── TokenError                no token that is accepted                 401
     │   ├── ValidationError           the body has not the shape of a request   422
     │   └── RouteError                no such path, or not with this method     404; 405 with Allow
+    ├── TransformError                a function of the user's that fails       500, with the view's name
     └── StoreError                    the online store's fault                  502
+        ├── CorruptValueError         (in `codec`) what it holds is no Value    502
         ├── StoreUnavailableError     no connection                             503, Retry-After
         └── StoreTimeoutError         no answer in time                         504, Retry-After
 
@@ -124,6 +127,10 @@ class CollisionError(RequestError):
     feast_class = "FeatureNameCollisionError"
 
 
+class ViewUnavailableError(RequestError):
+    """An on-demand view whose function cannot be used."""
+
+
 class ValidationError(RequestError):
     """The body is not a request. `details` are FastAPI's: a list of {"type", "loc", "msg", "input"[, "ctx"]}."""
 
@@ -164,6 +171,12 @@ class RouteError(RequestError):
 
     def body(self) -> bytes:
         return _json({"detail": str(self)})
+
+
+class TransformError(YummyError):
+    """A function of the user's raised, or returned what cannot be answered. The log has the rest."""
+
+    status = 500
 
 
 class StoreError(YummyError):

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from yummy_fast import __version__
-from yummy_fast.board import Verdict
+from yummy_fast.board import Reloaded, Verdict
 from yummy_fast.config import Config
 from yummy_fast.control import Message, ParentEnd
 from yummy_fast.exposition import Snapshot, merge, past
-from yummy_fast.process import STALLED_S, STUCK_S
+from yummy_fast.logs import utc_text
+from yummy_fast.process import STALLED_S, STUCK_S, standstill
 
 
 class Child:
@@ -73,14 +73,16 @@ class Fleet:
     """All children there are, and what is left of those that there were."""
 
     def __init__(self, config: Config, wanted: int) -> None:
+        """`wanted`: how many workers there should be."""
         self.children: list[Child] = []
         self.stopping = False
+        """The supervisor was told to stop."""
         self.deaths = 0
         """Workers that ended without being asked to."""
         self._config = config
         self._wanted = wanted
         self._past: Snapshot | None = None
-        self._started = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self._started = utc_text(time.time())
 
     @property
     def workers(self) -> list[Child]:
@@ -90,7 +92,7 @@ class Fleet:
     def admin(self) -> Child | None:
         return next((child for child in self.children if child.kind == "admin"), None)
 
-    def ready(self) -> list[Child]:
+    def serving(self) -> list[Child]:
         """The workers that serve, and are to go on with it."""
         return [worker for worker in self.workers if worker.ready_at and not worker.leaving]
 
@@ -122,17 +124,17 @@ class Fleet:
         if what == "reload":
             self._reload(lambda answer: child.end.send({"id": number, "answer": answer}))
         else:
-            answers = {"live": self.live, "ready": self.readiness, "status": self.status, "snapshots": self.snapshots}
+            answers = {"live": self.live, "ready": self.ready, "status": self.status, "snapshots": self.snapshots}
             child.end.send({"id": number, "answer": answers[what]()})
 
     def live(self) -> Verdict:
         """Alive as long as one worker is: to end all of them for the sake of one that is stuck would help nobody."""
-        stuck = [worker for worker in self.ready() if self._still_s(worker) > STUCK_S]
-        if not stuck or len(stuck) < len(self.ready()):
+        stuck = [worker for worker in self.serving() if self._still_s(worker) > STUCK_S]
+        if not stuck or len(stuck) < len(self.serving()):
             return Verdict(True)
         return Verdict(False, [self._stuck(worker) for worker in stuck])
 
-    def readiness(self) -> Verdict:
+    def ready(self) -> Verdict:
         """Ready as long as one worker is."""
         if self.stopping:
             return Verdict(False, ["told to stop"])
@@ -150,7 +152,7 @@ class Fleet:
         if worker.leaving:
             return ["told to stop"]
         if self._still_s(worker) > STALLED_S:
-            return [f"the event loop has not turned for {self._still_s(worker):.0f} s"]
+            return [standstill(self._still_s(worker))]
         good, reasons = worker.report["ready"]
         return [] if good else list(reasons)
 
@@ -159,10 +161,10 @@ class Fleet:
         return time.monotonic() - worker.turned_at
 
     def _stuck(self, worker: Child) -> str:
-        return f"{worker}: the event loop has not turned for {self._still_s(worker):.0f} s{worker.where}"
+        return f"{worker}: {standstill(self._still_s(worker))}{worker.where}"
 
     def status(self) -> dict[str, Any]:
-        live, ready = self.live(), self.readiness()
+        live, ready = self.live(), self.ready()
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -198,34 +200,32 @@ class Fleet:
         found = [worker.report["metrics"] for worker in self.workers if "metrics" in worker.report]
         found.append(
             {
-                "yummy_fast_workers": [[[], len(self.ready())]],
+                "yummy_fast_workers": [[[], len(self.serving())]],
                 "yummy_fast_worker_deaths_total": [[[], self.deaths]],
             }
         )
         return [*found, self._past] if self._past else found
 
-    def _reload(self, reply: Callable[[tuple[bool, dict[str, Any]]], None]) -> None:
+    def _reload(self, reply: Callable[[Reloaded], None]) -> None:
         """Let all workers reload, and reply when the last one has."""
-        workers = self.ready()
-        outcomes: dict[str, Any] = {}
+        workers = self.serving()
+        outcomes: dict[str, Reloaded] = {}
 
         def heard(worker: Child, message: Message) -> None:
-            good, detail = message.get("answer") or (False, {"error": message.get("error")})
-            outcomes[str(worker)] = (good, detail)
+            outcomes[str(worker)] = Reloaded(*(message.get("answer") or (False, {"error": message.get("error")})))
             if len(outcomes) == len(workers):
                 reply(_reloaded(outcomes))
 
         for worker in workers:
             worker.end.ask("reload", partial(heard, worker))
         if not workers:
-            reply((False, {"error": "there are no workers"}))
+            reply(Reloaded(False, {"error": "there are no workers"}))
 
 
-def _reloaded(outcomes: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
-    """One outcome for all: the registry of one, and the errors of each."""
-    details = [detail for _, detail in outcomes.values()]
-    found = {"registry": details[0].get("registry")}
-    errors = sorted({f"{name}: {detail.get('error')}" for name, (good, detail) in outcomes.items() if not good})
+def _reloaded(outcomes: Mapping[str, Reloaded]) -> Reloaded:
+    """One outcome for all: the registry of one, and the errors of each by the worker's name."""
+    found = {"registry": next(iter(outcomes.values())).detail.get("registry")}
+    errors = sorted(f"{name}: {outcome.detail.get('error')}" for name, outcome in outcomes.items() if not outcome.good)
     if errors:
         found["error"] = "; ".join(errors)
-    return not errors, found
+    return Reloaded(not errors, found)

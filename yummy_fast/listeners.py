@@ -30,7 +30,7 @@ logger = logging.getLogger("yummy_fast")
 BACKLOG = 2048
 """Connections that wait to be accepted; the kernel cuts it to net.core.somaxconn. As uvicorn."""
 
-_SO_ATTACH_FILTER = 26
+_SO_ATTACH_FILTER = 26  # asm-generic/socket.h; Python has no name for it
 
 FIRST_INHERITED = 3
 """The number of the first descriptor that systemd hands over: SD_LISTEN_FDS_START."""
@@ -160,7 +160,7 @@ def _tcp_on(addresses: Sequence[tuple[int, Any]], port: int) -> list[socket.sock
 
 
 class _TcpSocket(socket.socket):
-    """A socket of our own making."""
+    """A TCP socket of our own making: what systemd hands over is a plain one."""
 
     def drop_syn(self) -> None:
         """Drop what opens a connection (SYN without ACK): whoever sent it tries again in a second, and is refused."""

@@ -4,7 +4,7 @@ A line of JSON is one object with `time` (UTC), `level`, `logger` and `message`,
 the access log its fields one by one.
 
 The access log tells of a share of the requests, drawn at random: how they were answered, how long that took, and for
-which feature service. What was asked for and what was answered is in neither: no entity key, no value, of the target
+which feature service. What was asked for and what was answered is in no line: no entity key, no value, of the target
 only the path, and of the headers only what the client calls the request (`trace`).
 """
 
@@ -30,6 +30,7 @@ TEXT = "%(asctime)s %(levelname)s %(message)s"
 CLIENT_LEFT = 499
 """The status of a request whose client left before it was answered. nginx's number."""
 MAX_PATH_CHARS = 200
+"""Of a target that somebody made up; ours have 20."""
 
 
 def set_up_logging(level: str, form: str) -> None:
@@ -41,12 +42,17 @@ def set_up_logging(level: str, form: str) -> None:
         logging.captureWarnings(True)  # or Python writes them as text
 
 
+def utc_text(seconds: float) -> str:
+    """A moment in seconds since the epoch, as JSON of ours has it: ISO 8601 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+            "time": utc_text(record.created),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),

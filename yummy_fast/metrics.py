@@ -141,7 +141,6 @@ class Metrics:
         self._views: dict[str, ViewSlots] = {}
         self._transforms: dict[tuple[str, str], _Durations] = {}
         self._lag = _Durations()
-        self._gauges: dict[str, float] = {}
 
     def service(self, name: str, features: int, views: int) -> ServiceSlots:
         """The slots of a feature service's plan; of a list of features if the name is empty."""

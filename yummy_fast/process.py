@@ -16,7 +16,6 @@ import concurrent.futures
 import os
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from yummy_fast import __version__
@@ -25,6 +24,7 @@ from yummy_fast.config import Config
 from yummy_fast.connection import Connections
 from yummy_fast.endpoints import Endpoints
 from yummy_fast.exposition import Snapshot
+from yummy_fast.logs import utc_text
 from yummy_fast.metrics import Metrics
 from yummy_fast.reload import Reloader
 from yummy_fast.served import BUDGET_NS_A_BEAT
@@ -103,7 +103,7 @@ class ServingProcess:
         still_s = self.still_s
         if still_s < STUCK_S or not self.listening:  # a registry may take its time to be read
             return Verdict(True)
-        return Verdict(False, [f"the event loop has not turned for {still_s:.0f} s"])
+        return Verdict(False, [standstill(still_s)])
 
     def ready(self) -> Verdict:
         reasons = list(self._obstacles())
@@ -116,7 +116,7 @@ class ServingProcess:
             return ["the registry is not loaded yet"]
         found = [] if self.listening else ["not listening yet"]
         if self.still_s > STALLED_S:
-            found.append(f"the event loop has not turned for {self.still_s:.0f} s")
+            found.append(standstill(self.still_s))
         silent_s = self._silent_s(self.store)
         if not self.store.state.answered_at:
             found.append("the online store has not answered yet")
@@ -129,7 +129,7 @@ class ServingProcess:
         found: dict[str, Any] = {
             "version": __version__,
             "pid": os.getpid(),
-            "started": _moment(self._started_at),
+            "started": utc_text(self._started_at),
             "configuration": self._config.source,
             "project": self._config.project,
             "live": live.good,
@@ -162,8 +162,8 @@ class ServingProcess:
             "version": registry.version or None,
             "feature_views": len(registry.views),
             "feature_services": len(registry.services),
-            "loaded": _moment(self.reloader.loaded_at),
-            "checked": _moment(self.reloader.checked_at),
+            "loaded": utc_text(self.reloader.loaded_at),
+            "checked": utc_text(self.reloader.checked_at),
             "age_s": round(time.time() - self.reloader.checked_at, 1),
             "reloads": self.reloader.reloads,
             "failures": self.reloader.failures,
@@ -223,5 +223,6 @@ class ServingProcess:
         return Reloaded(not error, {"registry": registry, **({"error": error} if error else {})})
 
 
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def standstill(still_s: float) -> str:
+    """What probes and status say of a loop that does not turn."""
+    return f"the event loop has not turned for {still_s:.0f} s"

@@ -34,6 +34,8 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Entity:
+    """What views are about, and the join key that finds it."""
+
     name: str
     join_key: str
     type: ValueType
@@ -76,7 +78,6 @@ class OnDemandFeatureView:
     sources: tuple[Projection, ...]
     request_data: tuple[Field, ...]
     mode: str
-    function_name: str
     function: bytes
     """The function as a dill pickle."""
     singleton: bool = False
@@ -87,6 +88,8 @@ class OnDemandFeatureView:
 
 @dataclass(frozen=True, slots=True)
 class FeatureService:
+    """Features of several views under one name."""
+
     name: str
     projections: tuple[Projection, ...]
 
@@ -208,7 +211,6 @@ def _any_on_demand_view(message: messages.OnDemandFeatureView) -> FeatureView | 
         sources=tuple(sources),
         request_data=tuple(request_data),
         mode=spec.mode or "pandas",
-        function_name=function.name,
         function=function.body,
         singleton=spec.singleton,
         aggregates=len(spec.aggregations) > 0,

@@ -9,9 +9,9 @@ clock, and never for anything else. It never reads the registry either: what som
     SIGHUP            all workers read registry and TLS files anew
     SIGUSR2           a rolling restart: one worker after the other gets a successor, and drains once that one serves
 
-A worker that ends without being asked to is replaced, ever later if that happens at once each time; when none is left
-that serves, MAX_FAILURES such deaths are the end (exit code 3). So are workers whose event loop does not turn any more,
-and those that have grown too large. How workers are seen from outside: `fleet`.
+A worker that ends without being asked to is replaced, and so is one whose event loop does not turn any more, or that
+has grown too large. Where new ones die at once, each next one waits longer; MAX_FAILURES such deaths while none is left
+that serves are the end (exit code 3). How workers are seen from outside: `fleet`.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Supervisor:
         self._fatal = ""
 
     def run(self) -> int:
-        """See above."""
+        """Until told to stop, or to no avail; the exit code. Raises ConfigError for what no worker can start with."""
         self._take_signals()
         gc.collect()
         gc.freeze()  # what there is now is shared: the collector need not touch it
@@ -184,7 +184,8 @@ class Supervisor:
             if 0 < self._config.worker_timeout < still_s and worker.kill_at == float("inf"):
                 self._kill(worker, f"its event loop has not turned for {still_s:.0f} s{worker.where}")
             elif now - worker.born_at > STEADY_S:
-                self._failures = 0 if self._failed_at < worker.born_at else self._failures
+                if self._failed_at < worker.born_at:
+                    self._failures = 0
                 self._weigh(worker)
 
     def _weigh(self, worker: Child) -> None:
@@ -301,7 +302,7 @@ class Supervisor:
             worker.replaces = None
         elif self._serving:
             logger.info("%s serves", worker)
-        if not self._serving and len(self.fleet.ready()) == self._wanted:
+        if not self._serving and len(self.fleet.serving()) == self._wanted:
             self._serving = True
             where = " and ".join(message["urls"])
             logger.info("serving %s on %s with %d workers", message["serves"], where, self._wanted)
@@ -355,7 +356,7 @@ class Supervisor:
         """One more child that hardly lived. Of those that died together, one is counted."""
         self._failures += 1
         self._failed_at, self._failed_by = time.monotonic(), why
-        if self._failures >= MAX_FAILURES and not self.fleet.ready():
+        if self._failures >= MAX_FAILURES and not self.fleet.serving():
             self._exit = GIVEN_UP
         pause_s = min(BACKOFF_FIRST_S * 2 ** (self._failures - 1), BACKOFF_LAST_S)
         self._start_at = self._failed_at + pause_s
@@ -380,7 +381,7 @@ class Supervisor:
 
     def _reload(self) -> None:
         """Let every worker read what it serves. One that is starting does."""
-        for worker in self.fleet.ready():
+        for worker in self.fleet.serving():
             with suppress(ProcessLookupError):
                 os.kill(worker.pid, signal.SIGHUP)
 

@@ -27,7 +27,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from yummy_fast.codec import CorruptValueError, ValueType
-from yummy_fast.errors import RequestError, YummyError
+from yummy_fast.errors import TransformError, ViewUnavailableError
 from yummy_fast.plan import Bound, ComputedColumn, ComputedView, Plan
 from yummy_fast.python_values import json_values, python_value, utc_datetime
 from yummy_fast.registry import OnDemandFeatureView
@@ -38,16 +38,6 @@ THREADS = 4
 """Functions that run at a time. They hold the GIL for most of it, so more would only add switching."""
 
 Rows = Sequence[Sequence[Sequence[bytes | None]]]
-
-
-class TransformError(YummyError):
-    """A function raised, or returned what cannot be answered: 500, with the view's name. The log has the rest."""
-
-    status = 500
-
-
-class ViewUnavailableError(RequestError):
-    """An on-demand view whose function cannot be used."""
 
 
 # -------------------------------------------------------------------------------------------------------------- loading
