@@ -6,7 +6,7 @@ started anew, because they share what was imported before: one costs 10 MB and n
 clock, and never for anything else. It never reads the registry either: what some libraries start for that are threads.
 
     SIGTERM, SIGINT   not ready any more; after --drain-delay all workers drain, and it ends with 0. Again: at once
-    SIGHUP            all workers read registry and TLS files anew
+    SIGHUP            all workers read registry, TLS files and tokens anew
     SIGUSR2           a rolling restart: one worker after the other gets a successor, and drains once that one serves
 
 A worker that ends without being asked to is replaced, and so is one whose event loop does not turn any more, or that
