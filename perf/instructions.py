@@ -77,7 +77,9 @@ def burst(rng: random.Random, features: int, rows: int) -> list[bytes]:
 
 
 def control(option: str, pid: int) -> None:
-    subprocess.run(["callgrind_control", *option.split(), str(pid)], check=True, capture_output=True)
+    done = subprocess.run(["callgrind_control", *option.split(), str(pid)], check=True, capture_output=True, text=True)
+    if "OK" not in done.stdout:
+        raise SystemExit(f"callgrind_control {option}: {done.stdout.strip()}")
 
 
 def count(python: Sequence[str], config: Path, port: int, shape: rivals.Shape, bursts: int) -> float:
