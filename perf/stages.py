@@ -30,10 +30,11 @@ from yummy_fast.codec import feature_field, timestamp_field
 from yummy_fast.config import load_config
 from yummy_fast.http11 import Clock, RequestParser, Response, response_head
 from yummy_fast.metrics import Metrics
-from yummy_fast.payload import encode_vectors, parse_query
+from yummy_fast.query import parse_query
 from yummy_fast.resp import ReplyParser
 from yummy_fast.served import look
 from yummy_fast.server import build_catalog, open_store
+from yummy_fast.vectors import encode_vectors
 
 SHAPES = ("1x50", "1x250", "10x50", "100x50", "100x250")
 LOOK = "(look)"

@@ -14,9 +14,9 @@ from typing import Any
 from yummy_fast._proto import registry_pb2 as messages
 from yummy_fast.catalog import Catalog
 from yummy_fast.codec import ValueType
-from yummy_fast.payload import NO_MOMENT, Rendering, Statuses, encode_vectors
 from yummy_fast.plan import Feature, Plan
 from yummy_fast.registry import Registry, parse_registry
+from yummy_fast.vectors import NO_MOMENT, Rendering, Statuses, encode_vectors
 
 PROJECT = "rides"
 

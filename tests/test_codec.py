@@ -14,7 +14,6 @@ from yummy_fast._proto.value_pb2 import Value
 from yummy_fast.codec import (
     KEY_TYPES,
     ColumnDecoder,
-    CorruptValueError,
     RowDecoder,
     ValueType,
     decode_timestamp,
@@ -27,6 +26,7 @@ from yummy_fast.codec import (
     spell_non_finite,
     timestamp_field,
 )
+from yummy_fast.errors import CorruptValueError
 
 
 def entity_key(version: int, *parts: tuple[str, ValueType, Any]) -> bytes:

@@ -35,9 +35,9 @@ from yummy_fast._proto.value_pb2 import Value
 from yummy_fast.catalog import Catalog
 from yummy_fast.codec import ValueType
 from yummy_fast.errors import RequestError, TransformError
-from yummy_fast.payload import Rendering, Statuses
 from yummy_fast.registry import OnDemandFeatureView
 from yummy_fast.transforms import THREADS, compute, is_foreign, load
+from yummy_fast.vectors import Rendering, Statuses
 
 INT64, DOUBLE, STRING = ValueType.INT64, ValueType.DOUBLE, ValueType.STRING
 

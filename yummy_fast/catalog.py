@@ -46,7 +46,7 @@ class Catalog:
         - `key_version`: entity_key_serialization_version.
         - `versioning`: registry.enable_online_feature_view_versioning.
         - `prepare`: the online store's, called once a plan.
-        - `render`: what `payload` needs to answer for a plan, made once a plan.
+        - `render`: what `vectors` needs to answer for a plan, made once a plan.
         - `load`: makes an on-demand view's function callable, once a catalog. Where it raises a RequestError, so do
           requests for that view.
         - `collisions`: the online store's, called once for all features under the same join keys.

@@ -13,8 +13,8 @@ time. What the count cannot see are corrupt Values: one that holds a second valu
 number whose tag says that it is a list (packed), and several whose damage cancels out, such as one that holds two
 values and one that holds none but is not empty.
 
-Decoded values are Python objects as `json` would take them, except that floats may be NaN or infinite: `payload`
-spells those. The protobuf runtime is known here and in `registry` only.
+Decoded values are Python objects as `json` would take them, except that floats may be NaN or infinite: `vectors`
+spells those.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from yummy_fast._proto.value_pb2 import Timestamps, Value, Values
-from yummy_fast.errors import StoreError
+from yummy_fast.errors import CorruptValueError
 
 
 class ValueType(IntEnum):
@@ -94,10 +94,6 @@ class ValueType(IntEnum):
     @classmethod
     def _missing_(cls, value: object) -> ValueType:
         return cls.UNKNOWN  # a type of a later Feast: its values are decoded one at a time, by what they say they are
-
-
-class CorruptValueError(StoreError):
-    """Stored bytes that are no serialised Value or Timestamp."""
 
 
 # ---------------------------------------------------------------------------------------------------- entity keys out

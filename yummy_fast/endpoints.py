@@ -1,8 +1,8 @@
 """The endpoint table, and one request from body to body. Start reading here.
 
-`Endpoints.get_online_features` is what this program is for, step by step: the body becomes a Query (`payload`), the
+`Endpoints.get_online_features` is what this program is for, step by step: the body becomes a Query (`query`), the
 query finds its Plan (`catalog`) and binds its entities to keys (`plan`), the store reads the keys in one round trip
-(`stores`), and the rows become the answer's body (`payload`), with what on-demand views make of them (`transforms`).
+(`stores`), and the rows become the answer's body (`vectors`), with what on-demand views make of them (`transforms`).
 Everything else on this page is about requests that are something else.
 
 It does not know which store there is, nor sockets: it is handed Requests and gives Responses. A coroutine here may
@@ -12,32 +12,27 @@ await Futures only (see `connection`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from time import perf_counter_ns
-from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from yummy_fast.catalog import Catalog
 from yummy_fast.errors import LimitError, RouteError, StoreError, StoreTimeoutError, StoreUnavailableError, YummyError
-from yummy_fast.http11 import Request, Response, split_target
+from yummy_fast.http11 import CLIENT_LEFT, Answer, Request, Response, split_target
 from yummy_fast.metrics import Metrics, ServiceSlots
-from yummy_fast.payload import NO_MOMENT, encode_vectors, parse_query
 from yummy_fast.plan import ComputedColumn, Plan
+from yummy_fast.query import parse_query
 from yummy_fast.served import look
 from yummy_fast.stores import OnlineStore
 from yummy_fast.trace import log_fields, log_text, server_timing
 from yummy_fast.transforms import Transforms
+from yummy_fast.vectors import NO_MOMENT, encode_vectors
 
 logger = logging.getLogger("yummy_fast")
 
-Answer = Response | Coroutine[Any, Any, Response]
-
 _JSON = b"content-type: application/json\r\n"
 _EMPTY = Response(200, b"", b"")
-
-CLIENT_LEFT = 499
-"""What is counted for a request whose client hung up before there was an answer. nginx's number."""
 
 
 class Endpoints:

@@ -14,7 +14,7 @@
     │   └── RouteError                no such path, or not with this method     404; 405 with Allow
     ├── TransformError                a function of the user's that fails       500, with the view's name
     └── StoreError                    the online store's fault                  502
-        ├── CorruptValueError         (in `codec`) what it holds is no Value    502
+        ├── CorruptValueError         what it holds is no Value                502
         ├── StoreUnavailableError     no connection                             503, Retry-After
         └── StoreTimeoutError         no answer in time                         504, Retry-After
 
@@ -183,6 +183,10 @@ class StoreError(YummyError):
     """The online store answered with something that is no answer."""
 
     status = 502
+
+
+class CorruptValueError(StoreError):
+    """Stored bytes that are no serialised Value or Timestamp."""
 
 
 class StoreUnavailableError(StoreError):

@@ -14,9 +14,10 @@ tests/property/test_wire.py holds it against h11.
 from __future__ import annotations
 
 import re
+from collections.abc import Coroutine
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httptools
 
@@ -346,6 +347,12 @@ class Response(NamedTuple):
     service: str = ""
     """The feature service that it is about, for the log."""
 
+
+Answer = Response | Coroutine[Any, Any, Response]
+"""What may be made of a request: a response, or a coroutine for it."""
+
+CLIENT_LEFT = 499
+"""Counted and logged for a request whose client hung up before there was an answer. nginx's number."""
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 

@@ -14,21 +14,16 @@ import json
 import logging
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 from yummy_fast.errors import YummyError
-from yummy_fast.http11 import Request, Response, split_target
+from yummy_fast.http11 import CLIENT_LEFT, Answer, Request, Response, split_target
 from yummy_fast.trace import log_fields, log_text
 
 logger = logging.getLogger("yummy_fast.access")
 
-Answer = Response | Coroutine[Any, Any, Response]
-
 TEXT = "%(asctime)s %(levelname)s %(message)s"
-CLIENT_LEFT = 499
-"""The status of a request whose client left before it was answered. nginx's number."""
 MAX_PATH_CHARS = 200
 """Of a target that somebody made up; ours have 20."""
 

@@ -28,6 +28,13 @@ MAX_BINDING_CHARS = 1_000
 """Sets with longer names than this in all are compiled each time, so that 32 of them have a bound in bytes too."""
 
 
+Row = Sequence["bytes | None"]
+"""One entity as a store answers it: the stored Values of a Lookup's features in order, then each view's timestamp."""
+
+Rows = Sequence[Sequence[Row]]
+"""All that a store answers: for each Lookup a Row per entity key."""
+
+
 class Feature(NamedTuple):
     """One stored feature: how the store knows it, and what it is declared to hold."""
 
@@ -81,7 +88,7 @@ class ComputedView(NamedTuple):
     """An on-demand feature view that a plan computes from what it has read."""
 
     view: OnDemandFeatureView
-    transform: Any
+    function: Any
     """What `transforms` made of its function."""
     inputs: tuple[Column, ...]
     """The features it may see, as view__feature."""
@@ -132,7 +139,7 @@ class Binding:
         self.columns, self.echo_columns, self.echo_names = [], [], []
         self.key_makers, self.request_data = [], []
         self.missing = None
-        self.feature_names: Any = None  # the metadata's text, rendered by `payload` at the first answer
+        self.feature_names: Any = None  # the metadata's text, rendered by `vectors` at the first answer
 
 
 class JoinKeys:
@@ -184,7 +191,7 @@ class Plan:
         self.prepared: Any = None
         """The online store's private form of the lookups."""
         self.rendering: Any = None
-        """What `payload` has made of the plan beforehand."""
+        """What `vectors` has made of the plan beforehand."""
         self.service = ""
         """The feature service that this was compiled from; empty for a list of features."""
         self.slots: Any = None

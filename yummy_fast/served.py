@@ -17,7 +17,7 @@ from time import perf_counter_ns
 
 from yummy_fast.codec import decode_timestamps
 from yummy_fast.metrics import Metrics, ServiceSlots
-from yummy_fast.plan import Bound, Lookup, Plan
+from yummy_fast.plan import Bound, Lookup, Plan, Row, Rows
 
 BUDGET_NS_A_BEAT = 500_000
 """How long answers may be looked at in a tenth of a second: half a per cent of it. perf/stages.py times one."""
@@ -28,7 +28,7 @@ MAX_CELLS = 5_000
 def look(
     plan: Plan,
     bound: Bound,
-    rows: Sequence[Sequence[Sequence[bytes | None]]],
+    rows: Rows,
     slots: ServiceSlots,
     metrics: Metrics,
     now: datetime,
@@ -44,9 +44,7 @@ def look(
     metrics.looking_ns_left -= perf_counter_ns() - begun
 
 
-def _look_at(
-    lookup: Lookup, rows: Sequence[Sequence[bytes | None]], weight: float, metrics: Metrics, now: datetime
-) -> None:
+def _look_at(lookup: Lookup, rows: Sequence[Row], weight: float, metrics: Metrics, now: datetime) -> None:
     """Look at rows that stand for `weight` times as many."""
     width = len(lookup.features)
     views = list(map(metrics.view, lookup.views))

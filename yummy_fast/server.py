@@ -13,10 +13,10 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import uvloop
 
@@ -29,12 +29,11 @@ from yummy_fast.config import Config
 from yummy_fast.connection import Connection, Connections
 from yummy_fast.download import without_secrets
 from yummy_fast.drain import Stop, drain
-from yummy_fast.endpoints import Answer, Endpoints
+from yummy_fast.endpoints import Endpoints
 from yummy_fast.errors import ConfigError
-from yummy_fast.http11 import Request, Response
+from yummy_fast.http11 import Answer, Request, Response
 from yummy_fast.listeners import close_sockets, open_sockets, refuse_new, tls_context, url_of
 from yummy_fast.logs import log_sample
-from yummy_fast.payload import Rendering, Statuses
 from yummy_fast.process import ServingProcess
 from yummy_fast.registry import parse_registry
 from yummy_fast.reload import Reloader, describe
@@ -42,6 +41,7 @@ from yummy_fast.sources import open_source
 from yummy_fast.stores import OnlineStore, open_store_class
 from yummy_fast.tokens import Tokens
 from yummy_fast.transforms import Transforms, load
+from yummy_fast.vectors import Rendering, Statuses
 
 logger = logging.getLogger("yummy_fast")
 
@@ -244,7 +244,7 @@ def admin_listener(config: Config, board: Board) -> Iterator[None]:
         listener.close()
 
 
-def _data_pages(board: Board) -> dict[bytes, Callable[[Request], Response | Coroutine[Any, Any, Response]]]:
+def _data_pages(board: Board) -> dict[bytes, Callable[[Request], Answer]]:
     """What the data port shows when there is no admin listener: nothing that changes anything."""
 
     def probe(view: Callable[[Board], admin.Page]) -> Callable[[Request], Response]:

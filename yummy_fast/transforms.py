@@ -9,7 +9,7 @@ What a function sees and what becomes of its result are Feast's rules (feast/uti
 _augment_response_with_on_demand_transforms, Feast 0.67.0), with two differences: its columns survive full_feature_names
 in python mode, and it sees the features of the sources it declared, whatever else was asked.
 
-`plan` says what to compute, `python_values` converts single values, `payload` writes the columns. This file knows
+`plan` says what to compute, `python_values` converts single values, `vectors` writes the columns. This file knows
 neither stores nor HTTP.
 """
 
@@ -21,14 +21,14 @@ import logging
 import opcode
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter_ns
 from typing import Any
 
-from yummy_fast.codec import CorruptValueError, ValueType
-from yummy_fast.errors import TransformError, ViewUnavailableError
-from yummy_fast.plan import Bound, ComputedColumn, ComputedView, Plan
+from yummy_fast.codec import ValueType
+from yummy_fast.errors import CorruptValueError, TransformError, ViewUnavailableError
+from yummy_fast.plan import Bound, ComputedColumn, ComputedView, Plan, Rows
 from yummy_fast.python_values import json_values, python_value, utc_datetime
 from yummy_fast.registry import OnDemandFeatureView
 
@@ -36,8 +36,6 @@ logger = logging.getLogger("yummy_fast")
 
 THREADS = 4
 """Functions that run at a time. They hold the GIL for most of it, so more would only add switching."""
-
-Rows = Sequence[Sequence[Sequence[bytes | None]]]
 
 
 # -------------------------------------------------------------------------------------------------------------- loading
@@ -204,8 +202,8 @@ def _inputs(computed: ComputedView, bound: Bound, rows: Rows) -> dict[str, list[
 
 def _run_python(computed: ComputedView, inputs: dict[str, list[Any]]) -> Mapping[str, Any]:
     if computed.view.singleton:
-        return {**inputs, **computed.transform({name: values[0] for name, values in inputs.items()})}
-    return {**inputs, **computed.transform(dict(inputs))}
+        return {**inputs, **computed.function({name: values[0] for name, values in inputs.items()})}
+    return {**inputs, **computed.function(dict(inputs))}
 
 
 def _run_pandas(computed: ComputedView, inputs: dict[str, list[Any]]) -> Mapping[str, Any]:
@@ -213,7 +211,7 @@ def _run_pandas(computed: ComputedView, inputs: dict[str, list[Any]]) -> Mapping
 
     arrow = {name: [_for_arrow(value) for value in values] for name, values in inputs.items()}
     # Through Arrow both ways, as in Feast: it decides what a null does to a column's type.
-    frame = computed.transform(pyarrow.Table.from_pydict(arrow).to_pandas())
+    frame = computed.function(pyarrow.Table.from_pydict(arrow).to_pandas())
     table = pyarrow.Table.from_pandas(frame)
     return {name: list(table[name].to_numpy()) for name in table.column_names}
 

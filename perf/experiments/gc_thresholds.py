@@ -53,9 +53,10 @@ def measure(way: str) -> None:
     import data as benchmark
 
     from yummy_fast.config import load_config
-    from yummy_fast.payload import encode_vectors, parse_query
+    from yummy_fast.query import parse_query
     from yummy_fast.resp import ReplyParser
     from yummy_fast.server import build_catalog, open_store
+    from yummy_fast.vectors import encode_vectors
 
     data_set = benchmark.SETS["ints"]
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
 """Question: is an answer built as text with values spliced in, or as Python objects that orjson dumps whole?
 
 Whole is what anybody would write first: decode each column, put `values`, `statuses` and `event_timestamps` into
-dictionaries, one orjson.dumps. `payload.encode_vectors` makes only the values through orjson; the text between them it
+dictionaries, one orjson.dumps. `vectors.encode_vectors` makes only the values through orjson; the text between them it
 knows from the plan and each view's timestamp.
 
 Both begin with rows as the store gives them. Both decode the same way and have the same texts of timestamps made, which
@@ -43,10 +43,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import data
 import orjson
 
-from yummy_fast import payload
+from yummy_fast import vectors
 from yummy_fast.config import load_config
-from yummy_fast.payload import encode_vectors
 from yummy_fast.server import build_catalog, open_store
+from yummy_fast.vectors import encode_vectors
 
 SHAPES = ((1, 50), (10, 50), (100, 50), (100, 250))
 
@@ -76,7 +76,7 @@ def main() -> None:
             def whole(found: Any = found, lookup: Any = lookup, names: Any = names) -> bytes:
                 columns = list(zip(*found, strict=True))
                 columns, stamps = columns[: lookup.width], columns[lookup.width :]
-                times = [[text[1:-1].decode() for text in payload._times(stamp)] for stamp in stamps]
+                times = [[text[1:-1].decode() for text in vectors._times(stamp).split(b",")] for stamp in stamps]
                 statuses, epochs = ["PRESENT"] * len(found), ["1970-01-01T00:00:00Z"] * len(found)
                 results = [{"values": list(range(1, len(found) + 1)), "statuses": statuses, "event_timestamps": epochs}]
                 if len(found) == 1:

@@ -21,8 +21,8 @@ from tests.harness import PATIENCE_S, Proxy, Valkey, repository, run
 from yummy_fast.codec import ValueType, entity_key_header, feature_field, key_value_encoder, timestamp_field
 from yummy_fast.config import Config, load_config
 from yummy_fast.errors import StoreError, StoreTimeoutError, StoreUnavailableError
-from yummy_fast.plan import Feature, HashContents, Lookup
-from yummy_fast.stores import OnlineStore, Rows, open_store_class
+from yummy_fast.plan import Feature, HashContents, Lookup, Rows
+from yummy_fast.stores import OnlineStore, open_store_class
 
 PROJECT = "contract"
 TIMEOUT_S = 0.3

@@ -23,14 +23,22 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 with atheris.instrument_imports(
-    include=["yummy_fast.payload", "yummy_fast.plan", "yummy_fast.entities", "yummy_fast.catalog", "yummy_fast.errors"]
+    include=[
+        "yummy_fast.query",
+        "yummy_fast.vectors",
+        "yummy_fast.plan",
+        "yummy_fast.entities",
+        "yummy_fast.catalog",
+        "yummy_fast.errors",
+    ]
 ):
     from tests.fuzz import corpus
     from yummy_fast.config import load_config
     from yummy_fast.errors import LimitError, RequestError
-    from yummy_fast.payload import Query, encode_vectors, parse_query
     from yummy_fast.plan import Bound, Plan
+    from yummy_fast.query import Query, parse_query
     from yummy_fast.server import build_catalog, open_store
+    from yummy_fast.vectors import encode_vectors
 
 CONFIG = load_config(chdir=str(ROOT / "tests" / "conformance" / "redis"), environ={})
 CATALOG = build_catalog(CONFIG, open_store(CONFIG), Path(CONFIG.registry_path).read_bytes())

@@ -32,7 +32,6 @@ with atheris.instrument_imports(include=["yummy_fast.codec", "yummy_fast.resp"])
     from yummy_fast._proto.value_pb2 import Value, Values
     from yummy_fast.codec import (
         ColumnDecoder,
-        CorruptValueError,
         RowDecoder,
         ValueType,
         _tag,
@@ -41,6 +40,7 @@ with atheris.instrument_imports(include=["yummy_fast.codec", "yummy_fast.resp"])
         decode_value,
         spell_non_finite,
     )
+    from yummy_fast.errors import CorruptValueError
     from yummy_fast.resp import ProtocolError, ReplyError, ReplyParser
 
 TYPES = list(ValueType)

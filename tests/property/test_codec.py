@@ -14,7 +14,6 @@ from tests.property.strategies import FIELDS, anything, int32s, int64s, nothing,
 from yummy_fast._proto.value_pb2 import Value
 from yummy_fast.codec import (
     ColumnDecoder,
-    CorruptValueError,
     RowDecoder,
     ValueType,
     decode_timestamp,
@@ -24,6 +23,7 @@ from yummy_fast.codec import (
     key_value_encoder,
     spell_non_finite,
 )
+from yummy_fast.errors import CorruptValueError
 
 each_type = pytest.mark.parametrize("value_type", ValueType, ids=lambda value_type: value_type.name)
 few = settings(max_examples=20)  # of each type

@@ -43,9 +43,8 @@ from yummy_fast.connection import Connection, Connections
 from yummy_fast.endpoints import Endpoints
 from yummy_fast.errors import ConfigError, StoreTimeoutError, StoreUnavailableError
 from yummy_fast.metrics import Metrics
-from yummy_fast.plan import Feature, HashContents, Lookup
+from yummy_fast.plan import Feature, HashContents, Lookup, Rows
 from yummy_fast.server import build_catalog
-from yummy_fast.stores import Rows
 from yummy_fast.stores.redis import RedisStore, parse_connection_string
 from yummy_fast.stores.redis_hash import HashPicker, HashReader
 from yummy_fast.transforms import Transforms

@@ -16,7 +16,8 @@ import pytest
 
 from tests.harness import run
 from yummy_fast.errors import StoreError, StoreUnavailableError
-from yummy_fast.stores import Rows, StoreState
+from yummy_fast.plan import Rows
+from yummy_fast.stores import StoreState
 from yummy_fast.stores.redis_wire import BITE_BYTES, MAX_BITES, PendingFetch, Wire
 
 ROW_BYTES = 1_000

@@ -18,9 +18,7 @@ from typing import Any, Protocol
 
 from yummy_fast.config import Config
 from yummy_fast.errors import ConfigError
-from yummy_fast.plan import Feature, Lookup
-
-Rows = Sequence[Sequence[Sequence[bytes | None]]]
+from yummy_fast.plan import Feature, Lookup, Rows
 
 
 class StoreState:

@@ -35,8 +35,8 @@ from redis.exceptions import RedisError
 
 from yummy_fast.config import Config
 from yummy_fast.errors import ConfigError, StoreUnavailableError
-from yummy_fast.plan import Feature, Lookup
-from yummy_fast.stores import Rows, StoreState, redis_hash
+from yummy_fast.plan import Feature, Lookup, Rows
+from yummy_fast.stores import StoreState, redis_hash
 from yummy_fast.stores.redis_hash import HashReader
 from yummy_fast.stores.redis_wire import PendingFetch, Wire
 

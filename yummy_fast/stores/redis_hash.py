@@ -20,7 +20,7 @@ from operator import itemgetter
 from typing import Any
 
 from yummy_fast.codec import ValueType, feature_field, timestamp_field
-from yummy_fast.plan import Feature, Lookup
+from yummy_fast.plan import Feature, Lookup, Row
 from yummy_fast.resp import CommandTemplate
 
 logger = logging.getLogger("yummy_fast")
@@ -30,6 +30,7 @@ LISTPACK_ENTRIES = 512
 LISTPACK_VALUE_BYTES = 64
 """hash-max-listpack-value, by default."""
 HGETALL_FROM_FIELDS = 32
+"""From so many fields asked for, HGETALL costs less than HMGET (perf/experiments/hmget_or_hgetall.py)."""
 
 _BOUNDED = frozenset(
     (
@@ -39,7 +40,7 @@ _BOUNDED = frozenset(
 )
 """Types whose stored values are never long. Strings mostly are not either: a look at the replies tells."""
 
-MakeRow = Callable[[list[Any]], Sequence["bytes | None"]]
+MakeRow = Callable[[list[Any]], Row]
 
 
 class HashReader:
@@ -80,13 +81,13 @@ class HashReader:
         reader = weakref.ref(self)
         look_in = 1
 
-        def make_row(reply: list[Any]) -> Sequence[bytes | None]:
+        def make_row(reply: list[Any]) -> Row:
             nonlocal look_in
             look_in -= 1
             if look_in == 0:
                 look_in = HashReader.LOOK_EVERY
-                if max(map(len, reply), default=0) > LISTPACK_VALUE_BYTES and (self := reader()) is not None:
-                    self._change_to_hmget()  # replies under way are still picked here
+                if max(map(len, reply), default=0) > LISTPACK_VALUE_BYTES and (mine := reader()) is not None:
+                    mine._change_to_hmget()  # replies under way are still picked here
             return pick(reply)
 
         return make_row
@@ -97,7 +98,7 @@ class HashReader:
         logger.info("values over %d bytes: from HGETALL to %s", LISTPACK_VALUE_BYTES, self)
 
 
-def _whole(fields: int, reply: list[Any]) -> Sequence[bytes | None]:
+def _whole(fields: int, reply: list[Any]) -> Row:
     """HMGET: the reply is the row."""
     if len(reply) != fields:
         raise ValueError
@@ -168,9 +169,9 @@ class HashPicker:
         self._asked = 0
         """How many of the blocks hold fields of ours."""
         self._misses = 0
-        self._arrange: Callable[[list[bytes | None]], Sequence[bytes | None]] = list
+        self._arrange: Callable[[list[bytes | None]], Row] = list
 
-    def __call__(self, reply: list[Any]) -> Sequence[bytes | None]:
+    def __call__(self, reply: list[Any]) -> Row:
         """The values in the order of the fields; None for those that are not there."""
         if not reply:
             return self._absent
@@ -199,7 +200,7 @@ class HashPicker:
         by_name = dict(zip(names, reply[1::2], strict=True))
         return list(map(by_name.get, self._fields))
 
-    def _by_blocks(self, reply: list[Any]) -> Sequence[bytes | None] | None:
+    def _by_blocks(self, reply: list[Any]) -> Row | None:
         blocks = self._blocks
         parts: list[list[bytes | None]] = [[]] * self._asked
         place, end, found = 0, len(reply), 0

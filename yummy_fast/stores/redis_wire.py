@@ -16,8 +16,9 @@ from collections import deque
 from typing import Any
 
 from yummy_fast.errors import StoreError, StoreTimeoutError, StoreUnavailableError
+from yummy_fast.plan import Rows
 from yummy_fast.resp import ProtocolError, ReplyError, ReplyParser
-from yummy_fast.stores import Rows, StoreState
+from yummy_fast.stores import StoreState
 from yummy_fast.stores.redis_hash import MakeRow
 
 BITE_BYTES = 32 << 10

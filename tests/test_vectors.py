@@ -1,7 +1,4 @@
-"""Bodies in by pydantic's rules, bodies out by Feast's recorded answers (FEAST.md 1.2, 1.4, 2.8, 3). More in property/.
-
-The tables of refusals were answered by FastAPI 0.165.0 and pydantic 2.14.3, which Feast 0.67.0 runs on.
-"""
+"""Bodies out by Feast's recorded answers (FEAST.md 2.8, 3). More in property/."""
 
 from __future__ import annotations
 
@@ -13,265 +10,12 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.registries import Item, answer, catalog, entity, projection, service, view
-from yummy_fast import payload
+from yummy_fast import vectors
 from yummy_fast._proto import value_pb2 as values
 from yummy_fast._proto.value_pb2 import Value
-from yummy_fast.codec import CorruptValueError, ValueType
-from yummy_fast.errors import LimitError, RequestError, ValidationError
-from yummy_fast.payload import LARGE_BODY_BYTES, MAX_KNOWN_TIMES, Query, Statuses, parse_query
-
-# ------------------------------------------------------------------------------------------------------- requests in
-
-
-def details(body: bytes) -> list[dict[str, Any]]:
-    with pytest.raises(ValidationError) as caught:
-        parse_query(body)
-    found: list[dict[str, Any]] = json.loads(caught.value.body())["detail"]
-    return found
-
-
-@pytest.mark.parametrize(
-    ("body", "query"),
-    [
-        (b'{"entities":{}}', Query({}, None, [], False, False)),
-        (b'{"entities":{"a":[1,null,"x",[]]},"unknown":1}', Query({"a": [1, None, "x", []]}, None, [], False, False)),
-        (b'{"entities":{"":[]},"feature_service":null}', Query({"": []}, None, [], False, False)),
-        (b'{"entities":{},"feature_service":""}', Query({}, "", [], False, False)),
-        (b'{"entities":{},"features":["a:b",""]}', Query({}, None, ["a:b", ""], False, False)),
-        (b'{"entities":{"a":[1]},"entities":{"b":[2]}}', Query({"b": [2]}, None, [], False, False)),
-        (
-            b' {"entities": {"\\u00e9": [9223372036854775807]}, "feature_service": "svc", "full_feature_names": true,'
-            b' "include_feature_view_version_metadata": true} ',
-            Query({"é": [2**63 - 1]}, "svc", [], True, True),
-        ),
-    ],
-)
-def test_a_request_is_read(body: bytes, query: Query) -> None:
-    assert parse_query(body) == query
-
-
-@pytest.mark.parametrize("key", ["full_feature_names", "include_feature_view_version_metadata"])
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        *((text, True) for text in ("true", '"yes"', '"ON"', '"t"', '"Y"', '"1"', '"True"', "1", "1.0")),
-        *((text, False) for text in ("false", '"no"', '"Off"', '"f"', '"N"', '"0"', '"FALSE"', "0", "0.0", "-0.0")),
-    ],
-)
-def test_booleans_are_lax(key: str, text: str, value: bool) -> None:
-    query = parse_query(f'{{"entities":{{}},"{key}":{text}}}'.encode())
-    assert (query.full_feature_names, query.version_metadata) == (
-        value if key == "full_feature_names" else False,
-        value if key != "full_feature_names" else False,
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "kind"),
-    [
-        *((text, "bool_parsing") for text in ("2", "-1", "1e18", '""', '"maybe"', '" true"', "9223372036854775807")),
-        *((text, "bool_type") for text in ("0.5", "1e300", "null", "[]", "{}", "9223372036854775808")),
-    ],
-)
-def test_what_is_no_boolean_is_refused(text: str, kind: str) -> None:
-    messages = {
-        "bool_parsing": "Input should be a valid boolean, unable to interpret input",
-        "bool_type": "Input should be a valid boolean",
-    }
-    assert details(f'{{"entities":{{}},"full_feature_names":{text}}}'.encode()) == [
-        {"type": kind, "loc": ["body", "full_feature_names"], "msg": messages[kind], "input": json.loads(text)}
-    ]
-
-
-NO_OBJECT = "Input should be a valid dictionary or object to extract fields from"
-
-
-@pytest.mark.parametrize(
-    ("body", "kind", "loc", "message", "given"),
-    [
-        (b"", "missing", [], "Field required", None),
-        (b"[]", "model_attributes_type", [], NO_OBJECT, []),
-        (b"null", "model_attributes_type", [], NO_OBJECT, None),
-        (b'"x"', "model_attributes_type", [], NO_OBJECT, "x"),
-        (b"{}", "missing", ["entities"], "Field required", {}),
-        (b'{"features":["a:b"]}', "missing", ["entities"], "Field required", {"features": ["a:b"]}),
-        (b'{"entities":null}', "dict_type", ["entities"], "Input should be a valid dictionary", None),
-        (
-            b'{"entities":[{"driver_id":1001}]}',
-            *("dict_type", ["entities"], "Input should be a valid dictionary", [{"driver_id": 1001}]),
-        ),
-        (b'{"entities":{"d":1001}}', "list_type", ["entities", "d"], "Input should be a valid list", 1001),
-        (b'{"entities":{},"features":null}', "list_type", ["features"], "Input should be a valid list", None),
-        (b'{"entities":{},"features":"a"}', "list_type", ["features"], "Input should be a valid list", "a"),
-        (b'{"entities":{},"features":["a",1]}', "string_type", ["features", 1], "Input should be a valid string", 1),
-        (
-            b'{"entities":{},"feature_service":1}',
-            "string_type",
-            ["feature_service"],
-            "Input should be a valid string",
-            1,
-        ),
-    ],
-)
-def test_another_shape_is_refused_as_fastapi_does(
-    body: bytes, kind: str, loc: list[str | int], message: str, given: object
-) -> None:
-    assert details(body) == [{"type": kind, "loc": ["body", *loc], "msg": message, "input": given}]
-
-
-def test_every_mistake_is_told_in_the_order_of_the_fields() -> None:
-    found = details(
-        b'{"include_feature_view_version_metadata":3,"full_feature_names":"x","features":{},"feature_service":[],'
-        b'"entities":{"d":null,"e":"x","f":[1],"g":{}}}'
-    )
-    assert [(one["type"], *one["loc"][1:]) for one in found] == [
-        ("list_type", "entities", "d"),
-        ("list_type", "entities", "e"),
-        ("list_type", "entities", "g"),
-        ("string_type", "feature_service"),
-        ("list_type", "features"),
-        ("bool_parsing", "full_feature_names"),
-        ("bool_parsing", "include_feature_view_version_metadata"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("body", "place", "error"),
-    [
-        (b"nope", 0, "Expecting value"),
-        (b"{", 1, "Expecting property name enclosed in double quotes"),
-        (b'{"a":1', 6, "Expecting ',' delimiter"),
-        (b'{"a" 1}', 5, "Expecting ':' delimiter"),
-        (b"[1,]", 3, "Expecting value"),
-        (b'{"a":1}x', 7, "Extra data"),
-        (b'"abc', 0, "Unterminated string starting at"),
-        (b'{"a":"\\x"}', 6, "Invalid \\escape"),
-        (b"\x00", 0, "Expecting value"),
-    ],
-)
-def test_what_is_no_json_is_refused_with_the_words_of_pythons_parser(body: bytes, place: int, error: str) -> None:
-    assert details(body) == [
-        {
-            "type": "json_invalid",
-            "loc": ["body", place],
-            "msg": "JSON decode error",
-            "input": {},
-            "ctx": {"error": error},
-        }
-    ]
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b'{"entities":{"a":["\\ud800"]}}',
-        b'{"entities":{"a":["\xff"]}}',
-        b"[" * 60_000,
-        b"[" * 30_000 + b"]" * 30_000,
-        b'{"entities":{"a":[' + b"1" * 5_000 + b"]}}",
-        b"[" + b"1" * 5_000 + b",",
-    ],
-    ids=[
-        *("half a surrogate pair", "not UTF-8", "deep", "deep and closed"),
-        *("a number of 5000 digits", "such a number and a mistake"),
-    ],
-)
-def test_json_that_cannot_be_taken_is_refused_and_nothing_else_happens(body: bytes) -> None:
-    [found] = details(body)
-    assert (found["type"], found["msg"]) == ("json_invalid", "JSON decode error")
-
-
-def test_the_numbers_that_only_python_writes_are_read_as_python_reads_them() -> None:
-    query = parse_query(b'{"entities":{"a":[NaN,Infinity,-Infinity,1e999,100000000000000000000]}}')
-    assert [str(value) for value in query.entities["a"]] == ["nan", "inf", "-inf", "inf", "100000000000000000000"]
-
-
-@pytest.mark.parametrize("body", [b'{"entities":NaN}', b'{"entities":{"a":Infinity}}', b"[NaN]"])
-def test_a_refusal_is_json_even_if_the_body_was_not_quite(body: bytes) -> None:
-    with pytest.raises(ValidationError) as caught:
-        parse_query(body)
-    json.loads(caught.value.body(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-
-
-@pytest.mark.parametrize("depth", [10, 500, 990, 1_000, 1_010, 1_020, 1_024])
-def test_a_body_as_deep_as_can_be_read_is_answered(depth: int) -> None:
-    with pytest.raises(ValidationError) as caught:
-        parse_query(b"[" * depth + b"]" * depth)
-    assert caught.value.body().startswith(b'{"detail":[{"type":"')
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        '"entities": {"a": [1], "b": ["x"]}, "feature_service": "s"',
-        '"feature_service": "", "entities": {}',
-        '"feature_service": "s", "entities": {"a": []}',
-    ],
-)
-@pytest.mark.parametrize("more", ["", ', "features": []', ', "unknown": 1'])
-def test_the_usual_body_and_the_same_with_more_keys_say_one_thing(text: str, more: str) -> None:
-    data = json.loads("{" + text + "}")
-    expected = Query(data["entities"], data["feature_service"], [], False, False)
-    assert parse_query(("{" + text + more + "}").encode()) == expected
-
-
-def large(body: bytes) -> bytes:
-    """`body` with an unknown key that makes it a large one."""
-    return b'{"x":"%b",%b' % (b"a" * LARGE_BODY_BYTES, body.removeprefix(b"{"))
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b'{"entities":{"a":[%b1]}}' % (b"1," * 900_000),
-        b'{"entities":{"a":[%b""]}}' % (b'"{3F2504E0-4F89-11D3-9A0C-0305E82C3301}",' * 20_000),
-        b'{"entities":{"a":[%b""]}}' % (b'"[x",' * 20_000),
-        b'{"entities":{"a":[%b""]}}' % (b'"urn:li:member:7" , ' * 20_000),
-        b'{"entities":{"a":[1]},"features":[%b"a:b"]}' % (b'"view:feature",\n ' * 9_000),
-        b'{"entities":{"a":[%b[]]}}' % (b"[]," * 9_000),
-        b'{"entities":{"a":[1]},"x":{%b"":0}}' % (b'"y":0,' * 9_000),
-    ],
-    ids=["numbers", "GUIDs", "brackets", "colons", "features", "lists", "keys"],
-)
-def test_what_people_send_in_a_large_body_passes(body: bytes) -> None:
-    parse_query(large(body))
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"[" * 10_001,
-        b'{"entities":{"a":[%b1]}}' % (b"[]," * 10_001),
-        b'{"entities":{"a":[%b1]}}' % (b'{},"{",' * 10_001),
-        b'{"entities":{"a":[%b1]}}' % (b"[[],{}]," * 3_400),
-        b'{"entities":{"a":[1]},"x":{%b"":0}}' % b"".join(b'"%d":0,' % number for number in range(10_001)),
-        b'{"entities":{"a":[1]},"x":{%b"":0}}' % b"".join(b'"%d,"\n \t\r:0,' % number for number in range(10_001)),
-        b'{"entities":{"a":[%b1]}}' % (b'{"a" : 1},' * 10_001),
-    ],
-    ids=["deep", "lists", "objects", "in each other", "keys", "keys and spaces", "objects with keys"],
-)
-def test_a_large_body_that_keeps_a_parser_busy_is_refused(body: bytes) -> None:
-    with pytest.raises(LimitError, match=r"^Content Too Large: the limit is 10000 lists, ") as caught:
-        parse_query(large(body))
-    assert caught.value.status == 413
-
-
-def test_a_million_values_are_too_many() -> None:
-    with pytest.raises(LimitError, match=r"^Content Too Large: the limit is 1000000 values$"):
-        parse_query(b'{"entities":{"a":[%b1]}}' % (b"1," * 1_000_001))
-
-
-def test_a_large_body_is_not_quoted() -> None:
-    for body in (b'{"entities":[1]}', b'{"entities":{"a":"b"},"features":[{}]}', b"[1]"):
-        for sent, quoted in ((body, True), (large(body) if body[:1] == b"{" else b"[%b1]" % (b"1," * 40_000), False)):
-            with pytest.raises(ValidationError) as caught:
-                parse_query(sent)
-            details = json.loads(caught.value.body())["detail"]
-            assert all((detail["input"] is not None) is quoted for detail in details)
-            assert len(caught.value.body()) < 1_000
-
-
-# ------------------------------------------------------------------------------------------------ feature vectors out
+from yummy_fast.codec import ValueType
+from yummy_fast.errors import CorruptValueError, RequestError
+from yummy_fast.vectors import MAX_KNOWN_TIMES, Statuses
 
 STATS = view(
     "stats", ["driver"], {"driver_id": ValueType.INT64}, {"trips": ValueType.INT64, "rate": ValueType.FLOAT}, version=1
@@ -309,7 +53,7 @@ def ask(
     *features: str,
     statuses: Statuses = Statuses.PRESENT,
     version_metadata: bool = False,
-    now: datetime = payload.NO_MOMENT,
+    now: datetime = vectors.NO_MOMENT,
 ) -> bytes:
     plan = catalog(*BASE, statuses=statuses).plan_for(None, list(features), False)
     return answer(plan, entities, STORE, version_metadata=version_metadata, now=now)
@@ -491,20 +235,20 @@ def test_an_absent_time_and_the_epoch_are_one_text_however_often_they_come(monke
 
 def test_what_is_remembered_of_times_has_a_bound() -> None:
     """In number and in bytes: of long columns whose times repeat, and of a Timestamp with fields of somebody else's."""
-    payload._KNOWN_TIMES.clear()
+    vectors._KNOWN_TIMES.clear()
     stamps = [Timestamp(seconds=second).SerializeToString() for second in range(1, 3 * MAX_KNOWN_TIMES)]
-    assert payload._times([*stamps, *stamps]).endswith(b',"1970-01-01T03:24:47Z"')
-    assert len(payload._KNOWN_TIMES) <= MAX_KNOWN_TIMES
+    assert vectors._times([*stamps, *stamps]).endswith(b',"1970-01-01T03:24:47Z"')
+    assert len(vectors._KNOWN_TIMES) <= MAX_KNOWN_TIMES
     for first in range(0, len(stamps), 10):
         for _ in range(8):
-            payload._times(stamps[first : first + 20])
-            payload._present_tails(stamps[first : first + 10])
-    assert 0 < len(payload._KNOWN_TIMES) <= MAX_KNOWN_TIMES
-    assert 0 < len(payload._KNOWN_TAILS) <= MAX_KNOWN_TIMES
+            vectors._times(stamps[first : first + 20])
+            vectors._present_tails(stamps[first : first + 10])
+    assert 0 < len(vectors._KNOWN_TIMES) <= MAX_KNOWN_TIMES
+    assert 0 < len(vectors._KNOWN_TAILS) <= MAX_KNOWN_TIMES
     foreign = Timestamp(seconds=7).SerializeToString() + b"\x1a\xff\x01" + bytes(255)
     for _ in range(9):
-        assert payload._times([foreign, None]) == b'"1970-01-01T00:00:07Z","1970-01-01T00:00:00Z"'
-    assert foreign not in payload._KNOWN_TIMES
+        assert vectors._times([foreign, None]) == b'"1970-01-01T00:00:07Z","1970-01-01T00:00:00Z"'
+    assert foreign not in vectors._KNOWN_TIMES
 
 
 @pytest.mark.parametrize("rows", [[1001], [1001, 7, 1001]])

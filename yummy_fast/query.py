@@ -1,0 +1,188 @@
+"""The JSON body of a request: bytes in, a Query or a refusal out.
+
+`parse_query` accepts and refuses what Feast's pydantic model does (GetOnlineFeaturesRequest in feast/feature_server.py,
+Feast 0.67.0), with FastAPI's 422 bodies; only the Content-Type does not matter here. Bodies that would keep the parser
+busy are refused before they are parsed.
+
+It knows neither features nor entities: what the names in a Query mean is `catalog`'s and `plan`'s.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from typing import Any, NamedTuple
+
+import orjson
+
+from yummy_fast.errors import LimitError, ValidationError
+
+
+class Query(NamedTuple):
+    """The body of a get-online-features request."""
+
+    entities: dict[str, list[Any]]
+    feature_service: str | None
+    features: list[str]
+    full_feature_names: bool
+    version_metadata: bool
+
+
+LARGE_BODY_BYTES = 64 << 10
+"""A body longer than this is looked at before it is parsed, and not quoted in answers: both would be slow work that an
+attacker can have for little. What people send is shorter: 1,000 rows of 250 features by name take 30 KB.
+"""
+MAX_NESTED = 10_000
+"""Lists, objects and keys in a large body. Real ones have a list for each entity column and one for the features. 8 MiB
+of empty lists would keep the parser busy for a second, in which nobody else is answered; so many take a millisecond.
+"""
+MAX_VALUES = 1_000_000
+"""Commas in a large body: ten entity columns of as many rows as there may be. So many values are parsed in 30 to 70 ms.
+"""
+MAX_FEATURES = 10_000
+"""Features that one request may name. To look at so many takes 20 ms; with 100 rows they reach --max-cells."""
+MAX_ENTITY_COLUMNS = 1_000
+"""Entity columns of one request, used or not. To look at so many takes 3 ms. A view has one to five join keys."""
+MAX_PROBLEMS = 100
+"""Mistakes of one kind that are told. Each takes 100 bytes of answer, for 2 bytes of request."""
+
+_TRUE = frozenset(("1", "on", "t", "true", "y", "yes"))
+_FALSE = frozenset(("0", "off", "f", "false", "n", "no"))
+
+
+def parse_query(body: bytes) -> Query:
+    """The request in `body`. Unknown keys are ignored. Raises ValidationError with FastAPI's details, LimitError."""
+    if len(body) > LARGE_BODY_BYTES:
+        _check_structure(body)
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        data = _loads_leniently(body, error)
+    usual = _usual_query(data)
+    return _checked_query(data, body) if usual is None else usual
+
+
+def _usual_query(data: Any) -> Query | None:
+    """What nearly all bodies are: a feature service's name, lists of entities, and nothing else."""
+    if type(data) is dict and len(data) == 2:
+        service, entities = data.get("feature_service"), data.get("entities")
+        if (
+            type(service) is str
+            and type(entities) is dict
+            and len(entities) <= MAX_ENTITY_COLUMNS
+            and {list}.issuperset(map(type, entities.values()))
+        ):
+            return Query(entities, service, [], False, False)
+    return None
+
+
+def _checked_query(data: Any, body: bytes) -> Query:
+    if type(data) is not dict:
+        message = "Input should be a valid dictionary or object to extract fields from"
+        raise _refusal([_detail("model_attributes_type", (), message, data)], body)
+    problems: list[dict[str, Any]] = []
+    entities = data.get("entities")
+    if type(entities) is not dict:
+        if "entities" in data:
+            problems.append(_detail("dict_type", ("entities",), "Input should be a valid dictionary", entities))
+        else:
+            problems.append(_detail("missing", ("entities",), "Field required", data))
+    else:
+        if len(entities) > MAX_ENTITY_COLUMNS:
+            raise LimitError(413, f"Content Too Large: entities: the limit is {MAX_ENTITY_COLUMNS} columns")
+        wrong = ((name, values) for name, values in entities.items() if type(values) is not list)
+        problems += [
+            _detail("list_type", ("entities", name), "Input should be a valid list", values)
+            for name, values in islice(wrong, MAX_PROBLEMS)
+        ]
+    service = data.get("feature_service")
+    if service is not None and type(service) is not str:
+        problems.append(_detail("string_type", ("feature_service",), "Input should be a valid string", service))
+    features = data.get("features", [])
+    if type(features) is not list:
+        problems.append(_detail("list_type", ("features",), "Input should be a valid list", features))
+    elif len(features) > MAX_FEATURES:
+        raise LimitError(413, f"Content Too Large: features: the limit is {MAX_FEATURES} features")
+    elif not {str}.issuperset(map(type, features)):
+        others = ((place, ref) for place, ref in enumerate(features) if type(ref) is not str)
+        problems += [
+            _detail("string_type", ("features", place), "Input should be a valid string", ref)
+            for place, ref in islice(others, MAX_PROBLEMS)
+        ]
+    full_names = _boolean(data, "full_feature_names", problems)
+    version_metadata = _boolean(data, "include_feature_view_version_metadata", problems)
+    if problems:
+        raise _refusal(problems, body)
+    assert entities is not None  # noqa: S101  # else there is a problem
+    return Query(entities, service, features, full_names, version_metadata)
+
+
+def _boolean(data: dict[str, Any], key: str, problems: list[dict[str, Any]]) -> bool:
+    """A boolean as pydantic's lax mode reads one; anything else is added to `problems`."""
+    value = data.get(key, False)
+    if type(value) is bool:
+        return value
+    text = value.lower() if isinstance(value, str) else str(int(value)) if _is_whole_number(value) else None
+    if text in _TRUE:
+        return True
+    if text is None:
+        problems.append(_detail("bool_type", (key,), "Input should be a valid boolean", value))
+    elif text not in _FALSE:
+        problems.append(
+            _detail("bool_parsing", (key,), "Input should be a valid boolean, unable to interpret input", value)
+        )
+    return False
+
+
+def _is_whole_number(value: object) -> bool:
+    return isinstance(value, int | float) and value == value // 1 and abs(value) < 1 << 63
+
+
+def _detail(kind: str, loc: tuple[str | int, ...], message: str, value: object) -> dict[str, Any]:
+    return {"type": kind, "loc": ["body", *loc], "msg": message, "input": value}
+
+
+def _refusal(problems: list[dict[str, Any]], body: bytes) -> ValidationError:
+    """The error for `problems`. Pieces of a large body are not quoted as FastAPI does: it would all come back."""
+    if len(body) > LARGE_BODY_BYTES:
+        problems = [{**problem, "input": None} for problem in problems]
+    return ValidationError(problems)
+
+
+def _check_structure(body: bytes) -> None:
+    """Count, much faster than a parser, what a parser is slow with: no fewer than there are. Raises LimitError.
+
+    What is within strings is counted as well, but for what entity keys are known to have: brackets at their beginning,
+    as of GUIDs, and colons. A bracket right behind a quote is the string's, and a colon is a key's only behind a quote.
+    """
+    nested = body.count(b"[") + body.count(b"{")
+    if nested > MAX_NESTED:
+        nested -= body.count(b'"[') + body.count(b'"{')
+    if nested <= MAX_NESTED and body.count(b":") > MAX_NESTED:
+        nested += body.translate(None, b" \t\r\n").count(b'":')
+    if nested > MAX_NESTED:
+        raise LimitError(413, f"Content Too Large: the limit is {MAX_NESTED} lists, objects and keys")
+    if body.count(b",") > MAX_VALUES:
+        raise LimitError(413, f"Content Too Large: the limit is {MAX_VALUES} values")
+
+
+def _loads_leniently(body: bytes, error: orjson.JSONDecodeError) -> Any:
+    """A body that orjson refused as the standard library reads it: Feast does, and takes NaN and Infinity.
+
+    Raises ValidationError with the standard library's message, which is the one that Feast's callers know.
+    """
+    if not body:
+        raise ValidationError([_detail("missing", (), "Field required", None)])
+    message, place = str(error).partition(":")[0], error.pos
+    if len(body) <= LARGE_BODY_BYTES:  # else not a second time
+        try:
+            data = json.loads(body)
+            json.dumps(data, ensure_ascii=False).encode()  # what cannot be written could never be answered
+        except json.JSONDecodeError as theirs:
+            message, place = theirs.msg, theirs.pos
+        except (ValueError, RecursionError):
+            pass  # half a surrogate pair, a number of 5,000 digits, a thousand brackets
+        else:
+            return data
+    detail = _detail("json_invalid", (place,), "JSON decode error", {})
+    raise ValidationError([{**detail, "ctx": {"error": message}}])
