@@ -46,6 +46,9 @@ CORPUS = TESTS / "conformance"
 CERTIFICATE = TESTS / "server" / "localhost.crt"
 CERTIFICATE_KEY = TESTS / "server" / "localhost.key"
 
+NOT_INHERITED = ("YUMMY_FAST_", "FEAST_", "OTEL_")
+"""A test's process takes no settings from whoever runs the tests."""
+
 T = TypeVar("T")
 
 
@@ -95,8 +98,7 @@ class Process:
         self.lines: list[str] = []
         self._changed = threading.Condition()
         self._ended = False
-        # A test's process takes no settings from whoever runs the tests.
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("YUMMY_FAST_", "FEAST_"))}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
         self.process = subprocess.Popen(
             self.command,
             stdin=subprocess.DEVNULL,
@@ -217,7 +219,7 @@ class Outcome(NamedTuple):
 
 def command_line(*arguments: str | Path, environment: Mapping[str, str] | None = None) -> Outcome:
     """Run `yummy-fast` with these arguments to its end."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("YUMMY_FAST_", "FEAST_"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
     done = subprocess.run(
         [sys.executable, "-m", "yummy_fast", *arguments],
         stdin=subprocess.DEVNULL,

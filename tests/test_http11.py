@@ -52,8 +52,8 @@ def cuts(data: bytes) -> Iterable[list[bytes]]:
         (POST, [Request(b"POST", b"/get-online-features?x=1", b"body", True)]),
         (CHUNKED, [Request(b"POST", b"/c", b"one0123456789", True)]),
         (UPGRADE, [Request(b"GET", b"/u", b"", True)]),
-        (b"GET / HTTP/1.0\r\n\r\n", [Request(b"GET", b"/", b"", False)]),
-        (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", [Request(b"GET", b"/", b"", True)]),
+        (b"GET / HTTP/1.0\r\n\r\n", [Request(b"GET", b"/", b"", False, version="1.0")]),
+        (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", [Request(b"GET", b"/", b"", True, version="1.0")]),
         (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Close\r\n\r\n", [Request(b"GET", b"/", b"", False)]),
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", [Request(b"POST", b"/", b"", True)]),
         (b"\r\n" + GET, [Request(b"GET", b"/health", b"", True)]),
@@ -116,6 +116,11 @@ PARENT = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
         (b"X-Server-Timing: 1\r\n", Trace(b"", b"", True)),
         (ID + b"X-SERVER-TIMING:1\r\nTRACEPARENT: " + PARENT + b"\r\n", Trace(b"a,b", PARENT, True)),
         (ID + b"Traceparent: " + PARENT + b"x\r\n", Trace(b"a,b", b"", False)),
+        (
+            b"TraceState: a=b\r\nuser-agent: x\r\ntraceparent: " + PARENT + b"\r\ntracestate:c=d \r\n",
+            Trace(b"", PARENT, False, b"a=b, c=d"),
+        ),
+        (b"tracestate: a=b\r\nConnection: keep-alive\r\n", None),
         (b"X-Request-Id: a b\r\n", None),
         (b"X-Request-Id:\r\nX-Server-Timing: 0\r\n", None),
         (ID + ID, None),
@@ -291,7 +296,8 @@ def test_a_host_that_is_missing_repeated_or_none_is_refused(fields: bytes) -> No
 
 
 def test_only_http_1_0_may_do_without_a_host() -> None:
-    assert outcome([b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"]) == ([Request(b"GET", b"/", b"", True)], 0)
+    older = Request(b"GET", b"/", b"", True, version="1.0")
+    assert outcome([b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"]) == ([older], 0)
     assert outcome([b"GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n"]) == ([], 400)
     assert outcome([b"GET / HTTP/1.0\r\nHost: a b\r\n\r\n"]) == ([], 400)
     assert outcome([b"GET / HTTP/1.0\r\nConnection: keep-alive, Close\r\n\r\n"]) == ([], 400)
@@ -560,7 +566,10 @@ def test_few_heads_are_known_and_none_that_is_long() -> None:
 
 @pytest.mark.parametrize(
     "field",
-    [b"X-Request-Id: %d\r\n", b"X-Request-Id: no id %d\r\n", b"traceparent: %d\r\n", b"X-Server-Timing: %d\r\n"],
+    [
+        *(b"X-Request-Id: %d\r\n", b"X-Request-Id: no id %d\r\n", b"traceparent: %d\r\n", b"tracestate: a=%d\r\n"),
+        b"X-Server-Timing: %d\r\n",
+    ],
 )
 def test_heads_that_say_what_their_request_is_called_push_no_others_out(field: bytes) -> None:
     parser = Watched()

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from yummy_fast.trace import REQUEST_ID, SERVER_TIMING, TRACEPARENT, Trace, log_fields, log_text, read_trace
+from yummy_fast.trace import (
+    REQUEST_ID,
+    SERVER_TIMING,
+    TRACEPARENT,
+    TRACESTATE,
+    Trace,
+    log_fields,
+    log_text,
+    read_trace,
+    server_timing,
+)
 
 TRACE, SPAN = b"4bf92f3577b34da6a3ce929d0e0e4736", b"00f067aa0ba902b7"
 GOOD = b"00-%b-%b-01" % (TRACE, SPAN)
@@ -76,6 +86,24 @@ def test_what_is_no_parent(value: bytes) -> None:
     """W3C Trace Context, 3.2.2 and "Versioning of traceparent"."""
     assert read_trace({TRACEPARENT: value}) is None
     assert read_trace({REQUEST_ID: b"a", TRACEPARENT: value}) == Trace(b"a", b"", False)
+
+
+@pytest.mark.parametrize("value", [b"a=b", b"a=b,c@d=e,\tf=g", b"x" * 512])
+def test_states(value: bytes) -> None:
+    """W3C Trace Context 3.3: nothing without a parent."""
+    assert read_trace({TRACEPARENT: GOOD, TRACESTATE: value}) == Trace(b"", GOOD, False, value)
+    assert read_trace({TRACESTATE: value}) is None
+    assert read_trace({TRACESTATE: value, TRACEPARENT: GOOD[:-1]}) is None
+
+
+@pytest.mark.parametrize("value", [b"", b"x" * 513, b"a=\n", "ä=b".encode()])
+def test_what_is_no_state(value: bytes) -> None:
+    assert read_trace({TRACEPARENT: GOOD, TRACESTATE: value}) == Trace(b"", GOOD, False)
+
+
+def test_phases_as_times() -> None:
+    phases = [("decode", 5, 75_005), ("store", 75_005, 2_075_005)]
+    assert server_timing(phases) == b"server-timing: decode;dur=0.075, store;dur=2.000\r\n"
 
 
 @pytest.mark.parametrize(("value", "wanted"), [(b"1", True), (b"0", False), (b"", False), (b"true", False)])

@@ -98,6 +98,8 @@ def _add_settings(parser: argparse.ArgumentParser, only: Sequence[str] = ()) -> 
             metavar=setting.name.rpartition("_")[2].upper(),
             default=argparse.SUPPRESS,
             help=text,
+            nargs="?" if setting.default is False else None,  # a switch: the flag alone says true
+            const="true" if setting.default is False else None,
         )
 
 

@@ -90,6 +90,10 @@ def _share(text: str) -> float:
     return number
 
 
+def _switch(text: str) -> bool:
+    return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+
+
 def _redis_read(text: str) -> str:
     if text not in ("auto", "hmget", "hgetall"):
         raise ValueError
@@ -152,6 +156,11 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         *("access_log_sample", "--access-log-sample", 0.0, _share, "a number from 0 to 1"),
         "log this share of the requests: 0.01 is one of a hundred",
+    ),
+    Setting(
+        *("otel", "--otel", False, _switch, "true or false"),
+        # One switch; all else about tracing is OpenTelemetry's own: OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER...
+        "write OpenTelemetry spans of the requests, as the environment's OTEL_* variables say; needs the extra otel",
     ),
     Setting("host", "--host", "127.0.0.1", str, "an address", "the address to listen on", "-h"),
     Setting("port", "--port", 6566, _port, "a port number", "the port to listen on; 0 takes a free one", "-p"),
@@ -308,6 +317,7 @@ class Config:
     log_level: str
     log_format: str
     access_log_sample: float
+    otel: bool
     host: str
     port: int
     admin: str

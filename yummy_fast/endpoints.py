@@ -21,11 +21,11 @@ from yummy_fast.catalog import Catalog
 from yummy_fast.errors import LimitError, RouteError, StoreError, StoreTimeoutError, StoreUnavailableError, YummyError
 from yummy_fast.http11 import CLIENT_LEFT, Answer, Request, Response, split_target
 from yummy_fast.metrics import Metrics, ServiceSlots
-from yummy_fast.plan import ComputedColumn, Plan
+from yummy_fast.plan import Bound, ComputedColumn, Plan
 from yummy_fast.query import parse_query
 from yummy_fast.served import look
 from yummy_fast.stores import OnlineStore
-from yummy_fast.trace import log_fields, log_text, server_timing
+from yummy_fast.trace import Phases, log_fields, log_text, server_timing
 from yummy_fast.transforms import Transforms
 from yummy_fast.vectors import NO_MOMENT, encode_vectors
 
@@ -96,6 +96,9 @@ class Endpoints:
         """POST /get-online-features: the features of some entities."""
         begun = perf_counter_ns()
         slots = self._metrics.unplanned
+        bound_at = read_at = computed_at = 0
+        plan: Plan | None = None
+        bound: Bound | None = None
         try:
             query = parse_query(request.body)
             plan = self.catalog.plan_for(query.feature_service, query.features, query.full_feature_names)
@@ -120,24 +123,26 @@ class Endpoints:
             )
         except BaseException as error:
             self._count_failed(slots, error)
+            if request.trace is not None and request.trace.phases is not None:
+                _tell(request.trace.phases, plan, bound, (begun, bound_at, read_at, computed_at, 0))
             raise
         done_at = perf_counter_ns()
         slots.answered(begun, bound_at, read_at, computed_at, done_at, bound.rows)
         if self._metrics.looking_ns_left > 0:
             look(plan, bound, rows, slots, self._metrics, datetime.now(UTC))
         headers = self._answer_headers
-        if request.trace is not None and request.trace.timing:
-            transform = (("transform", computed_at - read_at),) if plan.computed else ()
-            phases = ("plan", bound_at - begun), ("store", read_at - bound_at), *transform
-            headers += server_timing(*phases, ("encode", done_at - computed_at))
+        trace = request.trace
+        if trace is not None and (trace.timing or trace.phases is not None):
+            phases = trace.phases or Phases()
+            _tell(phases, plan, bound, (begun, bound_at, read_at, computed_at, done_at))
+            if trace.timing:
+                headers += server_timing(phases.took)
         return Response(200, body, headers, plan.service)
 
     def _slots_for(self, plan: Plan) -> ServiceSlots:
         """Where requests for `plan` are counted. A reload makes new plans, which find the slots of the old by name."""
         views = {(column.lookup, plan.lookups[column.lookup].view_of[column.place]) for column in plan.columns}
-        computed = [len(view.outputs) for view in plan.computed]
-        features = len(plan.columns) + sum(computed)
-        plan.slots = slots = self._metrics.service(plan.service, features, len(views) + len(computed))
+        plan.slots = slots = self._metrics.service(plan.service, _features(plan), len(views) + len(plan.computed))
         return slots
 
     def _count_failed(self, slots: ServiceSlots, error: BaseException) -> None:
@@ -164,6 +169,27 @@ class Endpoints:
                 return dict.fromkeys(self._table[slashless], lambda _: _redirect(slashless + query))
             raise RouteError(404, "Not Found")
         return methods
+
+
+def _features(plan: Plan) -> int:
+    return len(plan.columns) + sum(len(view.outputs) for view in plan.computed)
+
+
+def _tell(phases: Phases, plan: Plan | None, bound: Bound | None, moments: tuple[int, int, int, int, int]) -> None:
+    """Write down what became of a request: what it was for, and its phases. Moments that never came are 0."""
+    begun, bound_at, read_at, computed_at, done_at = moments
+    took = [("decode", begun, bound_at), ("store", bound_at, read_at), ("encode", computed_at, done_at)]
+    if plan is not None:
+        phases.service, phases.features = plan.service, _features(plan)
+        if plan.computed:  # until they are, `computed_at` is `read_at`
+            took.insert(2, ("transform", read_at, computed_at if computed_at > read_at else 0))
+    if bound is not None:
+        phases.rows = bound.rows
+    if not done_at:
+        phases.unfinished = True
+        last = next(place for place, phase in enumerate(took) if not phase[2])
+        took[last:] = [(*took[last][:2], perf_counter_ns())]
+    phases.took = took
 
 
 def _redirect(target: bytes) -> Response:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import httptools
 
 from yummy_fast.errors import ProtocolError
-from yummy_fast.trace import TRACE_HEADERS, Trace, read_trace
+from yummy_fast.trace import TRACE_HEADERS, TRACESTATE, Trace, read_trace
 
 PIECE_BYTES = 64 << 10
 """Bytes are parsed in pieces of this size, so that a head without end is noticed after one of them."""
@@ -35,7 +35,7 @@ MAX_KNOWN_HEAD_BYTES = 1 << 10
 _TIMEOUT = b"x-request-timeout-ms"
 _JUDGED = (b"host", b"expect", b"connection", b"authorization", b"content-length", b"transfer-encoding", _TIMEOUT)
 _JUDGED_LENGTHS = frozenset(map(len, _JUDGED))
-_TRACE_LENGTHS = frozenset(map(len, TRACE_HEADERS))
+_TRACE_LENGTHS = frozenset(map(len, TRACE_HEADERS - {TRACESTATE}))
 _TRACE_STARTS = frozenset(name[0] for header in TRACE_HEADERS for name in (header, header.upper()))
 """Content-Type and Accept-Encoding are as long, and in every head."""
 
@@ -60,6 +60,8 @@ class Request(NamedTuple):
     """The value of that header; of several, all in a row."""
     trace: Trace | None = None
     """What the client calls it, if it does."""
+    version: str = "1.1"
+    """Of HTTP; or 1.0."""
 
 
 class RequestParser:
@@ -69,7 +71,7 @@ class RequestParser:
         *("_authorization", "_body", "_body_bytes", "_coding", "_connection", "_done", "_doubt", "_expect"),
         *("_fed_bytes", "_good_host", "_head_bytes", "_hosts", "_keep_alive", "_known_heads", "_length"),
         *("_max_body_bytes", "_max_head_bytes", "_max_target_bytes", "_parser", "_timeout_ms", "_traced", "_url"),
-        *("expects_continue", "in_body", "in_request", "refusal", "trace"),
+        *("_version", "expects_continue", "in_body", "in_request", "refusal", "trace"),
     )
 
     def __init__(self, max_body_bytes: int, *, max_head_bytes: int = 64 << 10, max_target_bytes: int = 8 << 10) -> None:
@@ -213,6 +215,7 @@ class RequestParser:
         if self.refusal is None:  # or else it is to be answered
             self.trace = None
         self._hosts = self._timeout_ms = self._head_bytes = self._body_bytes = self._fed_bytes = 0
+        self._version = "1.1"
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -245,6 +248,8 @@ class RequestParser:
                     self._timeout_ms = int(value)
                 else:
                     self._doubts(400, "Bad Request: X-Request-Timeout-Ms: expected milliseconds")
+            elif name == TRACESTATE:  # as long as Connection
+                self._note(name, value.strip(b" \t"))
         elif size in _TRACE_LENGTHS and name[0] in _TRACE_STARTS:
             self._note(name.lower(), value.strip(b" \t"))
 
@@ -285,7 +290,10 @@ class RequestParser:
             body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
             method = self._parser.get_method()
             self._done.append(
-                Request(method, self._url, body, self._keep_alive, self._timeout_ms, self._authorization, self.trace)
+                Request(
+                    *(method, self._url, body, self._keep_alive, self._timeout_ms, self._authorization, self.trace),
+                    self._version,
+                )
             )
 
     # What is not right about a head, for those that are not the usual.
@@ -321,6 +329,7 @@ class RequestParser:
         elif self._hosts > 1 or (self._hosts == 0 and version == "1.1"):  # RFC 9112 3.2
             self._refuse(400, "Bad Request: Host: expected one")
         elif version == "1.0":
+            self._version = version
             self._expect = b""  # RFC 9110 10.1.1
             if self._keep_alive and b"close" in self._connection.lower():  # RFC 9112 9.3; llhttp would go on
                 self._refuse(400, "Bad Request: Connection: expected keep-alive or close")

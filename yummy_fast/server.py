@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import ModuleType
 from typing import NoReturn
 
 import uvloop
@@ -53,6 +54,17 @@ def open_store(config: Config) -> OnlineStore:
     """The online store that the configuration names, not yet connected. Raises ConfigError."""
     where = f"{config.source}: online_store.type"
     return open_store_class(str(config.online_store["type"]), where)(config)
+
+
+def import_spans() -> ModuleType:
+    """The module that writes spans. Raises ConfigError if its extra is not installed."""
+    try:
+        from yummy_fast import spans
+    except ImportError as error:
+        raise ConfigError(f"--otel needs {error.name}: pip install 'yummy-fast[otel]'") from None
+    except ValueError as error:  # what is read of OTEL_* at once
+        raise ConfigError(f"--otel: OTEL_*: {error}") from None
+    return spans
 
 
 def build_catalog(config: Config, store: OnlineStore, data: bytes) -> Catalog:
@@ -163,7 +175,11 @@ async def serve(
     handle: Callable[[Request], Answer] = endpoints.handle if tokens is None else tokens.guard(endpoints.handle)
     if config.access_log_sample:
         handle = log_sample(handle, config.access_log_sample)
-    connections = Connections(handle, endpoints.failed, config)
+    failed = endpoints.failed
+    spans = import_spans().open_spans(config) if config.otel else None
+    if spans is not None:
+        handle, failed = spans.follow(handle), spans.follow_failed(failed)
+    connections = Connections(handle, failed, config)
     loop = asyncio.get_running_loop()
     reloader = Reloader(
         source,
@@ -175,6 +191,8 @@ async def serve(
     )
     tls = tls_context(config)
     sockets = seat.sockets or open_sockets(config)
+    if spans is not None:
+        spans.serve_at(sockets[0])
     acceptor = Acceptor(
         *(sockets, lambda: Connection(connections, loop), lambda: len(connections.open)),
         tls=tls,
@@ -211,6 +229,8 @@ async def serve(
     finally:
         process.draining = True
         await drain(config, seat.stop, connections, stop_taking)
+        if spans is not None:
+            await spans.close(seat.stop.rest)
         for task in housekeeping:
             task.cancel()
         await asyncio.gather(*housekeeping, return_exceptions=True)

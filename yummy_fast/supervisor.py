@@ -35,7 +35,7 @@ from yummy_fast.control import Message, ParentEnd
 from yummy_fast.errors import ConfigError
 from yummy_fast.fleet import Child, Fleet
 from yummy_fast.listeners import close_sockets, open_sockets, refuse_new
-from yummy_fast.server import open_store
+from yummy_fast.server import import_spans, open_store
 from yummy_fast.worker import OVERDUE_S, be_admin, be_worker
 
 logger = logging.getLogger("yummy_fast")
@@ -60,6 +60,8 @@ _SIGNALS = (*_STOPS, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
 def run(config: Config) -> int:
     """Serve with several workers until told to stop; the exit code. Raises ConfigError."""
     open_store(config)  # imported here, its modules are shared
+    if config.otel:
+        import_spans()
     sockets = open_sockets(config)
     try:
         return Supervisor(config, sockets).run()

@@ -119,7 +119,14 @@ def opinion_of_h11(stream: bytes) -> list[Request]:
             for header in TRACE_HEADERS.intersection(name for name, _ in head.headers)
         }
         trace = read_trace(named)
-        found.append(Request(head.method, head.target, body, keep_alive, authorization=credentials, trace=trace))
+        found.append(
+            Request(
+                *(head.method, head.target, body, keep_alive),
+                authorization=credentials,
+                trace=trace,
+                version=head.http_version.decode(),
+            )
+        )
         if not keep_alive:
             return found
         stream = connection.trailing_data[0]
