@@ -497,6 +497,25 @@ def test_sql_is_read_in_one_moment(database: Database) -> None:
     assert len(messages.Registry.FromString(source.read()).entities) == 2
 
 
+def test_sql_sees_another_database_in_the_place_of_one(database: Database, tmp_path: Path) -> None:
+    source = database.source()
+    database.put("entities", "driver", DRIVER.SerializeToString())
+    first = source.stamp()
+    other = tmp_path / "other"
+    other.mkdir()
+    Database(other / "new.sqlite").path.replace(database.path)
+    assert source.stamp() != first
+    assert not messages.Registry.FromString(source.read()).entities
+
+
+def test_sql_goes_on_without_a_table_that_need_not_be(database: Database) -> None:
+    source = database.source()
+    source.stamp()
+    database.do("DROP TABLE label_views")
+    assert refusal(source, "stamp") == "the registry cannot be read: no such table: label_views"
+    source.stamp()
+
+
 def test_sql_that_goes_wrong_says_how(database: Database, tmp_path: Path) -> None:
     database.put("feature_views", "trips", b"\xff\xff")
     assert refusal(database.source()) == "feature_views trips: not a Feast object (2 bytes)"

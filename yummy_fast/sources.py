@@ -398,10 +398,13 @@ class SqlSource:
         return _whole(self.name, registry.SerializeToString(deterministic=True))
 
     def _parsed(self, message: Any, blob: Any, what: str) -> Any:
+        data = bytes(blob or b"")  # psycopg2 gives a memoryview
         try:
-            return message.FromString(bytes(blob))  # psycopg2 gives a memoryview
+            if data:  # nothing at all is a valid message, of nothing
+                return message.FromString(data)
         except DecodeError:
-            raise RegistryError(f"{self.name}: {what}: not a Feast object ({len(blob)} bytes)") from None
+            pass
+        raise RegistryError(f"{self.name}: {what}: not a Feast object ({len(data)} bytes)")
 
     def _rows(
         self, connection: sqlalchemy.Connection, name: str, *columns: str, of_project: bool = True
@@ -444,6 +447,7 @@ class SqlSource:
                 yield connection
                 connection.rollback()
         except sqlalchemy.exc.DBAPIError as error:
+            self._present = None  # one of them may have gone
             # Of SQLAlchemy's own text, the first line is all: the rest quotes the statement.
             text = download.reason(error.orig if isinstance(error.orig, Exception) else error)
             if self._password:
@@ -451,3 +455,6 @@ class SqlSource:
             raise _unreadable(self.name, text) from None
         except sqlalchemy.exc.SQLAlchemyError as error:
             raise _unreadable(self.name, type(error).__name__) from None
+        finally:
+            if self._dialect == "sqlite":
+                self._engine.dispose()  # kept open, it would go on reading a file that another took the place of
