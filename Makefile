@@ -5,7 +5,7 @@
 # make sdk     Feast's SDK reads through our server, and without it; the same must come back
 # make faults  every way in which Redis breaks, under load; writes the table in docs/reliability.md
 # make perf    the benchmark against Feast and Yummy (half an hour); make perf-full, the original's whole grid
-# make registries      registries written by Feast to SQLite, PostgreSQL and S3; needs Debian's postgresql
+# make registries      registries written by Feast to SQLite, PostgreSQL, S3 and GCS; needs Debian's postgresql
 # make docs    write docs/metrics.md from the table of metrics
 # make proto   write yummy_fast/_proto anew
 # All of them set up their virtual environments (.venv, .venv-feast) and need no root. PYTHON names the interpreter, 3.11
@@ -70,7 +70,7 @@ proto: .venv/ready
 # The reference, at the version that our answers are compared with. It has a home of its own.
 .venv-feast/ready:
 	$(PYTHON) -m venv .venv-feast
-	.venv-feast/bin/python -m pip install --quiet 'feast[redis]==0.67.0' boto3 'psycopg[binary]'
+	.venv-feast/bin/python -m pip install --quiet 'feast[redis]==0.67.0' boto3 google-cloud-storage 'psycopg[binary]'
 	touch $@
 
 clean:

@@ -24,7 +24,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -299,6 +299,21 @@ class Valkey(Process):
             ],
             db=db,
         )
+
+
+class GcsEmulator(Process):
+    """A Google Cloud Storage with an empty bucket `registries`, in memory. Its clients find it by `environment`."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.environment = {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{self.port}"}
+        options = ["--host", "127.0.0.1", "--port", str(self.port), "--in-memory", "--default-bucket", "registries"]
+        super().__init__([sys.executable, "-m", "gcp_storage_emulator", "start", *options])
+        eventually(self._listens, "the GCS emulator")
+
+    def _listens(self) -> bool:
+        socket.create_connection(("127.0.0.1", self.port)).close()
+        return True
 
 
 def _text(part: str | bytes | int) -> bytes:
@@ -729,6 +744,14 @@ class FileServer:
         self._server.shutdown()
         self._thread.join(PATIENCE_S)
         self._server.server_close()
+
+
+@contextlib.contextmanager
+def silent_server() -> Iterator[int]:
+    """The port of one that takes every connection, and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # the kernel takes them
+        port: int = listener.getsockname()[1]
+        yield port
 
 
 def tls_server_context() -> ssl.SSLContext:

@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests import registries
 from tests.harness import Client, Outcome, Process, Server, Valkey, command_line, free_port, repository
 from yummy_fast import __version__
+from yummy_fast._proto.registry_pb2 import Registry
 from yummy_fast.cli import main
+from yummy_fast.codec import ValueType
 
 
 def in_process(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Outcome:
@@ -139,6 +142,56 @@ def test_check_when_redis_is_away(tmp_path: Path) -> None:
     outcome = command_line("--chdir", folder, "check", "--json")
     one_line(Outcome(outcome.code, "", outcome.err), "feature_store.yaml", "online_store")
     assert json.loads(outcome.out)["online_store"]["reachable"] is False
+
+
+def unservable(folder: Path) -> tuple[Path, dict[str, str]]:
+    """Adds feature services that no request can be answered from; the registry, and what is said of them."""
+    path = folder / "registry.db"
+    registry = Registry.FromString(path.read_bytes())
+    stats = next(view for view in registry.feature_views if view.spec.name == "driver_stats")
+    for name, view in (("svc_gone", "no_such_view"), ("svc_double", "by_double")):
+        service = registry.feature_services.add()
+        service.CopyFrom(registries.service(name, registries.projection(stats), project="corpus"))
+        service.spec.features[0].feature_view_name = view
+    copy = registry.feature_views.add()
+    copy.CopyFrom(stats)
+    copy.spec.name = "by_double"
+    copy.spec.entity_columns[0].value_type = ValueType.DOUBLE
+    path.write_bytes(registry.SerializeToString())
+    return path, {
+        "svc_gone": "Feature view no_such_view does not exist in project corpus",
+        "svc_double": "entities.driver_id: values of type DOUBLE cannot be part of an entity key; "
+        "expected one of BYTES, INT32, INT64, STRING, UNIX_TIMESTAMP",
+    }
+
+
+def test_check_of_what_cannot_be_served(corpus: Path) -> None:
+    """The others are served: exit code 1, and a line for each."""
+    path, why = unservable(corpus)
+    code, out, err = command_line("--chdir", corpus, "check")
+    assert code == 1
+    assert [line.partition("WARNING ")[2] for line in err.splitlines()] == [
+        f"{path}: feature service {name} cannot be served: {reason}" for name, reason in why.items()
+    ]
+    for name, reason in why.items():
+        (row,) = [line for line in out.splitlines() if line.startswith(f"{name} ")]
+        assert row.endswith(f" CANNOT BE SERVED: {reason}")
+    (row,) = [line for line in out.splitlines() if line.startswith("svc_mixed ")]
+    assert "HMGET" in row
+    code, out, _ = command_line("--chdir", corpus, "check", "--json")
+    services = json.loads(out)["feature_services"]
+    assert (code, {each["name"]: each["error"] for each in services if "error" in each}) == (1, why)
+
+
+def test_serve_what_can_be_served(corpus: Path) -> None:
+    """What `check` says, the log says; the others are served. Those that cannot be are the caller's mistake."""
+    path, why = unservable(corpus)
+    with Server(corpus) as server:
+        for name, reason in why.items():
+            assert f"WARNING {path}: feature service {name} cannot be served: {reason}" in server.log
+            answer = server.ask("/get-online-features", {"feature_service": name, "entities": {"driver_id": [1002]}})
+            assert (400 <= answer.status < 500, reason in answer.body.decode()) == (True, True), answer
+        assert server.features([1002]).columns["trips"] == [1]
 
 
 def test_flags_before_and_after_the_command(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,16 +1,19 @@
 """Sources of registries: what was read, and whether it is another one now.
 
 Each against the real thing, where there is one: S3 is moto's server, SQL a SQLite database with Feast's tables;
-PostgreSQL and registries that Feast wrote are in tests/registries_sql. GCS is a few lines that answer as its JSON API
-does, which gcsfs finds by STORAGE_EMULATOR_HOST.
+PostgreSQL and registries that Feast wrote are in tests/registries_sql. GCS is gcp-storage-emulator, written to by
+Google's own library, as Feast does.
 """
 
 from __future__ import annotations
 
 import builtins
+import contextlib
 import json
 import os
+import socket
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +22,7 @@ from typing import Any
 import pytest
 
 from tests import registries
-from tests.harness import FileServer, free_port
+from tests.harness import FileServer, GcsEmulator, free_port, silent_server
 from yummy_fast import download, sources
 from yummy_fast._proto import registry_pb2 as messages
 from yummy_fast.codec import ValueType
@@ -151,7 +154,7 @@ def test_http_without_validators_can_only_be_read() -> None:
         assert source.stamp() is None
 
 
-def test_http_that_goes_wrong_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_http_that_goes_wrong_says_how() -> None:
     with FileServer({"/r.db": b"one", "/empty.db": b""}) as web:
         url = web.url.replace("://", "://me:secret@")
         assert refusal(HttpSource(f"{url}/empty.db")) == "the registry is empty"
@@ -159,8 +162,6 @@ def test_http_that_goes_wrong_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
             assert refusal(HttpSource(f"{url}/absent.db"), method) == "the registry cannot be read: HTTP status 404"
         web.missing = 4
         assert refusal(HttpSource(f"{url}/r.db")) == "the registry cannot be read: cut off after 3 of 7 bytes"
-        monkeypatch.setattr(download, "TIMEOUT_S", -1.0)  # it is a deadline as well
-    monkeypatch.undo()
     assert refusal(HttpSource(f"{url}/r.db")) == "the registry cannot be read: Connection refused"
     assert refusal(HttpSource("http://no-such-host.invalid/")).startswith("the registry cannot be read: ")
 
@@ -228,21 +229,117 @@ def test_s3_that_goes_wrong_says_how(s3: Any, monkeypatch: pytest.MonkeyPatch) -
     assert "\n" not in message
 
 
-def test_gcs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    about = {"bucket": "b", "name": "a/r.db", "size": "3", "generation": "1", "updated": "2026-01-01T00:00:00Z"}
-    with FileServer({}) as web:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", web.url)
-        source = opened(tmp_path, "gs://b/a/r.db")
-        assert source.name == "gs://b/a/r.db"
-        web.files["/storage/v1/b/b/o/a%2Fr.db"] = json.dumps(about).encode()
-        web.files["/download/storage/v1/b/b/o/a%2Fr.db"] = b"one"
-        first = source.stamp()
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Any]:
+    """The emulator's bucket `registries`, as Google's library has it; the environment leads everybody there."""
+    from google.cloud.storage import Client
+
+    with GcsEmulator() as gcs, pytest.MonkeyPatch.context() as patch:
+        for name, value in gcs.environment.items():
+            patch.setenv(name, value)
+        with contextlib.closing(Client()) as client:
+            yield client.get_bucket("registries")
+
+
+def of_gcsfs(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What gcsfs has logged by itself. (google.auth misses the credentials, which an emulator needs not.)"""
+    return [record.getMessage() for record in caplog.records if record.name.startswith("gcsfs")]
+
+
+def test_gcs(bucket: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    blob = bucket.blob("a/r.db")
+    blob.upload_from_string(b"one")
+    source = opened(tmp_path, "gs://registries/a/r.db")
+    assert source.name == "gs://registries/a/r.db"
+    seen = [source.stamp()]
+    assert source.read() == b"one"
+    assert source.stamp() == seen[0]
+    blob.upload_from_string(b"two")
+    seen.append(source.stamp())
+    assert source.read() == b"two"
+    blob.upload_from_string(b"two")  # another generation of the same bytes
+    seen.append(source.stamp())
+    assert len(set(seen)) == 3
+    assert not of_gcsfs(caplog)
+
+
+def test_gcs_that_goes_wrong_says_how(
+    bucket: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    blob = bucket.blob("r.db")
+    blob.upload_from_string(b"")
+    assert refusal(ObjectSource("gs://registries/r.db", {})) == "the registry is empty"
+    blob.delete()
+    for url in ("gs://registries/r.db", "gs://registries/absent.db", "gs://absent/r.db"):
+        for method in ("stamp", "read"):
+            assert refusal(ObjectSource(url, {}), method) == "the registry cannot be read: there is no such object"
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setattr(sources, "_ABOUT_S", 0.3)  # gcsfs goes on trying
+    message = refusal(ObjectSource("gs://registries/a/r.db", {}))
+    assert message == "the registry cannot be read: no answer within 0.3 s"
+    assert not of_gcsfs(caplog)
+
+
+def test_a_registry_that_is_no_answer_is_given_up_on(
+    s3: Any, bucket: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each library's own timeout, or ours around it, ends the wait for a server that says nothing."""
+    monkeypatch.setattr(download, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(sources, "_ABOUT_S", 0.3)
+    monkeypatch.setitem(sources._PATIENCE["postgresql"], "connect_timeout", 2)  # libpq takes no less
+    with silent_server() as port:
+        url = f"http://127.0.0.1:{port}"
+        monkeypatch.setenv("FEAST_S3_ENDPOINT_URL", url)
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+        reasons: list[tuple[Source, str]] = [
+            (HttpSource(f"{url}/r.db"), "timed out"),
+            (ObjectSource("s3://registries/r.db", {}), "no answer within 0.3 s"),
+            (ObjectSource("gs://registries/r.db", {}), "no answer within 0.3 s"),
+            (
+                SqlSource(f"postgresql+psycopg://me:secret@127.0.0.1:{port}/d", "rides", {}),
+                "connection timeout expired",
+            ),
+        ]
+        for source, reason in reasons:
+            assert refusal(source, "stamp") == f"the registry cannot be read: {reason}"
+    assert not of_gcsfs(caplog)
+
+
+def test_a_registry_that_dawdles_is_given_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte of the head now and then: no read takes long. What was given up on is not begun a second time."""
+    monkeypatch.setattr(sources, "PATIENCE_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        source = opened(tmp_path, f"http://127.0.0.1:{port}/r.db")
+        ended = threading.Event()
+
+        def dawdle(connection: socket.socket) -> None:
+            with connection:
+                while not ended.wait(0.01):
+                    connection.sendall(b"H")
+
+        threads: list[threading.Thread] = []
+        for _ in range(2):
+            assert refusal(source, "stamp") == "the registry cannot be read: no answer within 0.3 s"
+            if not threads:
+                threads.append(threading.Thread(target=dawdle, args=(listener.accept()[0],)))
+                threads[0].start()
+        listener.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+        ended.set()
+        threads[0].join()
+        listener.settimeout(20)
+        answering = threading.Thread(target=_answer, args=(listener, b"one"))
+        answering.start()
         assert source.read() == b"one"
-        assert source.stamp() == first
-        web.files["/storage/v1/b/b/o/a%2Fr.db"] = json.dumps({**about, "generation": "2"}).encode()
-        assert source.stamp() != first
-        web.files.clear()
-        assert refusal(source) == "the registry cannot be read: there is no such object"
+        answering.join()
+
+
+def _answer(listener: socket.socket, body: bytes) -> None:
+    with listener.accept()[0] as connection:
+        connection.recv(1 << 16)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
 
 
 @pytest.mark.parametrize(
@@ -398,6 +495,25 @@ def test_sql_is_read_in_one_moment(database: Database) -> None:
         database.put("entities", "rider", DRIVER.SerializeToString())
         assert len(list(source._rows(connection, "entities", "entity_name"))) == 1
     assert len(messages.Registry.FromString(source.read()).entities) == 2
+
+
+def test_sql_sees_another_database_in_the_place_of_one(database: Database, tmp_path: Path) -> None:
+    source = database.source()
+    database.put("entities", "driver", DRIVER.SerializeToString())
+    first = source.stamp()
+    other = tmp_path / "other"
+    other.mkdir()
+    Database(other / "new.sqlite").path.replace(database.path)
+    assert source.stamp() != first
+    assert not messages.Registry.FromString(source.read()).entities
+
+
+def test_sql_goes_on_without_a_table_that_need_not_be(database: Database) -> None:
+    source = database.source()
+    source.stamp()
+    database.do("DROP TABLE label_views")
+    assert refusal(source, "stamp") == "the registry cannot be read: no such table: label_views"
+    source.stamp()
 
 
 def test_sql_that_goes_wrong_says_how(database: Database, tmp_path: Path) -> None:

@@ -120,12 +120,18 @@ class Catalog:
         return [*self._services.values(), *self._ad_hoc.values(), *(one for some in records for one in some.values())]
 
     def services(self) -> Iterable[tuple[str, Plan | RequestError]]:
-        """Each feature service with its plan (with full names where short ones collide), or why it has none."""
+        """Each feature service with its plan (with full names where short ones collide), or why it cannot be served."""
         for name in self.registry.services:
             found = self._services[name, False]
-            yield name, self._services[name, True] if isinstance(found, CollisionError) else found
+            if isinstance(found, CollisionError):
+                found = self._services[name, True]
+            yield name, found if isinstance(found, RequestError) else found.obstacle() or found
 
-    def broken_views(self) -> Iterable[tuple[str, RequestError]]:
+    def broken_services(self) -> Sequence[tuple[str, RequestError]]:
+        """The feature services that cannot be served, and why."""
+        return [(name, found) for name, found in self.services() if isinstance(found, RequestError)]
+
+    def broken_views(self) -> Sequence[tuple[str, RequestError]]:
         """The on-demand views that cannot be computed, and why."""
         return [
             (name, made)

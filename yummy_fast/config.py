@@ -25,6 +25,7 @@ import yaml
 
 from yummy_fast import download
 from yummy_fast.errors import ConfigError
+from yummy_fast.patience import Patience
 
 # ------------------------------------------------------------------------------------------------------------ settings
 
@@ -419,7 +420,8 @@ def _read_file(repo: Path, given: str | None, environ: Mapping[str, str]) -> tup
     if given and given.startswith(("https://", "http://")):
         name = download.without_secrets(given)
         try:
-            return download.get(given, MAX_YAML_BYTES).body.decode(), name, repo
+            reply = Patience(2 * download.TIMEOUT_S).wait_for(lambda: download.get(given, MAX_YAML_BYTES))
+            return reply.body.decode(), name, repo
         except (OSError, UnicodeDecodeError) as error:
             why = download.reason(error) if isinstance(error, OSError) else "not UTF-8 text"
             raise ConfigError(f"{name}: cannot be read: {why}") from None

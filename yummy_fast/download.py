@@ -19,7 +19,8 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 TIMEOUT_S = 10.0
-"""For the connection, for each read, and for the whole body to have come."""
+"""For the connection, for each read of the head, and for the whole body to have come. A head that comes byte by byte is
+for the callers to give up on."""
 
 
 class Reply(NamedTuple):

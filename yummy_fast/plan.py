@@ -201,6 +201,15 @@ class Plan:
         self._request_data = {field.name: None for one in computed for field in one.view.request_data}
         self._bindings: dict[tuple[str, ...], Binding] = {}
 
+    def obstacle(self) -> RequestError | None:
+        """Why no request can be answered by this plan: a join key is declared with a type that no entity key has."""
+        for lookup in self.lookups:
+            for _, name in lookup.join_keys:
+                declared = self._types.get(name, ValueType.UNKNOWN)
+                if declared and declared not in KEY_TYPES:
+                    return _not_in_a_key(name, declared.name)
+        return None
+
     def bind(self, entities: Mapping[str, list[Any]]) -> Bound:
         """Convert the values of a request's entity columns and make their entity keys. Raises RequestError."""
         names = tuple(entities)
@@ -336,10 +345,7 @@ class Plan:
                 raise RequestError(f"entities.{name}[{values.index(None)}]: expected a key value, got null")
             if value_type not in KEY_TYPES:
                 kind = value_type.name if declared else type(values[0]).__name__
-                raise RequestError(
-                    f"entities.{name}: values of type {kind} cannot be part of an entity key; expected one of "
-                    f"{', '.join(sorted(key_type.name for key_type in KEY_TYPES))}"
-                )
+                raise _not_in_a_key(name, kind)
             try:
                 return list(map(key_value_encoder(value_type, version), values))
             except (struct.error, UnicodeEncodeError):
@@ -348,3 +354,10 @@ class Plan:
                 ) from None
 
         return encode
+
+
+def _not_in_a_key(name: str, kind: str) -> RequestError:
+    return RequestError(
+        f"entities.{name}: values of type {kind} cannot be part of an entity key; expected one of "
+        f"{', '.join(sorted(key_type.name for key_type in KEY_TYPES))}"
+    )

@@ -46,6 +46,8 @@ from yummy_fast.vectors import Rendering, Statuses
 
 logger = logging.getLogger("yummy_fast")
 
+MAX_LISTED = 20
+"""Feature services that cannot be served, in the log of one reading of the registry."""
 LATE_S = 0.1
 """A sweep that comes this late lets the sockets be read first, for as long."""
 
@@ -90,6 +92,12 @@ def build_catalog(config: Config, store: OnlineStore, data: bytes) -> Catalog:
     )
     for _, error in catalog.broken_views():
         logger.error("%s", error)
+    broken = catalog.broken_services()
+    for name, why in broken[:MAX_LISTED]:
+        logger.warning("%s: feature service %s cannot be served: %s", where, name, " ".join(str(why).split()))
+    if len(broken) > MAX_LISTED:
+        more = len(broken) - MAX_LISTED
+        logger.warning("%s: %d more feature services cannot be served; yummy-fast check lists all", where, more)
     for pair in catalog.collisions:
         logger.warning("%s: stored in one place, so one is served for the other; rename one: %s", where, pair)
     return catalog

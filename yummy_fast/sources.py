@@ -2,7 +2,8 @@
 
 A source is read whole; what the bytes mean is `registry`'s business. `stamp` is the cheap question whether reading
 would give something else: it is asked every few seconds, `read` only when it changed. Both block, and are called before
-the loop runs or in a thread. Nothing is ever written, and nothing is made that was not there.
+the loop runs or in a thread; neither takes longer than PATIENCE_S. Nothing is ever written, and nothing is made that
+was not there.
 
 The libraries for S3, GCS and SQL are extras, imported when a registry needs them. Credentials come from where those
 libraries find them, or from the URL; `name`, which all messages use, has none in it.
@@ -10,11 +11,12 @@ libraries find them, or from the URL; `name`, which all messages use, has none i
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import quote
 
 from google.protobuf.message import DecodeError
@@ -23,12 +25,17 @@ from yummy_fast import download
 from yummy_fast._proto import registry_pb2 as messages
 from yummy_fast.config import Config
 from yummy_fast.errors import ConfigError, RegistryError
+from yummy_fast.patience import Patience
 
 if TYPE_CHECKING:
     import sqlalchemy
 
+T = TypeVar("T")
+
 MAX_BYTES = 256 << 20
 """A longer registry is refused: 2,000 views of 50 features take 5 MB."""
+PATIENCE_S = 60.0
+"""An answer that has not come by then does not come: more than all timeouts below allow, for what has none."""
 
 
 class Source(Protocol):
@@ -46,8 +53,34 @@ class Source(Protocol):
         """The whole registry, never empty. Raises RegistryError naming it."""
 
 
+class PatientSource:
+    """A source whose answer is waited for as long as PATIENCE_S."""
+
+    def __init__(self, source: Source) -> None:
+        self.name = source.name
+        self.look_every_s = source.look_every_s
+        self._source = source
+        self._patience = Patience(PATIENCE_S)
+
+    def stamp(self) -> Hashable:
+        return self._ask(self._source.stamp)
+
+    def read(self) -> bytes:
+        return self._ask(self._source.read)
+
+    def _ask(self, question: Callable[[], T]) -> T:
+        try:
+            return self._patience.wait_for(question)
+        except TimeoutError as error:
+            raise _unreadable(self.name, str(error)) from None
+
+
 def open_source(config: Config) -> Source:
     """The source that `registry:` describes; nothing is read yet. Raises ConfigError."""
+    return PatientSource(_source(config))
+
+
+def _source(config: Config) -> Source:
     path = config.registry_path
     if config.registry.get("registry_type", "file") == "sql":
         with _extra("sql", f"{config.source}: registry.registry_type: sql"):
@@ -159,6 +192,8 @@ class HttpSource:
 
 _STAMPS = ("ETag", "etag", "VersionId", "generation", "LastModified", "updated", "size")
 """What s3fs and gcsfs tell of an object that is another one when it changes."""
+_ABOUT_S, _BODY_S = 15.0, 40.0
+"""For what is asked about an object, and for its bytes, with all retries: these alone would take minutes."""
 
 
 class ObjectSource:
@@ -169,7 +204,7 @@ class ObjectSource:
     def __init__(self, url: str, s3_additional_kwargs: Mapping[str, str]) -> None:
         """Raises ImportError."""
         self.name = url
-        options: dict[str, Any]
+        options: dict[str, Any] = {}
         if url.startswith("s3://"):
             from s3fs import S3FileSystem as FileSystem
 
@@ -180,32 +215,40 @@ class ObjectSource:
                 "config_kwargs": {"connect_timeout": 5, "read_timeout": 10, "retries": {"max_attempts": 2}},
             }
         else:
+            # Else gcsfs asks by gRPC, each time, what kind of bucket it is, and needs a permission for that.
+            os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
             from gcsfs import GCSFileSystem as FileSystem
 
-            options = {"timeout": 10}
+            logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs tracebacks of what it raises as well
         self._connect: Callable[[], Any] = lambda: FileSystem(
             skip_instance_cache=True, use_listings_cache=False, **options
         )
         self._fs: Any = None  # gcsfs asks for credentials when it is made: too early for a message of one line
 
-    def _ask(self, method: str) -> Any:
+    def _ask(self, method: str, within_s: float) -> Any:
+        from fsspec.asyn import sync
+        from fsspec.exceptions import FSTimeoutError
+
         try:
             if self._fs is None:
                 self._fs = self._connect()
-            return getattr(self._fs, method)(self.name)
+            # With an underscore, methods are coroutines: those can be told to stop.
+            return sync(self._fs.loop, getattr(self._fs, f"_{method}"), self.name, timeout=within_s)
         except FileNotFoundError:
             raise _unreadable(self.name, "there is no such object") from None
+        except FSTimeoutError:
+            raise _unreadable(self.name, f"no answer within {within_s:g} s") from None
         except Exception as error:  # whatever botocore, aiohttp and google.auth raise
             raise _unreadable(self.name, download.reason(error)) from None
 
     def stamp(self) -> Hashable:
-        found = self._ask("info")
+        found = self._ask("info", _ABOUT_S)
         return tuple(str(found[name]) for name in _STAMPS if name in found)
 
     def read(self) -> bytes:
-        if self._ask("size") > MAX_BYTES:
+        if self._ask("size", _ABOUT_S) > MAX_BYTES:
             raise _unreadable(self.name, f"longer than {MAX_BYTES} bytes")
-        return _whole(self.name, self._ask("cat_file"))
+        return _whole(self.name, self._ask("cat_file", _BODY_S))
 
 
 # ----------------------------------------------------------------------------------------------------------------- sql
@@ -355,10 +398,13 @@ class SqlSource:
         return _whole(self.name, registry.SerializeToString(deterministic=True))
 
     def _parsed(self, message: Any, blob: Any, what: str) -> Any:
+        data = bytes(blob or b"")  # psycopg2 gives a memoryview
         try:
-            return message.FromString(bytes(blob))  # psycopg2 gives a memoryview
+            if data:  # nothing at all is a valid message, of nothing
+                return message.FromString(data)
         except DecodeError:
-            raise RegistryError(f"{self.name}: {what}: not a Feast object ({len(blob)} bytes)") from None
+            pass
+        raise RegistryError(f"{self.name}: {what}: not a Feast object ({len(data)} bytes)")
 
     def _rows(
         self, connection: sqlalchemy.Connection, name: str, *columns: str, of_project: bool = True
@@ -401,6 +447,7 @@ class SqlSource:
                 yield connection
                 connection.rollback()
         except sqlalchemy.exc.DBAPIError as error:
+            self._present = None  # one of them may have gone
             # Of SQLAlchemy's own text, the first line is all: the rest quotes the statement.
             text = download.reason(error.orig if isinstance(error.orig, Exception) else error)
             if self._password:
@@ -408,3 +455,6 @@ class SqlSource:
             raise _unreadable(self.name, text) from None
         except sqlalchemy.exc.SQLAlchemyError as error:
             raise _unreadable(self.name, type(error).__name__) from None
+        finally:
+            if self._dialect == "sqlite":
+                self._engine.dispose()  # kept open, it would go on reading a file that another took the place of

@@ -9,9 +9,9 @@ clock, and never for anything else. It never reads the registry either: what som
     SIGHUP            all workers read registry, TLS files and tokens anew
     SIGUSR2           a rolling restart: one worker after the other gets a successor, and drains once that one serves
 
-A worker that ends without being asked to is replaced, and so is one whose event loop does not turn any more, or that
-has grown too large. Where new ones die at once, each next one waits longer; MAX_FAILURES such deaths while none is left
-that serves are the end (exit code 3). How workers are seen from outside: `fleet`.
+A worker that ends without being asked to is replaced, and so is one whose event loop does not turn any more, that does
+not come to serving, or that has grown too large. Where new ones die at once, each next one waits longer; MAX_FAILURES
+such deaths while none is left that serves are the end (exit code 3). How workers are seen from outside: `fleet`.
 """
 
 from __future__ import annotations
@@ -44,12 +44,15 @@ TICK_S = 1.0
 """How often workers are asked how they are."""
 PAUSE_S = 5.0
 """A supervisor that was itself away for so long (stopped, or a machine that slept) blames no worker."""
+START_S = 180.0
+"""Who does not serve by then is taken for stuck. To ask a registry that gives no answer ends earlier, by itself."""
 STEADY_S = 5.0
 """Who has lived for so long did not fail to start."""
 BACKOFF_FIRST_S = 0.25
 BACKOFF_LAST_S = 10.0
 MAX_FAILURES = 5
-"""Instant deaths in a row, with pauses that double: four seconds. As systemd's StartLimitBurst."""
+"""Instant deaths, and starts that came to nothing, in a row, with pauses that double: four seconds. As systemd's
+StartLimitBurst."""
 GIVEN_UP = 3
 """The exit code then. As gunicorn's, when workers fail to boot."""
 
@@ -173,13 +176,15 @@ class Supervisor:
                 self._selector.modify(child.end.connection, events, partial(self._heard, child))
 
     def _tick(self, now: float) -> None:
-        away = now - self._ticked_at > PAUSE_S
+        away_s = now - self._ticked_at
         self._ticked_at = now
         self._reap()
         for worker in self.fleet.workers:
-            if away:
+            if away_s > PAUSE_S:
                 worker.turned_at = now
+                worker.born_at += away_s
             if not worker.ready_at:
+                self._wait_for_start(worker, now - worker.born_at)
                 continue
             self.fleet.ask_for_report(worker)
             still_s = now - worker.turned_at
@@ -189,6 +194,18 @@ class Supervisor:
                 if self._failed_at < worker.born_at:
                     self._failures = 0
                 self._weigh(worker)
+
+    def _wait_for_start(self, worker: Child, age_s: float) -> None:
+        if age_s > START_S / 2:
+            self.fleet.ask_for_report(worker)  # it will tell what it is at
+        if age_s < START_S or worker.kill_at < float("inf") or worker.doomed:
+            return
+        why = f"it does not serve after {START_S:g} s{worker.where}"
+        if self._serving:
+            self._kill(worker, why)
+        else:
+            self._fatal = f"{worker}: {why}"
+            self._exit = 2
 
     def _weigh(self, worker: Child) -> None:
         limit_mb = self._config.worker_max_rss_mb
@@ -351,11 +368,12 @@ class Supervisor:
             logger.error("%s cannot take over from %s, which stays: %s", child, child.replaces, why)
         else:
             logger.error("%s ended: %s", child, why)
-        if time.monotonic() - child.born_at < STEADY_S and child.born_at >= self._failed_at:
+        failed = not child.ready_at or time.monotonic() - child.born_at < STEADY_S
+        if failed and child.born_at >= self._failed_at:
             self._count_failure(why)
 
     def _count_failure(self, why: str) -> None:
-        """One more child that hardly lived. Of those that died together, one is counted."""
+        """One more child that hardly lived, or never served. Of those that died together, one is counted."""
         self._failures += 1
         self._failed_at, self._failed_by = time.monotonic(), why
         if self._failures >= MAX_FAILURES and not self.fleet.serving():

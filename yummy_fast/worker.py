@@ -69,6 +69,11 @@ async def _work(
         stop.no_delay.set()
         stop.told.set()
 
+    def leave(message: Message) -> None:
+        if not serving.is_set():
+            os._exit(0)  # it may be waiting for a registry; nobody waits for it
+        _soon(loop, drain, message["last"])
+
     def lost() -> None:
         if not serving.is_set():
             os._exit(1)
@@ -82,7 +87,7 @@ async def _work(
         {"report": partial(report, process), "reload": process.reload},
         {
             "unready": lambda _: setattr(process, "draining", True),
-            "drain": lambda message: _soon(loop, drain, message["last"]),
+            "drain": leave,
         },
         lost,
         slow=("reload",),

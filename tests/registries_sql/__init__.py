@@ -1,1 +1,1 @@
-"""Registries that Feast itself wrote to SQLite, PostgreSQL and S3. Not part of `make test`: they need Feast."""
+"""Registries that Feast itself wrote to SQLite, PostgreSQL, S3 and GCS. Not part of `make test`: they need Feast."""

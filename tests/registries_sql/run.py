@@ -1,11 +1,12 @@
-"""Serves from registries that Feast itself wrote to SQLite, PostgreSQL and S3; each must give the corpus's answers.
+"""Serves from registries that Feast itself wrote to SQLite, PostgreSQL, S3, GCS; each must give the corpus's answers.
 
-    python tests/registries_sql/run.py [--feast-python .venv-feast/bin/python] [--only sqlite,postgresql,s3]
+    python tests/registries_sql/run.py [--feast-python .venv-feast/bin/python] [--only sqlite,postgresql,s3,gs]
 
 Per registry: Feast applies the corpus's objects there, one by one; `yummy-fast serve` reads them; every recorded case
 of the corpus is asked (tests/conformance); then Feast applies one more service, which must be served without a signal.
 PostgreSQL is a cluster of its own, made in a temporary folder and thrown away (Debian: postgresql; it refuses to run as
-root, so root becomes `nobody` for it). S3 is moto's server. Feast's venv needs boto3 and psycopg besides feast[redis].
+root, so root becomes `nobody` for it). S3 is moto's server, GCS is gcp-storage-emulator. Feast's venv needs boto3,
+google-cloud-storage and psycopg besides feast[redis].
 The last line is 'N passed, M failed', the exit code 1 if any failed.
 """
 
@@ -29,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # this is run as a script
 
 from tests.differential.servers import free_port, running  # noqa: E402
-from tests.harness import CORPUS, Server, Valkey, eventually, repository  # noqa: E402
+from tests.harness import CORPUS, GcsEmulator, Server, Valkey, eventually, repository  # noqa: E402
 
 replay: Any = importlib.import_module("tests.conformance.replay")
 
@@ -116,10 +117,19 @@ def s3(folder: Path) -> Iterator[dict[str, str]]:
         server.stop()
 
 
+@contextmanager
+def gs(folder: Path) -> Iterator[dict[str, str]]:
+    """A bucket of an emulator's. Feast and we find it by the environment."""
+    with GcsEmulator() as gcs:
+        os.environ |= gcs.environment
+        yield {"path": "gs://registries/corpus/registry.db"}
+
+
 KINDS: dict[str, Callable[[Path], AbstractContextManager[dict[str, str]]]] = {
     "sqlite": sqlite,
     "postgresql": postgresql,
     "s3": s3,
+    "gs": gs,
 }
 
 

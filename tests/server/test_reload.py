@@ -1,8 +1,9 @@
 """Reloading the registry under load: every answer is checked, and is of one version.
 
 Version N of the registry has views `a_N` and `b_N` (so views are added, removed and renamed), whose one feature holds N
-in the store; a view `always`, whose ttl and whose feature's type change with N; and `sometimes`, which only even
-versions have. An answer tells by its column names which version made it, and then everything else in it must fit.
+in the store; a view `always`, whose ttl and whose feature's type change with N; a view `typed`, whose join key's type
+changes, and with it the key that it is stored under; and `sometimes`, which only even versions have. An answer tells by
+its column names which version made it, and then everything else in it must fit.
 """
 
 from __future__ import annotations
@@ -29,7 +30,14 @@ from yummy_fast.codec import (
 VERSIONS = 20
 CLIENTS = 4
 DRIVER = 7
+RIDER = 8
+STORED_UNDER = {ValueType.INT64: 3000, ValueType.INT32: 4000}
+"""What `typed` holds for RIDER, by the type of the key."""
 KEY_COLUMNS = {"driver_id": ValueType.INT64}
+
+
+def rider_type(version: int) -> ValueType:
+    return ValueType.INT64 if version % 3 else ValueType.INT32
 
 
 def registry(version: int) -> bytes:
@@ -38,11 +46,13 @@ def registry(version: int) -> bytes:
     declared = ValueType.INT64 if version % 3 else ValueType.DOUBLE  # the store holds an INT64 all along
     always = registries.view("always", ["driver"], KEY_COLUMNS, {"n": declared})
     always.spec.ttl.seconds = 60 if version % 2 else 0
-    views = [*ours, always]
+    rider = registries.entity("rider", "rider_id", rider_type(version))
+    typed = registries.view("typed", ["rider"], {"rider_id": rider_type(version)}, {"n": ValueType.INT64})
+    views = [*ours, always, typed]
     if version % 2 == 0:
         views.append(registries.view("sometimes", ["driver"], KEY_COLUMNS, {"n": ValueType.INT64}))
     service = registries.service("svc", *map(registries.projection, views))
-    return registries.serialised([driver, *views, service], str(version))
+    return registries.serialised([driver, rider, *views, service], str(version))
 
 
 @pytest.fixture
@@ -57,6 +67,11 @@ def folder(tmp_path: Path, own_valkey: Valkey) -> Path:
         fields += (feature_field(view, "n"), Value(int64_val=value).SerializeToString())
         fields += (timestamp_field(view), encode_timestamp(int(time.time()) - 3600))
     own_valkey.do("HSET", key + registries.PROJECT.encode(), *fields)
+    for key_type, value in STORED_UNDER.items():
+        key = entity_key_header(["rider_id"], 3) + key_value_encoder(key_type, 3)(RIDER)
+        fields = [feature_field("typed", "n"), Value(int64_val=value).SerializeToString()]
+        fields += [timestamp_field("typed"), encode_timestamp(int(time.time()))]
+        own_valkey.do("HSET", key + registries.PROJECT.encode(), *fields)
     (tmp_path / "feature_store.yaml").write_text(
         f"project: {registries.PROJECT}\nregistry: registry.db\nyummy_fast: {{compat: strict}}\n"
         f"online_store: {{type: redis, connection_string: '127.0.0.1:{own_valkey.port}'}}\n"
@@ -69,12 +84,14 @@ def version_of(answer: Answer) -> int:
     """The version that made an answer to BY_SERVICE, once all of it has been found to be that version's."""
     assert answer.status == 200, answer
     names = answer.json["metadata"]["feature_names"]
-    version = int(names[1].removeprefix("a_").removesuffix("__n"))
+    version = next(int(name.removeprefix("a_").removesuffix("__n")) for name in names if name.startswith("a_"))
     expected = {
         "driver_id": (DRIVER, "PRESENT"),
+        "rider_id": (RIDER, "PRESENT"),
         f"a_{version}__n": (version, "PRESENT"),
         f"b_{version}__n": (version, "PRESENT"),
         "always__n": (1000, "OUTSIDE_MAX_AGE" if version % 2 else "PRESENT"),
+        "typed__n": (STORED_UNDER[rider_type(version)], "PRESENT"),
     }
     if version % 2 == 0:
         expected["sometimes__n"] = (2000, "PRESENT")
@@ -87,7 +104,12 @@ def version_of(answer: Answer) -> int:
 
 
 BY_SERVICE = request(
-    "/get-online-features", {"feature_service": "svc", "entities": {"driver_id": [DRIVER]}, "full_feature_names": True}
+    "/get-online-features",
+    {
+        "feature_service": "svc",
+        "entities": {"driver_id": [DRIVER], "rider_id": [RIDER]},
+        "full_feature_names": True,
+    },
 )
 BY_NAME = request("/get-online-features", {"features": ["sometimes:n"], "entities": {"driver_id": [DRIVER]}})
 
