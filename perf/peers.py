@@ -175,6 +175,8 @@ def find_python(version: str) -> str | None:
 @contextmanager
 def redis(port: int, core: int, folder: Path) -> Iterator[int]:
     """A Redis of our own, pinned to a core, that keeps nothing; its process id."""
+    if answers_ping(port):
+        raise SystemExit(f"there is a Redis on port {port} already: it would be emptied, and measured instead of ours")
     settings = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     with process(["redis-server", *settings], core, folder / "redis.log") as pid:
         wait_for(lambda: answers_ping(port), "redis-server", pid)

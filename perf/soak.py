@@ -1,7 +1,7 @@
 """A soak: full load and a new registry every few seconds, for minutes. Do memory and descriptors stay flat?
 
     python perf/soak.py                      # ten minutes, two workers
-    python perf/soak.py --minutes 2 --workers 1
+    python perf/soak.py --minutes 3 --reload-every 1
 
 Beside wrk's kept connections, clients come and go, metrics are scraped, and each registry is compiled by each worker;
 every fifth one cannot be read. RSS, PSS and open descriptors of every process are sampled, and a line is laid through
@@ -41,10 +41,7 @@ FLAT = 0.03
 """A leak of one byte a request would be 2 % in ten minutes at 1,000 requests/s."""
 WARM_UP = 0.2
 SAMPLE_S = 2.0
-RELOAD_S = 5.0
 BROKEN_EVERY = 5
-PORT = 7180
-ADMIN = PORT + 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +99,9 @@ def judge(samples: list[Sample], seconds: float) -> dict[str, dict[str, Any]]:
     return verdicts
 
 
-def scraped_errors() -> dict[str, float]:
+def scraped_errors(admin: int) -> dict[str, float]:
     """What the server itself counts as failed."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{ADMIN}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=10) as answer:
         lines = answer.read().decode().splitlines()
     families = ("yummy_fast_http_errors_total{", "yummy_fast_store_errors_total{", "yummy_fast_worker_deaths_total")
     pairs = (line.rpartition(" ") for line in lines if line.startswith(families))
@@ -135,14 +132,14 @@ class Reloads:
 
 
 @contextmanager
-def visitors(stop: threading.Event) -> Iterator[dict[str, int]]:
+def visitors(port: int, admin: int, stop: threading.Event) -> Iterator[dict[str, int]]:
     """Clients that come for one request and go, some in the middle of it, and a scraper."""
     seen = {"answered": 0, "left": 0, "scraped": 0, "failed": 0}
     body = rivals.request(50, [1])
 
     def visit() -> None:
         while not stop.wait(0.05):
-            connection = http.client.HTTPConnection("127.0.0.1", PORT + 1, timeout=30)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
             try:
                 connection.request("POST", "/get-online-features", body, {"Connection": "close"})
                 if (seen["answered"] + seen["left"]) % 4 == 3:
@@ -159,7 +156,7 @@ def visitors(stop: threading.Event) -> Iterator[dict[str, int]]:
     def scrape() -> None:
         while not stop.wait(5):
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{ADMIN}/metrics", timeout=10) as answer:
+                with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=10) as answer:
                     answer.read()
                 seen["scraped"] += 1
             except urllib.error.URLError:
@@ -176,41 +173,40 @@ def visitors(stop: threading.Event) -> Iterator[dict[str, int]]:
             thread.join()
 
 
-def soak(minutes: float, workers: int) -> dict[str, Any]:
+def soak(minutes: float, workers: int, reload_s: float, redis_port: int) -> dict[str, Any]:
     data_set = data.SETS["ints"]
+    port, admin = redis_port + 1, redis_port + 2
     seconds = round(minutes * 60)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        redis = stack.enter_context(peers.redis(PORT, rivals.LOAD_CORE, folder))
-        data.fill(data_set, PORT)
-        config = data.write_repository(data_set, folder / "repository", PORT)
+        redis = stack.enter_context(peers.redis(redis_port, rivals.LOAD_CORE, folder))
+        data.fill(data_set, redis_port)
+        config = data.write_repository(data_set, folder / "repository", redis_port)
         reloads = Reloads(config.with_name("registry.db"), config.with_name("registry.db").read_bytes())
-        command = [sys.executable, "-m", "yummy_fast", "serve", "-f", str(config), "-p", str(PORT + 1)]
-        command += ["--workers", str(workers), "--admin", f"127.0.0.1:{ADMIN}"]
+        command = [sys.executable, "-m", "yummy_fast", "serve", "-f", str(config), "-p", str(port)]
+        command += ["--workers", str(workers), "--admin", f"127.0.0.1:{admin}"]
         log = folder / "server.log"
         server = stack.enter_context(peers.process(command, rivals.SERVER_CORE, log, cwd=config.parent))
-        peers.wait_for(lambda: peers.ask(PORT + 1, rivals.request(50, [1])) is not None, "the server", server)
+        peers.wait_for(lambda: peers.ask(port, rivals.request(50, [1])) is not None, "the server", server)
         loads: list[dict[str, Any]] = []
-        load = threading.Thread(
-            target=lambda: loads.append(saturate.wrk(PORT + 1, 1, 50, 32, seconds, rivals.LOAD_CORE))
-        )
+        load = threading.Thread(target=lambda: loads.append(saturate.wrk(port, 1, 50, 32, seconds, rivals.LOAD_CORE)))
         stop = threading.Event()
-        seen = stack.enter_context(visitors(stop))
+        seen = stack.enter_context(visitors(port, admin, stop))
         load.start()
         start = time.monotonic()
         samples: list[Sample] = []
         begun = set(procfs.session(server))
         cpu_s = procfs.cpu_s(server), procfs.cpu_s(redis)
-        due = RELOAD_S
+        due = reload_s
         while (now := time.monotonic() - start) < seconds:
             samples += sample(server, now)
             if now >= due:
                 reloads.next()
-                due += RELOAD_S
-            time.sleep(SAMPLE_S)
+                due += reload_s
+            time.sleep(min(SAMPLE_S, reload_s))
         load.join()
         spent_s = procfs.cpu_s(server) - cpu_s[0], procfs.cpu_s(redis) - cpu_s[1]
-        errors = scraped_errors()
+        errors = scraped_errors(admin)
         lines = log.read_text(errors="replace").splitlines()
         verdicts = judge(samples, seconds)
         (result,) = loads
@@ -243,9 +239,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Full load with reloads; memory and descriptors must stay flat.")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--reload-every", type=float, default=5, metavar="S", help="seconds from registry to registry")
+    parser.add_argument("--port", type=int, default=7180, help="Redis's; the server's two are the next")
     parser.add_argument("--out", type=Path, help="the JSON; by default perf/results/DATE-soak.json")
     options = parser.parse_args()
-    result = soak(options.minutes, options.workers)
+    result = soak(options.minutes, options.workers, options.reload_every, options.port)
     out = options.out or rivals.RESULTS / f"{datetime.now(UTC):%Y-%m-%d}-soak.json"
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n")

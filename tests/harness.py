@@ -172,12 +172,18 @@ class Server(Process):
     """`yummy-fast serve` on a free port, begun to listen."""
 
     def __init__(
-        self, repository: Path, *arguments: str, environment: Mapping[str, str] | None = None, port: int = 0
+        self,
+        repository: Path,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        port: int = 0,
+        program: Sequence[str | os.PathLike[str]] = ("-m", "yummy_fast"),
     ) -> None:
+        """`program`: what Python is to run, if it is not the server alone."""
         self.repository = repository
         super().__init__(
             [
-                *(sys.executable, "-m", "yummy_fast", "serve", "--chdir", repository, "--port", str(port)),
+                *(sys.executable, *program, "serve", "--chdir", repository, "--port", str(port)),
                 *arguments,
             ],
             environment,

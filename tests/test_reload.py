@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Hashable
 from types import SimpleNamespace
 from typing import Any
@@ -69,11 +71,14 @@ class Watch:
         self.let_go: list[bytes] = []
         """The data of the catalogs that were freed."""
         self.failing: Exception | None = None
+        self.compiling: Callable[[], object] = int
+        """What happens meanwhile."""
         self.reloader = Reloader(source, 1, b"one", self._compile, self._swap, ttl_s)
 
     def _compile(self, data: bytes) -> Any:
         assert threading.current_thread() is not threading.main_thread()
         assert sys.getswitchinterval() == pytest.approx(reload.SWITCH_S)
+        self.compiling()
         if self.failing:
             raise self.failing
         return self._catalog(data)
@@ -139,6 +144,35 @@ def test_a_change_back_to_an_older_registry_is_one_like_any_other(said: Callable
                 await watch.until(lambda data=data: watch.swapped[-1:] == [data])  # type: ignore[misc]
 
     run(scenario())
+
+
+class Cycle:
+    """What only the cycle collector can free."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_what_dies_meanwhile_does_not_become_permanent(said: Callable[[], list[str]]) -> None:
+    died: list[weakref.ref[Cycle]] = []
+    alive: list[int] = []
+
+    def compiling() -> None:
+        died.extend(weakref.ref(Cycle()) for _ in range(10_000))
+        alive.append(sum(each() is not None for each in died))
+
+    async def scenario() -> None:
+        async with Watch(Told()) as watch:
+            watch.compiling = compiling
+            frozen = gc.get_freeze_count()
+            watch.source.put(b"two")
+            await watch.until(lambda: gc.get_freeze_count() > frozen)
+
+    before = gc.get_threshold()
+    run(scenario())
+    assert alive[0] < len(died) / 2, "compiling can take seconds"
+    assert sum(each() is not None for each in died) < 10, "but for what was in use when the collector came"
+    assert gc.get_threshold() == before
 
 
 @pytest.mark.parametrize(

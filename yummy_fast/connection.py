@@ -127,6 +127,8 @@ class Exchange:
             self.response = done.value
         except Exception as error:
             self.response = self._connection.shared.failed(error, self.request)
+            # What we waited for keeps its error, whose frames hold what we waited for: until the collector comes.
+            error.__traceback__ = None
         else:
             waits_for.add_done_callback(self._resume)
             return
@@ -145,7 +147,8 @@ class Exchange:
             with suppress(Exception):  # closed it would be as well, but then nobody would count why
                 self._coroutine.throw(error)
         self.abandon()
-        self.response = self._connection.shared.failed(error, self.request)
+        # Without the frames that it went through: this is one of them, and holds it.
+        self.response = self._connection.shared.failed(error.with_traceback(None), self.request)
         self._connection.advance()
 
     def abandon(self) -> None:
@@ -217,6 +220,7 @@ class Connection(asyncio.Protocol):
         for exchange in self._exchanges:
             exchange.abandon()
         self._exchanges.clear()
+        self._parser.close()
 
     def data_received(self, data: bytes) -> None:
         if self._last:

@@ -124,6 +124,11 @@ class RequestParser:
             self._remember(data[:head_end], len(data) - head_end, done[0])
         return done
 
+    def close(self) -> None:
+        """Nothing more will be fed. Without this, only the cycle collector could free what was here."""
+        del self._parser  # it holds methods of ours
+        self.refusal = None  # raised, it holds frames, and they us
+
     def _remember(self, head: bytes, rest: int, request: Request) -> None:
         """Keep a head for the next time, if it and `rest` bytes of body were the whole of one usual request."""
         usual = not (self.in_request or self.refusal or self._coding or self._expect) and request.keep_alive

@@ -71,6 +71,8 @@ def load(view: OnDemandFeatureView) -> Callable[..., Any]:
         raise unavailable(f"its function needs the module {error.name!r}, which is not installed") from None
     except Exception as error:
         raise unavailable(f"its function does not unpickle here ({type(error).__name__})") from None
+    finally:
+        del unpickler.find_class  # which holds the unpickler, and that all that was read
     if not callable(function):
         raise unavailable("what the registry holds is no function")
     checked: Callable[..., Any] = function
