@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.harness import FileServer
-from yummy_fast.config import SETTINGS, Config, load_config
+from yummy_fast.config import Config, load_config
 from yummy_fast.errors import ConfigError
+from yummy_fast.settings import SETTINGS
 
 MINIMAL = "project: rides\nregistry: data/registry.db\n"
 
@@ -308,19 +308,6 @@ def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_defau
     assert load(tmp_path, text, YUMMY_FAST_PORT="2").port == 2
     assert load(tmp_path, text).port == 3
     assert load(tmp_path, MINIMAL).port == 6566
-
-
-def test_every_setting_has_a_flag_a_variable_and_a_key_of_its_own() -> None:
-    for names in ([s.name for s in SETTINGS], [s.flag for s in SETTINGS], [s.variable for s in SETTINGS]):
-        assert len(set(names)) == len(SETTINGS)
-    letters = [setting.letter for setting in SETTINGS if setting.letter]
-    assert len(set(letters)) == len(letters)
-    assert {setting.name for setting in SETTINGS} <= set(Config.__dataclass_fields__)
-
-
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_every_default_is_a_value_that_could_be_given(setting: Any) -> None:
-    assert setting.parse(str(setting.default)) == setting.default
 
 
 @pytest.mark.parametrize(

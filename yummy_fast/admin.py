@@ -27,9 +27,9 @@ from socketserver import TCPServer
 from typing import Any, NamedTuple
 
 from yummy_fast.board import RELOAD_PATIENCE_S, Board, Verdict
-from yummy_fast.config import split_address
 from yummy_fast.errors import ConfigError
 from yummy_fast.exposition import render
+from yummy_fast.settings import split_address
 
 logger = logging.getLogger("yummy_fast")
 
@@ -99,7 +99,7 @@ class AdminListener:
     """Answers for a Board until closed."""
 
     def __init__(self, address: str, board: Board, *, reload: bool = True) -> None:
-        """Listen on `address` (config.split_address). Without `reload`, there is no /-/reload. Raises ConfigError."""
+        """Listen on `address` (settings.split_address). Without `reload`, there is no /-/reload. Raises ConfigError."""
         host, port = split_address(address)
         pages = {path: page for path, page in _PAGES.items() if reload or page[1] is not _reload}
         try:

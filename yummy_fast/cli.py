@@ -1,8 +1,8 @@
 """The command line: serve, check, demo.
 
 Flags carry Feast's names and letters, so that a command line written for `feast` works with the program's name changed.
-Those of the settings are made from config.SETTINGS. A ConfigError or RegistryError is one line and exit code 2: nothing
-could be served. `check` has exit code 1 for what would be served, but not all of it, or not as it should be.
+Those of the settings are made from settings.SETTINGS. A ConfigError or RegistryError is one line and exit code 2:
+nothing could be served. `check` has exit code 1 for what would be served, but not all of it, or not as it should be.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from yummy_fast import __version__, supervisor
-from yummy_fast.config import IGNORED_FLAGS, SETTINGS, Config, load_config
+from yummy_fast.config import Config, load_config
 from yummy_fast.errors import ConfigError, RegistryError, RequestError, StoreError
 from yummy_fast.logs import set_up_logging
 from yummy_fast.plan import Plan
 from yummy_fast.server import build_catalog, open_store, run
+from yummy_fast.settings import IGNORED_FLAGS, SETTINGS
 from yummy_fast.sources import open_source
 from yummy_fast.stores import OnlineStore
 
