@@ -10,8 +10,8 @@ Redis 7.0.15, hiredis 3.5, Python 3.11.2, two shared AMD EPYC cores; CPU microse
     HKEYS and HVALS |  33.7 |  6.2
     at once         |  34.5 |  6.2
 
-Verdict: no. In sum it is 1 us of 42 less; but what it takes from us it gives to Redis, which all servers share and
-nobody can start a second one of. And it asks for MULTI and ECHO, which not every user's rights and not every proxy have.
+Verdict: no. In sum it is 1 us of 42 less; but what it takes from us it gives to Redis, which all servers share. And it
+asks for MULTI and ECHO, which not every user's rights and not every proxy have.
 
 Other ways to parse less were thought through and fail at the same place. To step over the views that nobody asks for,
 one has to know where they end, and that is written in the lengths in front of each value: to find them by what stands
