@@ -153,7 +153,7 @@ def in_s3(folder: Path) -> Iterator[Place]:
     moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     moto.start()
     host, port = moto.get_host_and_port()
-    keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "secret"}
+    keys: dict[str, Any] = {"aws_access_key_id": "testing", "aws_secret_access_key": "secret"}
     client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1", **keys)
     client.create_bucket(Bucket="registries")
 
