@@ -28,7 +28,6 @@ NAN, INF = math.nan, math.inf
 NAT = -9223372036854775808
 
 
-# A scalar_map and a null_val are left out: for those Feast's functions see a dict and 0, ours see None.
 @pytest.mark.parametrize(
     ("stored", "expected"),
     [
@@ -66,6 +65,31 @@ NAT = -9223372036854775808
         ('struct_val { val { key: "a" value { double_val: 1 } } }', {"a": 1.0}),
         ('map_list_val { val { val { key: "a" value { int32_val: 1 } } } val {} }', [{"a": 1}, {}]),
         ("struct_list_val { val {} }", [{}]),
+        ("null_val: NULL", 0),
+        ("list_val { val { null_val: NULL } }", [0]),
+        ("scalar_map_val {}", {}),
+        (
+            'scalar_map_val { val { key { int32_key: -1 } value { string_val: "a" } } '
+            "val { key { unix_timestamp_key: 5 } value { null_val: NULL } } "
+            'val { key { decimal_key: "1.5" } value {} } '
+            f'val {{ key {{ uuid_key: "{UUID_OF_ALL}" }} value {{ int64_list_val {{ val: 1 }} }} }} '
+            'val { key { bytes_key: "x" } value { bool_val: true } } '
+            "val { key { float_key: 0.1 } value { scalar_map_val {} } } }",
+            {
+                -1: "a",
+                datetime(1970, 1, 1, 0, 0, 5, tzinfo=UTC): 0,
+                Decimal("1.5"): None,
+                UUID_OF_ALL: [1],
+                b"x": True,
+                0.10000000149011612: {},
+            },
+        ),
+        (
+            "scalar_map_val { val { value { int32_val: 1 } } "
+            "val { key { unix_timestamp_key: -9223372036854775808 } value { int32_val: 2 } } "
+            "val { key { bool_key: true } value {} } }",
+            {None: 2, True: None},
+        ),
         ("list_val { val { int64_list_val { val: 1 } } val {} }", [[1], None]),
         ("set_val { val { int64_list_val { val: 1 } } }", [[1]]),
         (

@@ -53,9 +53,13 @@ def python_value(stored: bytes | None) -> Any:
 
 def _python_value(message: Any) -> Any:
     field = message.WhichOneof("val")
-    if field is None or field in ("null_val", "scalar_map_val"):
+    if field is None:
         return None
     value = getattr(message, field)
+    if field == "null_val":
+        return int(value)  # 0, in Feast's functions
+    if field == "scalar_map_val":
+        return {_key(entry.key): _python_value(entry.value) for entry in value.val}
     if field == "zoned_timestamp_val":
         moment = value.unix_timestamp
         return None if moment == NULL_TIMESTAMP else datetime.fromtimestamp(moment, tz=zone(value.zone))
@@ -72,6 +76,15 @@ def _python_value(message: Any) -> Any:
         return set(items) if collection == "set" and kind != "json" else items
     convert = _SCALARS.get(field.removesuffix("_val"))
     return value if convert is None else convert(value)
+
+
+def _key(message: Any) -> Any:
+    field = message.WhichOneof("key")
+    if field is None:
+        return None
+    convert = _SCALARS.get(field.removesuffix("_key"))
+    key = getattr(message, field)
+    return key if convert is None else convert(key)
 
 
 # ---------------------------------------------------------------------------------------- Python's values to the answer

@@ -263,9 +263,43 @@ class RepeatedValue(_message.Message):
     val: _containers.RepeatedCompositeFieldContainer[Value]
     def __init__(self, val: _Optional[_Iterable[_Union[Value, _Mapping]]] = ...) -> None: ...
 
+class MapKey(_message.Message):
+    __slots__ = ("int32_key", "int64_key", "float_key", "double_key", "bool_key", "unix_timestamp_key", "bytes_key", "uuid_key", "time_uuid_key", "decimal_key")
+    INT32_KEY_FIELD_NUMBER: _ClassVar[int]
+    INT64_KEY_FIELD_NUMBER: _ClassVar[int]
+    FLOAT_KEY_FIELD_NUMBER: _ClassVar[int]
+    DOUBLE_KEY_FIELD_NUMBER: _ClassVar[int]
+    BOOL_KEY_FIELD_NUMBER: _ClassVar[int]
+    UNIX_TIMESTAMP_KEY_FIELD_NUMBER: _ClassVar[int]
+    BYTES_KEY_FIELD_NUMBER: _ClassVar[int]
+    UUID_KEY_FIELD_NUMBER: _ClassVar[int]
+    TIME_UUID_KEY_FIELD_NUMBER: _ClassVar[int]
+    DECIMAL_KEY_FIELD_NUMBER: _ClassVar[int]
+    int32_key: int
+    int64_key: int
+    float_key: float
+    double_key: float
+    bool_key: bool
+    unix_timestamp_key: int
+    bytes_key: bytes
+    uuid_key: str
+    time_uuid_key: str
+    decimal_key: str
+    def __init__(self, int32_key: _Optional[int] = ..., int64_key: _Optional[int] = ..., float_key: _Optional[float] = ..., double_key: _Optional[float] = ..., bool_key: _Optional[bool] = ..., unix_timestamp_key: _Optional[int] = ..., bytes_key: _Optional[bytes] = ..., uuid_key: _Optional[str] = ..., time_uuid_key: _Optional[str] = ..., decimal_key: _Optional[str] = ...) -> None: ...
+
+class ScalarMapEntry(_message.Message):
+    __slots__ = ("key", "value")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    key: MapKey
+    value: Value
+    def __init__(self, key: _Optional[_Union[MapKey, _Mapping]] = ..., value: _Optional[_Union[Value, _Mapping]] = ...) -> None: ...
+
 class ScalarMap(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("val",)
+    VAL_FIELD_NUMBER: _ClassVar[int]
+    val: _containers.RepeatedCompositeFieldContainer[ScalarMapEntry]
+    def __init__(self, val: _Optional[_Iterable[_Union[ScalarMapEntry, _Mapping]]] = ...) -> None: ...
 
 class ZonedTimestamp(_message.Message):
     __slots__ = ("unix_timestamp", "zone")
