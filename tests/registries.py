@@ -135,7 +135,7 @@ def catalog(
     key_version: int = 3,
     versioning: bool = False,
     statuses: Statuses = Statuses.PRESENT,
-    collisions: Callable[[Sequence[Feature]], list[tuple[Feature, Feature]]] = lambda features: [],
+    collisions: Callable[[Iterable[Feature]], list[tuple[Feature, Feature]]] = lambda features: [],
 ) -> Catalog:
     """A catalog whose store needs no preparing, and whose on-demand views have no functions."""
     return Catalog(

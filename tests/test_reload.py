@@ -17,7 +17,8 @@ import pytest
 from tests.harness import run
 from yummy_fast import reload
 from yummy_fast.errors import RegistryError
-from yummy_fast.reload import Reloader
+from yummy_fast.registry import Pace
+from yummy_fast.reload import Gently, Reloader
 
 KEPT = "registry not reloaded, the one before stays: "
 
@@ -75,7 +76,8 @@ class Watch:
         """What happens meanwhile."""
         self.reloader = Reloader(source, 1, b"one", self._compile, self._swap, ttl_s)
 
-    def _compile(self, data: bytes) -> Any:
+    def _compile(self, data: bytes, pace: Pace) -> Any:
+        assert isinstance(pace, Gently)
         assert threading.current_thread() is not threading.main_thread()
         assert sys.getswitchinterval() == pytest.approx(reload.SWITCH_S)
         self.compiling()

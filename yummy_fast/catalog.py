@@ -14,12 +14,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, product
 from typing import Any
 
 from yummy_fast.codec import ValueType
 from yummy_fast.errors import CollisionError, NotFoundError, RequestError
 from yummy_fast.plan import Column, ComputedView, Feature, HashContents, JoinKeys, Lookup, Plan
-from yummy_fast.registry import DUMMY_JOIN_KEY, FeatureService, FeatureView, OnDemandFeatureView, Registry
+from yummy_fast.registry import (
+    DUMMY_JOIN_KEY,
+    FeatureService,
+    FeatureView,
+    OnDemandFeatureView,
+    Pace,
+    Registry,
+    at_once,
+)
 from yummy_fast.views import OnDemandUse, Ref, Use, Uses, Views, parse_ref, refs_of, stored_name
 
 MAX_AD_HOC_PLANS = 512
@@ -40,7 +49,8 @@ class Catalog:
         prepare: Callable[[tuple[Lookup, ...]], Any],
         render: Callable[[Plan], Any],
         load: Callable[[OnDemandFeatureView], Any],
-        collisions: Callable[[Sequence[Feature]], list[tuple[Feature, Feature]]] = lambda features: [],
+        collisions: Callable[[Iterable[Feature]], list[tuple[Feature, Feature]]] = lambda features: [],
+        pace: Pace = at_once,
     ) -> None:
         """
         - `key_version`: entity_key_serialization_version.
@@ -50,18 +60,19 @@ class Catalog:
         - `load`: makes an on-demand view's function callable, once a catalog. Where it raises a RequestError, so do
           requests for that view.
         - `collisions`: the online store's, called once for all features under the same join keys.
+        - `pace`: how fast to go on from view to view, and from feature to feature of a service.
         """
         self.registry = registry
         self._join_keys = JoinKeys(registry, key_version)
         self._versioning = versioning
         self._prepare = prepare
         self._render = render
-        by_join_keys = self._features_by_join_keys()
+        by_join_keys = self._features_by_join_keys(pace)
         self._contents = {join_keys: HashContents.of(features) for join_keys, features in by_join_keys.items()}
         self.collisions = [
             f"{one.view}:{one.name} and {other.view}:{other.name}, both of {', '.join(join_keys)}"
             for join_keys, features in by_join_keys.items()
-            for one, other in collisions([*features, *self._earlier_features(join_keys)])
+            for one, other in collisions(pace(chain(features, self._earlier_features(join_keys))))
         ]
         """Features that the store keeps in one place, though they are two: whichever was written last is served."""
         self._functions: dict[tuple[str, int | None], Any] = {
@@ -75,9 +86,8 @@ class Catalog:
         self._views = Views(registry, self._functions, versioning=versioning)
         # A service that cannot be compiled is an error for those who ask for it; the others are fine.
         self._services: dict[tuple[str, bool], Plan | RequestError] = {
-            (service.name, full_names): _try(self._compile_service, service, full_names)
-            for service in registry.services.values()
-            for full_names in (False, True)
+            (service.name, full_names): _try(self._compile_service, service, full_names, pace)
+            for service, full_names in product(registry.services.values(), (False, True))
         }
         self._ad_hoc: dict[tuple[tuple[str, ...], bool], Plan] = {}
         self._ad_hoc_refs = 0
@@ -139,9 +149,9 @@ class Catalog:
             if version is None and isinstance(made, RequestError)
         ]
 
-    def _compile_service(self, service: FeatureService, full_names: bool) -> Plan:
+    def _compile_service(self, service: FeatureService, full_names: bool, pace: Pace) -> Plan:
         uses = self._views.of_service(service)
-        plan = self._compile(f"feature_service {service.name}", refs_of(service), uses, full_names)
+        plan = self._compile(f"feature_service {service.name}", refs_of(service), uses, full_names, pace)
         plan.service = service.name
         return plan
 
@@ -151,7 +161,7 @@ class Catalog:
         refs = [parse_ref(text, place) for place, text in enumerate(features)]
         return self._compile("features", refs, self._views.of_refs(refs), full_names)
 
-    def _compile(self, where: str, refs: list[Ref], uses: Uses, full_names: bool) -> Plan:
+    def _compile(self, where: str, refs: list[Ref], uses: Uses, full_names: bool, pace: Pace = at_once) -> Plan:
         """`where` begins the messages about a feature: what named it."""
         if not refs:
             raise RequestError(f"{where}: No features specified for retrieval")
@@ -160,7 +170,7 @@ class Catalog:
         asked: dict[tuple[str, str], None] = {}  # stored features, as (view, feature)
         computed: dict[str, list[str]] = {}  # features of on-demand views, by view
         read: dict[tuple[str, str], None] = {}  # what is asked for, and what on-demand views need
-        for place, ref in enumerate(refs):
+        for place, ref in enumerate(pace(refs)):
             name = ref.used_name
             use = uses.stored.get(name) or uses.on_demand[name]
             if ref.feature not in use.features:
@@ -170,7 +180,7 @@ class Catalog:
                 read.update(((source.name, field), None) for source in use.sources for field in source.features)
             else:
                 asked[name, ref.feature] = read[name, ref.feature] = None
-        lookups, places = self._lookups(read, uses.stored)
+        lookups, places = self._lookups(pace(read), uses.stored)
         metadata: dict[str, int] = {}
         for name, _ in read:
             metadata.setdefault(*uses.stored[name].metadata)  # two versions of a view: the first speaks for both
@@ -179,7 +189,7 @@ class Catalog:
             lookups=lookups,
             columns=tuple(
                 Column(f"{name}__{feature}" if full_names else feature, *places[name, feature])
-                for name, feature in asked
+                for name, feature in pace(asked)
             ),
             computed=tuple(
                 _computed_view(name, uses.on_demand[name], features, places, full_names)
@@ -212,16 +222,14 @@ class Catalog:
         self, asked: Iterable[tuple[str, str]], uses: Mapping[str, Use]
     ) -> tuple[tuple[Lookup, ...], dict[tuple[str, str], tuple[int, int]]]:
         """Group what is asked for by join keys; and where each feature ended up, as (lookup, place)."""
+        join_keys_of: dict[str, tuple[tuple[str, str], ...]] = {}
         groups: dict[tuple[tuple[str, str], ...], dict[tuple[str, str], None]] = {}
         for name, feature in asked:
-            use = uses[name]
-            join_keys = tuple(
-                sorted(
-                    (key, use.join_key_map.get(key, key))
-                    for key in (self._join_keys.of_entity[e] for e in use.view.entities)
-                )
-            )
-            groups.setdefault(join_keys, {})[name, feature] = None
+            if name not in join_keys_of:
+                use = uses[name]
+                own = (self._join_keys.of_entity[entity] for entity in use.view.entities)
+                join_keys_of[name] = tuple(sorted((key, use.join_key_map.get(key, key)) for key in own))
+            groups.setdefault(join_keys_of[name], {})[name, feature] = None
         lookups: list[Lookup] = []
         places: dict[tuple[str, str], tuple[int, int]] = {}
         for join_keys, group in groups.items():
@@ -243,9 +251,9 @@ class Catalog:
             )
         return tuple(lookups), places
 
-    def _features_by_join_keys(self) -> dict[tuple[str, ...], list[Feature]]:
+    def _features_by_join_keys(self, pace: Pace) -> dict[tuple[str, ...], list[Feature]]:
         features: dict[tuple[str, ...], list[Feature]] = {}
-        for view in self.registry.views.values():
+        for view in pace(self.registry.views.values()):
             join_keys = self._join_keys_of(view)
             if join_keys is not None:
                 features.setdefault(join_keys, []).extend(Feature(view.name, f.name, f.type) for f in view.features)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from google.protobuf.message import DecodeError
 
@@ -22,6 +22,20 @@ DUMMY_ENTITY = "__dummy"
 """The entity of a view without entities, its join key and the one value it is stored under (feast/feature_view.py)."""
 DUMMY_JOIN_KEY = "__dummy_id"
 DUMMY_VALUE = ""
+
+
+T = TypeVar("T")
+
+
+class Pace(Protocol):
+    """Gives the items it is given, when it finds it time: who compiles while others work pauses in between."""
+
+    def __call__(self, items: Iterable[T], /) -> Iterable[T]: ...
+
+
+def at_once(items: Iterable[T]) -> Iterable[T]:
+    """The Pace of who has nobody to wait for."""
+    return items
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +122,20 @@ class Registry:
     other_projects: tuple[str, ...] = ()
 
 
-def parse_registry(data: bytes, project: str, source: str) -> Registry:
+def parse_registry(data: bytes, project: str, source: str, pace: Pace = at_once) -> Registry:
     """Read a serialised Registry. `source` is where it came from, for the RegistryError of bytes that are none."""
     try:
-        return _read(messages.RegistryPieces.FromString(data), project, source)
+        return _read(messages.RegistryPieces.FromString(data), project, source, pace)
     except DecodeError:
         raise RegistryError(f"{source}: not a Feast registry ({len(data)} bytes that do not parse)") from None
 
 
-def _read(pieces: messages.RegistryPieces, project: str, source: str) -> Registry:
+def _read(pieces: messages.RegistryPieces, project: str, source: str, pace: Pace) -> Registry:
     """What `parse_registry` returns. Raises DecodeError for a piece that is none."""
     projects = {messages.Project.FromString(piece).spec.name for piece in pieces.projects}
 
     def of_project(kind: Any, found: Iterable[bytes]) -> Iterator[Any]:
-        for piece in found:
+        for piece in pace(found):
             item = kind.FromString(piece)
             projects.add(item.spec.project)
             if item.spec.project == project:
@@ -153,7 +167,7 @@ def _read(pieces: messages.RegistryPieces, project: str, source: str) -> Registr
         entities=MappingProxyType(entities),
         views=MappingProxyType(views),
         services=MappingProxyType(services),
-        versions=MappingProxyType(_versions(pieces, project, source)),
+        versions=MappingProxyType(_versions(pieces, project, source, pace)),
         other_projects=tuple(sorted(projects - {"", project})),
     )
 
@@ -230,7 +244,7 @@ def _projection(message: Any) -> Projection:
 
 
 def _versions(
-    pieces: messages.RegistryPieces, project: str, source: str
+    pieces: messages.RegistryPieces, project: str, source: str, pace: Pace
 ) -> dict[tuple[str, int], FeatureView | OnDemandFeatureView]:
     kinds: dict[str, Any] = {
         "feature_view": messages.FeatureView,
@@ -239,7 +253,7 @@ def _versions(
         "label_view": messages.LabelView,
     }
     versions: dict[tuple[str, int], FeatureView | OnDemandFeatureView] = {}
-    for record in pieces.feature_view_version_history.records:
+    for record in pace(pieces.feature_view_version_history.records):
         kind = kinds.get(record.feature_view_type)
         if record.project_id != project or kind is None:
             continue

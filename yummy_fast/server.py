@@ -36,7 +36,7 @@ from yummy_fast.http11 import Answer, Request, Response
 from yummy_fast.listeners import close_sockets, open_sockets, refuse_new, tls_context, url_of
 from yummy_fast.logs import log_sample
 from yummy_fast.process import ServingProcess
-from yummy_fast.registry import parse_registry
+from yummy_fast.registry import Pace, at_once, parse_registry
 from yummy_fast.reload import Reloader, describe
 from yummy_fast.sources import open_source
 from yummy_fast.stores import OnlineStore, open_store_class
@@ -69,10 +69,10 @@ def import_spans() -> ModuleType:
     return spans
 
 
-def build_catalog(config: Config, store: OnlineStore, data: bytes) -> Catalog:
+def build_catalog(config: Config, store: OnlineStore, data: bytes, pace: Pace = at_once) -> Catalog:
     """Compile a registry's bytes. Raises RegistryError."""
     where = without_secrets(config.registry_path)
-    registry = parse_registry(data, config.project, where)
+    registry = parse_registry(data, config.project, where, pace)
     if not registry.views:
         others = ", ".join(registry.other_projects) or "none"
         logger.warning(
@@ -89,6 +89,7 @@ def build_catalog(config: Config, store: OnlineStore, data: bytes) -> Catalog:
         render=partial(Rendering, statuses=statuses(config, store)),
         load=load,
         collisions=store.collisions,
+        pace=pace,
     )
     for _, error in catalog.broken_views():
         logger.error("%s", error)

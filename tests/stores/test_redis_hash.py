@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -85,7 +85,7 @@ def test_versions_that_are_stored_beside_the_current_ones_are_looked_at_too() ->
     items: list[registries.Item] = [registries.entity("driver", "driver_id"), current, registries.earlier(current, 1)]
     asked: list[set[str]] = []
 
-    def collect(features: Sequence[Feature]) -> list[tuple[Feature, Feature]]:
+    def collect(features: Iterable[Feature]) -> list[tuple[Feature, Feature]]:
         asked.append({feature.view for feature in features})
         return []
 

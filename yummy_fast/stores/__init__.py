@@ -12,7 +12,7 @@ b"" is a stored null. A store never decodes a Value.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -69,7 +69,7 @@ class OnlineStore(Protocol):
     def prepare(self, lookups: tuple[Lookup, ...]) -> Any:
         """The private form of a plan's lookups, made when the catalog is compiled. Takes no part in the event loop."""
 
-    def collisions(self, features: Sequence[Feature]) -> list[tuple[Feature, Feature]]:
+    def collisions(self, features: Iterable[Feature]) -> list[tuple[Feature, Feature]]:
         """Of all features under the same join keys, pairs that this store cannot keep apart."""
 
     def describe(self, prepared: Any) -> list[str]:

@@ -24,7 +24,7 @@ import json
 import logging
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import redis.asyncio
@@ -234,7 +234,7 @@ class RedisStore:
     def prepare(self, lookups: tuple[Lookup, ...]) -> list[HashReader]:
         return [HashReader(lookup, self._read, self._suffix) for lookup in lookups]
 
-    def collisions(self, features: Sequence[Feature]) -> list[tuple[Feature, Feature]]:
+    def collisions(self, features: Iterable[Feature]) -> list[tuple[Feature, Feature]]:
         return redis_hash.collisions(features)
 
     def describe(self, prepared: list[HashReader]) -> list[str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import chain
 from operator import itemgetter
@@ -105,7 +105,7 @@ def _whole(fields: int, reply: list[Any]) -> Row:
     return reply
 
 
-def collisions(features: Sequence[Feature]) -> list[tuple[Feature, Feature]]:
+def collisions(features: Iterable[Feature]) -> list[tuple[Feature, Feature]]:
     """Pairs of features with one field between them: Feast names fields by 32 bits, and looks for none of this.
 
     With 1,000 features under the same join keys, one registry in ten thousand has such a pair; with 10,000, one in 90.

@@ -21,7 +21,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -186,7 +186,7 @@ class SqliteStore:
     def prepare(self, lookups: tuple[Lookup, ...]) -> list[_Prepared]:
         return [self._prepare(lookup) for lookup in lookups]
 
-    def collisions(self, features: Sequence[Feature]) -> list[tuple[Feature, Feature]]:
+    def collisions(self, features: Iterable[Feature]) -> list[tuple[Feature, Feature]]:
         return []  # a feature's name is written out
 
     def _prepare(self, lookup: Lookup) -> _Prepared:
