@@ -30,8 +30,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 VENVS = Path(__file__).resolve().with_name(".venvs")
 START_LIMIT_S = 60
-# No server is given a proxy, a Feast that reports home, or our own Python's settings: one that keeps no bytecode compiles
-# all modules at each start, which is twice the start-up time and 20 MB of memory.
+# No server is given a proxy, a Feast that reports home, or settings of our own Python: one that keeps no bytecode would
+# compile all modules at each start, which is twice the start-up time and 20 MB of memory.
 ENVIRONMENT = {**{k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}, "FEAST_USAGE": "False"}
 
 Command = Callable[[Path, Path, int], list[str]]  # of bin/, feature_store.yaml and port

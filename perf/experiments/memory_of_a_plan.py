@@ -31,7 +31,6 @@ from yummy_fast.config import load_config
 from yummy_fast.server import build_catalog, open_store
 
 
-
 def catalog_bytes(data_set: data.DataSet) -> int:
     """What a catalog of this registry takes, its requests' first bindings included."""
     with tempfile.TemporaryDirectory() as folder:
