@@ -148,6 +148,24 @@ def test_a_change_back_to_an_older_registry_is_one_like_any_other(said: Callable
     run(scenario())
 
 
+def test_who_compiles_rests_for_as_long_as_he_has_worked(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, rested = 0.0, []
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        rested.append(seconds)
+        now += seconds
+
+    monkeypatch.setattr(reload, "time", SimpleNamespace(perf_counter=lambda: now, sleep=sleep))
+    pace, done = Gently(), []
+    for items in ((0.2, 0.2), (0.2, 1.0), (0.5,)):  # what each takes, in units of WORK_S
+        for item in pace(items):
+            now += item * reload.WORK_S
+            done.append(item)
+    assert done == [0.2, 0.2, 0.2, 1.0, 0.5]
+    assert rested == pytest.approx([1.6 * reload.WORK_S]), "one clock for all that is gone through"
+
+
 class Cycle:
     """What only the cycle collector can free."""
 

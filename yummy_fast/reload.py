@@ -2,8 +2,9 @@
 
 Each source is asked for a sign of change every second, or every five where that costs a request, and read anyway every
 --registry_ttl_sec and on SIGHUP. Looking, reading, compiling, and freeing the old catalog happen in a thread; the swap
-is one assignment, and requests in flight keep the plan that they hold. A registry that cannot be read or makes no sense
-is logged, once until it reads differently, and the catalog that there is stays.
+is one assignment, and requests in flight keep the plan that they hold. The thread rests as long as it works: a reload
+has time, and requests have none. A registry that cannot be read or makes no sense is logged, once until it reads
+differently, and the catalog that there is stays.
 """
 
 from __future__ import annotations
@@ -211,16 +212,15 @@ def _let_go(pieces: list[object]) -> None:
 
 
 @contextmanager
-def _unnoticed() -> Iterator[None]:
-    """Compile here without stopping the loop for long.
+def growing() -> Iterator[None]:
+    """Compile here, and keep what there is at the end.
 
-    The cycle collector would look at all objects again and again while their number grows: a third of a second for
-    2,000 views. So it looks at young ones only, and never again at what there is in the end: a catalog has no cycles,
-    and goes without it. A cycle that is frozen is never freed, so requests and reloads leave none
-    (tests/server/test_leftovers.py). Those that other people's code leaves are nearly always young.
+    The cycle collector would look at all objects again and again while their number grows, and once more some time
+    later: 0.1 s for 2,000 views each time. So it looks at young ones only, and never again at what there is in the end:
+    a catalog has no cycles, and goes without it. A cycle that is frozen is never freed, so requests and reloads leave
+    none (tests/server/test_leftovers.py). Those that other people's code leaves are nearly always young.
     """
-    interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
-    sys.setswitchinterval(SWITCH_S)
+    thresholds = gc.get_threshold()
     gc.set_threshold(*thresholds[:2], NEVER)
     try:
         yield
@@ -228,8 +228,19 @@ def _unnoticed() -> Iterator[None]:
         gc.freeze()
         gc.collect()  # there is nothing left to look at; but it empties Python's free lists, which each catalog fills
     finally:
-        sys.setswitchinterval(interval)
         gc.set_threshold(*thresholds)
+
+
+@contextmanager
+def _unnoticed() -> Iterator[None]:
+    """Compile here without stopping the loop for long."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
+    try:
+        with growing():
+            yield
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def describe(catalog: Catalog) -> str:

@@ -37,7 +37,7 @@ from yummy_fast.listeners import close_sockets, open_sockets, refuse_new, tls_co
 from yummy_fast.logs import log_sample
 from yummy_fast.process import ServingProcess
 from yummy_fast.registry import Pace, at_once, parse_registry
-from yummy_fast.reload import Reloader, describe
+from yummy_fast.reload import Reloader, describe, growing
 from yummy_fast.sources import open_source
 from yummy_fast.stores import OnlineStore, open_store_class
 from yummy_fast.tokens import Tokens
@@ -176,10 +176,11 @@ async def serve(
     store = open_store(config)
     transforms = Transforms(process.metrics.transformed)
     pages = {} if config.admin else _data_pages(seat.board)
-    endpoints = Endpoints(
-        build_catalog(config, store, data),  # and no name for it here: this frame lives as long as the server
-        *(store, transforms, config.compat, config.max_rows, config.max_cells, process.metrics, pages),
-    )
+    with growing():
+        endpoints = Endpoints(
+            build_catalog(config, store, data),  # and no name for it here: this frame lives as long as the server
+            *(store, transforms, config.compat, config.max_rows, config.max_cells, process.metrics, pages),
+        )
     tokens = Tokens(config.auth_tokens) if config.auth_tokens else None
     handle: Callable[[Request], Answer] = endpoints.handle if tokens is None else tokens.guard(endpoints.handle)
     if config.access_log_sample:
