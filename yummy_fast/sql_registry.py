@@ -156,7 +156,7 @@ class SqlSource:
                         project_id=self._project,
                         version_number=number,
                         feature_view_type=kind_name,
-                        feature_view_proto=bytes(blob),
+                        feature_view_proto=bytes(blob or b""),
                     )
             if _PROJECTS in present:
                 for (project,) in self._rows(connection, _PROJECTS, "project_id", of_project=False):

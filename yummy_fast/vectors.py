@@ -90,7 +90,7 @@ class _LookupRendering:
 
     __slots__ = ("columns", "expires", "features", "row", "runs", "singles", "ttls", "view_places", "width")
 
-    def __init__(self, lookup: Lookup) -> None:
+    def __init__(self, lookup: Lookup, statuses: Statuses) -> None:
         types = [feature.type for feature in lookup.features]
         self.width = len(types)
         self.row = RowDecoder(types)
@@ -102,7 +102,8 @@ class _LookupRendering:
         self.view_places = lookup.view_of
         self.runs = _Runs((view, len(list(run))) for view, run in groupby(lookup.view_of))
         """The features of one view that stand together ..."""
-        self.singles = _Runs((view, 1) for view in lookup.view_of)
+        # A sixth of a plan's memory, so only where statuses can differ.
+        self.singles = self.runs if statuses is Statuses.PRESENT else _Runs((view, 1) for view in lookup.view_of)
         """... or each feature by itself, where their statuses differ."""
 
 
@@ -113,7 +114,7 @@ class Rendering:
 
     def __init__(self, plan: Plan, statuses: Statuses) -> None:
         self.statuses = statuses
-        self.lookups = [_LookupRendering(lookup) for lookup in plan.lookups]
+        self.lookups = [_LookupRendering(lookup, statuses) for lookup in plan.lookups]
         self.names = [column.name for column in plan.columns] + [
             name for computed in plan.computed for _, name in computed.outputs
         ]
