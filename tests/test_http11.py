@@ -54,14 +54,19 @@ def cuts(data: bytes) -> Iterable[list[bytes]]:
         (UPGRADE, [Request(b"GET", b"/u", b"", True)]),
         (b"GET / HTTP/1.0\r\n\r\n", [Request(b"GET", b"/", b"", False, version="1.0")]),
         (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", [Request(b"GET", b"/", b"", True, version="1.0")]),
+        (UPGRADE.replace(b"1.1", b"1.0"), [Request(b"GET", b"/u", b"", False, version="1.0")]),
+        (
+            b"POST / HTTP/1.0\r\nConnection: keep-alive, Upgrade\r\nUpgrade: h2c\r\nContent-Length: 4\r\n\r\nbody",
+            [Request(b"POST", b"/", b"body", True, version="1.0")],
+        ),
         (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Close\r\n\r\n", [Request(b"GET", b"/", b"", False)]),
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", [Request(b"POST", b"/", b"", True)]),
         (b"\r\n" + GET, [Request(b"GET", b"/health", b"", True)]),
         (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", [Request(b"OPTIONS", b"*", b"", True)]),
     ],
     ids=[
-        *("get", "post", "chunked", "upgrade", "1.0", "1.0 keep-alive", "close", "empty body", "empty line before"),
-        "asterisk",
+        *("get", "post", "chunked", "upgrade", "1.0", "1.0 keep-alive"),
+        *("1.0 upgrade", "1.0 keep-alive upgrade", "close", "empty body", "empty line before", "asterisk"),
     ],
 )
 def test_a_request_however_it_is_cut_and_whatever_follows(data: bytes, requests: list[Request]) -> None:
@@ -413,16 +418,16 @@ def test_chunks(chunks: bytes, accepted: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "head",
+    ("head", "version"),
     [
-        b"POST /u HTTP/1.1\r\nHost: a\r\nConnection: close, Upgrade\r\n",
-        b"POST /u HTTP/1.0\r\nConnection: Upgrade\r\n",
-        b"POST /u HTTP/1.0\r\nConnection: Upgrade\r\nExpect: a miracle\r\n",
+        (b"POST /u HTTP/1.1\r\nHost: a\r\nConnection: close, Upgrade\r\n", "1.1"),
+        (b"POST /u HTTP/1.0\r\nConnection: Upgrade\r\n", "1.0"),
+        (b"POST /u HTTP/1.0\r\nConnection: Upgrade\r\nExpect: a miracle\r\n", "1.0"),
     ],
 )
-def test_an_offered_upgrade_does_not_keep_a_connection(head: bytes) -> None:
+def test_an_offered_upgrade_does_not_keep_a_connection(head: bytes, version: str) -> None:
     for chunks in cuts(head + b"Upgrade: h2c\r\nX-Request-Timeout-Ms: 7\r\nContent-Length: 2\r\n\r\nab"):
-        assert outcome(chunks) == ([Request(b"POST", b"/u", b"ab", False, 7)], 0), chunks
+        assert outcome(chunks) == ([Request(b"POST", b"/u", b"ab", False, 7, version=version)], 0), chunks
 
 
 @pytest.mark.parametrize(("value", "expected"), [(b"250", 0), (b"0", 0), (b"", 400), (b"-1", 400), (b"1.5", 400)])

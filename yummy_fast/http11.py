@@ -170,17 +170,15 @@ class RequestParser:
             (b"content-length", self._length),
             (b"transfer-encoding", self._coding),
             (b"expect", self._expect),
-            (b"connection", b"" if offered.keep_alive else b"close"),
+            (b"connection", b"keep-alive" if offered.keep_alive else b"close"),
             (b"authorization", offered.authorization),
             (_TIMEOUT, b"%d" % offered.timeout_ms if offered.timeout_ms else b""),
             *(self._traced or {}).items(),
         ]
         lines = b"".join(b"%b: %b\r\n" % field for field in fields if field[1])
-        return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (
-            offered.method,
-            offered.url,
-            self._good_host,
-            lines,
+        return b"%b %b HTTP/%b\r\nhost: %b\r\n%b\r\n" % (
+            *(offered.method, offered.url, offered.version.encode()),
+            *(self._good_host, lines),
         )
 
     def _refuse(self, status: int, reason: str) -> None:
