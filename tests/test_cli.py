@@ -53,8 +53,8 @@ def test_serve_help() -> None:
     """-h is the host, as in Feast."""
     code, out, err = command_line("serve", "--help")
     assert (code, err) == (0, "")
-    assert re.search(r"-h HOST, --host HOST", out)
-    assert re.search(r"-p PORT, --port PORT", out)
+    assert re.search(r"-h( HOST)?, --host HOST", out)  # Python 3.13 names it once
+    assert re.search(r"-p( PORT)?, --port PORT", out)
     assert "6566" in out
     assert "YUMMY_FAST_PORT" in out
 

@@ -127,27 +127,19 @@ def test_every_mistake_is_told_in_the_order_of_the_fields() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "place", "error"),
-    [
-        (b"nope", 0, "Expecting value"),
-        (b"{", 1, "Expecting property name enclosed in double quotes"),
-        (b'{"a":1', 6, "Expecting ',' delimiter"),
-        (b'{"a" 1}', 5, "Expecting ':' delimiter"),
-        (b"[1,]", 3, "Expecting value"),
-        (b'{"a":1}x', 7, "Extra data"),
-        (b'"abc', 0, "Unterminated string starting at"),
-        (b'{"a":"\\x"}', 6, "Invalid \\escape"),
-        (b"\x00", 0, "Expecting value"),
-    ],
+    "body", [b"nope", b"{", b'{"a":1', b'{"a" 1}', b"[1,]", b'{"a":1}x', b'"abc', b'{"a":"\\x"}', b"\x00"]
 )
-def test_what_is_no_json_is_refused_with_the_words_of_pythons_parser(body: bytes, place: int, error: str) -> None:
+def test_what_is_no_json_is_refused_with_the_words_of_pythons_parser(body: bytes) -> None:
+    """Which are Feast's, and not the same in all versions of Python."""
+    with pytest.raises(json.JSONDecodeError) as theirs:
+        json.loads(body)
     assert details(body) == [
         {
             "type": "json_invalid",
-            "loc": ["body", place],
+            "loc": ["body", theirs.value.pos],
             "msg": "JSON decode error",
             "input": {},
-            "ctx": {"error": error},
+            "ctx": {"error": theirs.value.msg},
         }
     ]
 
@@ -158,18 +150,29 @@ def test_what_is_no_json_is_refused_with_the_words_of_pythons_parser(body: bytes
         b'{"entities":{"a":["\\ud800"]}}',
         b'{"entities":{"a":["\xff"]}}',
         b"[" * 60_000,
-        b"[" * 30_000 + b"]" * 30_000,
         b'{"entities":{"a":[' + b"1" * 5_000 + b"]}}",
         b"[" + b"1" * 5_000 + b",",
     ],
     ids=[
-        *("half a surrogate pair", "not UTF-8", "deep", "deep and closed"),
+        *("half a surrogate pair", "not UTF-8", "deep"),
         *("a number of 5000 digits", "such a number and a mistake"),
     ],
 )
 def test_json_that_cannot_be_taken_is_refused_and_nothing_else_happens(body: bytes) -> None:
     [found] = details(body)
     assert (found["type"], found["msg"]) == ("json_invalid", "JSON decode error")
+
+
+def test_a_body_too_deep_for_orjson_is_read_if_python_can() -> None:
+    body = b"[" * 30_000 + b"]" * 30_000
+    try:
+        json.loads(body)
+    except RecursionError:
+        expected = "json_invalid"
+    else:
+        expected = "model_attributes_type"  # read, and no object: so from Python 3.14 on
+    [found] = details(body)
+    assert found["type"] == expected
 
 
 def test_the_numbers_that_only_python_writes_are_read_as_python_reads_them() -> None:

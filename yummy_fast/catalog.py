@@ -278,7 +278,8 @@ def _try(make: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return make(*arguments)
     except RequestError as error:
-        return error.with_traceback(None)  # whose frames would keep everything alive until the collector comes
+        # A copy: the traceback of this one, or of what it was raised for, holds frames, and they the catalog.
+        return error.again()
 
 
 def _computed_view(

@@ -227,7 +227,7 @@ class Plan:
                 rows = len(column)
             values[name] = column
         if binding.missing is not None:
-            raise binding.missing.with_traceback(None)  # it is kept: without this, each raise would lengthen it
+            raise binding.missing.again()
         if rows == 0 and self.lookups:
             raise self._join_keys.missing(binding.echo_names, empty=binding.echo_names)
         if rows < 0:

@@ -56,7 +56,8 @@ class Fleet(Server):
             with urllib.request.urlopen(self.admin + target, data, timeout=10) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
+            with error:
+                return error.code, error.read().decode()
 
     @property
     def status(self) -> dict[str, Any]:
