@@ -5,7 +5,10 @@
 # links to the base's interpreter. The second stage runs no command, so whatever a build mounts to reach its package
 # index (pip.conf, certificates) cannot end up in the image.
 
-FROM python:3.11-slim-bookworm AS build
+# With on-demand feature views, it must be the Python that ran `feast apply`: their functions are stored as bytecode.
+ARG PYTHON=3.11
+
+FROM python:${PYTHON}-slim-bookworm AS build
 
 # Without pip: it has no business in the image, and the base's pip can install from outside.
 RUN python -m venv --without-pip /opt/yummy-fast
@@ -25,7 +28,7 @@ RUN python -X pycache_prefix=/opt/yummy-fast/pycache -m compileall -q --invalida
     "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" /opt/yummy-fast/lib
 
 
-FROM python:3.11-slim-bookworm
+FROM python:${PYTHON}-slim-bookworm
 
 LABEL org.opencontainers.image.title="yummy-fast" \
       org.opencontainers.image.description="A fast feature server for Feast" \

@@ -9,61 +9,62 @@
 # make docs    write docs/metrics.md from the table of metrics
 # make proto   write yummy_fast/_proto anew
 # All of them set up their virtual environments (.venv, .venv-feast) and need no root. PYTHON names the interpreter, 3.11
-# or newer.
+# or newer; another one needs an environment of its own: make test PYTHON=python3.14 VENV=.venv-3.14
 
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
 
 .PHONY: demo test check differential sdk registries faults perf perf-full format docs proto clean
 
-demo: .venv/ready
+demo: $(VENV)/ready
 	$(BIN)/yummy-fast demo
 
-test: .venv/ready
+test: $(VENV)/ready
 	$(BIN)/python -m pytest
 
-check: .venv/ready
+check: $(VENV)/ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tests/generated_code.py
 
-differential: .venv/ready .venv-feast/ready
+differential: $(VENV)/ready .venv-feast/ready
 	$(BIN)/python tests/differential/run.py
 
-sdk: .venv/ready .venv-feast/ready
+sdk: $(VENV)/ready .venv-feast/ready
 	$(BIN)/python tests/sdk/run.py
 
-registries: .venv/ready .venv-feast/ready
+registries: $(VENV)/ready .venv-feast/ready
 	$(BIN)/python tests/registries_sql/run.py
 
-faults: .venv/ready
+faults: $(VENV)/ready
 	$(BIN)/python -m tests.faults
 
-perf: .venv/perf-ready
+perf: $(VENV)/perf-ready
 	$(BIN)/python perf/rivals.py
 
-perf-full: .venv/perf-ready
+perf-full: $(VENV)/perf-ready
 	$(BIN)/python perf/rivals.py --full --what full
 
-format: .venv/ready
+format: $(VENV)/ready
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: .venv/ready
+docs: $(VENV)/ready
 	$(BIN)/python -m tests.metrics_document
 
-proto: .venv/ready
+proto: $(VENV)/ready
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. yummy_fast/_proto/*.proto
 
-.venv/ready: pyproject.toml
-	$(PYTHON) -m venv .venv
+$(VENV)/ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable '.[demo,transforms]' --group dev
 	touch $@
 
-.venv/perf-ready: .venv/ready
+$(VENV)/perf-ready: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --group perf
 	touch $@
 
@@ -74,4 +75,4 @@ proto: .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv .venv-feast .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
