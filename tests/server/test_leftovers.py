@@ -16,8 +16,8 @@ from tests.harness import (
     Client,
     Server,
     Valkey,
+    add_bad_views,
     add_service,
-    add_spoiled_view,
     features_request,
     replace_file,
     repository,
@@ -59,8 +59,7 @@ class Counted:
         self.server = server
         self._valkey = valkey
         self._registry = folder / "registry.db"
-        self._first = add_spoiled_view(self._registry.read_bytes())
-        """Compiling it keeps errors, for whoever asks for that view."""
+        self._first = self._registry.read_bytes()
         self._versions = 0
 
     def count(self) -> tuple[int, int, int]:
@@ -107,6 +106,19 @@ class Counted:
     def wrong_type(self) -> None:
         self._asked({"features": ["driver_stats:trips"], "entities": {"driver_id": ["x"]}}, 400)
 
+    def _computed(self, view: str, status: int) -> None:
+        entities = {"driver_id": [1002], "bonus": [2]}
+        self._asked({"features": [f"{view}:trips_plus"], "entities": entities}, status)
+
+    def computed(self) -> None:
+        self._computed("adjusted", 200)
+
+    def computed_in_vain(self) -> None:
+        self._computed("failing", 500)
+
+    def not_loaded(self) -> None:
+        self._computed("spoiled", 400)
+
     def too_late(self) -> None:
         self._valkey.do("CLIENT", "PAUSE", 50)
         self._one(features_request(1001, "X-Request-Timeout-Ms: 1", "Connection: close"), 504)
@@ -135,14 +147,17 @@ class Counted:
 KINDS: tuple[Callable[[Counted], None], ...] = (
     *(Counted.reloaded, Counted.not_reloaded, Counted.answered, Counted.hung_up, Counted.no_http, Counted.no_such_path),
     *(Counted.no_json, Counted.no_such_service, Counted.no_such_view, Counted.no_join_key, Counted.wrong_type),
-    *(Counted.too_late, Counted.store_error),
+    *(Counted.computed, Counted.computed_in_vain, Counted.not_loaded, Counted.too_late, Counted.store_error),
 )
 
 
 @pytest.fixture
 def counted(tmp_path: Path, own_valkey: Valkey, how: str) -> Iterator[Counted]:
     folder = repository(tmp_path / "repository", "redis", f"127.0.0.1:{own_valkey.port}")
+    registry = folder / "registry.db"
+    registry.write_bytes(add_bad_views(registry.read_bytes()))
     with Server(folder, "-r", "0", program=("-c", COUNTED, how)) as server:
+        server.tracebacks_are_fine = True
         yield Counted(server, own_valkey, folder)
 
 
