@@ -41,6 +41,18 @@ async def heard(client: socket.socket) -> bytes:
         return await asyncio.to_thread(client.recv, 16)
 
 
+def test_an_end_before_the_beginning_waits_for_nobody() -> None:
+    """As when what comes between the two fails."""
+
+    async def scene() -> None:
+        with listener() as listening:
+            listening.settimeout(1)
+            Acceptor([listening], Greeter, lambda: 0).stop(take_waiting=True)
+            assert listening.gettimeout() == 0
+
+    run(scene())
+
+
 @pytest.mark.parametrize("take_waiting", [True, False])
 def test_who_waits_is_taken_at_the_end(take_waiting: bool) -> None:
     """If nobody else would take them."""

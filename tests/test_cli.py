@@ -69,6 +69,13 @@ def test_installed_command() -> None:
     assert done.stdout.decode() == f"yummy-fast {__version__}\n"
 
 
+def test_ctrl_c_while_modules_are_imported(tmp_path: Path) -> None:
+    """No traceback of whatever was being imported; by default the shell makes 130 of it."""
+    (tmp_path / "uvloop.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    outcome = command_line("--version", environment={"PYTHONPATH": str(tmp_path)})
+    assert outcome == Outcome(-signal.SIGINT, "", "")
+
+
 @pytest.mark.parametrize("arguments", [[], ["no-such-command"], ["serve", "--no-such-flag"], ["serve", "--por", "1"]])
 def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     code, out, err = in_process(capsys, *arguments)

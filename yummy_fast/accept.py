@@ -86,6 +86,8 @@ class Acceptor:
         Without `turns` this is the only process.
         """
         self._listeners = list(listeners)
+        for listener in self._listeners:
+            listener.setblocking(False)  # at once: `stop` may come before `start`, and must not wait for anybody
         self._make = make
         self._held = held
         self.tls = tls
@@ -101,7 +103,6 @@ class Acceptor:
     def start(self) -> None:
         """Begin to take connections."""
         for listener in self._listeners:
-            listener.setblocking(False)
             self._watch(listener)
 
     def stop(self, *, take_waiting: bool) -> None:

@@ -20,7 +20,7 @@ from yummy_fast.config import Config, load_config
 from yummy_fast.errors import ConfigError, RegistryError, RequestError, StoreError
 from yummy_fast.logs import set_up_logging
 from yummy_fast.plan import Plan
-from yummy_fast.server import build_catalog, open_store, run
+from yummy_fast.server import build_catalog, leave_when_told, open_store, run
 from yummy_fast.settings import IGNORED_FLAGS, SETTINGS
 from yummy_fast.sources import open_source
 from yummy_fast.stores import OnlineStore
@@ -124,6 +124,7 @@ def _load(arguments: argparse.Namespace) -> Config:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    leave_when_told()
     config = _load(arguments)
     if arguments.type != "http":
         raise ConfigError(f"--type: expected http, got {arguments.type!r}")
@@ -231,4 +232,5 @@ def _demo(arguments: argparse.Namespace) -> int:
         from yummy_fast import demo
     except ImportError as error:
         raise ConfigError(f"demo: {error.name} is not installed; try: pip install 'yummy-fast[demo]'") from None
+    leave_when_told()
     return demo.run_demo(arguments.port, print_table)

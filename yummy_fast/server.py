@@ -116,11 +116,19 @@ def run(config: Config, started: Callable[[str], None] = lambda url: None) -> No
 
     Raises ConfigError, RegistryError.
     """
-    # Until `serve` has something to serve. The first process of a container would not even notice a SIGTERM.
-    signal.signal(signal.SIGTERM, _leave)
+    uvloop.run(_run_alone(config, started))
+
+
+def leave_when_told() -> None:
+    """What signals mean until there is something to serve. `serve`, and the supervisor, give them their own meanings.
+
+    The first process of a container would not even notice a SIGTERM. And if SIGINT were left to Python, asyncio would
+    take it over, and end what it runs at a place of its choice.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
     for number in (signal.SIGHUP, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
-    uvloop.run(_run_alone(config, started))
 
 
 def _leave(number: int, frame: object) -> NoReturn:

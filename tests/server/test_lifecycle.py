@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 import time
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import pytest
 from tests.harness import (
     CERTIFICATE,
     CERTIFICATE_KEY,
+    PATIENCE_S,
     Client,
+    Process,
     Proxy,
     Server,
     Valkey,
@@ -53,6 +56,23 @@ def test_the_folder_may_be_given_by_either_flag(corpus: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------ stopping
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("waits_for", ["configuration", "registry"])
+def test_a_server_that_starts_stops_at_once(tmp_path: Path, waits_for: str, number: signal.Signals) -> None:
+    """Told so while it waits for somebody, who would keep it for ten seconds. It has nothing to say."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        (tmp_path / "feature_store.yaml").write_text(f"project: corpus\nregistry: {url}\n")
+        where = url if waits_for == "configuration" else str(tmp_path / "feature_store.yaml")
+        with Process([sys.executable, "-m", "yummy_fast", "-f", where, "serve", "--port", "0"]) as server:
+            silent.settimeout(PATIENCE_S)
+            with silent.accept()[0]:
+                start = time.monotonic()
+                assert server.stop(number) == 0
+                assert time.monotonic() - start < 5
+                assert server.log == ""
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
