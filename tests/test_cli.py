@@ -57,6 +57,7 @@ def test_serve_help() -> None:
     assert re.search(r"-p( PORT)?, --port PORT", out)
     assert "6566" in out
     assert "YUMMY_FAST_PORT" in out
+    assert "YUMMY_FAST_CHDIR" in out
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,6 +140,7 @@ def test_check_json(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["online_store"]["reachable"] is True
     services = {service["name"]: service for service in found["feature_services"]}
     assert services["svc_mixed"]["features"] == 7
+    assert services["svc_odfv"]["features"] == 3  # one stored, two computed
     assert services["svc_mixed"]["keys_per_row"] == 4
     assert len(services["svc_mixed"]["commands"]) == 4
 
@@ -188,6 +190,16 @@ def test_check_of_what_cannot_be_served(corpus: Path) -> None:
     code, out, _ = command_line("--chdir", corpus, "check", "--json")
     services = json.loads(out)["feature_services"]
     assert (code, {each["name"]: each["error"] for each in services if "error" in each}) == (1, why)
+
+
+def test_check_of_another_project(corpus: Path) -> None:
+    """It would serve nothing. That is no reason not to start: the first `feast apply` may be yet to come."""
+    file = corpus / "feature_store.yaml"
+    file.write_text(file.read_text().replace("project: corpus", "project: corpsu"))
+    code, _, err = command_line("--chdir", corpus, "check")
+    assert code == 1
+    (line,) = err.splitlines()
+    assert line.endswith("registry.db: no feature views in project corpsu; the registry's other projects: corpus")
 
 
 def test_serve_what_can_be_served(corpus: Path) -> None:

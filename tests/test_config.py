@@ -143,6 +143,8 @@ def test_the_version_of_keys(tmp_path: Path, version: int) -> None:
          ": registry.enable_online_feature_view_versioning: expected true or false, got 'yes'"),
         ("", ": expected keys and values, such as `project: my_project`"),
         ("- a", ": expected keys and values, such as `project: my_project`"),
+        ("project: a\0b", ": not YAML: unacceptable character #x0000: special characters are not allowed in \"<unicode "
+         "string>\", position 10"),
         ("project: a\n  b: c", ", line 2, column 4: not YAML: mapping values are not allowed here"),
         ("a: !!python/none x",
          ", line 1, column 4: not YAML: could not determine a constructor for the tag 'tag:yaml.org,2002:python/none'"),
@@ -329,10 +331,10 @@ def test_settings_are_read(tmp_path: Path, name: str, value: str, settled: objec
     [
         ("port", "65536", "--port: expected a port number, got '65536'"),
         ("port", "-1", "--port: expected a port number, got '-1'"),
-        ("registry_ttl_sec", "-1", "--registry_ttl_sec: expected seconds, got '-1'"),
-        ("keep_alive_timeout", "0", "--keep-alive-timeout: expected seconds, got '0'"),
-        ("store_timeout_ms", "1.5", "--store-timeout-ms: expected milliseconds, got '1.5'"),
-        ("max_body_bytes", "", "--max-body-bytes: expected a number of bytes, got ''"),
+        ("registry_ttl_sec", "-1", "--registry_ttl_sec: expected a whole number of seconds, 0 or more, got '-1'"),
+        ("keep_alive_timeout", "0", "--keep-alive-timeout: expected a whole number of seconds, 1 or more, got '0'"),
+        ("header_timeout", "1.5", "--header-timeout: expected a whole number of seconds, 1 or more, got '1.5'"),
+        ("max_body_bytes", "", "--max-body-bytes: expected a whole number of bytes, 1 or more, got ''"),
         ("log_level", "loud", "--log-level: expected DEBUG, INFO, WARNING, ERROR or CRITICAL, got 'loud'"),
         ("redis_read", "get", "--redis-read: expected auto, hmget or hgetall, got 'get'"),
     ],

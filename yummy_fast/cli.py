@@ -81,9 +81,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_repository(parser: argparse.ArgumentParser, *, letters: bool) -> None:
     """Where feature_store.yaml is: Feast's global flags, taken after the command as well."""
+    file = "the configuration (default: feature_store.yaml in the folder; YUMMY_FAST_FEATURE_STORE_YAML)"
     for flag, letter, metavar, text in (
-        ("--chdir", "-c" if letters else "", "DIR", "the repository's folder (default: this one)"),
-        ("--feature-store-yaml", "-f", "FILE", "the configuration (default: feature_store.yaml in the folder)"),
+        ("--chdir", "-c" if letters else "", "DIR", "the repository's folder (default: this one; YUMMY_FAST_CHDIR)"),
+        ("--feature-store-yaml", "-f", "FILE", file),
     ):
         names = [letter, flag] if letter else [flag]
         parser.add_argument(*names, metavar=metavar, default=argparse.SUPPRESS, help=text)
@@ -169,7 +170,8 @@ def _check(arguments: argparse.Namespace) -> int:
     if not reachable:
         raise ConfigError(f"{config.source}: online_store: cannot be reached: {answer}")
     # A server would start, and has a line in its log for each, as here: in CI, somebody should look.
-    return int(any((catalog.broken_services(), catalog.broken_views(), catalog.collisions)))
+    nothing = not catalog.registry.views
+    return int(any((nothing, catalog.broken_services(), catalog.broken_views(), catalog.collisions)))
 
 
 def _describe(name: str, plan: Plan | RequestError, store: OnlineStore) -> dict[str, Any]:
@@ -177,7 +179,7 @@ def _describe(name: str, plan: Plan | RequestError, store: OnlineStore) -> dict[
         return {"name": name, "error": str(plan)}
     return {
         "name": name,
-        "features": len(plan.columns),
+        "features": len(plan.columns) + sum(len(one.outputs) for one in plan.computed),
         "feature_views": sum(len(lookup.views) for lookup in plan.lookups),
         "keys_per_row": len(plan.lookups),
         "commands": [

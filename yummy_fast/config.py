@@ -214,7 +214,8 @@ def _parse(text: str, source: str, unset: frozenset[str]) -> dict[str, Any]:
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         # An unset variable keeps its braces, and those mean something in YAML.
         hint = f"; there are no environment variables for {', '.join(sorted(unset))}" if unset else ""
-        raise ConfigError(f"{source}{place}: not YAML: {getattr(error, 'problem', None) or error}{hint}") from None
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise ConfigError(f"{source}{place}: not YAML: {problem}{hint}") from None
     except (ValueError, RecursionError):  # a date that is none, a thousand brackets
         raise ConfigError(f"{source}: not YAML that can be read") from None
     if not isinstance(data, dict):

@@ -14,11 +14,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from time import perf_counter_ns
+from time import monotonic, perf_counter_ns
 from urllib.parse import unquote_to_bytes
 
 from yummy_fast.catalog import Catalog
-from yummy_fast.errors import LimitError, RouteError, StoreError, StoreTimeoutError, StoreUnavailableError, YummyError
+from yummy_fast.errors import (
+    LimitError,
+    RouteError,
+    StoreError,
+    StoreRefusedError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+    YummyError,
+)
 from yummy_fast.http11 import CLIENT_LEFT, Answer, Request, Response, split_target
 from yummy_fast.metrics import Metrics, ServiceSlots
 from yummy_fast.plan import Bound, ComputedColumn, Plan
@@ -30,6 +38,9 @@ from yummy_fast.transforms import Transforms
 from yummy_fast.vectors import NO_MOMENT, encode_vectors
 
 logger = logging.getLogger("yummy_fast")
+
+MAX_TOLD, TOLD_FOR_S = 100, 60.0
+"""Different errors of the online store in the log, and for how long each is not told again."""
 
 _JSON = b"content-type: application/json\r\n"
 _EMPTY = Response(200, b"", b"")
@@ -58,6 +69,8 @@ class Endpoints:
         self._store = store
         self._transforms = transforms
         self._metrics = metrics
+        self._told: dict[str, float] = {}
+        """What the log was told of the online store, and until when it is not told again."""
         self._max_rows = max_rows
         self._max_cells = max_cells
         self._strict = compat == "strict"
@@ -151,8 +164,22 @@ class Endpoints:
             return
         slots.failed(error.status if isinstance(error, YummyError) else 500)
         if isinstance(error, StoreError):
-            kind = "unavailable" if isinstance(error, StoreUnavailableError) else "error"
-            self._metrics.store_errors["timeout" if isinstance(error, StoreTimeoutError) else kind] += 1
+            unavailable = "unavailable" if isinstance(error, StoreUnavailableError) else "error"
+            kind = "timeout" if isinstance(error, StoreTimeoutError) else unavailable
+            self._metrics.store_errors[kind] += 1
+            if kind == "error" or isinstance(error, StoreRefusedError):
+                self._tell_operator(error)
+
+    def _tell_operator(self, error: StoreError) -> None:
+        """Into the log, once a minute: what the store answers with is not the caller's to mend. It names no entity."""
+        text, now = str(error), monotonic()
+        if self._told.get(text, 0.0) > now:
+            return
+        if len(self._told) >= MAX_TOLD:
+            self._told = {each: until for each, until in self._told.items() if until > now}
+        if len(self._told) < MAX_TOLD:
+            self._told[text] = now + TOLD_FOR_S
+            logger.error("requests are answered %d: %s", error.status, text)
 
     def health(self, _: Request) -> Response:
         """GET /health: there is a registry. Without one there would be no server."""

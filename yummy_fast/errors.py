@@ -16,6 +16,7 @@
     └── StoreError                    the online store's fault                  502
         ├── CorruptValueError         what it holds is no Value                502
         ├── StoreUnavailableError     no connection                             503, Retry-After
+        │   └── StoreRefusedError     it is loading, busy, or we have no right  503, Retry-After
         └── StoreTimeoutError         no answer in time                         504, Retry-After
 
 The bodies keep Feast's three shapes (feast/rest_error_handler.py and FastAPI's own, Feast 0.67.0), so that Feast's
@@ -199,6 +200,10 @@ class StoreUnavailableError(StoreError):
 
     status = 503
     headers = b"retry-after: 1\r\n"
+
+
+class StoreRefusedError(StoreUnavailableError):
+    """The online store answers, and refuses: everything for now, or us."""
 
 
 class StoreTimeoutError(StoreError):

@@ -147,15 +147,15 @@ SETTINGS: tuple[Setting, ...] = (
         "and /metrics are beside them",
     ),
     Setting(
-        *("workers", "--workers", 1, _workers, "a number of processes, or -1"),
+        *("workers", "--workers", 1, _workers, "a number of processes, 1 or more, or -1"),
         *("how many processes serve; -1: twice the CPUs and one", "-w"),
     ),
     Setting(
-        *("registry_ttl_sec", "--registry_ttl_sec", 60, _not_negative, "seconds"),
+        *("registry_ttl_sec", "--registry_ttl_sec", 60, _not_negative, "a whole number of seconds, 0 or more"),
         *("how often to look for a changed registry, in seconds; 0 never looks", "-r"),
     ),
     Setting(
-        *("keep_alive_timeout", "--keep-alive-timeout", 30, _positive, "seconds"),
+        *("keep_alive_timeout", "--keep-alive-timeout", 30, _positive, "a whole number of seconds, 1 or more"),
         "close a client's connection after this many seconds without a request",
     ),
     Setting("tls_key", "--key", "", str, "a path", "the private key of the TLS certificate; needs --cert", "-k"),
@@ -169,84 +169,84 @@ SETTINGS: tuple[Setting, ...] = (
         "answer 401 to requests without a bearer token that is a line of this file; probes need none",
     ),
     Setting(
-        *("store_timeout_ms", "--store-timeout-ms", 1000, _positive, "milliseconds"),
+        *("store_timeout_ms", "--store-timeout-ms", 1000, _positive, "a whole number of milliseconds, 1 or more"),
         "give up on the online store after this long, and answer 504",
     ),
     Setting(
-        *("max_reply_bytes", "--max-reply-bytes", 64 << 20, _positive, "a number of bytes"),
+        *("max_reply_bytes", "--max-reply-bytes", 64 << 20, _positive, "a whole number of bytes, 1 or more"),
         "refuse to read more than this from Redis for one entity row (502)",  # Redis itself: 512 MB a value
     ),
     Setting(
-        *("max_body_bytes", "--max-body-bytes", 8 << 20, _positive, "a number of bytes"),
+        *("max_body_bytes", "--max-body-bytes", 8 << 20, _positive, "a whole number of bytes, 1 or more"),
         "refuse requests with a longer body (413)",  # 8 MiB: 100 rows x 250 features by name take 15 KB
     ),
     Setting(
-        *("max_header_bytes", "--max-header-bytes", 64 << 10, _positive, "a number of bytes"),
+        *("max_header_bytes", "--max-header-bytes", 64 << 10, _positive, "a whole number of bytes, 1 or more"),
         "refuse requests with longer headers (431)",  # nginx 32 KB, node 16 KB, h11 80 KB
     ),
     Setting(
-        *("max_target_bytes", "--max-target-bytes", 8 << 10, _positive, "a number of bytes"),
+        *("max_target_bytes", "--max-target-bytes", 8 << 10, _positive, "a whole number of bytes, 1 or more"),
         "refuse requests with a longer path and query (414)",  # RFC 9112 3: at least 8000; nginx and Apache 8 KB
     ),
     Setting(
-        *("max_rows", "--max-rows", 100_000, _positive, "a number of rows"),
+        *("max_rows", "--max-rows", 100_000, _positive, "a whole number of rows, 1 or more"),
         # A Redis reads 30,000 to 100,000 hashes in the second of --store-timeout-ms: more would be a 504.
         "refuse requests for more entity rows (413)",
     ),
     Setting(
-        *("max_cells", "--max-cells", 1_000_000, _positive, "a number of values"),
+        *("max_cells", "--max-cells", 1_000_000, _positive, "a whole number of values, 1 or more"),
         "refuse requests for more entity rows x features (413)",  # 4,000 rows of 250 features
     ),
     Setting(
-        *("header_timeout", "--header-timeout", 10, _positive, "seconds"),
+        *("header_timeout", "--header-timeout", 10, _positive, "a whole number of seconds, 1 or more"),
         "give the headers of a request this many seconds to come (408)",  # Apache 20 to 40, node and nginx 60
     ),
     Setting(
-        *("body_timeout", "--body-timeout", 30, _positive, "seconds"),
+        *("body_timeout", "--body-timeout", 30, _positive, "a whole number of seconds, 1 or more"),
         "give the body of a request this many seconds to come (408)",  # Apache 20 and more, nginx 60 between two reads
     ),
     Setting(
-        *("send_timeout", "--send-timeout", 30, _positive, "seconds"),
+        *("send_timeout", "--send-timeout", 30, _positive, "a whole number of seconds, 1 or more"),
         "close a connection whose client has read nothing of its answers for this many seconds",  # nginx 60
     ),
     Setting(
-        *("request_timeout_ms", "--request-timeout-ms", 15_000, _positive, "milliseconds"),
+        *("request_timeout_ms", "--request-timeout-ms", 15_000, _positive, "a whole number of milliseconds, 1 or more"),
         # As an Envoy route. X-Request-Timeout-Ms can only shorten it.
         "answer 504 to a request that takes longer; a client may ask for less with X-Request-Timeout-Ms",
     ),
     Setting(
-        *("max_in_flight", "--max-in-flight", 1024, _positive, "a number of requests"),
+        *("max_in_flight", "--max-in-flight", 1024, _positive, "a whole number of requests, 1 or more"),
         "answer 503 when so many requests are under way",  # as an Envoy cluster (max_requests)
     ),
     Setting(
-        *("max_pipelined", "--max-pipelined", 16, _positive, "a number of requests"),
+        *("max_pipelined", "--max-pipelined", 16, _positive, "a whole number of requests, 1 or more"),
         "read no more of a client that waits for so many answers",  # browsers once sent 4 to 8 at a time
     ),
     Setting(
-        *("worker_connections", "--worker-connections", 1000, _positive, "a number of connections"),
+        *("worker_connections", "--worker-connections", 1000, _positive, "a whole number of connections, 1 or more"),
         "answer 503 to clients that would be one connection more",  # as gunicorn, and so `feast serve`
     ),
     Setting(
-        *("drain_delay", "--drain-delay", 0.0, _seconds, "seconds"),
+        *("drain_delay", "--drain-delay", 0.0, _seconds, "seconds, from 0 to 86400"),
         # Envoy's and Kubernetes' preStop sleeps: 5 to 15, for the endpoints to be told.
         "told to stop, say that we are not ready and go on for this many seconds",
     ),
     Setting(
-        *("drain_idle", "--drain-idle", 0.5, _seconds, "seconds"),
+        *("drain_idle", "--drain-idle", 0.5, _seconds, "seconds, from 0 to 86400"),
         "then keep connections without a request for this many seconds: their next answer is their last",
     ),
     Setting(
-        *("shutdown_timeout", "--shutdown-timeout", 10.0, _seconds, "seconds"),
+        *("shutdown_timeout", "--shutdown-timeout", 10.0, _seconds, "seconds, from 0 to 86400"),
         # `docker stop` kills after 10; gunicorn (graceful_timeout) 30.
         "and cut off the requests that are not answered after this many seconds more",
     ),
     Setting(
-        *("worker_timeout", "--worker-timeout", 30.0, _seconds, "seconds"),
+        *("worker_timeout", "--worker-timeout", 30.0, _seconds, "seconds, from 0 to 86400"),
         # gunicorn's --timeout
         "replace a worker whose event loop has not turned for this many seconds; 0 never does",
     ),
     Setting(
-        *("worker_max_rss_mb", "--worker-max-rss-mb", 0, _not_negative, "megabytes"),
+        *("worker_max_rss_mb", "--worker-max-rss-mb", 0, _not_negative, "a whole number of megabytes, 0 or more"),
         # uwsgi's reload-on-rss
         "replace a worker that has more resident memory, without losing requests; 0 never does",
     ),

@@ -507,4 +507,4 @@ def test_minus_one_is_twice_the_cpus_and_one() -> None:
 def test_numbers_of_workers_that_are_refused(corpus: Path, value: str) -> None:
     code, _, err = command_line("-c", corpus, "serve", "-p", "0", f"--workers={value}")
     assert code == 2
-    assert "--workers: expected a number of processes, or -1" in err
+    assert "--workers: expected a number of processes, 1 or more, or -1" in err

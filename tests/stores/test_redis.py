@@ -150,6 +150,12 @@ def test_options_that_only_fail_when_connecting(tmp_path: Path, valkey: Valkey, 
     run(opening())
 
 
+@pytest.mark.parametrize("text", ["localhost:6379,pasword=x", "redis://localhost:6379?pasword=x"])
+def test_an_option_that_is_none_is_named(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"connection_string: pasword: no such option"):
+        RedisStore(config_for(tmp_path / "r", text))
+
+
 @pytest.mark.parametrize("key_text", ["hostt: x", "redis_type: redis_cluster", "connection_string: ''"])
 def test_keys_that_are_not_feasts(tmp_path: Path, key_text: str) -> None:
     folder = repository(tmp_path / "r", "redis", "localhost:1")
@@ -610,6 +616,7 @@ def test_an_error_reply_fails_its_request_alone(tmp_path: Path, own_valkey: Valk
         assert [answer.status for answer in answers] == [200, 502, 200, 502, 502, 200]
         assert [answer.columns["trips"] for answer in answers if answer.status == 200] == [[0], [1], [0]]
         assert answers[1].json == "The online store answered WRONGTYPE"
+        assert server.log.count("ERROR requests are answered 502: The online store answered WRONGTYPE") == 1
         # One bad key fails the request that asked for it, good keys and all.
         assert server.features([1001, 7, 1002]).status == 502
         assert server.features([1001, 1002]).columns["trips"] == [0, 1]
@@ -624,8 +631,22 @@ def test_errors_of_the_whole_store(tmp_path: Path, own_valkey: Valkey, setup: tu
         own_valkey.do(*setup)
         answer = server.features([1002])
         assert answer.status == (200 if setup[0] == "CONFIG" else 503)
+        # Redis answers, so the store has nothing to say; but only an operator can end it.
+        assert ("requests are answered 503: The online store answered NOPERM" in server.log) is (setup[0] == "ACL")
         own_valkey.do("ACL", "SETUSER", "default", "+@all")
         assert server.features([1002]).columns["trips"] == [1]
+
+
+def test_a_user_who_may_only_read_hashes_is_enough(tmp_path: Path, own_valkey: Valkey) -> None:
+    own_valkey.do("ACL", "SETUSER", "reader", "on", ">word", "~*", "+hmget", "+hgetall")
+    where = f"127.0.0.1:{own_valkey.port},username=reader,password=word"
+    folder = repository(tmp_path / "r", "redis", where)
+    code, out, err = command_line("-c", folder, "check")
+    assert (code, err) == (0, "")
+    assert f"redis, answers: Redis or Valkey at 127.0.0.1:{own_valkey.port}" in out
+    with Server(folder) as server:
+        assert server.features([1002]).columns["trips"] == [1]
+        assert server.ask("/readyz").status == 200
 
 
 def test_nonsense_instead_of_replies(tmp_path: Path) -> None:

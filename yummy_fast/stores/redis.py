@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import json
 import logging
 import random
@@ -31,7 +32,7 @@ import redis.asyncio
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from yummy_fast.config import Config
 from yummy_fast.errors import ConfigError, StoreUnavailableError
@@ -100,6 +101,9 @@ class RedisStore:
         self._wire: Wire | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        for name in self._client_options:
+            if name not in inspect.signature(redis.asyncio.Redis).parameters:
+                raise ConfigError(f"{where}.connection_string: {name}: no such option of redis-py's")
         for name in ("port", "db", "socket_timeout", "socket_connect_timeout"):  # redis-py finds out when it connects
             value = self._client_options.get(name, 0)
             if type(value) is not int and not (type(value) is float and name.startswith("socket")):
@@ -138,6 +142,8 @@ class RedisStore:
         client = self._client()
         try:
             info = await client.info("server")
+        except NoPermissionError:  # a user who may read hashes, and no more, is enough
+            return f"Redis or Valkey at {self.address}, whose version its user may not ask for"
         except _CANNOT_CONNECT as error:
             raise StoreUnavailableError(f"{self.address}: {_reason(error)}") from None
         finally:

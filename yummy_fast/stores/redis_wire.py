@@ -15,7 +15,7 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from yummy_fast.errors import StoreError, StoreTimeoutError, StoreUnavailableError
+from yummy_fast.errors import StoreError, StoreRefusedError, StoreTimeoutError, StoreUnavailableError
 from yummy_fast.plan import Rows
 from yummy_fast.resp import ProtocolError, ReplyError, ReplyParser
 from yummy_fast.stores import StoreState
@@ -278,6 +278,6 @@ def _store_error(reply: object) -> StoreError:
     if isinstance(reply, ReplyError):
         code = str(reply).partition(" ")[0]
         if code in _UNAVAILABLE:
-            return StoreUnavailableError(f"The online store answered {code}")
+            return StoreRefusedError(f"The online store answered {code}")
         return StoreError(f"The online store answered {code}")
     return StoreError("The online store answered with something that is no hash")
