@@ -202,6 +202,41 @@ def test_check_of_another_project(corpus: Path) -> None:
     assert line.endswith("registry.db: no feature views in project corpsu; the registry's other projects: corpus")
 
 
+@pytest.mark.parametrize("into", ["| head -n 1", "> /dev/full"])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_check_whose_output_nobody_takes(corpus: Path, into: str) -> None:
+    line = f"{shlex.quote(sys.executable)} -m yummy_fast -c {shlex.quote(str(corpus))} check {into}"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
+    if into.startswith("|"):
+        assert (done.stdout, done.stderr) == (f"configuration  {corpus}/feature_store.yaml\n", "")
+    else:
+        assert (done.returncode, done.stderr) == (2, "yummy-fast: standard output: No space left on device\n")
+
+
+def test_check_on_a_terminal_without_unicode(corpus: Path) -> None:
+    path = corpus / "registry.db"
+    registry = Registry.FromString(path.read_bytes())
+    registry.feature_services[0].spec.name = "zürich"
+    path.write_bytes(registry.SerializeToString())
+    code, out, err = command_line("--chdir", corpus, "check", environment={"PYTHONIOENCODING": "ascii"})
+    assert (code, err) == (0, "")
+    assert "\nz\\xfcrich " in out
+
+
+def test_streams_that_were_closed(corpus: Path) -> None:
+    """A socket in the place of a standard stream ends the process as soon as libuv closes it."""
+    with Process(["sh", "-c", 'exec "$@" 0<&- 1>&-', "sh", *serve_command(corpus)]) as server:
+        url = server.wait_for(r"serving .* on http://127\.0\.0\.1:(\d+)")
+        with Client(int(url[1])) as client:
+            assert client.ask("/health").status == 200
+        assert server.stop() == 0
+        assert "Assertion" not in server.log
+
+
+def serve_command(folder: Path) -> list[str]:
+    return [sys.executable, "-m", "yummy_fast", "-c", str(folder), "serve", "--port", "0"]
+
+
 def test_serve_what_can_be_served(corpus: Path) -> None:
     """What `check` says, the log says; the others are served. Those that cannot be are the caller's mistake."""
     path, why = unservable(corpus)

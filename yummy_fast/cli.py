@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -31,6 +33,8 @@ logger = logging.getLogger("yummy_fast")
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """The entry point of the `yummy-fast` command. Its exit code is 2 for a configuration or registry of no use."""
     arguments = _parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail
     try:
         code = arguments.command(arguments)
     except (ConfigError, RegistryError) as error:
@@ -163,10 +167,16 @@ def _check(arguments: argparse.Namespace) -> int:
         "collisions": catalog.collisions,
         "feature_services": [_describe(name, plan, store) for name, plan in catalog.services()],
     }
-    if arguments.json:
-        print(json.dumps(found, indent=2))
-    else:
-        _print_check(found)
+    try:
+        if arguments.json:
+            print(json.dumps(found, indent=2))
+        else:
+            _print_check(found)
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest at its end
+        if not isinstance(error, BrokenPipeError):  # `| head`: whoever has read enough is no error
+            raise ConfigError(f"standard output: {error.strerror}") from None
     if not reachable:
         raise ConfigError(f"{config.source}: online_store: cannot be reached: {answer}")
     # A server would start, and has a line in its log for each, as here: in CI, somebody should look.

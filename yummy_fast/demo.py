@@ -16,7 +16,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,13 @@ def run_demo(port: int, print_table: Print) -> int:
         )
         _write_rows(valkey_port)
         config = load_config(chdir=folder, flags={"port": str(port), "log_level": "warning"}, environ={})
+
         # The answer is fetched as any client would, over HTTP; hence from a thread beside the server.
-        run(config, lambda url: threading.Thread(target=_show, args=(url, folder, print_table), daemon=True).start())
+        def show(url: str, folder: str) -> None:
+            with suppress(OSError):  # whoever was shown it has left, or the server was told to stop meanwhile
+                _show(url, folder, print_table)
+
+        run(config, lambda url: threading.Thread(target=show, args=(url, folder), daemon=True).start())
     return 0
 
 
