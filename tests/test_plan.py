@@ -202,9 +202,9 @@ def test_columns_of_other_lengths_are_named(other: str) -> None:
     assert message.endswith("Expected 2 values, as in the columns before, got 1")
 
 
-@pytest.mark.parametrize("empty", [None, [], {"a": 1}])
-def test_a_key_without_a_value_is_named_with_its_place(empty: object) -> None:
-    assert refusal({"driver_id": [1001, empty]}) == "entities.driver_id[1]: expected a key value, got null"
+@pytest.mark.parametrize(("empty", "shown"), [(None, "null"), ([1001], "an array"), ({"a": 1}, "an object")])
+def test_a_key_without_a_value_is_named_with_its_place(empty: object, shown: str) -> None:
+    assert refusal({"driver_id": [1001, empty]}) == f"entities.driver_id[1]: expected a key value, got {shown}"
 
 
 @pytest.mark.parametrize(

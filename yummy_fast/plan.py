@@ -161,6 +161,10 @@ class JoinKeys:
         )
 
 
+class _NoKeyValueError(Exception):
+    """The name of a column, and the place in it of what was converted to None: null, an array, an object."""
+
+
 class Plan:
     """A feature service or list of features, ready to be bound to entities, read and answered."""
 
@@ -235,7 +239,13 @@ class Plan:
         keys: list[list[bytes]] = []
         fans: list[list[int] | None] = []
         for make_keys in binding.key_makers:
-            made = make_keys(values, rows)
+            try:
+                made = make_keys(values, rows)
+            except _NoKeyValueError as error:
+                name, place = error.args
+                value = entities[name][place]
+                sent = "an array" if isinstance(value, list) else "an object" if isinstance(value, dict) else "null"
+                raise RequestError(f"entities.{name}[{place}]: expected a key value, got {sent}") from None
             if rows > 1:
                 places: dict[bytes, int] = {}
                 fan = [places.setdefault(key, len(places)) for key in made]
@@ -342,7 +352,7 @@ class Plan:
                 type(values[0]), ValueType.UNKNOWN
             )
             if None in values:
-                raise RequestError(f"entities.{name}[{values.index(None)}]: expected a key value, got null")
+                raise _NoKeyValueError(name, values.index(None))
             if value_type not in KEY_TYPES:
                 kind = value_type.name if declared else type(values[0]).__name__
                 raise _not_in_a_key(name, kind)
