@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 
 import pytest
 
@@ -19,6 +21,26 @@ def test_what_comes_in_time_is_handed_on() -> None:
 
     with pytest.raises(KeyError, match="mine"):
         patience.wait_for(fail)
+
+
+def test_what_is_raised_goes_with_who_catches_it() -> None:
+    """A registry that cannot be read is asked for every second."""
+
+    class MineError(Exception):
+        pass
+
+    def fail() -> None:
+        raise MineError
+
+    gc.disable()
+    try:
+        try:
+            Patience(20).wait_for(fail)
+        except MineError as error:
+            caught = weakref.ref(error)
+        assert caught() is None
+    finally:
+        gc.enable()
 
 
 def test_what_does_not_come_is_given_up_on_and_not_begun_again() -> None:

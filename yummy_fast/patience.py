@@ -31,21 +31,26 @@ class Patience:
                 raise self._no_answer()
             self._given_up = None
         outcome: Future[T] = Future()
-
-        def run() -> None:
-            try:
-                outcome.set_result(work())
-            except BaseException as error:
-                outcome.set_exception(error)
-
         # Daemons end with the process, whatever they wait for.
-        thread = threading.Thread(target=run, name="patience", daemon=True)
+        thread = threading.Thread(target=_work, args=(work, outcome), name="patience", daemon=True)
         thread.start()
         thread.join(self._seconds)
         if thread.is_alive():
             self._given_up = thread
             raise self._no_answer()
-        return outcome.result()
+        try:
+            return outcome.result()
+        finally:
+            del outcome  # as in `_work`
 
     def _no_answer(self) -> TimeoutError:
         return TimeoutError(f"no answer within {self._seconds:g} s")
+
+
+def _work(work: Callable[[], T], outcome: Future[T]) -> None:
+    try:
+        outcome.set_result(work())
+    except BaseException as error:
+        outcome.set_exception(error)
+    finally:
+        del outcome  # its error's traceback holds this frame: with a name for it here, neither would go
