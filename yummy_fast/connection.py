@@ -169,10 +169,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, shared: Connections, loop: asyncio.AbstractEventLoop) -> None:
         self.shared = shared
         self._loop = loop
-        config = shared.config
-        self._parser = RequestParser(
-            config.max_body_bytes, max_head_bytes=config.max_header_bytes, max_target_bytes=config.max_target_bytes
-        )
+        self._parser: RequestParser
         self._waiting: deque[Request] = deque()
         """Requests that have not begun. The socket is not read meanwhile: there are no more than one read had."""
         self._exchanges: deque[Exchange] = deque()
@@ -195,6 +192,11 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         shared = self.shared
+        config = shared.config
+        # Not before: where a TLS handshake fails there is no `connection_lost`, which closes it.
+        self._parser = RequestParser(
+            config.max_body_bytes, max_head_bytes=config.max_header_bytes, max_target_bytes=config.max_target_bytes
+        )
         if len(shared.open) < shared.config.worker_connections:
             shared.open.add(self)
             return

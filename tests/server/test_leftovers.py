@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.harness import (
+    CERTIFICATE,
+    CERTIFICATE_KEY,
     Client,
     Server,
     Valkey,
@@ -52,6 +54,14 @@ FLAT = RELOADS * 3
 BROKEN = b"no registry"
 
 
+def count(server: Server) -> tuple[int, int, int]:
+    """What a full collection finds, what there is after it, and how much of that none looks at."""
+    mark = len(server.lines)
+    server.send_signal(signal.SIGUSR1)
+    found = server.wait_for(r"^counted: (\d+) (\d+) (\d+)", after=mark)
+    return int(found[1]), int(found[2]), int(found[3])
+
+
 class Counted:
     """A server whose objects can be counted, and what is done to it."""
 
@@ -63,11 +73,7 @@ class Counted:
         self._versions = 0
 
     def count(self) -> tuple[int, int, int]:
-        """What a full collection finds, what there is after it, and how much of that none looks at."""
-        mark = len(self.server.lines)
-        self.server.send_signal(signal.SIGUSR1)
-        found = self.server.wait_for(r"^counted: (\d+) (\d+) (\d+)", after=mark)
-        return int(found[1]), int(found[2]), int(found[3])
+        return count(self.server)
 
     def _one(self, data: bytes, status: int) -> None:
         with Client(self.server.port) as client:
@@ -143,9 +149,16 @@ class Counted:
     def not_reloaded(self) -> None:
         self._reload(BROKEN, "ERROR registry not reloaded")
 
+    def not_read(self) -> None:
+        self._registry.unlink(missing_ok=True)
+        mark = len(self.server.lines)
+        self.server.send_signal(signal.SIGHUP)
+        self.server.wait_for("ERROR registry not reloaded.*cannot be read", after=mark)
+
 
 KINDS: tuple[Callable[[Counted], None], ...] = (
-    *(Counted.reloaded, Counted.not_reloaded, Counted.answered, Counted.hung_up, Counted.no_http, Counted.no_such_path),
+    *(Counted.reloaded, Counted.not_reloaded, Counted.not_read),
+    *(Counted.answered, Counted.hung_up, Counted.no_http, Counted.no_such_path),
     *(Counted.no_json, Counted.no_such_service, Counted.no_such_view, Counted.no_join_key, Counted.wrong_type),
     *(Counted.computed, Counted.computed_in_vain, Counted.not_loaded, Counted.too_late, Counted.store_error),
 )
@@ -174,6 +187,24 @@ def test_nothing_is_left_for_the_cycle_collector(counted: Counted) -> None:
     assert left == dict.fromkeys(left, 0)
 
 
+def test_a_handshake_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    """A load balancer that looks whether the port is open may do nothing else, every second."""
+    folder = repository(tmp_path / "repository", "sqlite", "")
+    tls = ("--cert", str(CERTIFICATE), "--key", str(CERTIFICATE_KEY))
+    with Server(folder, *tls, program=("-c", COUNTED, "without")) as server:
+
+        def fail() -> None:
+            with Client(server.port) as client:
+                client.send(b"no handshake\r\n\r\n")
+                client.rest()  # until it has been refused
+
+        fail()
+        count(server)
+        for _ in range(TIMES):
+            fail()
+        assert count(server)[0] == 0
+
+
 @pytest.mark.parametrize("how", ["with"])
 def test_the_collector_does_not_look_at_a_catalog(counted: Counted) -> None:
     """With a large one it would stop the loop for a tenth of a second: some minutes after the start, for instance."""
@@ -189,7 +220,7 @@ def test_reloads_leave_nothing_behind(counted: Counted) -> None:
     totals = []
     for turns in (WARM_UP, RELOADS):
         for turn in range(turns):
-            for kind in KINDS[2:]:
+            for kind in KINDS[3:]:
                 if kind is not Counted.too_late:  # which takes its time
                     kind(counted)
             if turn % 5 == 0:
