@@ -222,13 +222,15 @@ class Supervisor:
         """Start what is missing."""
         present = [worker for worker in self.fleet.workers if not worker.leaving and worker.replaces is None]
         for _ in range(self._wanted - len(present)):
-            self._start_worker()
+            if self._start_worker() is None:
+                return  # those after it would fail as well
         if self._config.admin and self.fleet.admin is None:
             self._start("admin", 0, lambda connection: be_admin(self._config, connection))
 
-    def _start_worker(self, replaces: Child | None = None) -> None:
+    def _start_worker(self, replaces: Child | None = None) -> Child | None:
+        """The worker, which has not begun to serve; None if there can be none now."""
         if not self._places:
-            return  # too many that do not end; they will be killed
+            return None  # too many that do not end; they will be killed
         place = self._places.pop(0)
 
         def be(connection: socket.socket) -> int:
@@ -237,11 +239,18 @@ class Supervisor:
             return be_worker(self._config, place + 1, connection, sockets, self._turns, place)
 
         child = self._start("worker", place, be)
-        if child is not None:
+        if child is None:
+            self._places.append(place)
+        else:
             child.replaces = replaces
+        return child
 
     def _start(self, kind: str, place: int, be: Callable[[socket.socket], int]) -> Child | None:
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            self._cannot_start(kind, error)
+            return None
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         # Until the child has handlers of its own, a signal to it would be told to us.
@@ -251,7 +260,7 @@ class Supervisor:
         except OSError as error:
             ours.close()
             theirs.close()
-            self._count_failure(f"no process can be started: {error.strerror}")
+            self._cannot_start(kind, error)
             return None
         else:
             if pid == 0:
@@ -263,6 +272,11 @@ class Supervisor:
         self.fleet.children.append(child)
         self._selector.register(ours, selectors.EVENT_READ, partial(self._heard, child))
         return child
+
+    def _cannot_start(self, kind: str, error: OSError) -> None:
+        why = f"no process can be started: {error.strerror}"
+        logger.error("no new %s: %s", kind, why)
+        self._count_failure(why)
 
     def _become(self, be: Callable[[socket.socket], int], connection: socket.socket, ours: socket.socket) -> NoReturn:
         """Be a child. It keeps nothing of the supervisor's open, or nobody would learn of the supervisor's end."""
@@ -416,8 +430,8 @@ class Supervisor:
         """The next one, when the one before has ended."""
         if any(worker.leaving or worker.replaces or not worker.ready_at for worker in self.fleet.workers):
             return
-        if self._old:
-            self._start_worker(replaces=self._old.pop(0))
+        if self._old and self._start_worker(replaces=self._old[0]):
+            del self._old[0]
 
     def _drain(self, worker: Child, *, is_last: bool = False) -> None:
         worker.leaving = True

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -322,6 +323,58 @@ def test_a_rolling_restart_that_fails_changes_nothing(corpus: Path, fleet: Fleet
     fleet.wait_for(r"ERROR worker \d+ \(\d+\) cannot take over from worker \d+ \(\d+\), which stays: .*registry\.db")
     assert fleet.workers == before
     assert fleet.features([1002]).columns["trips"] == [1]
+
+
+def _no_descriptors(pid: int) -> Callable[[], None]:
+    there = set(map(int, os.listdir(f"/proc/{pid}/fd")))
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(set(range(1000)) - there), limits[1]))
+
+    def end() -> None:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+
+    return end
+
+
+def _no_processes(pid: int) -> Callable[[], None]:
+    flag = Path(f"/proc/{pid}/cwd/no_processes")
+    flag.touch()
+    return flag.unlink
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prlimit(2)")
+@pytest.mark.parametrize("spoil", [_no_descriptors, _no_processes])
+def test_what_is_missing_for_a_worker_may_come_back(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[int], Callable[[], None]]
+) -> None:
+    """However long it takes: there are more attempts here than places for workers."""
+    orders = (
+        "import os",
+        "from yummy_fast import supervisor",
+        "supervisor.BACKOFF_FIRST_S = supervisor.BACKOFF_LAST_S = 0.01",
+        "fork = os.fork",
+        "def no_fork():",
+        "    if os.path.exists('no_processes'):",
+        "        raise BlockingIOError(11, 'no processes')",
+        "    return fork()",
+        "os.fork = no_fork",
+    )
+    (tmp_path / "sitecustomize.py").write_text("\n".join(orders) + "\n")
+    environment = {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
+    monkeypatch.chdir(tmp_path)
+    with Fleet(corpus, "-w", "2", environment=environment) as fleet:
+        first, second = fleet.workers
+        end = spoil(fleet.process.pid)
+        os.kill(first, signal.SIGKILL)
+        mark = 0
+        for _ in range(8):
+            fleet.wait_for(
+                r"ERROR no new worker: no process can be started: (Too many open files|no processes)", after=mark
+            )
+            mark = len(fleet.lines)
+        assert second in fleet.workers
+        end()
+        fleet.until_workers(lambda pids: len(pids) == 2, "a new worker")
 
 
 def test_the_admin_listener_comes_back(fleet: Fleet) -> None:
