@@ -29,25 +29,25 @@ class Told:
     name = "told"
     look_every_s = 0.001
 
-    def __init__(self, data: bytes | Exception = b"one") -> None:
+    def __init__(self, data: bytes | BaseException = b"one") -> None:
         self.data = data
-        self.mark: Hashable | Exception = 1
+        self.mark: Hashable | BaseException = 1
         self.looks = self.reads = 0
 
-    def put(self, data: bytes | Exception) -> None:
-        self.data, self.mark = data, (self.mark, 1) if not isinstance(self.mark, Exception) else 1
+    def put(self, data: bytes | BaseException) -> None:
+        self.data, self.mark = data, (self.mark, 1) if not isinstance(self.mark, BaseException) else 1
 
     def stamp(self) -> Hashable:
         assert threading.current_thread() is not threading.main_thread()
         self.looks += 1
-        if isinstance(self.mark, Exception):
+        if isinstance(self.mark, BaseException):
             raise self.mark
         return self.mark
 
     def read(self) -> bytes:
         assert threading.current_thread() is not threading.main_thread()
         self.reads += 1
-        if isinstance(self.data, Exception):
+        if isinstance(self.data, BaseException):
             raise self.data
         return self.data
 
@@ -71,7 +71,7 @@ class Watch:
         self.swapped: list[Any] = []
         self.let_go: list[bytes] = []
         """The data of the catalogs that were freed."""
-        self.failing: Exception | None = None
+        self.failing: BaseException | None = None
         self.compiling: Callable[[], object] = int
         """What happens meanwhile."""
         self.reloader = Reloader(source, 1, b"one", self._compile, self._swap, ttl_s)
@@ -200,11 +200,12 @@ def test_what_dies_meanwhile_does_not_become_permanent(said: Callable[[], list[s
     [
         (RegistryError("told: the registry is empty"), "told: the registry is empty"),
         (KeyError("ours"), "told: KeyError('ours')"),
+        (SystemExit(7), "told: RuntimeError('SystemExit(7)')"),
     ],
 )
 @pytest.mark.parametrize("where", ["stamp", "read", "compile"])
 def test_a_failure_is_said_once_and_the_catalog_stays(
-    said: Callable[[], list[str]], where: str, failure: Exception, message: str
+    said: Callable[[], list[str]], where: str, failure: BaseException, message: str
 ) -> None:
     async def scenario() -> None:
         async with Watch(Told()) as watch:

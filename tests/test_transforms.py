@@ -34,7 +34,7 @@ from yummy_fast._proto import registry_pb2 as messages
 from yummy_fast._proto.value_pb2 import Value
 from yummy_fast.catalog import Catalog
 from yummy_fast.codec import ValueType
-from yummy_fast.errors import RequestError, TransformError
+from yummy_fast.errors import RequestError, Told, TransformError
 from yummy_fast.registry import OnDemandFeatureView
 from yummy_fast.transforms import THREADS, compute, is_foreign, load
 from yummy_fast.vectors import Rendering, Statuses
@@ -505,6 +505,7 @@ def test_code_that_ends_within_an_instruction_is_foreign() -> None:
         (record(b""), "its function does not unpickle here (EOFError)"),
         (record(pickled(own_functions()["plain"])[:-5]), "its function does not unpickle here (UnpicklingError)"),
         (record(b"cmath\nno_such_thing\n."), "its function does not unpickle here (AttributeError)"),
+        (record(b"csys\nexit\n(S'bye'\ntR."), "its function does not unpickle here (SystemExit)"),
         (record(pickled(7)), "what the registry holds is no function"),
         (record(pickled({"a": 1})), "what the registry holds is no function"),
         (
@@ -515,6 +516,15 @@ def test_code_that_ends_within_an_instruction_is_foreign() -> None:
 )
 def test_what_cannot_be_loaded_is_told_with_the_views_name(one: OnDemandFeatureView, reason: str) -> None:
     assert refusal(one) == reason
+
+
+def _told() -> None:
+    raise Told(0)
+
+
+def test_a_signal_while_a_function_is_loaded_is_not_the_functions() -> None:
+    with pytest.raises(Told):
+        load(record(b"ctests.test_transforms\n_told\n(tR."))
 
 
 def test_function_that_needs_a_module_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,10 @@ def _json(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
 
 
+class Told(SystemExit):
+    """The process was told to end before it had anything to serve: no error, and none of a user's sys.exit()."""
+
+
 class YummyError(Exception):
     """The root. `status` is the HTTP status of the answer, `headers` the extra head lines it needs."""
 

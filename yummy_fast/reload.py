@@ -173,6 +173,8 @@ async def _aside(work: Callable[[], T]) -> T:
             outcome.append((work(), None))
         except Exception as error:
             outcome.append((None, error))
+        except BaseException as error:  # raised in the loop it would end the server; not told at all, be waited for
+            outcome.append((None, RuntimeError(repr(error))))
         with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(settle)
 

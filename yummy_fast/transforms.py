@@ -27,7 +27,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from yummy_fast.codec import ValueType
-from yummy_fast.errors import CorruptValueError, TransformError, ViewUnavailableError
+from yummy_fast.errors import CorruptValueError, Told, TransformError, ViewUnavailableError
 from yummy_fast.plan import Bound, ComputedColumn, ComputedView, Plan, Rows
 from yummy_fast.python_values import json_values, python_value, utc_datetime
 from yummy_fast.registry import OnDemandFeatureView
@@ -69,7 +69,9 @@ def load(view: OnDemandFeatureView) -> Callable[..., Any]:
         ) from None
     except ModuleNotFoundError as error:
         raise unavailable(f"its function needs the module {error.name!r}, which is not installed") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # what it imports may be a script
+        if isinstance(error, Told):
+            raise
         raise unavailable(f"its function does not unpickle here ({type(error).__name__})") from None
     finally:
         del unpickler.find_class  # which holds the unpickler, and that all that was read
