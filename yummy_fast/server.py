@@ -31,7 +31,7 @@ from yummy_fast.connection import Connection, Connections
 from yummy_fast.download import without_secrets
 from yummy_fast.drain import Stop, drain
 from yummy_fast.endpoints import Endpoints
-from yummy_fast.errors import ConfigError
+from yummy_fast.errors import ConfigError, Told
 from yummy_fast.http11 import Answer, Request, Response
 from yummy_fast.listeners import close_sockets, open_sockets, refuse_new, tls_context, url_of
 from yummy_fast.logs import log_sample
@@ -132,7 +132,7 @@ def leave_when_told() -> None:
 
 
 def _leave(number: int, frame: object) -> NoReturn:
-    raise SystemExit(0)
+    raise Told(0)
 
 
 async def _run_alone(config: Config, started: Callable[[str], None]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -65,6 +66,18 @@ def test_a_configuration_that_gives_no_answer_is_one_line(tmp_path: Path) -> Non
         url = f"http://127.0.0.1:{port}/feature_store.yaml"
         outcome = command_line("-f", url, "serve", environment=environment)
     assert outcome == (2, "", f"yummy-fast: {url}: cannot be read: timed out\n")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_signals_while_the_configuration_is_fetched(workers: str) -> None:
+    """SIGHUP has nothing to reload yet, and ends nothing; SIGTERM is a stop like any other."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/feature_store.yaml"
+        with Process([sys.executable, "-m", "yummy_fast", "-f", url, "serve", "-w", workers]) as process:
+            with listener.accept()[0]:
+                process.send_signal(signal.SIGHUP)
+                assert process.stop() == 0
+            assert process.lines == []
 
 
 def test_workers_that_never_come_to_serving_are_one_line(corpus: Path, tmp_path: Path) -> None:
