@@ -15,6 +15,7 @@ request a connection; a client that dribbles loses its place to the next one.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import socket
@@ -39,6 +40,9 @@ READ_S = 5.0
 """How long a client may send nothing, or take nothing, within a request."""
 DEADLINE_S = 10.0
 """How long a client may take to send its request. kubelet's probes give up after one second, unless told otherwise."""
+RETRY_S = 0.5
+"""How long nothing is taken after the process, or the system, has run out of descriptors."""
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _JSON = "application/json"
 
 
@@ -112,7 +116,10 @@ class AdminListener:
         self._thread.start()
 
     def _serve(self) -> None:
-        render([])  # imports what it needs now, and not when the first scrape waits for it
+        try:
+            render([])  # imports what it needs now, and not when the first scrape waits for it
+        except Exception as error:  # no descriptors, perhaps; probes need none of it, and the first scrape tries again
+            logger.warning("metrics cannot be shown yet: %r", error)
         self._server.serve_forever()
 
     def close(self) -> None:
@@ -148,6 +155,14 @@ class _Server(ThreadingHTTPServer):
         if self.server_address[0] == "::":
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         TCPServer.server_bind(self)  # not HTTPServer's, which asks the DNS who we are
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        try:
+            return super().get_request()
+        except OSError as error:
+            if error.errno in _EXHAUSTED:  # what waits stays in the queue: to look again at once would take a core
+                time.sleep(RETRY_S)
+            raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._lock:

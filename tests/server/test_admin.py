@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import itertools
 import json
 import re
 import signal
 import socket
+import socketserver
 import struct
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -33,8 +36,9 @@ from tests.harness import (
     replace_file,
     repository,
 )
+from yummy_fast import admin
 from yummy_fast._proto.registry_pb2 import Registry
-from yummy_fast.admin import MAX_CONNECTIONS, AdminListener
+from yummy_fast.admin import MAX_CONNECTIONS, RETRY_S, AdminListener
 from yummy_fast.board import Reloaded, Verdict
 from yummy_fast.exposition import FAMILIES
 
@@ -441,3 +445,36 @@ def test_clients_that_dribble_keep_nobody_out() -> None:
         threads = [thread for thread in threading.enumerate() if "process_request_thread" in thread.name]
         assert len(threads) <= MAX_CONNECTIONS + 1
         assert dribbling[0].recv(1) == b""  # ended
+
+
+# ------------------------------------------------------------------------------------------------ out of descriptors
+
+
+def test_without_descriptors_it_does_not_look_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+    get_request = socketserver.TCPServer.get_request
+
+    def exhausted(server: socketserver.TCPServer) -> tuple[Any, Any]:
+        asked.append(time.monotonic())
+        if len(asked) < 3:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return get_request(server)
+
+    monkeypatch.setattr(socketserver.TCPServer, "get_request", exhausted)
+    with listening() as url:
+        assert look(f"{url}/livez").status == 200
+    assert min(later - sooner for sooner, later in itertools.pairwise(asked)) >= RETRY_S / 2
+
+
+def test_what_metrics_need_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its import is the first thing of the admin thread, and the process may just be out of descriptors."""
+
+    def fail(*_: object) -> NoReturn:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(admin, "render", fail)
+    with listening() as url:
+        assert look(f"{url}/livez").status == 200
+        assert look(f"{url}/metrics").status == 500
+        monkeypatch.undo()
+        assert look(f"{url}/metrics").status == 200
