@@ -25,6 +25,8 @@ MAX_LINE = 64 << 20
 """The longest message, in bytes: the metrics of forty workers with the most series that there can be."""
 SEND_S = 5
 """How long a child waits for a supervisor that does not read."""
+AGAIN_S = 1
+"""How long until it tries again to send the rest, if nobody says anything meanwhile."""
 
 Message = dict[str, Any]
 
@@ -67,13 +69,15 @@ class ChildEnd:
         Answers of the names in `slow` have a thread of their own each.
         """
         self._connection = connection
-        # Not settimeout(), which would hold for the reading as well.
+        # Not settimeout(), which would be one for both.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_S, 0))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", AGAIN_S, 0))
         self._answers = answers
         self._told = told
         self._lost = lost
         self._slow = slow
         self._lock = threading.Lock()
+        self._unsent = b""
         self._asked: dict[int, Future[Any]] = {}
         self._number = 0
 
@@ -101,17 +105,32 @@ class ChildEnd:
             self._asked.pop(number, None)
 
     def _send(self, message: Message) -> None:
-        data = _line(message)
         with self._lock:
+            if len(self._unsent) < MAX_LINE:  # of a supervisor that reads nothing
+                self._unsent += _line(message)
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send what can be sent in time, with the lock held. What cannot is for later: a line has to be whole."""
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[self._connection.send(self._unsent) :]
+        except OSError as error:
+            logger.debug("nothing can be said to the supervisor: %s", error)
+
+    def _hear(self) -> bytes:
+        """What the supervisor says next; nothing once it is gone."""
+        while True:
             try:
-                self._connection.sendall(data)
-            except OSError as error:
-                logger.debug("nothing can be said to the supervisor: %s", error)
+                return self._connection.recv(1 << 16)
+            except BlockingIOError:
+                with self._lock:
+                    self._flush()
 
     def _listen(self) -> None:
         lines = _Lines()
         try:
-            while data := self._connection.recv(1 << 16):
+            while data := self._hear():
                 for message in lines.feed(data):
                     self._handle(message)
         except ConnectionResetError:
