@@ -166,6 +166,15 @@ def test_who_compiles_rests_for_as_long_as_he_has_worked(monkeypatch: pytest.Mon
     assert rested == pytest.approx([1.6 * reload.WORK_S]), "one clock for all that is gone through"
 
 
+def test_who_was_stopped_meanwhile_does_not_rest_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    rested: list[float] = []
+    monkeypatch.setattr(reload, "time", SimpleNamespace(perf_counter=lambda: now, sleep=rested.append))
+    for _ in Gently()(range(1)):
+        now += 3600
+    assert rested == [reload.REST_S]
+
+
 class Cycle:
     """What only the cycle collector can free."""
 

@@ -32,6 +32,8 @@ SWITCH_S = 0.0001
 """sys.setswitchinterval while compiling: the loop waits so long at most for the thread that compiles. Usually 5 ms."""
 WORK_S = 0.0005
 """How long the thread that compiles works before it rests."""
+REST_S = 0.1
+"""How long it rests at the most: what seems to be an hour of work is a process that was stopped for an hour."""
 NEVER = 1 << 30
 """Of the cycle collector's thresholds: that of a look at all objects, while compiling."""
 FAILURES_KEPT = 100
@@ -203,7 +205,7 @@ class Gently:
             yield item
             worked_s = time.perf_counter() - self._begun
             if worked_s >= WORK_S:
-                time.sleep(worked_s)
+                time.sleep(min(worked_s, REST_S))
                 self._begun = time.perf_counter()
 
 
