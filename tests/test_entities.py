@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from yummy_fast.codec import ValueType
 from yummy_fast.entities import convert_column, shown
-from yummy_fast.errors import RequestError
+from yummy_fast.errors import InexactNumberError, RequestError
 
 MOST, LEAST = 2**63 - 1, -(2**63)
 
@@ -62,7 +63,6 @@ def test_null_arrays_and_objects_are_empty_values(value_type: ValueType) -> None
             'entities.driver_id[0]: expected seconds since the epoch, got "2024-01-02T03:04:05Z"',
         ),
         (ValueType.FLOAT, ["x"], 'entities.driver_id[0]: expected a number, got "x"'),
-        (ValueType.DOUBLE, [True], "entities.driver_id[0]: expected a number, got true"),
         (ValueType.DOUBLE, ["1.5"], 'entities.driver_id[0]: expected a number, got "1.5"'),
         (ValueType.BOOL, ["true"], 'entities.driver_id[0]: expected a boolean, got "true"'),
         (ValueType.BYTES, ["AP8Q"], 'entities.driver_id[0]: expected bytes, which JSON cannot carry, got "AP8Q"'),
@@ -83,6 +83,8 @@ def test_a_value_of_another_kind_is_named_with_its_place(
     [
         ([1, 2.5], [1, 2]),
         ([2.5, 1], [2.5, 1.0]),
+        ([1.5, True, False], [1.5, 1.0, 0.0]),  # Feast looks at the type of the first only
+        ([{"a": float("nan")}], [{"a": None}]),
         (["a", 5, None, True], ["a", "5", None, "True"]),
         ([True, 2], [True, True]),
         ([None, None], [None, None]),
@@ -132,3 +134,45 @@ def test_a_value_is_shown_as_the_json_that_the_caller_wrote(value: object) -> No
 def test_a_long_value_is_cut(value: object) -> None:
     assert len(shown(value)) == 80
     assert shown(value).endswith("...")
+
+
+# What Feast 0.67.0 makes of numbers beyond 64 bits, asked as JSON of `feast serve`: floats by str(), integers by their
+# digits. orjson makes a float of both.
+@pytest.mark.parametrize("value", [1e22, -1e300, float(2**64), float(-(2**63))])
+def test_a_float_that_may_have_been_an_integer_is_no_text_until_it_is_parsed_exactly(value: float) -> None:
+    with pytest.raises(InexactNumberError, match=r"^entities\.x\[1\]: expected a string in range, got "):
+        convert_column("x", ValueType.STRING, ["a", value])
+    assert convert_column("x", ValueType.STRING, ["a", value], exact=True) == ["a", str(value)]
+
+
+def test_an_infinity_is_none_and_text_as_pythons() -> None:
+    assert convert_column("x", ValueType.STRING, [float("inf"), float("-inf")]) == ["inf", "-inf"]
+
+
+def test_the_least_integer_may_be_a_float() -> None:
+    with pytest.raises(InexactNumberError):  # or it was the integer below, which is out of range
+        convert_column("x", ValueType.INT64, [float(LEAST)])
+    assert convert_column("x", ValueType.INT64, [float(LEAST)], exact=True) == [LEAST]
+    with pytest.raises(RequestError, match="in range"):
+        convert_column("x", ValueType.INT64, [LEAST - 1], exact=True)
+
+
+# The deepest that Feast 0.67.0 takes (python_values_to_proto_values): one more, and protobuf refuses.
+@pytest.mark.parametrize(
+    ("innermost", "wrap", "most"),
+    [
+        (1, lambda inner: {"a": inner}, 33),
+        ({}, lambda inner: {"a": inner}, 33),
+        ([1], lambda inner: {"a": inner}, 33),
+        ([{"b": 1}], lambda inner: {"a": inner}, 32),
+        ({"b": 1}, lambda inner: {"a": [inner]}, 24),
+    ],
+    ids=["number", "empty object", "array", "array of objects", "arrays of objects"],
+)
+def test_objects_may_be_as_deep_as_protobuf_goes(innermost: Any, wrap: Callable[[Any], Any], most: int) -> None:
+    value = innermost
+    for _ in range(most):
+        value = wrap(value)
+    assert convert_column("x", ValueType.UNKNOWN, [value]) == [value]
+    with pytest.raises(RequestError, match=r"^entities\.x\[0\]: expected an object, got "):
+        convert_column("x", ValueType.UNKNOWN, [wrap(value)])

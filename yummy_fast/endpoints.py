@@ -14,11 +14,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from time import monotonic, perf_counter_ns
 from urllib.parse import unquote_to_bytes
 
 from yummy_fast.catalog import Catalog
+from yummy_fast.entities import convert_column
 from yummy_fast.errors import (
+    InexactNumberError,
     LimitError,
     RouteError,
     StoreError,
@@ -30,7 +33,7 @@ from yummy_fast.errors import (
 from yummy_fast.http11 import CLIENT_LEFT, Answer, Request, Response, split_target
 from yummy_fast.metrics import Metrics, ServiceSlots
 from yummy_fast.plan import Bound, ComputedColumn, Plan
-from yummy_fast.query import parse_query
+from yummy_fast.query import LARGE_BODY_BYTES, parse_exactly, parse_query
 from yummy_fast.served import look
 from yummy_fast.stores import OnlineStore
 from yummy_fast.trace import Phases, log_fields, log_text, server_timing
@@ -44,6 +47,7 @@ MAX_TOLD, TOLD_FOR_S = 100, 60.0
 
 _JSON = b"content-type: application/json\r\n"
 _EMPTY = Response(200, b"", b"")
+_convert_exactly = partial(convert_column, exact=True)
 
 
 class Endpoints:
@@ -89,7 +93,7 @@ class Endpoints:
 
     def handle(self, request: Request) -> Answer:
         """The answer to a request, or a coroutine for it. Raises what `failed` makes an answer of."""
-        methods = self._table.get(request.url) or self._find(request.url)
+        methods = self._table.get(request.url) or self._find(request)
         endpoint = methods.get(request.method)
         if endpoint is None:
             raise RouteError(405, "Method Not Allowed", allow=", ".join(method.decode() for method in methods))
@@ -121,7 +125,12 @@ class Endpoints:
                 raise LimitError(413, f"Content Too Large: the limit is {self._max_rows} entity rows")
             if count * len(plan.columns) > self._max_cells:
                 raise LimitError(413, f"Content Too Large: the limit is {self._max_cells} rows x features")
-            bound = plan.bind(query.entities)
+            try:
+                bound = plan.bind(query.entities)
+            except InexactNumberError:
+                if len(request.body) > LARGE_BODY_BYTES:
+                    raise
+                bound = plan.bind(parse_exactly(request.body).entities, _convert_exactly)
             bound_at = perf_counter_ns()
             rows = await self._store.fetch(plan.prepared, bound.keys)
             read_at = computed_at = perf_counter_ns()
@@ -185,15 +194,15 @@ class Endpoints:
         """GET /health: there is a registry. Without one there would be no server."""
         return _EMPTY
 
-    def _find(self, url: bytes) -> dict[bytes, Callable[[Request], Answer]]:
+    def _find(self, request: Request) -> dict[bytes, Callable[[Request], Answer]]:
         """The endpoints of a target that has more to it than a path. Raises RouteError."""
-        path, query = split_target(url)
+        path, query = split_target(request.url)
         path = unquote_to_bytes(path)
         methods = self._table.get(path)
         if methods is None:
             slashless = path.rstrip(b"/")
             if slashless in self._table:
-                return dict.fromkeys(self._table[slashless], lambda _: _redirect(slashless + query))
+                return {request.method: lambda _: _redirect(slashless + query)}  # any method, as Starlette does
             raise RouteError(404, "Not Found")
         return methods
 

@@ -12,19 +12,24 @@ Pure, and below `plan`: it knows types, not views.
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from yummy_fast.codec import NULL_TIMESTAMP, ValueType
-from yummy_fast.errors import RequestError
+from yummy_fast.errors import InexactNumberError, RequestError
 
 INT32_LIMITS = (-(1 << 31), (1 << 31) - 1)
 INT64_LIMITS = (-(1 << 63), (1 << 63) - 1)
 
 
-def convert_column(name: str, value_type: ValueType, values: list[Any]) -> list[Any]:
-    """The values of column `name` as Python values of `value_type`. Raises RequestError naming the value's place."""
+def convert_column(name: str, value_type: ValueType, values: list[Any], *, exact: bool = False) -> list[Any]:
+    """The values of column `name` as Python values of `value_type`. Raises RequestError naming the value's place.
+
+    - `exact`: a float is what the caller wrote. Else it may have been an integer beyond 64 bits (orjson), and where
+      that makes a difference, InexactNumberError is raised.
+    """
     if value_type is ValueType.UNKNOWN:
         value_type = _infer(name, values)
     if value_type is ValueType.INT64 and set(map(type, values)) == {int}:
@@ -33,7 +38,7 @@ def convert_column(name: str, value_type: ValueType, values: list[Any]) -> list[
             return values
     elif value_type is ValueType.STRING and set(map(type, values)) == {str}:
         return values
-    convert = _CONVERTERS.get(value_type)
+    convert = (_EXACT.get(value_type) if exact else None) or _CONVERTERS.get(value_type)
     if convert is None:
         return _convert_collection(name, value_type, values)
     converted: list[Any] = []
@@ -45,6 +50,9 @@ def convert_column(name: str, value_type: ValueType, values: list[Any]) -> list[
             converted.append(convert(value))
         except _OutOfRangeError:
             raise _mistake(name, place, f"{_EXPECTED[value_type]} in range", value) from None
+        except _InexactError:
+            mistake = _mistake(name, place, f"{_EXPECTED[value_type]} in range", value)
+            raise InexactNumberError(str(mistake)) from None
         except (ValueError, TypeError, OverflowError):
             raise _mistake(name, place, _EXPECTED[value_type], value) from None
     return converted
@@ -52,6 +60,10 @@ def convert_column(name: str, value_type: ValueType, values: list[Any]) -> list[
 
 class _OutOfRangeError(Exception):
     """The right kind of value, but the type does not reach so far."""
+
+
+class _InexactError(Exception):
+    """A float that may have been an integer, and it matters."""
 
 
 def _mistake(name: str, place: int, expected: str, value: object) -> RequestError:
@@ -70,12 +82,12 @@ def shown(value: object) -> str:
 # ------------------------------------------------------------------------------------------------------------ scalars
 
 
-def _integer(limits: tuple[int, int]) -> Callable[[Any], int]:
+def _integer(limits: tuple[int, int], *, exact: bool = False) -> Callable[[Any], int]:
     least, most = limits
 
     def convert(value: Any) -> int:
-        if isinstance(value, float) and value <= -(1 << 63):
-            raise _OutOfRangeError  # an integer below 64 bits reaches us as a float: it may have been another
+        if isinstance(value, float) and value == -(1 << 63) and not exact:
+            raise _InexactError  # it may have been an integer a little below
         number = int(value)  # as Feast: "1001", " 1_001 ", 1001.7 and true are integers
         if not least <= number <= most:
             raise _OutOfRangeError
@@ -89,7 +101,7 @@ def _float32(value: Any) -> float:
 
 
 def _double(value: Any) -> float:
-    if isinstance(value, bool | str):
+    if isinstance(value, str):
         raise TypeError
     return float(value)
 
@@ -123,9 +135,8 @@ def _text(value: Any) -> str:
 
 
 def _string(value: Any) -> str:
-    if isinstance(value, float) and not -(1 << 63) < value < 1 << 64:
-        # An integer beyond 64 bits reaches us as a float (orjson): its digits are gone, so it cannot be a key.
-        raise _OutOfRangeError
+    if isinstance(value, float) and not -(1 << 63) < value < 1 << 64 and math.isfinite(value):
+        raise _InexactError  # the digits of an integer are gone
     return str(value)
 
 
@@ -145,6 +156,10 @@ _CONVERTERS: dict[ValueType, Callable[[Any], Any]] = {
     ValueType.TIME_UUID: _text,
     ValueType.DECIMAL: _text,
     ValueType.BYTES: _no_bytes,
+}
+_EXACT: dict[ValueType, Callable[[Any], Any]] = {
+    ValueType.INT64: _integer(INT64_LIMITS, exact=True),
+    ValueType.STRING: str,
 }
 _EXPECTED = {
     ValueType.INT32: "a 32-bit integer",
@@ -210,41 +225,45 @@ def _convert_collection(name: str, value_type: ValueType, values: list[Any]) -> 
     return converted
 
 
-MAX_DEPTH = 100
-"""Objects in objects. A protobuf parser goes no deeper, so what is stored cannot be deeper either."""
+MAX_LEVEL = 99
+"""The deepest level of a message, from 0. A protobuf parser goes no deeper, and Feast has one copy what it builds.
+An object takes three levels (a Map, its entry, the Value in that), an array one."""
 
 
-def _collection(value_type: ValueType, value: Any, depth: int = 0) -> Any:
-    """One array or object as Feast would store it. Raises TypeError, ValueError or _OutOfRangeError."""
+def _collection(value_type: ValueType, value: Any, level: int = -1) -> Any:
+    """One array or object as Feast would store it, at a level. Raises TypeError, ValueError or _OutOfRangeError."""
     if value_type is ValueType.MAP:
-        return _map(value, depth)
+        return _map(value, level + 1)
     if not isinstance(value, list):
         raise TypeError
+    if level > MAX_LEVEL:
+        raise ValueError
     if value_type is ValueType.MAP_LIST:
-        return [_map(item, depth) for item in value]
+        return [_map(item, level + 1) for item in value]
     convert, default = _ITEMS[value_type]
     return [default if item is None else convert(item) for item in value]
 
 
-def _map(value: Any, depth: int) -> dict[str, Any]:
+def _map(value: Any, level: int) -> dict[str, Any]:
     """An object: each value by its own type, as Feast infers it (feast/type_map.py _python_dict_to_map_proto)."""
     if not isinstance(value, dict):
         raise TypeError
-    if depth == MAX_DEPTH:
+    if level + (2 if value else 0) > MAX_LEVEL:
         raise ValueError
     converted: dict[str, Any] = {}
     for key, item in value.items():
         if item is None or isinstance(item, dict):
-            converted[key] = None if item is None else _map(item, depth + 1)
+            converted[key] = None if item is None else _map(item, level + 3)
         elif isinstance(item, list):
             if not item:
                 raise ValueError
             try:
-                converted[key] = _collection(_infer_list("", 0, item), item, depth + 1)
+                converted[key] = _collection(_infer_list("", 0, item), item, level + 3)
             except RequestError:
                 raise ValueError from None
         else:
-            converted[key] = _checked_integer(item) if isinstance(item, int) else item
+            # A NaN that stands alone is a null.
+            converted[key] = _checked_integer(item) if isinstance(item, int) else item if item == item else None
     return converted
 
 

@@ -11,6 +11,8 @@
     │   ├── ViewUnavailableError      a function that cannot be loaded          400
     │   ├── TokenError                no token that is accepted                 401
     │   ├── ValidationError           the body has not the shape of a request   422
+    │   ├── UnreadableBodyError       the body cannot even be read as JSON      400
+    │   ├── InexactNumberError        a number that parsing has changed         400, if it is the last word
     │   └── RouteError                no such path, or not with this method     404; 405 with Allow
     ├── TransformError                a function of the user's that fails       500, with the view's name
     └── StoreError                    the online store's fault                  502
@@ -155,6 +157,20 @@ class ValidationError(RequestError):
             return _json({"detail": self.details})
         except RecursionError:  # what we quote of the request is nested deeper than can be written
             return _json({"detail": [{**detail, "input": None} for detail in self.details]})
+
+
+class UnreadableBodyError(RequestError):
+    """Bytes that are no text, or JSON that nobody's parser goes through: FastAPI's words for it, then ours."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"There was an error parsing the body: {reason}")
+
+    def body(self) -> bytes:
+        return _json({"detail": str(self)})
+
+
+class InexactNumberError(RequestError):
+    """A number in the body is beyond 64 bits, so what it was parsed to may not be what it says. Parse it exactly."""
 
 
 class TokenError(RequestError):

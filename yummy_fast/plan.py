@@ -214,14 +214,14 @@ class Plan:
                     return _not_in_a_key(name, declared.name)
         return None
 
-    def bind(self, entities: Mapping[str, list[Any]]) -> Bound:
+    def bind(self, entities: Mapping[str, list[Any]], convert: Callable[..., list[Any]] = convert_column) -> Bound:
         """Convert the values of a request's entity columns and make their entity keys. Raises RequestError."""
         names = tuple(entities)
         binding = self._bindings.get(names) or self._bind_names(names)
         values: dict[str, list[Any]] = {}
         rows = -1
         for name, value_type in binding.columns:
-            column = convert_column(name, value_type, entities[name])
+            column = convert(name, value_type, entities[name])
             if len(column) != rows:
                 if rows >= 0:
                     raise RequestError(

@@ -115,6 +115,8 @@ def _answered(ours: Answer) -> bool:
 
 
 def _python_full_names(asked: Asked, theirs: Answer, ours: Answer) -> bool:
+    if theirs.status == 200 and ours.status == 500:  # what Feast threw away unseen, here is not what was declared
+        return ours.body.startswith(TRANSFORMATION_FAILED) and bool(asked.query and asked.query["full_feature_names"])
     if theirs.status != 200 or ours.status != 200:
         return False
     answer = json.loads(ours.body)
@@ -187,18 +189,12 @@ def _numbers(value: Any) -> Iterator[int | float]:
 def _beyond_64_bits(asked: Asked, theirs: Answer, ours: Answer) -> bool:
     if not any(not -(1 << 63) <= number < 1 << 63 for number in _numbers(asked.query)):
         return False
-    if theirs.status == 500 and "Value out of range" in theirs.body:
-        return ours.status == 200
-    return theirs.status == 200 and ours.status == 400 and " in range, got " in ours.body
+    return theirs.status == 500 and "Value out of range" in theirs.body and ours.status == 200
 
 
 def _letters_for_items(_: Asked, theirs: Answer, ours: Answer) -> bool:
     said = re.search(r"expected an array that fits \w+, got (\\\"|\{)", ours.body)
     return theirs.status == 200 and ours.status == 400 and said is not None
-
-
-def _too_deep(asked: Asked, theirs: Answer, ours: Answer) -> bool:
-    return "[" * 1025 in (asked.body or "") and theirs.status == 400 and ours.status == 422
 
 
 def _lone_surrogate(asked: Asked, _: Answer, ours: Answer) -> bool:
@@ -255,8 +251,8 @@ ALLOWED = (
     ),
     Allowed(
         "numbers beyond 64 bits",
-        "The JSON parser here makes floats of integers that 64 bits cannot hold. So an unneeded column may have them "
-        "(Feast: 500), and a string key cannot be given as a number of 2**64 or more, be it a float (Feast takes it).",
+        "The JSON parser here makes floats of integers that 64 bits cannot hold, so an unneeded column may have them "
+        "(Feast: 500).",
         _beyond_64_bits,
     ),
     Allowed(
@@ -269,11 +265,6 @@ ALLOWED = (
         "lone surrogates",
         "Half a UTF-16 pair is no text, and cannot be encoded as UTF-8: here such JSON is refused (422).",
         _lone_surrogate,
-    ),
-    Allowed(
-        "deep nesting",
-        "Where arrays or objects are nested a thousand deep, Feast says 400 without a place. Here it is 422 with one.",
-        _too_deep,
     ),
     Allowed("POST /health", "Yummy's clients ask with POST, so here that is answered as GET is.", _health),
 )
@@ -289,7 +280,7 @@ class Link:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
 
     def ask(self, asked: Asked) -> Answer:
-        body = None if asked.body is None else asked.body.encode("utf-8", "surrogatepass")
+        body = None if asked.body is None else asked.body.encode("utf-8", "surrogateescape")  # \udcff is the byte ff
         fresh = self._connection.sock is None
         try:
             return self._ask(asked, body)

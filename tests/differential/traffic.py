@@ -393,6 +393,7 @@ COLUMNS: tuple[list[Any], ...] = (
         ["", "a"],
         [""],
     ),
+    *([1.5, True], [1.5, False, 2], [{"a": float("nan")}], [float("inf"), True], [{"a": [float("nan")]}]),
     *([{"a": 2**63}], [[2**63]], [[{"a": 1}], [1]], [[True], [1]], [[1], [True]], [[1], [None]], [["a"], [1.5]]),
 )
 
@@ -425,7 +426,9 @@ def _other_path(rng: random.Random, query: Query) -> Asked:
             ),
         )
     )
-    return Asked("path", "POST", path, JSON_HEADERS, json.dumps(query))
+    method = rng.choice(("POST", "POST", "GET", "PUT", "HEAD", "OPTIONS", "DELETE"))
+    body = json.dumps(query) if method in ("POST", "PUT") else None
+    return Asked("path", method, path, JSON_HEADERS, body)
 
 
 def _other_method(rng: random.Random, query: Query) -> Asked:
@@ -473,6 +476,7 @@ def _bad_json(rng: random.Random, query: Query) -> Asked:
                 text.replace('"', "'"),
                 "nope",
             ),
+            *("\udcff" + text, text.replace('"', '"\udce9', 1), text[:-1] + ', "x": ' + "9" * 5000 + "}"),
             *("\ufeff" + text, text + "\n", " " + text, "{}", '{"entities": {}, "entities": 5}', "[" * 5000, "NaN"),
             *(text[:-1] + ",}", text[:-1] + ', "x": 01}', text[:-1] + ', "x": "\t"}', text[:-1] + ', "x": 1e999}'),
             *(
