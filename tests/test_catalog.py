@@ -124,6 +124,12 @@ def test_full_names_collide_only_for_one_reference_twice() -> None:
     ]
 
 
+def test_two_references_that_only_look_alike_as_full_names_are_two_columns() -> None:
+    """Feast 0.67.0 compares the references as they are (_validate_feature_refs), and answers both under one name."""
+    alike = view("a__b", ["driver"], {"driver_id": INT64}, {"c": INT64}), view("a", ["driver"], {}, {"b__c": INT64})
+    assert names(plan_of(catalog(*BASE, *alike), "a__b:c", "a:b__c", full_names=True)) == ["a__b__c", "a__b__c"]
+
+
 def test_one_feature_by_two_references_is_one_column() -> None:
     assert names(plan_of(catalog(*BASE), "stats:trips", "stats@latest:trips", full_names=True)) == ["stats__trips"]
 

@@ -98,6 +98,15 @@ def test_a_view_without_state_or_online_serves(state: messages.FeatureViewState)
     assert list(used(views(view("v", ["driver"], DRIVER, {"x": INT64}, state=state)), "v:x").stored) == ["v"]
 
 
+def test_a_view_being_materialized_serves_where_the_registry_is_set_to_it() -> None:
+    """Feast 0.67.0 adds this one state to those that serve (_get_feature_views_to_use)."""
+    busy = view("v", ["driver"], DRIVER, {"x": INT64}, state=messages.MATERIALIZING)
+    new = view("new", ["driver"], DRIVER, {"x": INT64}, state=messages.CREATED)
+    found = Views(parsed(busy, new), {}, versioning=False, serve_materializing=True)
+    assert list(used(found, "v:x").stored) == ["v"]
+    assert "is in state 'CREATED'" in str(refusal(found, "new:x"))
+
+
 def test_a_disabled_view_cannot_serve() -> None:
     off = view("off", ["driver"], DRIVER, {"z": INT64}, disabled=True, state=messages.MATERIALIZING)
     assert str(refusal(views(off), "off:z")) == (

@@ -50,6 +50,7 @@ class Catalog:
         render: Callable[[Plan], Any],
         load: Callable[[OnDemandFeatureView], Any],
         collisions: Callable[[Iterable[Feature]], list[tuple[Feature, Feature]]] = lambda features: [],
+        serve_materializing: bool = False,
         pace: Pace = at_once,
     ) -> None:
         """
@@ -60,6 +61,7 @@ class Catalog:
         - `load`: makes an on-demand view's function callable, once a catalog. Where it raises a RequestError, so do
           requests for that view.
         - `collisions`: the online store's, called once for all features under the same join keys.
+        - `serve_materializing`: registry.serve_features_while_materializing.
         - `pace`: how fast to go on from view to view, and from feature to feature of a service.
         """
         self.registry = registry
@@ -83,7 +85,7 @@ class Catalog:
             )
             if isinstance(view, OnDemandFeatureView)
         }
-        self._views = Views(registry, self._functions, versioning=versioning)
+        self._views = Views(registry, self._functions, versioning=versioning, serve_materializing=serve_materializing)
         # A service that cannot be compiled is an error for those who ask for it; the others are fine.
         self._services: dict[tuple[str, bool], Plan | RequestError] = {
             (service.name, full_names): _try(self._compile_service, service, full_names, pace)
@@ -300,8 +302,8 @@ def _computed_view(
 
 def _check_collisions(refs: list[Ref], full_names: bool) -> None:
     """Two features must not come under one name (feast/utils.py _validate_feature_refs)."""
-    names = [ref.text.replace(":", "__") if full_names else ref.feature for ref in refs]
-    twice = [name for name, times in Counter(names).items() if times > 1]
+    names = [ref.text if full_names else ref.feature for ref in refs]
+    twice = [name.replace(":", "__") if full_names else name for name, times in Counter(names).items() if times > 1]
     if not twice:
         return
     if full_names:

@@ -47,6 +47,8 @@ class Config:
     """entity_key_serialization_version."""
     versioning: bool
     """registry.enable_online_feature_view_versioning."""
+    serve_materializing: bool
+    """registry.serve_features_while_materializing."""
     log_level: str
     log_format: str
     access_log_sample: float
@@ -131,6 +133,7 @@ def load_config(
         online_store=_online_store(data, source),
         key_version=_key_version(data, source),
         versioning=registry.get("enable_online_feature_view_versioning", False),
+        serve_materializing=registry.get("serve_features_while_materializing", False),
         admin_reload=admin_reload,
         **settings,
     )
@@ -246,6 +249,7 @@ _REGISTRY_KEYS: Mapping[str, tuple[type, str]] = {
     "s3_additional_kwargs": (dict, "keys and values"),
     "sqlalchemy_config_kwargs": (dict, "keys and values"),
     "enable_online_feature_view_versioning": (bool, "true or false"),
+    "serve_features_while_materializing": (bool, "true or false"),
 }
 """What is read of Feast's RegistryConfig and SqlRegistryConfig. Others are Feast's business, or nobody's."""
 _NULLABLE = ("registry_store_type", "read_path", "s3_additional_kwargs")

@@ -89,6 +89,7 @@ def build_catalog(config: Config, store: OnlineStore, data: bytes, pace: Pace = 
         render=partial(Rendering, statuses=statuses(config, store)),
         load=load,
         collisions=store.collisions,
+        serve_materializing=config.serve_materializing,
         pace=pace,
     )
     for _, error in catalog.broken_views():

@@ -118,14 +118,19 @@ class Views:
         functions: Mapping[tuple[str, int | None], Callable[..., Any] | RequestError],
         *,
         versioning: bool,
+        serve_materializing: bool = False,
     ) -> None:
         """
         - `functions`: those of the on-demand views by name and version, or why there is none.
         - `versioning`: registry.enable_online_feature_view_versioning.
+        - `serve_materializing`: registry.serve_features_while_materializing.
         """
         self._registry = registry
         self._functions = functions
         self._versioning = versioning
+        self._servable = {"STATE_UNSPECIFIED", "AVAILABLE_ONLINE"}
+        if serve_materializing:
+            self._servable.add("MATERIALIZING")
 
     def of_service(self, service: FeatureService) -> Uses:
         """What a service uses. Raises RequestError."""
@@ -191,7 +196,7 @@ class Views:
                 f"Feature view '{name}' is disabled and cannot serve features. "
                 f"Enable it with `feast feature-views enable {name}` or set enabled=True."
             )
-        if view.state not in ("STATE_UNSPECIFIED", "AVAILABLE_ONLINE"):
+        if view.state not in self._servable:
             raise RequestError(
                 f"Feature view '{name}' is in state '{view.state}' and cannot serve features. "
                 "Only AVAILABLE_ONLINE feature views can serve."
