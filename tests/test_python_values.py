@@ -14,6 +14,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import numpy
+import pandas
 import pytest
 from google.protobuf import text_format
 
@@ -203,6 +204,15 @@ def test_nothing_stored_is_none() -> None:
             ["2024-01-02T03:04:05+02:00", "2024-01-02T03:04:05+00:00", "2024-01-02T03:04:05-05:00", None],
         ),
         ("ZONED_TIMESTAMP", [datetime(1969, 12, 31, 23, 59, 58, 500_000)], ["1969-12-31T23:59:59+00:00"]),
+        # Found by asking Feast 0.67.0's python_values_to_proto_values for random columns of odd values.
+        ("ZONED_TIMESTAMP", [[1], MOMENT], [None, "2024-01-02T03:04:05+00:00"]),
+        ("STRING", [pandas.NA], [None]),
+        ("INT64", [5, pandas.NA, pandas.NaT], [5, None, None]),
+        ("BYTES", [b""], [None]),
+        ("BYTES", [b"", b"x", None], ["", "eA==", None]),
+        ("JSON", [NAN, None], ["NaN", None]),
+        ("STRUCT", [NAN, None], [{"_value": "nan"}, None]),
+        ("MAP", [{"a": numpy.array([1, 2]), "b": NAN}], [{"a": [1, 2], "b": None}]),
     ],
 )
 def test_values_come_out_as_in_feast(value_type: str, values: list[Any], expected: list[Any]) -> None:

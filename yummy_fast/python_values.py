@@ -98,6 +98,10 @@ def json_values(values: Iterable[Any], value_type: ValueType) -> list[Any]:
     if value_type is ValueType.UNIX_TIMESTAMP:
         return [_timestamp(value) for value in values]
     plain = [_plain(value) for value in values]
+    if value_type in (ValueType.JSON, ValueType.STRUCT):  # whatever else there is, can be written
+        return [None if value is None else _json_value(value, value_type) for value in plain]
+    if value_type.name in _OUTPUTS and not any(map(_says_something, plain)):
+        return [None] * len(plain)
     return [None if _is_null(value) else _json_value(value, value_type) for value in plain]
 
 
@@ -121,7 +125,15 @@ def _plain(value: Any) -> Any:
 
 
 def _is_null(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value)) or value != value  # NaT
+    try:
+        return value is None or bool(value != value)  # NaN, NaT
+    except TypeError:  # pandas' NA is not even equal to itself, or not
+        return True
+
+
+def _says_something(value: Any) -> bool:
+    """Feast takes a column of nulls and empty bytes for one of nulls. Beside others, empty bytes are bytes."""
+    return value is not None and not (isinstance(value, bytes) and not value)
 
 
 def _seconds(value: Any) -> int:
@@ -162,6 +174,11 @@ def _json_text(value: Any) -> str:
     return _text(value) if isinstance(value, str) else json.dumps(value)
 
 
+def _zoned(value: Any) -> str:
+    moment = value if value.utcoffset() is not None else value.replace(tzinfo=UTC)
+    return datetime.fromtimestamp(int(moment.timestamp()), tz=moment.tzinfo).isoformat()
+
+
 def _checked_integer(bits: int) -> Callable[[Any], int]:
     def convert(value: Any) -> int:
         number = _seconds(value)
@@ -184,8 +201,9 @@ _OUTPUTS: dict[str, Callable[[Any], Any]] = {
     "UUID": _text,
     "TIME_UUID": _text,
     "DECIMAL": _text,
+    "ZONED_TIMESTAMP": _zoned,
 }
-_COLLECTIONS = (list, dict, set, tuple)
+_COLLECTIONS = (list, dict, set, tuple, frozenset)
 
 
 # What an item of an array may be. A scalar of another type is converted, an item is not; and a null among them is ...
@@ -229,9 +247,6 @@ def _json_value(value: Any, value_type: ValueType) -> Any:
             return [_json_text(item) for item in value]
         case "SCALAR_MAP":  # Feast's server has no JSON for it
             return None
-        case "ZONED_TIMESTAMP":
-            moment = value if value.utcoffset() is not None else value.replace(tzinfo=UTC)
-            return datetime.fromtimestamp(int(moment.timestamp()), tz=moment.tzinfo).isoformat()
         case "MAP" | "STRUCT":
             value = _parsed(value)
             if name == "STRUCT" and not isinstance(value, Mapping):
@@ -252,7 +267,8 @@ def _parsed(value: Any) -> Any:
 def _map(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise TypeError(f"expected a dict, got {type(value).__name__}")
-    return {_text(key): None if _is_null(item) else _nested(item) for key, item in value.items()}
+    plain = {_text(key): _plain(item) for key, item in value.items()}
+    return {key: None if _is_null(item) else _nested(item) for key, item in plain.items()}
 
 
 def _nested_lists(value: Any) -> list[Any]:
