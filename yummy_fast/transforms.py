@@ -1,9 +1,11 @@
 """On-demand feature views: functions of the user's, over what was read and what the request brought.
 
-Feast keeps such a function as a dill pickle in the registry. It is loaded when a catalog is compiled, which runs code
-from the registry, as `feast serve` does; without the extra `transforms` nothing is loaded. A function that cannot be
-loaded, or was pickled by another Python, is a message for whoever asks for its view, and for the log; other views are
-not touched. Functions run in threads, never on the event loop, and one that raises fails its own request only.
+Feast keeps such a function in the registry twice: as a dill pickle, and as its source. It is loaded when a catalog is
+compiled, which runs code from the registry, as `feast serve` does; without the extra `transforms` nothing is loaded.
+The pickle goes first, because it holds what the function uses of its module. Where it cannot be loaded, or is of
+another Python, the source is executed, as Feast does with all of them (feast/transformation/udf_rehydrate.py). A
+function that neither gives is a message for whoever asks for its view, and for the log; other views are not touched.
+Functions run in threads, never on the event loop, and one that raises fails its own request only.
 
 What a function sees and what becomes of its result are Feast's rules (feast/utils.py
 _augment_response_with_on_demand_transforms, Feast 0.67.0), with two differences: its columns survive full_feature_names
@@ -14,17 +16,24 @@ neither stores nor HTTP.
 """
 
 from __future__ import annotations
+import __future__
 
+import ast
 import asyncio
+import builtins
+import dis
+import importlib
 import io
 import logging
 import opcode
+import textwrap
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter_ns
-from typing import Any
+from types import CodeType
+from typing import Any, cast
 
 from yummy_fast.codec import ValueType
 from yummy_fast.errors import CorruptValueError, Told, TransformError, ViewUnavailableError
@@ -52,33 +61,87 @@ def load(view: OnDemandFeatureView) -> Callable[..., Any]:
     if view.mode not in ("python", "pandas"):
         raise unavailable(f"its mode is {view.mode!r}; expected python or pandas")
     try:
-        import dill
+        import dill  # noqa: F401
 
         if view.mode == "pandas":
             import pandas  # noqa: F401  # its absence is better told now than by the first request
             import pyarrow  # noqa: F401
     except ImportError as error:
         raise unavailable(f"{error.name} is not installed; try: pip install 'yummy-fast[transforms]'") from None
+    function = _pickled_function(view)
+    if not isinstance(function, str):
+        return function
+    executed = _executed_function(view)
+    if executed is None:
+        raise unavailable(function)
+    logger.info("on-demand feature view %s: its source serves, for %s", view.name, function)
+    return executed
+
+
+def _pickled_function(view: OnDemandFeatureView) -> Callable[..., Any] | str:
+    """The function that the view's pickle holds, or why there is none."""
+    import dill
+
     unpickler = dill.Unpickler(io.BytesIO(view.function))  # noqa: S301  # the registry is trusted, as Feast trusts it
     unpickler.find_class = _refusing_foreign_code(unpickler.find_class)
     try:
         function = unpickler.load()
     except _ForeignCodeError:
-        raise unavailable(
-            "its function was pickled by another version of Python; run `feast apply` with this one"
-        ) from None
+        return "its function was pickled by another version of Python; run `feast apply` with this one"
     except ModuleNotFoundError as error:
-        raise unavailable(f"its function needs the module {error.name!r}, which is not installed") from None
+        return f"its function needs the module {error.name!r}, which is not installed"
     except (Exception, SystemExit) as error:  # what it imports may be a script
         if isinstance(error, Told):
             raise
-        raise unavailable(f"its function does not unpickle here ({type(error).__name__})") from None
+        return f"its function does not unpickle here ({type(error).__name__})"
     finally:
         del unpickler.find_class  # which holds the unpickler, and that all that was read
     if not callable(function):
-        raise unavailable("what the registry holds is no function")
+        return "what the registry holds is no function"
     checked: Callable[..., Any] = function
     return checked
+
+
+_SEEDED = {"pd": "pandas", "pandas": "pandas", "np": "numpy", "numpy": "numpy"}
+"""What Feast lets the source of a function use without importing it."""
+
+
+def _executed_function(view: OnDemandFeatureView) -> Callable[..., Any] | None:
+    """The function that the view's source defines; None if it defines none, or one that needs more than is there.
+
+    Names of its module, such as its imports and helpers, are not in the source. Feast finds that out when the function
+    is called (500).
+    """
+    try:
+        tree = ast.parse(textwrap.dedent(view.source))
+        defined = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+        for definition in defined:
+            definition.decorator_list.clear()  # Feast's own, which made the view
+        named = [definition.name for definition in defined]
+        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        names: dict[str, Any] = {"__name__": "feast_udf_rehydrate"}
+        names |= {name: importlib.import_module(module) for name, module in _SEEDED.items() if name in used}
+        # Annotations are not evaluated: what they name may be of the module.
+        flags = __future__.annotations.compiler_flag
+        exec(compile(tree, f"<on-demand feature view {view.name}>", "exec", flags, dont_inherit=True), names)  # noqa: S102
+        function = names[view.function_name if view.function_name in named else named[0]]
+    except (Exception, SystemExit) as error:
+        if isinstance(error, Told):
+            raise
+        return None
+    needed = _global_names(function.__code__)
+    if not needed <= names.keys() | vars(builtins).keys():
+        return None
+    if function.__name__ not in needed:
+        del names[function.__name__]  # else it would hold itself: each reload would leave it behind
+    return cast("Callable[..., Any]", function)
+
+
+def _global_names(code: CodeType) -> set[str]:
+    """The global names that a function reads, and those inside of it."""
+    names = {one.argval for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    inner = [_global_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
+    return names.union(*inner)
 
 
 class _ForeignCodeError(Exception):

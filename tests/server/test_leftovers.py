@@ -119,6 +119,9 @@ class Counted:
     def computed(self) -> None:
         self._computed("adjusted", 200)
 
+    def computed_by_source(self) -> None:
+        self._computed("executed", 200)
+
     def computed_in_vain(self) -> None:
         self._computed("failing", 500)
 
@@ -160,7 +163,14 @@ KINDS: tuple[Callable[[Counted], None], ...] = (
     *(Counted.reloaded, Counted.not_reloaded, Counted.not_read),
     *(Counted.answered, Counted.hung_up, Counted.no_http, Counted.no_such_path),
     *(Counted.no_json, Counted.no_such_service, Counted.no_such_view, Counted.no_join_key, Counted.wrong_type),
-    *(Counted.computed, Counted.computed_in_vain, Counted.not_loaded, Counted.too_late, Counted.store_error),
+    *(
+        Counted.computed,
+        Counted.computed_by_source,
+        Counted.computed_in_vain,
+        Counted.not_loaded,
+        Counted.too_late,
+        Counted.store_error,
+    ),
 )
 
 
