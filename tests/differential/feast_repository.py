@@ -1,6 +1,6 @@
-"""Builds a Feast repository from a seed and fills its Redis, with Feast's own SDK. Runs in Feast's venv only.
+"""Builds a Feast repository from a seed and fills its store, with Feast's own SDK. Runs in Feast's venv only.
 
-    python feast_repository.py FOLDER --redis-port PORT --seed N [--key-version 2|3] [--versioning]
+    python feast_repository.py FOLDER --redis-port PORT --seed N [--key-version 2|3] [--versioning] [--sqlite]
 
 Everything that can be random is: which entities there are and of what key types, which views share them, which features
 a view has (every value type occurs at least once), which names views share, what the services choose, rename and map,
@@ -581,6 +581,9 @@ def _on_demand(stats: Any, driver: Any) -> list[dict[str, Any]]:
 def build(folder: Path, arguments: argparse.Namespace) -> None:
     rng = random.Random(arguments.seed)
     folder.mkdir(parents=True, exist_ok=True)
+    store_lines = f'  type: redis\n  connection_string: "127.0.0.1:{arguments.redis_port}"\n'
+    if arguments.sqlite:
+        store_lines = f"  type: sqlite\n  path: {folder / 'online.db'}\n"
     (folder / "feature_store.yaml").write_text(
         f"project: {PROJECT}\n"
         "provider: local\n"
@@ -588,8 +591,7 @@ def build(folder: Path, arguments: argparse.Namespace) -> None:
         f"  path: {folder / 'registry.db'}\n"
         f"  enable_online_feature_view_versioning: {str(arguments.versioning).lower()}\n"
         "online_store:\n"
-        "  type: redis\n"
-        f'  connection_string: "127.0.0.1:{arguments.redis_port}"\n'
+        f"{store_lines}"
         "offline_store:\n"
         "  type: file\n"
         f"entity_key_serialization_version: {arguments.key_version}\n",
@@ -598,9 +600,13 @@ def build(folder: Path, arguments: argparse.Namespace) -> None:
     store = FeatureStore(repo_path=str(folder))
     keys = _keys(rng)
     views = _views(rng, keys, folder)
+    for view in views if arguments.sqlite else ():
+        view.view.online = True  # else there is no table, and reading is a 500
     services = _services(rng, views)
     stats = next(view for view in views if view.view.name == "driver_stats")
     on_demand = _on_demand(stats.view, keys[0].entity)
+    if arguments.sqlite:  # where Feast makes no table for those that are stored
+        on_demand = [each for each in on_demand if not each["view"].write_to_online_store]
     every = [each["view"] for each in on_demand]
     for place, chosen in enumerate(([every[0]], every[1:3], [stats.view, every[1]], [every[0].with_name("other")])):
         service = FeatureService(name=f"on_demand_{place}", features=chosen)
@@ -630,7 +636,8 @@ def build(folder: Path, arguments: argparse.Namespace) -> None:
         store.set_feature_view_state(views[17].view.name, FeatureViewState[state])
     pool = keys[0].pool[:5]
     frame = pd.DataFrame({"driver_id": pool, "trips": range(5), "event_timestamp": [_event_time(rng) for _ in pool]})
-    store.write_to_online_store("stored", frame)
+    if not arguments.sqlite:
+        store.write_to_online_store("stored", frame)
     manifest = {
         "seed": arguments.seed,
         "keys": {key.join_key: {"entity": key.entity.name, "type": key.type_name, "pool": key.pool} for key in keys},
@@ -672,6 +679,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--key-version", type=int, default=3)
     parser.add_argument("--versioning", action="store_true")
+    parser.add_argument("--sqlite", action="store_true", help="in place of Redis")
     arguments = parser.parse_args()
     build(arguments.folder.resolve(), arguments)
 

@@ -4,7 +4,7 @@
 
 For each of `--repositories` seeds: an empty Valkey, a repository of Feast's own making (feast_repository.py, which runs
 in Feast's venv), `feast serve` and `yummy-fast serve` on both, and its share of the requests (traffic.py). Versions of
-the entity key, and versioned views, alternate between the repositories. What the same answer is, is decided by the
+the entity key, and versioned views, alternate between the repositories; of three, one has SQLite for its store. What the same answer is, is decided by the
 conformance tests' replay.py; a difference is a failure, or it is in ALLOWED below, with its reason.
 
 Of failures that look alike one is cut down to the least request that still fails, and printed. The last line is
@@ -416,7 +416,7 @@ def compare(arguments: argparse.Namespace, place: int, requests: int, tally: Tal
     """One repository: build it, serve it twice, ask."""
     seed = arguments.seed + place
     options = ["--seed", str(seed), "--key-version", str(3 - place % 2)]
-    options += ["--versioning"] * (place % 2)
+    options += ["--versioning"] * (place % 2) + ["--sqlite"] * (place % 3 == 2)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="differential-")))
         redis_port = stack.enter_context(valkey(folder))
@@ -472,7 +472,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=3000, help="how many in all (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--repositories", type=int, default=2, help="that share the requests (default: %(default)s)")
+    parser.add_argument("--repositories", type=int, default=3, help="that share the requests (default: %(default)s)")
     parser.add_argument("--feast-python", default=str(ROOT / ".venv-feast" / "bin" / "python"), metavar="PYTHON")
     parser.add_argument("--yummy", default=str(Path(sys.executable).with_name("yummy-fast")), metavar="COMMAND")
     parser.add_argument("--show", type=int, default=40, help="kinds of differences to cut down and print")
