@@ -113,6 +113,23 @@ def test_functions_see_what_feasts_see(stored: str, expected: Any) -> None:
         assert found.utcoffset() == expected.utcoffset()
 
 
+@pytest.mark.parametrize(
+    ("value_type", "stored", "expected"),
+    [
+        ("UUID", f'string_val: "{UUID_OF_ALL}"', UUID_OF_ALL),
+        ("TIME_UUID", f'string_val: "{UUID_OF_ALL}"', UUID_OF_ALL),
+        ("UUID_LIST", f'string_list_val {{ val: "{UUID_OF_ALL}" }}', [UUID_OF_ALL]),
+        ("UUID_SET", f'string_set_val {{ val: "{UUID_OF_ALL}" }}', {UUID_OF_ALL}),
+        ("UUID", f'uuid_val: "{UUID_OF_ALL}"', UUID_OF_ALL),
+        ("STRING", f'string_val: "{UUID_OF_ALL}"', str(UUID_OF_ALL)),
+    ],
+)
+def test_uuids_that_were_stored_as_text_are_uuids(value_type: str, stored: str, expected: Any) -> None:
+    """What Feast 0.67.0 makes of rows from before it had a type for them (feast_value_type_to_python_type)."""
+    message = text_format.Parse(stored, Value())
+    assert python_value(message.SerializeToString(), ValueType[value_type]) == expected
+
+
 def test_nothing_stored_is_none() -> None:
     assert python_value(None) is None
 

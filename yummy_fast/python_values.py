@@ -45,10 +45,25 @@ _SCALARS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def python_value(stored: bytes | None) -> Any:
-    """A stored Value as Feast hands it to Python (feast_value_type_to_python_type). Raises CorruptValueError."""
+def python_value(stored: bytes | None, value_type: ValueType = ValueType.UNKNOWN) -> Any:
+    """A stored Value as Feast hands it to Python (feast_value_type_to_python_type). Raises CorruptValueError.
+
+    `value_type` is what it is declared as: before Feast had a type for UUIDs, they were stored as text.
+    """
     message = parse_value(stored)
-    return None if message is None else _python_value(message)
+    if message is None:
+        return None
+    value = _python_value(message)
+    return _with_uuids(value) if value_type in _UUIDS else value
+
+
+_UUIDS = frozenset(ValueType[f"{kind}{many}"] for kind in ("UUID", "TIME_UUID") for many in ("", "_LIST", "_SET"))
+
+
+def _with_uuids(value: Any) -> Any:
+    if isinstance(value, str):
+        return uuid.UUID(value)
+    return type(value)(map(_with_uuids, value)) if isinstance(value, list | set) else value
 
 
 def _python_value(message: Any) -> Any:

@@ -219,7 +219,7 @@ def compute(
     """As `Transforms.compute`, here and now."""
     columns: list[ComputedColumn] = []
     for computed in plan.computed:
-        inputs = _inputs(computed, bound, rows)
+        inputs = _inputs(plan, computed, bound, rows)
         begun = perf_counter_ns()
         try:
             outputs = _run_pandas(computed, inputs) if computed.view.mode == "pandas" else _run_python(computed, inputs)
@@ -245,7 +245,7 @@ def compute(
     return columns
 
 
-def _inputs(computed: ComputedView, bound: Bound, rows: Rows) -> dict[str, list[Any]]:
+def _inputs(plan: Plan, computed: ComputedView, bound: Bound, rows: Rows) -> dict[str, list[Any]]:
     """What a function sees: join keys, request data, and each source feature under its short and its full name."""
     inputs: dict[str, list[Any]] = {}
     for (name, value_type), echo_name in (
@@ -259,8 +259,11 @@ def _inputs(computed: ComputedView, bound: Bound, rows: Rows) -> dict[str, list[
     for full_name, lookup, place in computed.inputs:
         found, fan = rows[lookup], bound.fans[lookup]
         each = found if fan is None else [found[which] for which in fan]
+        value_type = plan.lookups[lookup].features[place].type
         try:
-            values = [python_value(row[place]) for row in each]  # each its own: a function may change lists and maps
+            values = [
+                python_value(row[place], value_type) for row in each
+            ]  # each its own: a function may change lists and maps
         except CorruptValueError as error:
             raise CorruptValueError(f"{full_name.replace('__', ':', 1)}: the online store holds {error}") from None
         inputs[full_name] = inputs[full_name.partition("__")[2]] = values

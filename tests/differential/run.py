@@ -4,8 +4,9 @@
 
 For each of `--repositories` seeds: an empty Valkey, a repository of Feast's own making (feast_repository.py, which runs
 in Feast's venv), `feast serve` and `yummy-fast serve` on both, and its share of the requests (traffic.py). Versions of
-the entity key, and versioned views, alternate between the repositories; of three, one has SQLite for its store. What the same answer is, is decided by the
-conformance tests' replay.py; a difference is a failure, or it is in ALLOWED below, with its reason.
+the entity key, and versioned views, alternate between the repositories; of three, one has SQLite for its store. What
+the same answer is, is decided by the conformance tests' replay.py; a difference is a failure, or it is in ALLOWED
+below, with its reason.
 
 Of failures that look alike one is cut down to the least request that still fails, and printed. The last line is
 'N passed, M failed'; the exit code is 1 if any failed. The same seed makes the same requests: there is no other source
