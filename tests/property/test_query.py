@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.property import second_opinion
 from tests.property.strategies import json_values, texts
-from yummy_fast.errors import ValidationError
+from yummy_fast.errors import UnreadableBodyError, ValidationError
 from yummy_fast.query import _checked_query, _usual_query, parse_query
 
 lax_booleans = st.one_of(
@@ -118,10 +118,10 @@ pieces = st.lists(
 @example(b'{"entities":{"a":[-' + b"9" * 5_000 + b"]}}")
 @example(b"[" * 1_000 + b"]" * 1_000)
 @example(b"\xef\xbb\xbf{}")
-def test_bytes_of_any_kind_are_a_request_or_a_validation_error(body: bytes) -> None:
+def test_bytes_of_any_kind_are_a_request_or_an_error_that_is_told(body: bytes) -> None:
     try:
         parse_query(body)
-    except ValidationError as error:
+    except (UnreadableBodyError, ValidationError) as error:
         refusal = error.body()
     else:
         return

@@ -372,11 +372,20 @@ def test_a_client_cannot_ask_for_more_time(tmp_path: Path, valkey: Valkey) -> No
 EIGHT_MIB = 8 << 20
 
 
+def refused_as_by_python(body: bytes) -> int:
+    """The status of a body that is no request, for it depends on the Python how deep JSON can be read."""
+    try:
+        json.loads(body)
+    except RecursionError:
+        return 400
+    return 422
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
         (b"[" * EIGHT_MIB, 413),
-        (b"[" * 2_000 + b"]" * 2_000, 422),
+        (b"[" * 2_000 + b"]" * 2_000, refused_as_by_python(b"[" * 2_000 + b"]" * 2_000)),
         (b'{"entities":{"driver_id":' + b"[" * (EIGHT_MIB - 100), 413),
         (b'{"a":' * (EIGHT_MIB // 5), 413),
         (b"[%b[]]" % (b"[]," * 2_700_000), 413),
