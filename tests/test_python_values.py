@@ -20,6 +20,7 @@ from google.protobuf import text_format
 
 from yummy_fast._proto.value_pb2 import Value
 from yummy_fast.codec import ValueType
+from yummy_fast.errors import CorruptValueError
 from yummy_fast.python_values import json_values, python_value
 
 UUID_OF_ALL = UUID("12345678-1234-5678-1234-567812345678")
@@ -128,6 +129,23 @@ def test_uuids_that_were_stored_as_text_are_uuids(value_type: str, stored: str, 
     """What Feast 0.67.0 makes of rows from before it had a type for them (feast_value_type_to_python_type)."""
     message = text_format.Parse(stored, Value())
     assert python_value(message.SerializeToString(), ValueType[value_type]) == expected
+
+
+@pytest.mark.parametrize(
+    ("value_type", "stored"),
+    [
+        ("UUID", 'string_val: "x"'),
+        ("UUID_LIST", 'string_list_val { val: "x" }'),
+        ("UUID", 'uuid_val: "x"'),
+        ("DECIMAL", 'decimal_val: "x"'),
+        ("UNIX_TIMESTAMP", "unix_timestamp_val: 99999999999999"),
+    ],
+)
+def test_what_python_has_no_value_for_is_corrupt(value_type: str, stored: str) -> None:
+    """Feast raises whatever Python does, and answers 500."""
+    message = text_format.Parse(stored, Value())
+    with pytest.raises(CorruptValueError, match=f"^a {stored.partition(' ')[0].rstrip(':')} that Python has no value"):
+        python_value(message.SerializeToString(), ValueType[value_type])
 
 
 def test_nothing_stored_is_none() -> None:

@@ -20,6 +20,7 @@ from decimal import Decimal
 from typing import Any
 
 from yummy_fast.codec import NULL_TIMESTAMP, ValueType, parse_value, zone
+from yummy_fast.errors import CorruptValueError
 
 # ------------------------------------------------------------------------------------- stored bytes to Python's values
 
@@ -53,8 +54,12 @@ def python_value(stored: bytes | None, value_type: ValueType = ValueType.UNKNOWN
     message = parse_value(stored)
     if message is None:
         return None
-    value = _python_value(message)
-    return _with_uuids(value) if value_type in _UUIDS else value
+    try:
+        value = _python_value(message)
+        return _with_uuids(value) if value_type in _UUIDS else value
+    except (ValueError, ArithmeticError, OSError):
+        # Text that is no UUID or number, a time beyond the year 9999.
+        raise CorruptValueError(f"a {message.WhichOneof('val')} that Python has no value for") from None
 
 
 _UUIDS = frozenset(ValueType[f"{kind}{many}"] for kind in ("UUID", "TIME_UUID") for many in ("", "_LIST", "_SET"))

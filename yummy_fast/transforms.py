@@ -261,9 +261,8 @@ def _inputs(plan: Plan, computed: ComputedView, bound: Bound, rows: Rows) -> dic
         each = found if fan is None else [found[which] for which in fan]
         value_type = plan.lookups[lookup].features[place].type
         try:
-            values = [
-                python_value(row[place], value_type) for row in each
-            ]  # each its own: a function may change lists and maps
+            # Each row has its own: a function may change lists and maps.
+            values = [python_value(row[place], value_type) for row in each]
         except CorruptValueError as error:
             raise CorruptValueError(f"{full_name.replace('__', ':', 1)}: the online store holds {error}") from None
         inputs[full_name] = inputs[full_name.partition("__")[2]] = values
