@@ -149,11 +149,10 @@ def test_what_is_no_json_is_refused_with_the_words_of_pythons_parser(body: bytes
     [
         b'{"entities":{"a":["\xff"]}}',
         b'\xff{"entities":{"a":[1]}}',
-        b"[" * 60_000,
         b'{"entities":{"a":[' + b"1" * 5_000 + b"]}}",
         b"[" + b"1" * 5_000 + b",",
     ],
-    ids=["not UTF-8", "not UTF-8 at all", "deep", "a number of 5000 digits", "such a number and a mistake"],
+    ids=["not UTF-8", "not UTF-8 at all", "a number of 5000 digits", "such a number and a mistake"],
 )
 def test_a_body_that_pythons_parser_gives_up_on_is_a_400_as_of_fastapi(body: bytes) -> None:
     """`feast serve` 0.67.0 answers each of these with 400 {"detail":"There was an error parsing the body"}."""
@@ -175,16 +174,20 @@ def test_a_body_that_is_parsed_exactly_keeps_every_digit() -> None:
     assert query._replace(entities={}) == parse_query(body)._replace(entities={})
 
 
-def test_a_body_too_deep_for_orjson_is_read_if_python_can() -> None:
-    body = b"[" * 30_000 + b"]" * 30_000
+@pytest.mark.parametrize("body", [b"[" * 60_000, b"[" * 30_000 + b"]" * 30_000], ids=["open", "closed"])
+def test_a_body_too_deep_for_orjson_is_read_if_python_can(body: bytes) -> None:
+    """From 3.14 on it can. Before, `feast serve` 0.67.0 answers 400."""
+    expected = "model_attributes_type"  # read, and no object
     try:
         json.loads(body)
     except RecursionError:
         with pytest.raises(UnreadableBodyError):
             parse_query(body)
-    else:
-        [found] = details(body)
-        assert found["type"] == "model_attributes_type"  # read, and no object: so from Python 3.14 on
+        return
+    except json.JSONDecodeError:
+        expected = "json_invalid"
+    [found] = details(body)
+    assert found["type"] == expected
 
 
 def test_the_numbers_that_only_python_writes_are_read_as_python_reads_them() -> None:

@@ -74,7 +74,7 @@ def load(view: OnDemandFeatureView) -> Callable[..., Any]:
     executed = _executed_function(view)
     if executed is None:
         raise unavailable(function)
-    logger.info("on-demand feature view %s: its source serves, for %s", view.name, function)
+    logger.debug("on-demand feature view %s: its source serves, for %s", view.name, function)
     return executed
 
 
