@@ -5,7 +5,7 @@
 # links to the base's interpreter. The second stage runs no command, so whatever a build mounts to reach its package
 # index (pip.conf, certificates) cannot end up in the image.
 
-# With on-demand feature views, best the Python that ran `feast apply`: no other loads their bytecode, but has the source.
+# With on-demand feature views, best the Python that ran `feast apply`: any other must make do with their source.
 ARG PYTHON=3.11
 
 FROM python:${PYTHON}-slim-bookworm AS build

@@ -48,8 +48,6 @@ PATIENCE_S = 20.0
 
 TESTS = Path(__file__).resolve().parent
 CORPUS = TESTS / "conformance"
-CORPUS_PYTHON = (3, 11)
-"""The version that recorded it, and pickled the functions in its registries."""
 CERTIFICATE = TESTS / "server" / "localhost.crt"
 CERTIFICATE_KEY = TESTS / "server" / "localhost.key"
 
