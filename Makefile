@@ -7,7 +7,7 @@
 # make perf    the benchmark against Feast and Yummy (half an hour); make perf-full, the original's whole grid
 # make registries      registries written by Feast to SQLite, PostgreSQL, S3 and GCS; needs Debian's postgresql
 # make docs    write docs/metrics.md from the table of metrics
-# make proto   write yummy_fast/_proto anew
+# make proto   write yummy_fast/feast_format/_proto anew
 # All of them set up their virtual environments (.venv, .venv-feast) and need no root. PYTHON names the interpreter, 3.11
 # or newer; another one needs an environment of its own: make test PYTHON=python3.14 VENV=.venv-3.14
 
@@ -56,7 +56,7 @@ docs: $(VENV)/ready
 	$(BIN)/python -m tests.metrics_document
 
 proto: $(VENV)/ready
-	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. yummy_fast/_proto/*.proto
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. yummy_fast/feast_format/_proto/*.proto
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -25,16 +25,16 @@ from typing import Any
 
 import data as benchmark
 
-from yummy_fast.catalog import Catalog
-from yummy_fast.codec import feature_field, timestamp_field
-from yummy_fast.config import load_config
-from yummy_fast.http11 import Clock, RequestParser, Response, response_head
-from yummy_fast.metrics import Metrics
-from yummy_fast.query import parse_query
-from yummy_fast.resp import ReplyParser
-from yummy_fast.served import look
-from yummy_fast.server import build_catalog, open_store
-from yummy_fast.vectors import encode_vectors
+from yummy_fast.feast_format.keys import feature_field, timestamp_field
+from yummy_fast.features.catalog import Catalog
+from yummy_fast.features.query import parse_query
+from yummy_fast.features.value_sampling import look
+from yummy_fast.features.vectors import encode_vectors
+from yummy_fast.http.http11 import Clock, RequestParser, Response, response_head
+from yummy_fast.server.app import build_catalog, open_store
+from yummy_fast.sources.yaml_text import load_config
+from yummy_fast.stores.resp import ReplyParser
+from yummy_fast.telemetry.metrics import Metrics
 
 SHAPES = ("1x50", "1x250", "10x50", "100x50", "100x250")
 LOOK = "(look)"

@@ -5,7 +5,7 @@ check every answer: 200 must be about exactly the rows asked for and right; anyt
 scenario allows, with what belongs to it. Seen from the clients: which statuses there were, how long the slowest error
 took, and how long after the mending the last one came.
 
-`tests/server/test_faults.py` plays the same scenarios with a shorter timeout and holds the outcomes against what is
+`tests/system/test_faults.py` plays the same scenarios with a shorter timeout and holds the outcomes against what is
 promised. `broken_promises` says what that is.
 """
 
@@ -44,16 +44,11 @@ from tests.harness import (
     repository,
     request,
 )
-from yummy_fast._proto.value_pb2 import Value
-from yummy_fast.codec import (
-    ValueType,
-    encode_timestamp,
-    entity_key_header,
-    feature_field,
-    key_value_encoder,
-    timestamp_field,
-)
-from yummy_fast.resp import render_command
+from yummy_fast.feast_format._proto.value_pb2 import Value
+from yummy_fast.feast_format.keys import entity_key_header, feature_field, key_value_encoder, timestamp_field
+from yummy_fast.feast_format.timestamps import encode_timestamp
+from yummy_fast.feast_format.values import ValueType
+from yummy_fast.stores.resp import render_command
 
 DRIVERS = 400
 POISONED = 13

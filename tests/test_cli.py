@@ -15,9 +15,9 @@ import pytest
 from tests import registries
 from tests.harness import Client, Outcome, Process, Server, Valkey, command_line, free_port, repository
 from yummy_fast import __version__
-from yummy_fast._proto.registry_pb2 import Registry
 from yummy_fast.cli import main
-from yummy_fast.codec import ValueType
+from yummy_fast.feast_format._proto.registry_pb2 import Registry
+from yummy_fast.feast_format.values import ValueType
 
 
 def in_process(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Outcome:

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from yummy_fast.cli import main
-from yummy_fast.config import load_config
-from yummy_fast.settings import IGNORED_FLAGS, SETTINGS
+from yummy_fast.config.settings import IGNORED_FLAGS, SETTINGS
+from yummy_fast.sources.yaml_text import load_config
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("perf/*.md"), *ROOT.glob("tests/*/*.md")])

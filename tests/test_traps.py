@@ -25,12 +25,14 @@ import pytest
 
 from tests.harness import CORPUS, Answer, Server, Valkey, add_service, replace_file, repository, request
 from tests.registries import catalog, entity, fields, parsed, projection, serialised, service, view
-from yummy_fast._proto import registry_pb2 as messages
-from yummy_fast._proto.value_pb2 import Value
-from yummy_fast.codec import ValueType, entity_key_header, feature_field, key_value_encoder, timestamp_field
-from yummy_fast.config import Config, load_config
-from yummy_fast.entities import convert_column
+from yummy_fast.config.feature_store_yaml import Config
 from yummy_fast.errors import ConfigError
+from yummy_fast.feast_format._proto import registry_pb2 as messages
+from yummy_fast.feast_format._proto.value_pb2 import Value
+from yummy_fast.feast_format.keys import entity_key_header, feature_field, key_value_encoder, timestamp_field
+from yummy_fast.feast_format.values import ValueType
+from yummy_fast.features.entities import convert_column
+from yummy_fast.sources.yaml_text import load_config
 from yummy_fast.stores.redis import RedisStore, parse_connection_string
 
 INT32, INT64, FLOAT, DOUBLE = ValueType.INT32, ValueType.INT64, ValueType.FLOAT, ValueType.DOUBLE
@@ -613,7 +615,7 @@ def load(folder: Path, *lines: str, **environ: str) -> Config:
 
 
 def test_trap_28_variables_are_text_before_it_is_yaml(tmp_path: Path) -> None:
-    """One that is not set stays as it is where nobody reads it. (Where it is read: tests/test_config.py.)"""
+    """One that is not set stays as it is where nobody reads it. Where it is read: tests/config."""
     lines = ("online_store: {type: redis, connection_string: '${HOST}:$PORT,db=2'}", "$MORE", "provider: ${NOPE}")
     config = load(tmp_path, *lines, HOST="h", PORT="1", MORE="entity_key_serialization_version: 2")
     assert config.online_store["connection_string"] == "h:1,db=2"

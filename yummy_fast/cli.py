@@ -17,15 +17,17 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from yummy_fast import __version__, supervisor
-from yummy_fast.config import Config, load_config
+from yummy_fast import __version__
+from yummy_fast.config.feature_store_yaml import Config
+from yummy_fast.config.settings import IGNORED_FLAGS, SETTINGS
 from yummy_fast.errors import ConfigError, RegistryError, RequestError, StoreError
-from yummy_fast.logs import set_up_logging
-from yummy_fast.plan import Plan
-from yummy_fast.server import build_catalog, leave_when_told, open_store, run
-from yummy_fast.settings import IGNORED_FLAGS, SETTINGS
-from yummy_fast.sources import open_source
-from yummy_fast.stores import OnlineStore
+from yummy_fast.features.plan import Plan
+from yummy_fast.server.app import build_catalog, leave_when_told, open_store, run
+from yummy_fast.sources.open_source import open_source
+from yummy_fast.sources.yaml_text import load_config
+from yummy_fast.stores.online_store import OnlineStore
+from yummy_fast.telemetry.logs import set_up_logging
+from yummy_fast.workers import supervisor
 
 logger = logging.getLogger("yummy_fast")
 

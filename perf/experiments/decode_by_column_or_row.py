@@ -29,8 +29,8 @@ from collections.abc import Callable
 
 import orjson
 
-from yummy_fast._proto.value_pb2 import Value
-from yummy_fast.codec import ColumnDecoder, RowDecoder, ValueType, decode_value
+from yummy_fast.feast_format._proto.value_pb2 import Value
+from yummy_fast.feast_format.values import ColumnDecoder, RowDecoder, ValueType, decode_value
 
 VALUES = 50
 TYPES: dict[str, list[ValueType]] = {

@@ -54,11 +54,11 @@ def measure(way: str) -> None:
     sys.path.insert(0, str(Path(__file__).parent.parent))
     import data as benchmark
 
-    from yummy_fast.config import load_config
-    from yummy_fast.query import parse_query
-    from yummy_fast.resp import ReplyParser
-    from yummy_fast.server import build_catalog, open_store
-    from yummy_fast.vectors import encode_vectors
+    from yummy_fast.features.query import parse_query
+    from yummy_fast.features.vectors import encode_vectors
+    from yummy_fast.server.app import build_catalog, open_store
+    from yummy_fast.sources.yaml_text import load_config
+    from yummy_fast.stores.resp import ReplyParser
 
     data_set = benchmark.SETS["ints"]
     with tempfile.TemporaryDirectory() as folder:

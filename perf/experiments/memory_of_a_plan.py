@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import data
 
-from yummy_fast.config import load_config
-from yummy_fast.server import build_catalog, open_store
+from yummy_fast.server.app import build_catalog, open_store
+from yummy_fast.sources.yaml_text import load_config
 
 
 def catalog_bytes(data_set: data.DataSet) -> int:

@@ -43,10 +43,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import data
 import orjson
 
-from yummy_fast import vectors
-from yummy_fast.config import load_config
-from yummy_fast.server import build_catalog, open_store
-from yummy_fast.vectors import encode_vectors
+from yummy_fast.features import vectors
+from yummy_fast.features.vectors import encode_vectors
+from yummy_fast.server.app import build_catalog, open_store
+from yummy_fast.sources.yaml_text import load_config
 
 SHAPES = ((1, 50), (10, 50), (100, 50), (100, 250))
 

@@ -42,7 +42,8 @@ import rivals
 SHAPES = (rivals.Shape(1, 50, 32), rivals.Shape(10, 50, 5), rivals.Shape(100, 50, 5))
 
 BITES = (
-    "import yummy_fast.stores.redis_wire as store; store.BITE_BYTES = {bytes}; store.MAX_BITES = (256 << 10) // {bytes}"
+    "import yummy_fast.stores.redis_connection as store; "
+    "store.BITE_BYTES = {bytes}; store.MAX_BITES = (256 << 10) // {bytes}"
 )
 
 # A request goes over one of several connections, each in its turn. Only for measuring: nobody reconnects the others.

@@ -18,11 +18,13 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.harness import PATIENCE_S, Proxy, Valkey, repository, run
-from yummy_fast.codec import ValueType, entity_key_header, feature_field, key_value_encoder, timestamp_field
-from yummy_fast.config import Config, load_config
+from yummy_fast.config.feature_store_yaml import Config
 from yummy_fast.errors import StoreError, StoreTimeoutError, StoreUnavailableError
-from yummy_fast.plan import Feature, HashContents, Lookup, Rows
-from yummy_fast.stores import OnlineStore, open_store_class
+from yummy_fast.feast_format.keys import entity_key_header, feature_field, key_value_encoder, timestamp_field
+from yummy_fast.feast_format.values import ValueType
+from yummy_fast.features.plan import Feature, HashContents, Lookup, Rows
+from yummy_fast.sources.yaml_text import load_config
+from yummy_fast.stores.online_store import OnlineStore, open_store_class
 
 PROJECT = "contract"
 TIMEOUT_S = 0.3

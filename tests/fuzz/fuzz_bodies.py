@@ -24,21 +24,21 @@ sys.path.insert(0, str(ROOT))
 
 with atheris.instrument_imports(
     include=[
-        "yummy_fast.query",
-        "yummy_fast.vectors",
-        "yummy_fast.plan",
-        "yummy_fast.entities",
-        "yummy_fast.catalog",
+        "yummy_fast.features.query",
+        "yummy_fast.features.vectors",
+        "yummy_fast.features.plan",
+        "yummy_fast.features.entities",
+        "yummy_fast.features.catalog",
         "yummy_fast.errors",
     ]
 ):
     from tests.fuzz import corpus
-    from yummy_fast.config import load_config
     from yummy_fast.errors import LimitError, RequestError
-    from yummy_fast.plan import Bound, Plan
-    from yummy_fast.query import Query, parse_query
-    from yummy_fast.server import build_catalog, open_store
-    from yummy_fast.vectors import encode_vectors
+    from yummy_fast.features.plan import Bound, Plan
+    from yummy_fast.features.query import Query, parse_query
+    from yummy_fast.features.vectors import encode_vectors
+    from yummy_fast.server.app import build_catalog, open_store
+    from yummy_fast.sources.yaml_text import load_config
 
 CONFIG = load_config(chdir=str(ROOT / "tests" / "conformance" / "redis"), environ={})
 CATALOG = build_catalog(CONFIG, open_store(CONFIG), Path(CONFIG.registry_path).read_bytes())

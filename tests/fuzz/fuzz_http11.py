@@ -18,7 +18,7 @@ import atheris
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-with atheris.instrument_imports(include=["yummy_fast.http11", "h11"]):
+with atheris.instrument_imports(include=["yummy_fast.http.http11", "h11"]):
     from tests.fuzz import corpus
     from tests.property.test_wire import opinion_of_h11, read
 

@@ -24,24 +24,23 @@ import atheris
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-with atheris.instrument_imports(include=["yummy_fast.codec", "yummy_fast.resp"]):
+with atheris.instrument_imports(include=["yummy_fast.feast_format.values", "yummy_fast.stores.resp"]):
     from google.protobuf.message import DecodeError
 
     from tests.fuzz import corpus
     from tests.property import second_opinion
-    from yummy_fast._proto.value_pb2 import Value, Values
-    from yummy_fast.codec import (
+    from yummy_fast.errors import CorruptValueError
+    from yummy_fast.feast_format._proto.value_pb2 import Value, Values
+    from yummy_fast.feast_format.timestamps import decode_timestamp, decode_timestamps
+    from yummy_fast.feast_format.values import (
         ColumnDecoder,
         RowDecoder,
         ValueType,
         _tag,
-        decode_timestamp,
-        decode_timestamps,
         decode_value,
         spell_non_finite,
     )
-    from yummy_fast.errors import CorruptValueError
-    from yummy_fast.resp import ProtocolError, ReplyError, ReplyParser
+    from yummy_fast.stores.resp import ProtocolError, ReplyError, ReplyParser
 
 TYPES = list(ValueType)
 COLUMNS = {value_type: ColumnDecoder(value_type) for value_type in TYPES}

@@ -15,8 +15,8 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from yummy_fast._proto import value_pb2 as values
-from yummy_fast._proto.value_pb2 import Value
+from yummy_fast.feast_format._proto import value_pb2 as values
+from yummy_fast.feast_format._proto.value_pb2 import Value
 
 # --------------------------------------------------------------------------------------------------- entity keys (4.0)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from yummy_fast._proto import value_pb2 as values
-from yummy_fast._proto.value_pb2 import Value
-from yummy_fast.codec import ValueType
+from yummy_fast.feast_format._proto import value_pb2 as values
+from yummy_fast.feast_format._proto.value_pb2 import Value
+from yummy_fast.feast_format.values import ValueType
 
 texts = st.text(st.characters(codec="utf-8"), max_size=8)
 int32s = st.integers(-(2**31), 2**31 - 1)

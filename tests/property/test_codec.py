@@ -11,19 +11,11 @@ from hypothesis import strategies as st
 
 from tests.property import second_opinion
 from tests.property.strategies import FIELDS, anything, int32s, int64s, nothing, stored, texts, value_types, well_stored
-from yummy_fast._proto.value_pb2 import Value
-from yummy_fast.codec import (
-    ColumnDecoder,
-    RowDecoder,
-    ValueType,
-    decode_timestamp,
-    decode_timestamps,
-    decode_value,
-    entity_key_header,
-    key_value_encoder,
-    spell_non_finite,
-)
 from yummy_fast.errors import CorruptValueError
+from yummy_fast.feast_format._proto.value_pb2 import Value
+from yummy_fast.feast_format.keys import entity_key_header, key_value_encoder
+from yummy_fast.feast_format.timestamps import decode_timestamp, decode_timestamps
+from yummy_fast.feast_format.values import ColumnDecoder, RowDecoder, ValueType, decode_value, spell_non_finite
 
 each_type = pytest.mark.parametrize("value_type", ValueType, ids=lambda value_type: value_type.name)
 few = settings(max_examples=20)  # of each type

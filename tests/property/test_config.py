@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yummy_fast.config import load_config
 from yummy_fast.errors import ConfigError
+from yummy_fast.sources.yaml_text import load_config
 
 names = st.sampled_from(["A", "AB", "a", "_", "A1", "B"])
 texts = st.lists(

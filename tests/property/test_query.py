@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.property import second_opinion
 from tests.property.strategies import json_values, texts
 from yummy_fast.errors import UnreadableBodyError, ValidationError
-from yummy_fast.query import _checked_query, _usual_query, parse_query
+from yummy_fast.features.query import _checked_query, _usual_query, parse_query
 
 lax_booleans = st.one_of(
     st.sampled_from(

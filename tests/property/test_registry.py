@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from tests import registries
 from tests.harness import CORPUS
-from yummy_fast import registry
-from yummy_fast._proto.registry_pb2 import Registry, RegistryPieces
-from yummy_fast.codec import ValueType
 from yummy_fast.errors import RegistryError
-from yummy_fast.registry import parse_registry
+from yummy_fast.feast_format import registry
+from yummy_fast.feast_format._proto.registry_pb2 import Registry, RegistryPieces
+from yummy_fast.feast_format.registry import parse_registry
+from yummy_fast.feast_format.values import ValueType
 
 STORES = ("redis", "redis_v2", "sqlite")
 PIECES = [field for field in RegistryPieces.DESCRIPTOR.fields if field.type == FieldDescriptor.TYPE_BYTES]

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.property import second_opinion
 from tests.property.strategies import int64s, stored, texts, value_types, well_stored
 from tests.registries import answer, catalog, entity, view
-from yummy_fast.codec import ValueType, spell_non_finite
-from yummy_fast.vectors import Statuses, _column_texts, _texts
+from yummy_fast.feast_format.values import ValueType, spell_non_finite
+from yummy_fast.features.vectors import Statuses, _column_texts, _texts
 
 stamps = st.one_of(
     st.sampled_from([None, b""]),

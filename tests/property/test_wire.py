@@ -13,11 +13,11 @@ import h11
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yummy_fast import resp
 from yummy_fast.errors import ProtocolError
-from yummy_fast.http11 import Request, RequestParser
-from yummy_fast.resp import CommandTemplate, ReplyError, ReplyParser
-from yummy_fast.trace import TRACE_HEADERS, read_trace
+from yummy_fast.http.http11 import Request, RequestParser
+from yummy_fast.http.trace_headers import TRACE_HEADERS, read_trace
+from yummy_fast.stores import resp
+from yummy_fast.stores.resp import CommandTemplate, ReplyError, ReplyParser
 
 LIMIT = 64
 

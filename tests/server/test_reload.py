@@ -1,261 +1,338 @@
-"""Reloading the registry under load: every answer is checked, and is of one version.
-
-Version N of the registry has views `a_N` and `b_N` (so views are added, removed and renamed), whose one feature holds N
-in the store; a view `always`, whose ttl and whose feature's type change with N; a view `typed`, whose join key's type
-changes, and with it the key that it is stored under; and `sometimes`, which only even versions have. An answer tells by
-its column names which version made it, and then everything else in it must fit.
-"""
+"""Watching a registry: when it is read, what is kept of it, and what is said, over a source that does as it is told."""
 
 from __future__ import annotations
 
-import signal
+import asyncio
+import gc
+import logging
+import sys
 import threading
-import time
-from pathlib import Path
+import weakref
+from collections.abc import Callable, Hashable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from tests import registries
-from tests.harness import Answer, Client, FileServer, Server, Valkey, command_line, replace_file, request
-from yummy_fast._proto.value_pb2 import Value
-from yummy_fast.codec import (
-    ValueType,
-    encode_timestamp,
-    entity_key_header,
-    feature_field,
-    key_value_encoder,
-    timestamp_field,
-)
+from tests.harness import run
+from yummy_fast.errors import RegistryError
+from yummy_fast.feast_format.registry import Pace
+from yummy_fast.server import reload
+from yummy_fast.server.reload import Gently, Reloader
 
-VERSIONS = 20
-CLIENTS = 4
-DRIVER = 7
-RIDER = 8
-STORED_UNDER = {ValueType.INT64: 3000, ValueType.INT32: 4000}
-"""What `typed` holds for RIDER, by the type of the key."""
-KEY_COLUMNS = {"driver_id": ValueType.INT64}
+KEPT = "registry not reloaded, the one before stays: "
 
 
-def rider_type(version: int) -> ValueType:
-    return ValueType.INT64 if version % 3 else ValueType.INT32
+class Told:
+    """A source that gives what a test has put there; an exception for data is raised."""
+
+    name = "told"
+    look_every_s = 0.001
+
+    def __init__(self, data: bytes | BaseException = b"one") -> None:
+        self.data = data
+        self.mark: Hashable | BaseException = 1
+        self.looks = self.reads = 0
+
+    def put(self, data: bytes | BaseException) -> None:
+        self.data, self.mark = data, (self.mark, 1) if not isinstance(self.mark, BaseException) else 1
+
+    def stamp(self) -> Hashable:
+        assert threading.current_thread() is not threading.main_thread()
+        self.looks += 1
+        if isinstance(self.mark, BaseException):
+            raise self.mark
+        return self.mark
+
+    def read(self) -> bytes:
+        assert threading.current_thread() is not threading.main_thread()
+        self.reads += 1
+        if isinstance(self.data, BaseException):
+            raise self.data
+        return self.data
 
 
-def registry(version: int) -> bytes:
-    driver = registries.entity("driver", "driver_id")
-    ours = [registries.view(f"{letter}_{version}", ["driver"], KEY_COLUMNS, {"n": ValueType.INT64}) for letter in "ab"]
-    declared = ValueType.INT64 if version % 3 else ValueType.DOUBLE  # the store holds an INT64 all along
-    always = registries.view("always", ["driver"], KEY_COLUMNS, {"n": declared})
-    always.spec.ttl.seconds = 60 if version % 2 else 0
-    rider = registries.entity("rider", "rider_id", rider_type(version))
-    typed = registries.view("typed", ["rider"], {"rider_id": rider_type(version)}, {"n": ValueType.INT64})
-    views = [*ours, always, typed]
-    if version % 2 == 0:
-        views.append(registries.view("sometimes", ["driver"], KEY_COLUMNS, {"n": ValueType.INT64}))
-    service = registries.service("svc", *map(registries.projection, views))
-    return registries.serialised([driver, rider, *views, service], str(version))
+class Piece:
+    """Part of a catalog. Tells when it is freed, which is not to be on the event loop."""
+
+    def __init__(self, freed: list[bytes], data: bytes) -> None:
+        self._freed, self._data = freed, data
+
+    def __del__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            self._freed.append(self._data)
+
+
+class Watch:
+    """A Reloader at work on a Told source that a catalog was compiled from already."""
+
+    def __init__(self, source: Told, ttl_s: int = 1000) -> None:
+        self.source = source
+        self.swapped: list[Any] = []
+        self.let_go: list[bytes] = []
+        """The data of the catalogs that were freed."""
+        self.failing: BaseException | None = None
+        self.compiling: Callable[[], object] = int
+        """What happens meanwhile."""
+        self.reloader = Reloader(source, 1, b"one", self._compile, self._swap, ttl_s)
+
+    def _compile(self, data: bytes, pace: Pace) -> Any:
+        assert isinstance(pace, Gently)
+        assert threading.current_thread() is not threading.main_thread()
+        assert sys.getswitchinterval() == pytest.approx(reload.SWITCH_S)
+        self.compiling()
+        if self.failing:
+            raise self.failing
+        return self._catalog(data)
+
+    def _catalog(self, data: bytes) -> Any:
+        registry = SimpleNamespace(project=data.decode(), views=(), services=())
+        return SimpleNamespace(data=data, registry=registry, pieces=lambda: [Piece(self.let_go, data)])
+
+    def _swap(self, catalog: Any) -> Any:
+        assert threading.current_thread() is threading.main_thread()
+        before = self.swapped[-1] if self.swapped else b"one"
+        self.swapped.append(catalog.data)
+        return self._catalog(before)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        while not condition():  # noqa: ASYNC110  # the condition may be of another thread's making
+            await asyncio.sleep(0)
+
+    async def looks(self, times: int) -> None:
+        """Until the source was asked so many times more."""
+        then = self.source.looks + times
+        await self.until(lambda: self.source.looks >= then)
+
+    async def __aenter__(self) -> Watch:
+        self._task = asyncio.create_task(self.reloader.run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
 
 
 @pytest.fixture
-def folder(tmp_path: Path, own_valkey: Valkey) -> Path:
-    """A repository whose data is an hour old, and whose registry is version 0."""
-    key = entity_key_header(["driver_id"], 3) + key_value_encoder(ValueType.INT64, 3)(DRIVER)
-    fields: list[bytes] = []
-    for view, value in (
-        *((f"{letter}_{version}", version) for letter in "ab" for version in range(VERSIONS + 1)),
-        *(("always", 1000), ("sometimes", 2000)),
-    ):
-        fields += (feature_field(view, "n"), Value(int64_val=value).SerializeToString())
-        fields += (timestamp_field(view), encode_timestamp(int(time.time()) - 3600))
-    own_valkey.do("HSET", key + registries.PROJECT.encode(), *fields)
-    for key_type, value in STORED_UNDER.items():
-        key = entity_key_header(["rider_id"], 3) + key_value_encoder(key_type, 3)(RIDER)
-        fields = [feature_field("typed", "n"), Value(int64_val=value).SerializeToString()]
-        fields += [timestamp_field("typed"), encode_timestamp(int(time.time()))]
-        own_valkey.do("HSET", key + registries.PROJECT.encode(), *fields)
-    (tmp_path / "feature_store.yaml").write_text(
-        f"project: {registries.PROJECT}\nregistry: registry.db\nyummy_fast: {{compat: strict}}\n"
-        f"online_store: {{type: redis, connection_string: '127.0.0.1:{own_valkey.port}'}}\n"
-    )
-    (tmp_path / "registry.db").write_bytes(registry(0))
-    return tmp_path
+def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """What has been logged."""
+    caplog.set_level(logging.INFO, "yummy_fast")
+    monkeypatch.setattr(reload, "SETTLE_S", 0.0)
+    return lambda: [record.getMessage() for record in caplog.records]
 
 
-def version_of(answer: Answer) -> int:
-    """The version that made an answer to BY_SERVICE, once all of it has been found to be that version's."""
-    assert answer.status == 200, answer
-    names = answer.json["metadata"]["feature_names"]
-    version = next(int(name.removeprefix("a_").removesuffix("__n")) for name in names if name.startswith("a_"))
-    expected = {
-        "driver_id": (DRIVER, "PRESENT"),
-        "rider_id": (RIDER, "PRESENT"),
-        f"a_{version}__n": (version, "PRESENT"),
-        f"b_{version}__n": (version, "PRESENT"),
-        "always__n": (1000, "OUTSIDE_MAX_AGE" if version % 2 else "PRESENT"),
-        "typed__n": (STORED_UNDER[rider_type(version)], "PRESENT"),
-    }
-    if version % 2 == 0:
-        expected["sometimes__n"] = (2000, "PRESENT")
-    cells = {
-        name: (result["values"][0], result["statuses"][0])
-        for name, result in zip(names, answer.json["results"], strict=True)
-    }
-    assert cells == expected
-    return version
+def test_a_change_is_compiled_and_swapped_in(said: Callable[[], list[str]]) -> None:
+    async def scenario() -> None:
+        async with Watch(Told()) as watch:
+            await watch.looks(5)
+            assert watch.source.reads == 0, "looking is cheaper than reading"
+            watch.source.put(b"two")
+            await watch.until(lambda: watch.swapped)
+            await watch.looks(5)
+            assert (watch.swapped, watch.source.reads, watch.reloader.reloads) == ([b"two"], 1, 1)
+            await watch.until(lambda: watch.let_go == [b"one"])  # in the thread
+
+    before = sys.getswitchinterval()
+    run(scenario())
+    assert said() == ["registry reloaded: project two, 0 feature views, 0 feature services"]
+    assert sys.getswitchinterval() == before
 
 
-BY_SERVICE = request(
-    "/get-online-features",
-    {
-        "feature_service": "svc",
-        "entities": {"driver_id": [DRIVER], "rider_id": [RIDER]},
-        "full_feature_names": True,
-    },
+def test_a_change_back_to_an_older_registry_is_one_like_any_other(said: Callable[[], list[str]]) -> None:
+    async def scenario() -> None:
+        async with Watch(Told()) as watch:
+            for data in (b"two", b"one"):
+                watch.source.put(data)
+                await watch.until(lambda data=data: watch.swapped[-1:] == [data])  # type: ignore[misc]
+
+    run(scenario())
+
+
+def test_who_compiles_rests_for_as_long_as_he_has_worked(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, rested = 0.0, []
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        rested.append(seconds)
+        now += seconds
+
+    monkeypatch.setattr(reload, "time", SimpleNamespace(perf_counter=lambda: now, sleep=sleep))
+    pace, done = Gently(), []
+    for items in ((0.2, 0.2), (0.2, 1.0), (0.5,)):  # what each takes, in units of WORK_S
+        for item in pace(items):
+            now += item * reload.WORK_S
+            done.append(item)
+    assert done == [0.2, 0.2, 0.2, 1.0, 0.5]
+    assert rested == pytest.approx([1.6 * reload.WORK_S]), "one clock for all that is gone through"
+
+
+def test_who_was_stopped_meanwhile_does_not_rest_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    rested: list[float] = []
+    monkeypatch.setattr(reload, "time", SimpleNamespace(perf_counter=lambda: now, sleep=rested.append))
+    for _ in Gently()(range(1)):
+        now += 3600
+    assert rested == [reload.REST_S]
+
+
+class Cycle:
+    """What only the cycle collector can free."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_what_dies_meanwhile_does_not_become_permanent(said: Callable[[], list[str]]) -> None:
+    died: list[weakref.ref[Cycle]] = []
+    alive: list[int] = []
+
+    def compiling() -> None:
+        died.extend(weakref.ref(Cycle()) for _ in range(10_000))
+        alive.append(sum(each() is not None for each in died))
+
+    async def scenario() -> None:
+        async with Watch(Told()) as watch:
+            watch.compiling = compiling
+            frozen = gc.get_freeze_count()
+            watch.source.put(b"two")
+            await watch.until(lambda: gc.get_freeze_count() > frozen)
+
+    before = gc.get_threshold()
+    run(scenario())
+    assert alive[0] < len(died) / 2, "compiling can take seconds"
+    assert sum(each() is not None for each in died) < 10, "but for what was in use when the collector came"
+    assert gc.get_threshold() == before
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (RegistryError("told: the registry is empty"), "told: the registry is empty"),
+        (KeyError("ours"), "told: KeyError('ours')"),
+        (SystemExit(7), "told: RuntimeError('SystemExit(7)')"),
+    ],
 )
-BY_NAME = request("/get-online-features", {"features": ["sometimes:n"], "entities": {"driver_id": [DRIVER]}})
+@pytest.mark.parametrize("where", ["stamp", "read", "compile"])
+def test_a_failure_is_said_once_and_the_catalog_stays(
+    said: Callable[[], list[str]], where: str, failure: BaseException, message: str
+) -> None:
+    async def scenario() -> None:
+        async with Watch(Told()) as watch:
+            source = watch.source
+            if where == "stamp":
+                source.mark = failure
+            elif where == "read":
+                source.put(failure)
+            else:
+                watch.failing = failure
+                source.put(b"two")
+            await watch.looks(10)
+            assert said() == [KEPT + message]
+            assert watch.swapped == []
+            assert watch.reloader.last_error == message
+            # Another failure is said too, the first not again.
+            source.mark = RegistryError("told: another")
+            await watch.looks(3)
+            source.mark = RegistryError(message) if where == "stamp" else 7
+            await watch.looks(10)
+            assert said() == [KEPT + message, KEPT + "told: another"]
+            # It is whole again, and the same as before.
+            source.put(b"one")
+            watch.failing = None
+            await watch.until(lambda: len(said()) == 3)
+            assert said()[-1] == "registry unchanged: told"
+            assert watch.reloader.last_error == ""
+            # From now on, a failure is news.
+            source.mark = RegistryError(message)
+            await watch.until(lambda: len(said()) == 4)
+            assert said()[-1] == KEPT + message
+
+    run(scenario())
 
 
-class Caller:
-    """Asks until it is told to stop, on one connection, and checks every answer."""
+def test_what_does_not_compile_is_not_compiled_again_before_it_changes(said: Callable[[], list[str]]) -> None:
+    async def scenario() -> None:
+        async with Watch(Told()) as watch:
+            watch.failing = RegistryError("told: bad")
+            watch.source.put(b"two")
+            await watch.looks(20)
+            assert watch.source.reads == 1
 
-    def __init__(self, server: Server, stop: threading.Event) -> None:
-        self.versions: list[int] = []
-        self.errors: list[BaseException] = []
-        self._client = server.client()
-        self._stop = stop
-        self.thread = threading.Thread(target=self._run)
-        self.thread.start()
-
-    def _run(self) -> None:
-        try:
-            while not self._stop.is_set():
-                self._client.send(BY_SERVICE + BY_NAME)
-                self.versions.append(version_of(self._client.answer()))
-                by_name = self._client.answer()  # this view comes and goes: Feast's answer either way
-                if by_name.status == 200:
-                    assert by_name.columns["n"] == [2000]
-                else:
-                    assert (by_name.status, b"FeatureViewNotFoundException" in by_name.body) == (404, True)
-        except BaseException as error:
-            self.errors.append(error)
-        finally:
-            self._client.socket.close()
+    run(scenario())
 
 
-def test_no_error_and_no_mixture_through_twenty_reloads(folder: Path) -> None:
-    stop = threading.Event()
-    with Server(folder, "-r", "0") as server:
-        callers = [Caller(server, stop) for _ in range(CLIENTS)]
-        try:
-            for version in range(1, VERSIONS + 1):
-                replace_file(folder / "registry.db", registry(version))
-                mark = len(server.lines)
-                server.send_signal(signal.SIGHUP)
-                server.wait_for("WARNING registry reloaded: project rides", after=mark)
-        finally:
-            stop.set()
-            for caller in callers:
-                caller.thread.join()
-        assert [caller.errors for caller in callers] == [[]] * CLIENTS
-        with server.client() as client:
-            client.send(BY_SERVICE)
-            assert version_of(client.answer()) == VERSIONS
-    for caller in callers:
-        assert caller.versions == sorted(caller.versions), "nobody goes back"
-        assert len(set(caller.versions)) > VERSIONS / 2
-    assert sum(len(caller.versions) for caller in callers) > 200
+def test_who_asks_is_always_answered(said: Callable[[], list[str]]) -> None:
+    """SIGHUP reads at once, even with a TTL of 0, which never looks; and says what came of it, also what is known."""
+
+    async def scenario() -> None:
+        async with Watch(Told(), ttl_s=0) as watch:
+            for times in (1, 2):
+                watch.reloader.reload_now()
+                await watch.until(lambda times=times: len(said()) == times)  # type: ignore[misc]
+            watch.source.put(RegistryError("told: gone"))
+            for times in (3, 4):
+                watch.reloader.reload_now()
+                await watch.until(lambda times=times: len(said()) == times)  # type: ignore[misc]
+            watch.source.put(b"two")
+            watch.reloader.reload_now()
+            await watch.until(lambda: watch.swapped)
+
+    run(scenario())
+    assert said() == [
+        *["registry unchanged: told"] * 2,
+        *[KEPT + "told: gone"] * 2,
+        "registry reloaded: project two, 0 feature views, 0 feature services",
+    ]
 
 
-def test_requests_in_flight_finish_with_the_version_they_began_with(folder: Path) -> None:
-    """Many requests of one connection, across a reload: old answers, then new ones."""
-    with Server(folder, "-r", "0") as server, server.client() as client:
-        replace_file(folder / "registry.db", registry(1))
-        server.send_signal(signal.SIGHUP)
-        versions: list[int] = []
-        while versions[-1:] != [1]:
-            client.send(BY_SERVICE * 50)
-            versions += (version_of(client.answer()) for _ in range(50))
-        assert versions == sorted(versions)
+def test_what_gives_no_sign_of_change_is_read_when_its_time_has_come(said: Callable[[], list[str]]) -> None:
+    async def scenario() -> None:
+        source = Told()
+        source.mark = None
+        async with Watch(source, ttl_s=1000) as watch:
+            source.data = b"two"
+            await watch.looks(10)
+            assert source.reads == 0
+        async with Watch(source, ttl_s=1) as watch:
+            await watch.until(lambda: watch.swapped)
+            assert watch.swapped == [b"two"]
+
+    run(scenario())
 
 
-def test_a_change_behind_a_url_is_served(folder: Path) -> None:
-    with FileServer({"/registry.db": registry(0)}) as web:
-        path = folder / "feature_store.yaml"
-        url = web.url.replace("://", "://me:secret@") + "/registry.db?token=secret"
-        path.write_text(path.read_text().replace("registry.db", url))
-        with Server(folder, "-r", "1") as server:
-            web.files["/registry.db"] = registry(1)
-            server.wait_for("registry reloaded")
-            with server.client() as client:
-                client.send(BY_SERVICE)
-                assert version_of(client.answer()) == 1
-            web.files.clear()
-            where = f"{web.url}/registry.db"
-            line = server.wait_for(r"ERROR (.*)")[1]
-            assert line == f"registry not reloaded, the one before stays: {where}: the registry cannot be read: " + (
-                "HTTP status 404"
-            )
-            web.files["/registry.db"] = registry(1)
-            server.wait_for(f"INFO registry unchanged: {where}")
-        assert "secret" not in server.log
-        check = command_line("-c", folder, "check")
-        assert (check.code, f"registry       {where} (version 1)" in check.out) == (0, True)
-        assert "secret" not in check.out
+def test_a_registry_that_is_being_written_is_read_when_it_is_whole(said: Callable[[], list[str]]) -> None:
+    class Written(Told):
+        def read(self) -> bytes:
+            super().read()
+            if self.reads < 3:  # somebody goes on writing
+                self.put(b"piece")
+            elif self.reads == 3:
+                self.put(b"whole")
+            assert isinstance(self.data, bytes)
+            return self.data
+
+    async def scenario() -> None:
+        async with Watch(Written()) as watch:
+            watch.source.put(b"")
+            await watch.until(lambda: watch.swapped)
+            await watch.looks(3)
+            assert (watch.swapped, watch.source.reads) == ([b"whole"], 4)
+
+    run(scenario())
 
 
-BROKEN = {
-    "bytes": (b"\xff\xff\xff no registry", "not a Feast registry (15 bytes that do not parse)"),
-    "truncated": (registry(0)[:-1], f"not a Feast registry ({len(registry(0)) - 1} bytes that do not parse)"),
-    "empty": (b"", "the registry is empty"),
-    "missing": (None, "the registry cannot be read: No such file or directory"),
-}
+def test_a_source_that_hangs_holds_nobody_up(said: Callable[[], list[str]]) -> None:
+    asked, forever = threading.Event(), threading.Event()
 
+    class Hanging(Told):
+        def stamp(self) -> Hashable:
+            asked.set()
+            forever.wait()
+            return 1
 
-@pytest.mark.parametrize("kind", BROKEN)
-def test_a_registry_that_is_none_at_the_start_is_one_line(folder: Path, kind: str) -> None:
-    data, message = BROKEN[kind]
-    (folder / "registry.db").unlink()
-    if data is not None:
-        (folder / "registry.db").write_bytes(data)
-    for command in ("serve", "check"):
-        outcome = command_line("-c", folder, command)
-        assert outcome == (2, "", f"yummy-fast: {folder}/registry.db: {message}\n")
+    async def scenario() -> None:
+        async with Watch(Hanging()) as watch:
+            await watch.until(asked.is_set)
 
-
-@pytest.mark.parametrize("kind", BROKEN)
-def test_a_registry_that_breaks_changes_nothing_and_is_said_once(folder: Path, kind: str) -> None:
-    data, message = BROKEN[kind]
-    path = folder / "registry.db"
-    with Server(folder, "-r", "1") as server, server.client() as client:
-        if data is None:
-            path.unlink()
-        else:
-            replace_file(path, data)
-        said = f"ERROR registry not reloaded, the one before stays: {path}: {message}"
-        assert server.wait_for(r"ERROR .*")[0] == said
-        client.send(BY_SERVICE)
-        assert version_of(client.answer()) == 0
-        mark = len(server.lines)
-        server.send_signal(signal.SIGHUP)  # who asks is told again
-        assert server.wait_for(r"ERROR .*", after=mark)[0] == said
-        replace_file(path, registry(1))  # a later version, or an older one: whatever is there now
-        server.wait_for("registry reloaded")
-        client.send(BY_SERVICE)
-        assert version_of(client.answer()) == 1
-        mark = len(server.lines)
-        replace_file(path, registry(0))
-        server.wait_for("registry reloaded", after=mark)
-        client.send(BY_SERVICE)
-        assert version_of(client.answer()) == 0
-        errors = [entry for entry in server.lines if "ERROR" in entry]
-        assert len(errors) == 2
-
-
-def test_the_client_knows_nothing_of_a_reload(folder: Path) -> None:
-    """The connection stays, and so does what is pipelined on it."""
-    with Server(folder) as server, Client(server.port) as client:
-        client.send(BY_SERVICE)
-        assert version_of(client.answer()) == 0
-        replace_file(folder / "registry.db", registry(2))
-        server.wait_for("registry reloaded")
-        client.send(BY_SERVICE)
-        assert version_of(client.answer()) == 2
+    run(scenario())  # it ends
+    forever.set()

@@ -18,9 +18,9 @@ import pytest
 import redis.asyncio
 from google.protobuf.timestamp_pb2 import Timestamp
 
-import yummy_fast.codec
+import yummy_fast.feast_format.values
 import yummy_fast.stores.redis
-import yummy_fast.stores.redis_wire
+import yummy_fast.stores.redis_connection
 from tests.harness import (
     CERTIFICATE,
     Proxy,
@@ -35,19 +35,21 @@ from tests.harness import (
     run,
     tls_server_context,
 )
-from yummy_fast._proto.registry_pb2 import Registry
-from yummy_fast.catalog import Catalog
-from yummy_fast.codec import ValueType, entity_key_header, feature_field, key_value_encoder, timestamp_field
-from yummy_fast.config import Config, load_config
-from yummy_fast.connection import Connection, Connections
+from yummy_fast.config.feature_store_yaml import Config
 from yummy_fast.endpoints import Endpoints
 from yummy_fast.errors import ConfigError, StoreTimeoutError, StoreUnavailableError
-from yummy_fast.metrics import Metrics
-from yummy_fast.plan import Feature, HashContents, Lookup, Rows
-from yummy_fast.server import build_catalog
+from yummy_fast.feast_format._proto.registry_pb2 import Registry
+from yummy_fast.feast_format.keys import entity_key_header, feature_field, key_value_encoder, timestamp_field
+from yummy_fast.feast_format.values import ValueType
+from yummy_fast.features.catalog import Catalog
+from yummy_fast.features.plan import Feature, HashContents, Lookup, Rows
+from yummy_fast.features.transforms import Transforms
+from yummy_fast.http.connection import Connection, Connections
+from yummy_fast.server.app import build_catalog
+from yummy_fast.sources.yaml_text import load_config
 from yummy_fast.stores.redis import RedisStore, parse_connection_string
 from yummy_fast.stores.redis_hash import HashPicker, HashReader
-from yummy_fast.transforms import Transforms
+from yummy_fast.telemetry.metrics import Metrics
 
 # -------------------------------------------------------------------------------------------------- connection strings
 
@@ -523,7 +525,7 @@ def test_the_kernel_watches_the_connection(
     tmp_path: Path, valkey: Valkey, timeout_ms: int, expected_ms: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Any] = []
-    wire = yummy_fast.stores.redis_wire.Wire
+    wire = yummy_fast.stores.redis_connection.Wire
 
     def watched(transport: Any, *rest: Any) -> Any:
         made.append(transport)
@@ -1012,8 +1014,8 @@ def test_no_catalog_work_in_a_request(tmp_path: Path, valkey: Valkey, monkeypatc
         for name in [name for name in vars(Catalog) if name.startswith("_") and not name.startswith("__")]:
             if callable(getattr(Catalog, name)):
                 monkeypatch.setattr(Catalog, name, tripwire)
-        monkeypatch.setattr("yummy_fast.plan.Plan._bind_names", tripwire)
-        monkeypatch.setattr("yummy_fast.plan.entity_key_header", tripwire)
+        monkeypatch.setattr("yummy_fast.features.plan.Plan._bind_names", tripwire)
+        monkeypatch.setattr("yummy_fast.features.plan.entity_key_header", tripwire)
         for body in (MIXED, ad_hoc):
             writer.write(post(body))
             await read_answer(reader)
@@ -1047,7 +1049,7 @@ def test_no_protobuf_object_per_value(
         reader, writer = await whole.start()
         writer.write(post(body))
         before = await read_answer(reader)
-        monkeypatch.setattr(yummy_fast.codec, "Value", Tripwire())
+        monkeypatch.setattr(yummy_fast.feast_format.values, "Value", Tripwire())
         writer.write(post(body))
         assert await read_answer(reader) == before
         await whole.stop(writer)

@@ -10,8 +10,9 @@ import pytest
 
 from tests import registries
 from tests.harness import Server, Valkey, command_line
-from yummy_fast.codec import ValueType, feature_field
-from yummy_fast.plan import Feature
+from yummy_fast.feast_format.keys import feature_field
+from yummy_fast.feast_format.values import ValueType
+from yummy_fast.features.plan import Feature
 from yummy_fast.stores.redis_hash import collisions
 
 # Found by trying some 60,000 likely names.

@@ -18,11 +18,12 @@ from pathlib import Path
 import pytest
 
 from tests.harness import run
-from yummy_fast.codec import ValueType, decode_timestamp
-from yummy_fast.config import load_config
 from yummy_fast.errors import ConfigError, CorruptValueError, StoreError, StoreTimeoutError, StoreUnavailableError
-from yummy_fast.plan import Feature, HashContents, Lookup, Rows
-from yummy_fast.stores import open_store_class
+from yummy_fast.feast_format.timestamps import decode_timestamp
+from yummy_fast.feast_format.values import ValueType
+from yummy_fast.features.plan import Feature, HashContents, Lookup, Rows
+from yummy_fast.sources.yaml_text import load_config
+from yummy_fast.stores.online_store import open_store_class
 from yummy_fast.stores.sqlite import MAX_KEYS, SqliteStore
 
 KEY, OTHER, ABSENT = b"\x01key", b"\x01other", b"\x01absent"

@@ -34,12 +34,13 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError, RedisError
 
-from yummy_fast.config import Config
+from yummy_fast.config.feature_store_yaml import Config
 from yummy_fast.errors import ConfigError, StoreUnavailableError
-from yummy_fast.plan import Feature, Lookup, Rows
-from yummy_fast.stores import StoreState, redis_hash
+from yummy_fast.features.plan import Feature, Lookup, Rows
+from yummy_fast.stores import redis_hash
+from yummy_fast.stores.online_store import StoreState
+from yummy_fast.stores.redis_connection import PendingFetch, Wire
 from yummy_fast.stores.redis_hash import HashReader
-from yummy_fast.stores.redis_wire import PendingFetch, Wire
 
 logger = logging.getLogger("yummy_fast")
 

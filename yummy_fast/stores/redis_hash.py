@@ -19,9 +19,10 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any
 
-from yummy_fast.codec import ValueType, feature_field, timestamp_field
-from yummy_fast.plan import Feature, Lookup, Row
-from yummy_fast.resp import CommandTemplate
+from yummy_fast.feast_format.keys import feature_field, timestamp_field
+from yummy_fast.feast_format.values import ValueType
+from yummy_fast.features.plan import Feature, Lookup, Row
+from yummy_fast.stores.resp import CommandTemplate
 
 logger = logging.getLogger("yummy_fast")
 

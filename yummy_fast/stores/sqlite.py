@@ -28,11 +28,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from yummy_fast.codec import encode_timestamp
-from yummy_fast.config import Config, find_path
+from yummy_fast.config.feature_store_yaml import Config, find_path
 from yummy_fast.errors import ConfigError, CorruptValueError, StoreError, StoreTimeoutError, StoreUnavailableError
-from yummy_fast.plan import Feature, Lookup, Rows
-from yummy_fast.stores import StoreState
+from yummy_fast.feast_format.timestamps import encode_timestamp
+from yummy_fast.features.plan import Feature, Lookup, Rows
+from yummy_fast.stores.online_store import StoreState
 
 logger = logging.getLogger("yummy_fast")
 

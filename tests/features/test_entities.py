@@ -1,0 +1,178 @@
+"""What Feast takes for a value of an entity column (FEAST.md 2.5), and what a caller reads when it does not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from yummy_fast.errors import InexactNumberError, RequestError
+from yummy_fast.feast_format.values import ValueType
+from yummy_fast.features.entities import convert_column, shown
+
+MOST, LEAST = 2**63 - 1, -(2**63)
+
+
+@pytest.mark.parametrize(
+    ("value_type", "values", "converted"),
+    [
+        (ValueType.INT64, [1, -1, MOST, LEAST], [1, -1, MOST, LEAST]),
+        (ValueType.INT64, ["1001", " 1001 ", "1_001"], [1001, 1001, 1001]),
+        (ValueType.INT64, [1001.7, 1e3, -0.5, True], [1001, 1000, 0, 1]),
+        (ValueType.INT64, [], []),
+        (ValueType.INT32, [2**31 - 1, "-2147483648", 1.9], [2**31 - 1, -(2**31), 1]),
+        (ValueType.UNIX_TIMESTAMP, [1_700_000_000, "1700000000"], [1_700_000_000, 1_700_000_000]),
+        (ValueType.STRING, ["a", "", "é"], ["a", "", "é"]),
+        (ValueType.STRING, [5, 1.5, True, 1e16], ["5", "1.5", "True", "1e+16"]),
+        (ValueType.BOOL, [True, 0, 2], [True, False, True]),
+        (ValueType.FLOAT, [0.5, 1, "1.5", 0.1], [0.5, 1.0, 1.5, 0.10000000149011612]),
+        (ValueType.DOUBLE, [0.5, 1], [0.5, 1.0]),
+        (ValueType.UUID, ["00000000-0000-0000-0000-000000000001"], ["00000000-0000-0000-0000-000000000001"]),
+        (ValueType.DECIMAL, ["1.50"], ["1.50"]),
+    ],
+)
+def test_values_are_converted_by_the_declared_type(
+    value_type: ValueType, values: list[Any], converted: list[Any]
+) -> None:
+    found = convert_column("id", value_type, values)
+    assert found == converted
+    assert list(map(type, found)) == list(map(type, converted))
+
+
+@pytest.mark.parametrize(
+    "value_type", [ValueType.INT32, ValueType.INT64, ValueType.STRING, ValueType.UNIX_TIMESTAMP, ValueType.BOOL]
+)
+def test_null_arrays_and_objects_are_empty_values(value_type: ValueType) -> None:
+    assert convert_column("id", value_type, [1, None, [1], {"a": 1}])[1:] == [None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("value_type", "values", "message"),
+    [
+        (ValueType.INT64, [1, 2, 3, "abc"], 'entities.driver_id[3]: expected an integer, got "abc"'),
+        (ValueType.INT64, [""], 'entities.driver_id[0]: expected an integer, got ""'),
+        (ValueType.INT64, ["1.5"], 'entities.driver_id[0]: expected an integer, got "1.5"'),
+        (ValueType.INT64, [MOST + 1], f"entities.driver_id[0]: expected an integer in range, got {MOST + 1}"),
+        (ValueType.INT64, [0, LEAST - 1], f"entities.driver_id[1]: expected an integer in range, got {LEAST - 1}"),
+        (ValueType.INT64, [1e19], "entities.driver_id[0]: expected an integer in range, got 1e+19"),
+        (ValueType.INT32, [2**31], "entities.driver_id[0]: expected a 32-bit integer in range, got 2147483648"),
+        (
+            *(ValueType.UNIX_TIMESTAMP, ["2024-01-02T03:04:05Z"]),
+            'entities.driver_id[0]: expected seconds since the epoch, got "2024-01-02T03:04:05Z"',
+        ),
+        (ValueType.FLOAT, ["x"], 'entities.driver_id[0]: expected a number, got "x"'),
+        (ValueType.DOUBLE, ["1.5"], 'entities.driver_id[0]: expected a number, got "1.5"'),
+        (ValueType.BOOL, ["true"], 'entities.driver_id[0]: expected a boolean, got "true"'),
+        (ValueType.BYTES, ["AP8Q"], 'entities.driver_id[0]: expected bytes, which JSON cannot carry, got "AP8Q"'),
+        (ValueType.UNKNOWN, [1, "a"], 'entities.driver_id[1]: expected an integer, got "a"'),
+    ],
+)
+def test_a_value_of_another_kind_is_named_with_its_place(
+    value_type: ValueType, values: list[Any], message: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        convert_column("driver_id", value_type, values)
+    assert str(caught.value) == message
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("values", "converted"),
+    [
+        ([1, 2.5], [1, 2]),
+        ([2.5, 1], [2.5, 1.0]),
+        ([1.5, True, False], [1.5, 1.0, 0.0]),  # Feast looks at the type of the first only
+        ([{"a": float("nan")}], [{"a": None}]),
+        (["a", 5, None, True], ["a", "5", None, "True"]),
+        ([True, 2], [True, True]),
+        ([None, None], [None, None]),
+        ([None, 7], [None, 7]),
+        ([[], [1, 2], None], [[], [1, 2], None]),
+        ([{}, {"a": 1}, None], [{}, {"a": 1}, None]),
+        ([[{"a": 1}]], [[{"a": 1}]]),
+    ],
+    ids=str,
+)
+def test_an_undeclared_column_goes_by_its_first_value_as_feasts_does(values: list[Any], converted: list[Any]) -> None:
+    found = convert_column("x", ValueType.UNKNOWN, values)
+    assert found == converted
+    assert list(map(type, found)) == list(map(type, converted))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([[], None], "entities.x: expected values of a type that can be told, got only empty ones"),
+        ([{}], "entities.x: expected values of a type that can be told, got only empty ones"),
+        ([[1], 1], "entities.x[1]: expected an array that fits INT64_LIST, got 1"),
+        ([{"a": 1}, 1], "entities.x[1]: expected an object, got 1"),
+        ([[1], ["a"]], 'entities.x[1]: expected an array that fits INT64_LIST, got ["a"]'),
+        ([[1, "a"]], 'entities.x[0]: expected an array of one type of string, number or boolean, got [1, "a"]'),
+        ([[None]], "entities.x[0]: expected an array of one type of string, number or boolean, got [null]"),
+    ],
+    ids=str,
+)
+def test_an_undeclared_column_that_feast_refuses_is_refused(values: list[Any], message: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        convert_column("x", ValueType.UNKNOWN, values)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, False, 7, 1.5, "abc", "", 'say "hi"', "two\nlines", "é", [1, "a", None], {"a": [True]}],
+    ids=repr,
+)
+def test_a_value_is_shown_as_the_json_that_the_caller_wrote(value: object) -> None:
+    assert json.loads(shown(value)) == value
+    assert type(json.loads(shown(value))) is type(value)
+
+
+@pytest.mark.parametrize("value", ["x" * 5_000, ["x"] * 5_000, 10**200])
+def test_a_long_value_is_cut(value: object) -> None:
+    assert len(shown(value)) == 80
+    assert shown(value).endswith("...")
+
+
+# What Feast 0.67.0 makes of numbers beyond 64 bits, asked as JSON of `feast serve`: floats by str(), integers by their
+# digits. orjson makes a float of both.
+@pytest.mark.parametrize("value", [1e22, -1e300, float(2**64), float(-(2**63))])
+def test_a_float_that_may_have_been_an_integer_is_no_text_until_it_is_parsed_exactly(value: float) -> None:
+    with pytest.raises(InexactNumberError, match=r"^entities\.x\[1\]: expected a string in range, got "):
+        convert_column("x", ValueType.STRING, ["a", value])
+    assert convert_column("x", ValueType.STRING, ["a", value], exact=True) == ["a", str(value)]
+
+
+def test_an_infinity_is_none_and_text_as_pythons() -> None:
+    assert convert_column("x", ValueType.STRING, [float("inf"), float("-inf")]) == ["inf", "-inf"]
+
+
+def test_the_least_integer_may_be_a_float() -> None:
+    with pytest.raises(InexactNumberError):  # or it was the integer below, which is out of range
+        convert_column("x", ValueType.INT64, [float(LEAST)])
+    assert convert_column("x", ValueType.INT64, [float(LEAST)], exact=True) == [LEAST]
+    with pytest.raises(RequestError, match="in range"):
+        convert_column("x", ValueType.INT64, [LEAST - 1], exact=True)
+
+
+# The deepest that Feast 0.67.0 takes (python_values_to_proto_values): one more, and protobuf refuses.
+@pytest.mark.parametrize(
+    ("innermost", "wrap", "most"),
+    [
+        (1, lambda inner: {"a": inner}, 33),
+        ({}, lambda inner: {"a": inner}, 33),
+        ([1], lambda inner: {"a": inner}, 33),
+        ([{"b": 1}], lambda inner: {"a": inner}, 32),
+        ({"b": 1}, lambda inner: {"a": [inner]}, 24),
+    ],
+    ids=["number", "empty object", "array", "array of objects", "arrays of objects"],
+)
+def test_objects_may_be_as_deep_as_protobuf_goes(innermost: Any, wrap: Callable[[Any], Any], most: int) -> None:
+    value = innermost
+    for _ in range(most):
+        value = wrap(value)
+    assert convert_column("x", ValueType.UNKNOWN, [value]) == [value]
+    with pytest.raises(RequestError, match=r"^entities\.x\[0\]: expected an object, got "):
+        convert_column("x", ValueType.UNKNOWN, [wrap(value)])

@@ -1,0 +1,121 @@
+"""What a request is called, as a function of its headers. What a server makes of it is in server/test_trace.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from yummy_fast.http.trace_headers import (
+    REQUEST_ID,
+    SERVER_TIMING,
+    TRACEPARENT,
+    TRACESTATE,
+    Trace,
+    log_fields,
+    log_text,
+    read_trace,
+    server_timing,
+)
+
+TRACE, SPAN = b"4bf92f3577b34da6a3ce929d0e0e4736", b"00f067aa0ba902b7"
+GOOD = b"00-%b-%b-01" % (TRACE, SPAN)
+
+
+@pytest.mark.parametrize(
+    "value", [b"a", b"!~", b"x" * 128, b'{"a":"b"}', bytes(range(0x21, 0x7F)), b"8a5e1bd2-56c5-4ff5-a5a7-9d6c24b9f9a4"]
+)
+def test_ids(value: bytes) -> None:
+    assert read_trace({REQUEST_ID: value}) == Trace(value, b"", False)
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"x" * 129, b"a b", b"a, b", b"a\tb", b"a\r\nb", b"a\n", b"\x00", b"\x7f", "ä".encode(), b"\xe4"]
+)
+def test_what_is_no_id(value: bytes) -> None:
+    assert read_trace({REQUEST_ID: value}) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        GOOD,
+        b"00-%b-%b-00" % (TRACE, SPAN),
+        b"00-%b-%b-ff" % (TRACE, SPAN),
+        b"00-%b1-%b1-00" % (b"0" * 31, b"0" * 15),
+        b"01-%b-%b-01" % (TRACE, SPAN),
+        b"cc-%b-%b-01-what-the-future-will-be-like" % (TRACE, SPAN),
+        b"fe-%b-%b-01-" % (TRACE, SPAN),
+        b"01-%b-%b-01-%b" % (TRACE, SPAN, b"x" * 72),
+    ],
+)
+def test_parents(value: bytes) -> None:
+    assert read_trace({TRACEPARENT: value}) == Trace(b"", value, False)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"00",
+        b"-" * 55,
+        GOOD[:-1],
+        GOOD[:-3],
+        GOOD + b"1",
+        GOOD + b"-",
+        GOOD + b"-what-the-future-will-be-like",
+        GOOD + b"\n",
+        b" " + GOOD,
+        GOOD + b", " + GOOD,
+        GOOD.upper(),
+        GOOD.replace(b"-", b"_"),
+        GOOD.replace(b"4", b"g"),
+        b"0" + GOOD,
+        b"ff" + GOOD[2:],
+        b"0x" + GOOD[2:],
+        b"00-%b-%b-01" % (b"0" * 32, SPAN),
+        b"00-%b-%b-01" % (TRACE, b"0" * 16),
+        b"00-%b-%b-0x" % (TRACE, SPAN),
+        b"00-%b-%b-01" % (TRACE[1:], SPAN),
+        b"00-%b-%b-01" % (TRACE, SPAN + b"0"),
+        b"cc-%b-%b-01.what-the-future-will-not-be-like" % (TRACE, SPAN),
+        b"cc-%b-%b-01-a b" % (TRACE, SPAN),
+        b"cc-%b-%b-01-%b" % (TRACE, SPAN, b"x" * 73),
+        b"cc-%b-%b-01" % (b"0" * 32, SPAN),
+    ],
+)
+def test_what_is_no_parent(value: bytes) -> None:
+    """W3C Trace Context, 3.2.2 and "Versioning of traceparent"."""
+    assert read_trace({TRACEPARENT: value}) is None
+    assert read_trace({REQUEST_ID: b"a", TRACEPARENT: value}) == Trace(b"a", b"", False)
+
+
+@pytest.mark.parametrize("value", [b"a=b", b"a=b,c@d=e,\tf=g", b"x" * 512])
+def test_states(value: bytes) -> None:
+    """W3C Trace Context 3.3: nothing without a parent."""
+    assert read_trace({TRACEPARENT: GOOD, TRACESTATE: value}) == Trace(b"", GOOD, False, value)
+    assert read_trace({TRACESTATE: value}) is None
+    assert read_trace({TRACESTATE: value, TRACEPARENT: GOOD[:-1]}) is None
+
+
+@pytest.mark.parametrize("value", [b"", b"x" * 513, b"a=\n", "ä=b".encode()])
+def test_what_is_no_state(value: bytes) -> None:
+    assert read_trace({TRACEPARENT: GOOD, TRACESTATE: value}) == Trace(b"", GOOD, False)
+
+
+def test_phases_as_times() -> None:
+    phases = [("decode", 5, 75_005), ("store", 75_005, 2_075_005)]
+    assert server_timing(phases) == b"server-timing: decode;dur=0.075, store;dur=2.000\r\n"
+
+
+@pytest.mark.parametrize(("value", "wanted"), [(b"1", True), (b"0", False), (b"", False), (b"true", False)])
+def test_wanted_times(value: bytes, wanted: bool) -> None:
+    assert read_trace({SERVER_TIMING: value, REQUEST_ID: b"a"}) == Trace(b"a", b"", wanted)
+
+
+def test_what_goes_back_and_into_the_log() -> None:
+    both = Trace(b"a", GOOD, True)
+    assert both.head_lines() == b"x-request-id: a\r\ntraceparent: " + GOOD + b"\r\n"
+    assert Trace(b"", b"", True).head_lines() == b""
+    assert log_fields(both) == {"request_id": "a", "traceparent": GOOD.decode()}
+    assert log_text(both) == ", request_id a, traceparent " + GOOD.decode()
+    assert log_fields(None) == log_fields(Trace(b"", b"", True)) == {"request_id": None, "traceparent": None}
+    assert log_text(None) == log_text(Trace(b"", b"", True)) == ""

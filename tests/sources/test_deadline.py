@@ -1,0 +1,61 @@
+"""Waiting for what may never come: an end to it, and never two at once."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+
+import pytest
+
+from tests.harness import eventually
+from yummy_fast.sources.deadline import Patience
+
+
+def test_what_comes_in_time_is_handed_on() -> None:
+    patience = Patience(20)
+    assert patience.wait_for(lambda: 7) == 7
+
+    def fail() -> None:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        patience.wait_for(fail)
+
+
+def test_what_is_raised_goes_with_who_catches_it() -> None:
+    """A registry that cannot be read is asked for every second."""
+
+    class MineError(Exception):
+        pass
+
+    def fail() -> None:
+        raise MineError
+
+    gc.disable()
+    try:
+        try:
+            Patience(20).wait_for(fail)
+        except MineError as error:
+            caught = weakref.ref(error)
+        assert caught() is None
+    finally:
+        gc.enable()
+
+
+def test_what_does_not_come_is_given_up_on_and_not_begun_again() -> None:
+    patience = Patience(0.05)
+    begun: list[int] = []
+    end = threading.Event()
+
+    def hang() -> None:
+        begun.append(1)
+        end.wait()
+
+    for _ in range(3):
+        with pytest.raises(TimeoutError) as caught:
+            patience.wait_for(hang)
+        assert str(caught.value) == "no answer within 0.05 s"
+    assert begun == [1]
+    end.set()
+    assert eventually(lambda: patience.wait_for(lambda: 8), "an answer", TimeoutError) == 8

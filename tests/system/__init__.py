@@ -1,0 +1,1 @@
+"""Tests of the whole server: a real process, real sockets, a real Valkey."""

@@ -1,0 +1,284 @@
+"""Registry bytes to frozen records: what one project of a Feast registry says about serving.
+
+A registry is one serialised feast.core.Registry and may hold many projects; everything is filtered by project here, as
+Feast filters every lookup (feast/infra/registry/proto_registry_utils.py, Feast 0.67.0). Records keep Feast's words and
+know nothing of requests or stores. Pure: bytes in, records out; `sources` fetches the bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Protocol, TypeVar
+
+from google.protobuf.message import DecodeError
+
+from yummy_fast.errors import RegistryError
+from yummy_fast.feast_format._proto import registry_pb2 as messages
+from yummy_fast.feast_format.values import ValueType
+
+DUMMY_ENTITY = "__dummy"
+"""The entity of a view without entities, its join key and the one value it is stored under (feast/feature_view.py)."""
+DUMMY_JOIN_KEY = "__dummy_id"
+DUMMY_VALUE = ""
+
+
+T = TypeVar("T")
+
+
+class Pace(Protocol):
+    """Gives the items it is given, when it finds it time: who compiles while others work pauses in between."""
+
+    def __call__(self, items: Iterable[T], /) -> Iterable[T]: ...
+
+
+def at_once(items: Iterable[T]) -> Iterable[T]:
+    """The Pace of who has nobody to wait for."""
+    return items
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A feature or an entity column."""
+
+    name: str
+    type: ValueType
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """What views are about, and the join key that finds it."""
+
+    name: str
+    join_key: str
+    type: ValueType
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """The use that a feature service (or an on-demand view) makes of a view."""
+
+    view: str
+    features: tuple[Field, ...]
+    alias: str = ""
+    join_key_map: Mapping[str, str] = field(default_factory=dict)
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureView:
+    """A feature view, stream feature view or label view: they are served alike."""
+
+    name: str
+    entities: tuple[str, ...]
+    features: tuple[Field, ...]
+    entity_columns: tuple[Field, ...]
+    ttl_s: float = 0.0
+    """How long a value is good for; 0 for ever."""
+    version: int = 0
+    state: str = "STATE_UNSPECIFIED"
+    disabled: bool = False
+    sources: tuple[Projection, ...] = ()
+    """Of an on-demand view that was computed when it was written: the views it was computed from."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnDemandFeatureView:
+    """A view computed from other views and from request data by a function of the user's."""
+
+    name: str
+    features: tuple[Field, ...]
+    sources: tuple[Projection, ...]
+    request_data: tuple[Field, ...]
+    mode: str
+    function: bytes
+    """The function as a dill pickle."""
+    source: str = ""
+    """Its source text, decorators and all, and ..."""
+    function_name: str = ""
+    """... what it is called there."""
+    singleton: bool = False
+    aggregates: bool = False
+    state: str = "STATE_UNSPECIFIED"
+    disabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureService:
+    """Features of several views under one name."""
+
+    name: str
+    projections: tuple[Projection, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """What a registry holds of one project. `version` is Feast's version_id, new with every change."""
+
+    project: str
+    version: str
+    entities: Mapping[str, Entity]
+    views: Mapping[str, FeatureView | OnDemandFeatureView]
+    services: Mapping[str, FeatureService]
+    versions: Mapping[tuple[str, int], FeatureView | OnDemandFeatureView]
+    """All versions of views that the history tells of, by name and number."""
+    other_projects: tuple[str, ...] = ()
+
+
+def parse_registry(data: bytes, project: str, source: str, pace: Pace = at_once) -> Registry:
+    """Read a serialised Registry. `source` is where it came from, for the RegistryError of bytes that are none."""
+    try:
+        return _read(messages.RegistryPieces.FromString(data), project, source, pace)
+    except DecodeError:
+        raise RegistryError(f"{source}: not a Feast registry ({len(data)} bytes that do not parse)") from None
+
+
+def _read(pieces: messages.RegistryPieces, project: str, source: str, pace: Pace) -> Registry:
+    """What `parse_registry` returns. Raises DecodeError for a piece that is none."""
+    projects = {messages.Project.FromString(piece).spec.name for piece in pieces.projects}
+
+    def of_project(kind: Any, found: Iterable[bytes]) -> Iterator[Any]:
+        for piece in pace(found):
+            item = kind.FromString(piece)
+            projects.add(item.spec.project)
+            if item.spec.project == project:
+                yield item
+
+    # Where two kinds of view share a name, Feast finds them in this order.
+    views: dict[str, FeatureView | OnDemandFeatureView] = {}
+    for item in of_project(messages.FeatureView, pieces.feature_views):
+        views.setdefault(item.spec.name, _feature_view(item.spec, item.meta))
+    for item in of_project(messages.StreamFeatureView, pieces.stream_feature_views):
+        views.setdefault(item.spec.name, _feature_view(item.spec, item.meta))
+    for item in of_project(messages.OnDemandFeatureView, pieces.on_demand_feature_views):
+        views.setdefault(item.spec.name, _any_on_demand_view(item))
+    for item in of_project(messages.LabelView, pieces.label_views):
+        views.setdefault(item.spec.name, _feature_view(item.spec))
+
+    entities = {
+        item.spec.name: Entity(item.spec.name, item.spec.join_key or item.spec.name, ValueType(item.spec.value_type))
+        for item in of_project(messages.Entity, pieces.entities)
+    }
+    entities.setdefault(DUMMY_ENTITY, Entity(DUMMY_ENTITY, DUMMY_JOIN_KEY, ValueType.STRING))
+    services = {
+        item.spec.name: FeatureService(item.spec.name, tuple(map(_projection, item.spec.features)))
+        for item in of_project(messages.FeatureService, pieces.feature_services)
+    }
+    return Registry(
+        project=project,
+        version=pieces.version_id,
+        entities=MappingProxyType(entities),
+        views=MappingProxyType(views),
+        services=MappingProxyType(services),
+        versions=MappingProxyType(_versions(pieces, project, source, pace)),
+        other_projects=tuple(sorted(projects - {"", project})),
+    )
+
+
+def _fields(items: Iterable[Any]) -> tuple[Field, ...]:
+    return tuple(Field(item.name, ValueType(item.value_type)) for item in items)
+
+
+def _feature_view(spec: Any, meta: Any = None) -> FeatureView:
+    return FeatureView(
+        name=spec.name,
+        entities=tuple(spec.entities),
+        features=_fields(spec.features),
+        entity_columns=_fields(spec.entity_columns),
+        ttl_s=spec.ttl.seconds + spec.ttl.nanos / 1e9,
+        version=meta.current_version_number if meta is not None else 0,
+        state=_state(meta.state) if meta is not None else "STATE_UNSPECIFIED",
+        disabled=bool(getattr(spec, "disabled", False)),
+    )
+
+
+def _any_on_demand_view(message: messages.OnDemandFeatureView) -> FeatureView | OnDemandFeatureView:
+    spec, meta = message.spec, message.meta
+    sources: list[Projection] = []
+    request_data: list[Field] = []
+    for source in spec.sources.values():
+        match source.WhichOneof("source"):
+            case "feature_view_projection":
+                sources.append(_projection(source.feature_view_projection))
+            case "feature_view":
+                view = source.feature_view.spec
+                sources.append(Projection(view.name, _fields(view.features)))
+            case "request_data_source":
+                options = source.request_data_source.request_data_options
+                request_data += _fields(options.schema)
+                request_data += (Field(name, ValueType(kind)) for name, kind in options.deprecated_schema.items())
+    if spec.write_to_online_store:
+        # Computed when it was written: at read time a feature view like any other.
+        return FeatureView(
+            name=spec.name,
+            entities=tuple(spec.entities),
+            features=_fields(spec.features),
+            entity_columns=_fields(spec.entity_columns),
+            version=meta.current_version_number,
+            state=_state(meta.state),
+            disabled=spec.disabled,
+            sources=tuple(sources),
+        )
+    function = spec.feature_transformation.user_defined_function
+    if not (function.body or function.body_text):
+        function = spec.user_defined_function  # where Feast before 0.33 kept it
+    return OnDemandFeatureView(
+        name=spec.name,
+        features=_fields(spec.features),
+        sources=tuple(sources),
+        request_data=tuple(request_data),
+        mode=spec.mode or "pandas",
+        function=function.body,
+        source=function.body_text,
+        function_name=function.name,
+        singleton=spec.singleton,
+        aggregates=len(spec.aggregations) > 0,
+        state=_state(meta.state),
+        disabled=spec.disabled,
+    )
+
+
+def _projection(message: Any) -> Projection:
+    return Projection(
+        view=message.feature_view_name,
+        features=_fields(message.feature_columns),
+        alias=message.feature_view_name_alias,
+        join_key_map=MappingProxyType(dict(message.join_key_map)),
+        version=message.version_tag if message.HasField("version_tag") else None,
+    )
+
+
+def _versions(
+    pieces: messages.RegistryPieces, project: str, source: str, pace: Pace
+) -> dict[tuple[str, int], FeatureView | OnDemandFeatureView]:
+    kinds: dict[str, Any] = {
+        "feature_view": messages.FeatureView,
+        "stream_feature_view": messages.StreamFeatureView,
+        "on_demand_feature_view": messages.OnDemandFeatureView,
+        "label_view": messages.LabelView,
+    }
+    versions: dict[tuple[str, int], FeatureView | OnDemandFeatureView] = {}
+    for record in pace(pieces.feature_view_version_history.records):
+        kind = kinds.get(record.feature_view_type)
+        if record.project_id != project or kind is None:
+            continue
+        try:
+            item = kind.FromString(record.feature_view_proto)
+        except DecodeError:
+            raise RegistryError(
+                f"{source}: version {record.version_number} of feature view {record.feature_view_name} does not parse"
+            ) from None
+        view: FeatureView | OnDemandFeatureView
+        if record.feature_view_type == "on_demand_feature_view":
+            view = _any_on_demand_view(item)
+        else:
+            view = _feature_view(item.spec, getattr(item, "meta", None))
+        if isinstance(view, FeatureView):
+            view = replace(view, version=record.version_number)
+        versions.setdefault((record.feature_view_name, record.version_number), view)
+    return versions
+
+
+def _state(number: int) -> str:
+    return messages.FeatureViewState.Name(number) if number in messages.FeatureViewState.values() else str(number)

@@ -1,0 +1,374 @@
+"""Plans, and binding entity values to keys.
+
+A feature service (or a list of features) is a prepared statement, and a `Plan` is what it was prepared to: which hashes
+to read (`Lookup`), which columns to answer. `catalog` compiles plans from the registry. What depends also on *which*
+entity columns a caller sends (a `Binding`: what each column is for, its type, the heads of the keys) is worked out the
+first time that a set of columns is seen. A request then only converts its values and packs them into keys: `bind`.
+
+The rules for entity columns are Feast's (feast/utils.py _prepare_entities_to_read_from_online_store and
+_get_table_entity_values, Feast 0.67.0). Pure: no store, no HTTP.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from yummy_fast.errors import NotFoundError, RequestError
+from yummy_fast.feast_format.keys import KEY_TYPES, entity_key_header, key_value_encoder
+from yummy_fast.feast_format.registry import DUMMY_JOIN_KEY, DUMMY_VALUE, OnDemandFeatureView, Registry
+from yummy_fast.feast_format.values import ValueType
+from yummy_fast.features.entities import convert_column
+
+MAX_BINDINGS = 32
+"""Sets of entity columns remembered per plan. A caller that invents columns pays for compiling them each time."""
+MAX_BINDING_CHARS = 1_000
+"""Sets with longer names than this in all are compiled each time, so that 32 of them have a bound in bytes too."""
+
+
+Row = Sequence["bytes | None"]
+"""One entity as a store answers it: the stored Values of a Lookup's features in order, then each view's timestamp."""
+
+Rows = Sequence[Sequence[Row]]
+"""All that a store answers: for each Lookup a Row per entity key."""
+
+
+class Feature(NamedTuple):
+    """One stored feature: how the store knows it, and what it is declared to hold."""
+
+    view: str
+    """The view's name in the store: the real one, never an alias, with _vN for a pinned version."""
+    name: str
+    type: ValueType
+
+
+@dataclass(frozen=True, slots=True)
+class HashContents:
+    """What the registry knows of all features under one set of join keys; Redis keeps them in one hash."""
+
+    fields: int
+    """How many fields it has at most: the features, and a timestamp for each view."""
+    types: Mapping[ValueType, int]
+    """How many features there are of each type."""
+
+    @classmethod
+    def of(cls, features: Sequence[Feature]) -> HashContents:
+        """The facts about these features."""
+        views = {feature.view for feature in features}
+        return cls(len(features) + len(views), Counter(feature.type for feature in features))
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """The features that are read under one set of join keys: one command per entity, whatever the number of views."""
+
+    features: tuple[Feature, ...]
+    views: tuple[str, ...]
+    """The store names of the views, in the order in which their timestamps follow the values of a row."""
+    view_of: tuple[int, ...]
+    """For each feature, which of `views` it is of."""
+    join_keys: tuple[tuple[str, str], ...]
+    """(join key, the name that a request gives it), sorted by join key."""
+    holds: HashContents
+    """What one entity has under these join keys, whether asked for or not."""
+    ttls_s: tuple[float, ...] = ()
+
+
+class Column(NamedTuple):
+    """One column of the answer: where its values are found."""
+
+    name: str
+    lookup: int
+    place: int
+
+
+class ComputedView(NamedTuple):
+    """An on-demand feature view that a plan computes from what it has read."""
+
+    view: OnDemandFeatureView
+    function: Any
+    """What `transforms` made of its function."""
+    inputs: tuple[Column, ...]
+    """The features it may see, as view__feature."""
+    outputs: tuple[tuple[str, str], ...]
+    """(feature, the name of its column in the answer) of those that are asked for."""
+
+
+class ComputedColumn(NamedTuple):
+    """A column that no store holds: the values that an on-demand view made, as JSON takes them."""
+
+    name: str
+    values: list[Any]
+
+
+class Bound(NamedTuple):
+    """A request's entities, bound to a plan."""
+
+    rows: int
+    values: Mapping[str, list[Any]]
+    """All columns of the request by their names, converted."""
+    echoes: list[list[Any]]
+    """The values of the entity columns that come back, in the order of `Binding.echo_names`."""
+    keys: list[list[bytes]]
+    """For each Lookup, the entity keys to read, each once."""
+    fans: list[list[int] | None]
+    """For each Lookup, which key each row of the answer is of; None where there is one key per row, in order."""
+    binding: Binding
+
+
+class Binding:
+    """A plan for one set of entity columns: what each column is for, compiled the first time the set is seen."""
+
+    __slots__ = ("columns", "echo_columns", "echo_names", "feature_names", "key_makers", "missing", "request_data")
+
+    columns: list[tuple[str, ValueType]]
+    """Every column of the request, and the type its values are converted to."""
+    echo_columns: list[tuple[str, ValueType]]
+    """Those whose values are answered, and ..."""
+    echo_names: list[str]
+    """... the join keys they are answered as."""
+    key_makers: list[Callable[[Mapping[str, list[Any]], int], list[bytes]]]
+    request_data: list[str]
+    """The columns that only on-demand views use: they are not answered."""
+    missing: RequestError | None
+    """What to say when request data is missing, or a view gets none of its join keys."""
+
+    def __init__(self) -> None:
+        self.columns, self.echo_columns, self.echo_names = [], [], []
+        self.key_makers, self.request_data = [], []
+        self.missing = None
+        self.feature_names: Any = None  # the metadata's text, rendered by `vectors` at the first answer
+
+
+class JoinKeys:
+    """The join keys of a project: what a column of a request can be, whichever plan it is for."""
+
+    def __init__(self, registry: Registry, key_version: int) -> None:
+        """`key_version` is entity_key_serialization_version."""
+        self.of_entity = {entity.name: entity.join_key for entity in registry.entities.values()}
+        self.all = frozenset(self.of_entity.values())
+        self.key_version = key_version
+
+    def missing(self, given: Sequence[str], empty: Sequence[str] = ()) -> RequestError:
+        """Feast's complaint about a view of which no join key is given, or none with values."""
+        keys = sorted(self.all - {DUMMY_JOIN_KEY})
+        return RequestError(
+            f"entities: Missing join key values for keys: {[key for key in keys if key not in given]}. "
+            f"No values provided for keys: {[key for key in keys if key not in given or key in empty]}. "
+            f"Provided join_key_values: {list(given)}"
+        )
+
+
+class _NoKeyValueError(Exception):
+    """The name of a column, and the place in it of what was converted to None: null, an array, an object."""
+
+
+class Plan:
+    """A feature service or list of features, ready to be bound to entities, read and answered."""
+
+    __slots__ = (
+        *("_bindings", "_join_keys", "_request_data", "_types"),
+        *("columns", "computed", "lookups", "prepared", "rendering", "service", "slots", "view_metadata"),
+    )
+
+    def __init__(
+        self,
+        join_keys: JoinKeys,
+        *,
+        lookups: tuple[Lookup, ...],
+        columns: tuple[Column, ...],
+        computed: tuple[ComputedView, ...],
+        types: Mapping[str, ValueType],
+        view_metadata: tuple[tuple[str, int], ...],
+    ) -> None:
+        """
+        - `columns`: the stored columns of the answer; `computed`: what follows them.
+        - `types`: the declared types of the views' join keys, by the names that requests give them.
+        - `view_metadata`: name and version of each view that is read.
+        """
+        self.lookups = lookups
+        self.columns = columns
+        self.computed = computed
+        self.view_metadata = view_metadata
+        self.prepared: Any = None
+        """The online store's private form of the lookups."""
+        self.rendering: Any = None
+        """What `vectors` has made of the plan beforehand."""
+        self.service = ""
+        """The feature service that this was compiled from; empty for a list of features."""
+        self.slots: Any = None
+        """Where `metrics` counts the requests, once there is one: a registry may hold plans that nobody asks for."""
+        self._join_keys = join_keys
+        self._types = types
+        self._request_data = {field.name: None for one in computed for field in one.view.request_data}
+        self._bindings: dict[tuple[str, ...], Binding] = {}
+
+    def obstacle(self) -> RequestError | None:
+        """Why no request can be answered by this plan: a join key is declared with a type that no entity key has."""
+        for lookup in self.lookups:
+            for _, name in lookup.join_keys:
+                declared = self._types.get(name, ValueType.UNKNOWN)
+                if declared and declared not in KEY_TYPES:
+                    return _not_in_a_key(name, declared.name)
+        return None
+
+    def bind(self, entities: Mapping[str, list[Any]], convert: Callable[..., list[Any]] = convert_column) -> Bound:
+        """Convert the values of a request's entity columns and make their entity keys. Raises RequestError."""
+        names = tuple(entities)
+        binding = self._bindings.get(names) or self._bind_names(names)
+        values: dict[str, list[Any]] = {}
+        rows = -1
+        for name, value_type in binding.columns:
+            column = convert(name, value_type, entities[name])
+            if len(column) != rows:
+                if rows >= 0:
+                    raise RequestError(
+                        f"entities.{name}: All entity rows must have the same columns. "
+                        f"Expected {rows} values, as in the columns before, got {len(column)}"
+                    )
+                rows = len(column)
+            values[name] = column
+        if binding.missing is not None:
+            raise binding.missing.again()
+        if rows == 0 and self.lookups:
+            raise self._join_keys.missing(binding.echo_names, empty=binding.echo_names)
+        if rows < 0:
+            rows = 1  # no columns at all, and none needed: the one row of views without entities
+        keys: list[list[bytes]] = []
+        fans: list[list[int] | None] = []
+        for make_keys in binding.key_makers:
+            try:
+                made = make_keys(values, rows)
+            except _NoKeyValueError as error:
+                name, place = error.args
+                value = entities[name][place]
+                sent = "an array" if isinstance(value, list) else "an object" if isinstance(value, dict) else "null"
+                raise RequestError(f"entities.{name}[{place}]: expected a key value, got {sent}") from None
+            if rows > 1:
+                places: dict[bytes, int] = {}
+                fan = [places.setdefault(key, len(places)) for key in made]
+                if len(places) < rows:
+                    keys.append(list(places))
+                    fans.append(fan)
+                    continue
+            keys.append(made)
+            fans.append(None)
+        return Bound(rows, values, [values[name] for name, _ in binding.echo_columns], keys, fans, binding)
+
+    def _bind_names(self, names: tuple[str, ...]) -> Binding:
+        """Find out what each of a request's columns is for, and remember it."""
+        join_keys = self._join_keys
+        binding = Binding()
+        source_of: dict[str, str] = {}  # join key as the answer names it -> the column it comes from
+        for name in names:
+            binding.columns.append((name, self._types.get(name, ValueType.UNKNOWN)))
+            if name in self._request_data:
+                binding.request_data.append(name)
+            elif DUMMY_JOIN_KEY in (name, join_keys.of_entity.get(name)):
+                continue  # Feast strips it from its answers
+            elif name in self._types or name in join_keys.all:
+                source_of[name] = name
+            elif name in join_keys.of_entity:  # the entity's name instead of its join key: Feast's old habit
+                source_of[join_keys.of_entity[name]] = name
+        for echo_name, name in source_of.items():
+            binding.echo_names.append(echo_name)
+            binding.echo_columns.append((name, self._types.get(name, ValueType.UNKNOWN)))
+        absent = [name for name in self._request_data if name not in binding.request_data]
+        if absent:
+            binding.missing = NotFoundError(
+                "RequestDataNotFoundInEntityRowsException",
+                f"Required request data source features {absent} not found in the entity rows, "
+                "but required by feature views",
+            )
+        for lookup in () if absent else self.lookups:
+            maker = self._key_maker(lookup, source_of)
+            if maker is None:
+                binding.missing = join_keys.missing(tuple(source_of))
+                break
+            binding.key_makers.append(maker)
+        if sum(map(len, names)) <= MAX_BINDING_CHARS:
+            if len(self._bindings) >= MAX_BINDINGS:
+                self._bindings.clear()
+            self._bindings[names] = binding
+        return binding
+
+    def _key_maker(
+        self, lookup: Lookup, source_of: Mapping[str, str]
+    ) -> Callable[[Mapping[str, list[Any]], int], list[bytes]] | None:
+        """What makes the entity keys of `lookup`; None if none of its join keys is given.
+
+        A key of which only a part is given is made of that part, as in Feast: nothing will be found under it.
+        """
+        version = self._join_keys.key_version
+        if lookup.join_keys == ((DUMMY_JOIN_KEY, DUMMY_JOIN_KEY),):
+            header = entity_key_header([DUMMY_JOIN_KEY], version)
+            key = header + key_value_encoder(ValueType.STRING, version)(DUMMY_VALUE)
+            return lambda values, rows: [key] * rows
+        join_key_of = {request_name: join_key for join_key, request_name in lookup.join_keys}
+        own = set(join_key_of.values())
+        given: dict[str, str] = {}  # join key -> the column it comes from; of two, the later in the request
+        for echo_name, name in source_of.items():
+            join_key = join_key_of.get(echo_name, echo_name)
+            if join_key in own:
+                given[join_key] = name
+        if not given:
+            return None
+        join_keys = sorted(given)
+        header = entity_key_header(join_keys, version)
+        encoders = [self._encoder(given[join_key]) for join_key in join_keys]
+        names = [given[join_key] for join_key in join_keys]
+        if len(names) == 1:
+            name, encode = names[0], encoders[0]
+            if self._types.get(name) is ValueType.INT64 and version > 1:
+                # The usual key, at half the price: the text before the number is the same for all.
+                head = header + struct.pack("<II", ValueType.INT64, 8)
+                pack = struct.Struct("<q").pack
+
+                def make_integer_keys(values: Mapping[str, list[Any]], rows: int) -> list[bytes]:
+                    try:
+                        return [head + pack(value) for value in values[name]]
+                    except struct.error:  # a null: `encode` says where
+                        return [header + part for part in encode(values[name])]
+
+                return make_integer_keys
+            return lambda values, rows: [header + part for part in encode(values[name])]
+
+        def make_keys(values: Mapping[str, list[Any]], rows: int) -> list[bytes]:
+            parts = [encode(values[name]) for name, encode in zip(names, encoders, strict=True)]
+            return [header + b"".join(row) for row in zip(*parts, strict=True)]
+
+        return make_keys
+
+    def _encoder(self, name: str) -> Callable[[list[Any]], list[bytes]]:
+        """What turns the converted values of column `name` into their parts of the entity keys."""
+        declared = self._types.get(name, ValueType.UNKNOWN)
+        version = self._join_keys.key_version
+
+        def encode(values: list[Any]) -> list[bytes]:
+            # A column that no view declares has the type of its values; Feast infers it the same way.
+            value_type = declared or {int: ValueType.INT64, str: ValueType.STRING}.get(
+                type(values[0]), ValueType.UNKNOWN
+            )
+            if None in values:
+                raise _NoKeyValueError(name, values.index(None))
+            if value_type not in KEY_TYPES:
+                kind = value_type.name if declared else type(values[0]).__name__
+                raise _not_in_a_key(name, kind)
+            try:
+                return list(map(key_value_encoder(value_type, version), values))
+            except (struct.error, UnicodeEncodeError):
+                raise RequestError(
+                    f"entities.{name}: a value does not fit an entity key of version {version}"
+                ) from None
+
+        return encode
+
+
+def _not_in_a_key(name: str, kind: str) -> RequestError:
+    return RequestError(
+        f"entities.{name}: values of type {kind} cannot be part of an entity key; expected one of "
+        f"{', '.join(sorted(key_type.name for key_type in KEY_TYPES))}"
+    )

@@ -1,0 +1,252 @@
+"""The admin listener: probes, metrics, status and reload, answered by threads of their own.
+
+The data loop may be stuck, or full, or wait for a Redis that is frozen: this answers. It is the standard library's HTTP
+server, so that it shares no code with the data port either. It shows what a `Board` shows, and knows nothing else.
+
+    GET  /livez       200 or 503, never asks the store; {"status": ..., "reasons": [...]}
+    GET  /readyz      200 or 503
+    GET  /metrics     for Prometheus
+    GET  /-/status    what is served, from where, since when
+    POST /-/reload    reads the registry and waits for what comes of it: 200 or 500
+
+Without an admin listener the data port has the first three (see `server`), and nothing that changes anything. One
+request a connection; a client that dribbles loses its place to the next one.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+from typing import Any, NamedTuple
+
+from yummy_fast.config.settings import split_address
+from yummy_fast.errors import ConfigError
+from yummy_fast.server.health import RELOAD_PATIENCE_S, Board, Verdict
+from yummy_fast.telemetry.exposition import render
+
+logger = logging.getLogger("yummy_fast")
+
+MAX_CONNECTIONS = 32
+"""At once, each with a thread. One that comes when there are so many ends the oldest."""
+READ_S = 5.0
+"""How long a client may send nothing, or take nothing, within a request."""
+DEADLINE_S = 10.0
+"""How long a client may take to send its request. kubelet's probes give up after one second, unless told otherwise."""
+RETRY_S = 0.5
+"""How long nothing is taken after the process, or the system, has run out of descriptors."""
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_JSON = "application/json"
+
+
+class Page(NamedTuple):
+    """An answer."""
+
+    status: int
+    body: bytes
+    content_type: str = _JSON
+
+
+def _json_page(status: int, value: object) -> Page:
+    return Page(status, json.dumps(value, ensure_ascii=False).encode() + b"\n")
+
+
+def _probe(verdict: Verdict) -> Page:
+    status = {"status": "ok" if verdict.good else "unavailable", "reasons": list(verdict.reasons)}
+    return _json_page(200 if verdict.good else 503, status)
+
+
+def livez(board: Board, _: str = "") -> Page:
+    """GET /livez."""
+    return _probe(board.live())
+
+
+def readyz(board: Board, _: str = "") -> Page:
+    """GET /readyz."""
+    return _probe(board.ready())
+
+
+def metrics(board: Board, accept: str = "") -> Page:
+    """GET /metrics. `accept`: what the scraper takes. Takes milliseconds."""
+    text, content_type = render(board.snapshots(), accept)
+    return Page(200, text, content_type)
+
+
+def _status(board: Board, _: str) -> Page:
+    return _json_page(200, board.status())
+
+
+def _reload(board: Board, _: str) -> Page:
+    outcome = board.reload()
+    return _json_page(200 if outcome.good else 500, outcome.detail)
+
+
+_View = Callable[[Board, str], Page]
+
+_PAGES: Mapping[str, tuple[str, _View]] = {
+    "/livez": ("GET", livez),
+    "/readyz": ("GET", readyz),
+    "/metrics": ("GET", metrics),
+    "/-/status": ("GET", _status),
+    "/-/reload": ("POST", _reload),
+}
+
+
+class AdminListener:
+    """Answers for a Board until closed."""
+
+    def __init__(self, address: str, board: Board, *, reload: bool = True) -> None:
+        """Listen on `address` (settings.split_address). Without `reload`, there is no /-/reload. Raises ConfigError."""
+        host, port = split_address(address)
+        pages = {path: page for path, page in _PAGES.items() if reload or page[1] is not _reload}
+        try:
+            self._server = _Server(host, port, board, pages)
+        except OSError as error:
+            raise ConfigError(f"--admin {address}: cannot listen: {error.strerror or error}") from None
+        shown, port = self._server.socket.getsockname()[:2]
+        self.url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+        self._thread = threading.Thread(target=self._serve, name="admin", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        try:
+            render([])  # imports what it needs now, and not when the first scrape waits for it
+        except Exception as error:  # no descriptors, perhaps; probes need none of it, and the first scrape tries again
+            logger.warning("metrics cannot be shown yet: %r", error)
+        self._server.serve_forever()
+
+    def close(self) -> None:
+        """Listen no more. What is being answered is answered."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    """The standard library's, with a bound on connections and on how long one may take."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(self, host: str, port: int, board: Board, pages: Mapping[str, tuple[str, _View]]) -> None:
+        self.board = board
+        self.pages = pages
+        self._open: dict[socket.socket, float] = {}
+        """Connections, the oldest first, and when they have to have sent their request."""
+        self._lock = threading.Lock()
+        if host:
+            family, *_, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        elif socket.has_dualstack_ipv6():
+            family, where = socket.AF_INET6, ("::", port)
+        else:
+            family, where = socket.AF_INET, ("", port)
+        self.address_family = family
+        super().__init__(where[:2], _Handler)  # type: ignore[arg-type]  # (host, port) of whichever family
+
+    def server_bind(self) -> None:
+        if self.server_address[0] == "::":
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        TCPServer.server_bind(self)  # not HTTPServer's, which asks the DNS who we are
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        try:
+            return super().get_request()
+        except OSError as error:
+            if error.errno in _EXHAUSTED:  # what waits stays in the queue: to look again at once would take a core
+                time.sleep(RETRY_S)
+            raise
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            if len(self._open) >= MAX_CONNECTIONS:
+                self._end(next(iter(self._open)))
+            self._open[request] = time.monotonic() + DEADLINE_S
+        super().process_request(request, client_address)
+
+    def asked(self, request: socket.socket) -> None:
+        """The request is here whole: its connection has all the time that the answer takes."""
+        with self._lock:
+            if request in self._open:
+                self._open[request] += RELOAD_PATIENCE_S
+
+    def service_actions(self) -> None:
+        """Called twice a second: end what dribbles."""
+        now = time.monotonic()
+        with self._lock:
+            for request in [request for request, deadline in self._open.items() if deadline < now]:
+                self._end(request)
+
+    def _end(self, request: socket.socket) -> None:
+        del self._open[request]
+        with suppress(OSError):
+            request.shutdown(socket.SHUT_RDWR)  # its thread wakes up, and closes it
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        logger.debug("an admin connection ended early", exc_info=True)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection: its request, and the page that answers it."""
+
+    server: _Server
+    server_version = "yummy-fast"
+    sys_version = ""
+    timeout = READ_S
+
+    def do_GET(self) -> None:
+        self._answer("GET")
+
+    def do_HEAD(self) -> None:
+        self._answer("GET")
+
+    def do_POST(self) -> None:
+        self._answer("POST")
+
+    def _answer(self, method: str) -> None:
+        path = self.path.partition("?")[0]
+        found = self.server.pages.get(path)
+        if found is None:
+            self.send_error(404, "Not Found; there are " + ", ".join(self.server.pages))
+            return
+        allowed, view = found
+        if method != allowed:
+            self.send_error(405, f"Method Not Allowed; {path} takes {allowed}")
+            return
+        self.server.asked(self.connection)
+        try:
+            page = view(self.server.board, self.headers.get("Accept", ""))
+        except Exception:
+            logger.exception("%s failed by a bug of ours", path)
+            self.send_error(500, "Internal Server Error")
+            return
+        self._send(page)
+
+    def _send(self, page: Page) -> None:
+        self.send_response(page.status)
+        self.send_header("Content-Type", page.content_type)
+        self.send_header("Content-Length", str(len(page.body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(page.body)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Also called by the base class, for what is no request."""
+        self.close_connection = True
+        self._send(_json_page(code, {"detail": message or self.responses.get(code, ("",))[0]}))
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name
+        pass

@@ -1,0 +1,68 @@
+"""From the first signal to the last answer: how a serving process stops.
+
+    told        not ready any more; --drain-delay passes, and everything else goes on
+    draining    no connection is taken any more; an answer says that its connection ends with it; connections without
+                a request end after --drain-idle
+    at the end  what is left --shutdown-timeout later is cut off, and the log says how much it was
+
+Told a second time, it goes to the end at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from yummy_fast.config.feature_store_yaml import Config
+from yummy_fast.http.connection import Connections
+
+logger = logging.getLogger("yummy_fast")
+
+
+class Stop:
+    """Whether this process was told to stop, and whether told again."""
+
+    def __init__(self) -> None:
+        self.told = asyncio.Event()
+        self.no_delay = asyncio.Event()
+        """Somebody else has seen to --drain-delay."""
+        self.at_once = asyncio.Event()
+
+    def tell(self) -> None:
+        """What a signal does."""
+        if self.told.is_set():
+            self.at_once.set()
+        self.told.set()
+
+    async def rest(self, seconds: float, until: asyncio.Event) -> None:
+        """Wait so long, or until the event; not once told to stop at once."""
+        waiting = [asyncio.ensure_future(event.wait()) for event in (self.at_once, until)]
+        try:
+            await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
+
+
+async def drain(
+    config: Config, stop: Stop, connections: Connections, stop_taking: Callable[[], Awaitable[None]]
+) -> None:
+    """Stop, from `told` on. `stop_taking` ends the taking of connections."""
+    if config.drain_delay and not stop.no_delay.is_set():
+        logger.info("stopping in %g s: %d connections open", config.drain_delay, len(connections.open))
+        await stop.rest(config.drain_delay, stop.no_delay)
+    logger.info("stopping: %d connections open", len(connections.open))
+    await stop_taking()
+    connections.closing = True
+    for patience_s in (config.drain_idle, config.shutdown_timeout):
+        if connections.open:
+            await stop.rest(patience_s, connections.emptied)
+        for connection in list(connections.open):
+            connection.close_if_idle()
+    busy = [connection for connection in connections.open if connection.busy]
+    if busy:
+        why = "told again to stop" if stop.at_once.is_set() else f"not done {config.shutdown_timeout:g} s after the end"
+        logger.warning("%d connections cut off with a request under way: %s", len(busy), why)
+    for connection in list(connections.open):
+        connection.abort()

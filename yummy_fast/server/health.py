@@ -1,0 +1,270 @@
+"""One serving process as it is seen from outside: the `Board` of a server without a supervisor, and of each worker.
+
+The data loop's part is `beat`, ten times a second: it is the proof that the loop turns, measures how late it came, and
+refills the budget of `served`. All else here is called from other threads, looks at plain numbers, and waits for
+nothing but a reload. So a probe is answered while the loop is stuck, or Redis is.
+
+When is a stuck loop dead? A request that is worked on for a second is none of an orchestrator's business; a
+function of a user's that never returns is, because only a restart ends it. So readiness goes after STALLED_S, and
+liveness after STUCK_S.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from yummy_fast import __version__
+from yummy_fast.config.feature_store_yaml import Config
+from yummy_fast.endpoints import Endpoints
+from yummy_fast.features.value_sampling import BUDGET_NS_A_BEAT
+from yummy_fast.http.connection import Connections
+from yummy_fast.server.reload import Reloader
+from yummy_fast.sources.source import Source
+from yummy_fast.stores.online_store import OnlineStore
+from yummy_fast.telemetry.exposition import Snapshot
+from yummy_fast.telemetry.logs import utc_text
+from yummy_fast.telemetry.metrics import Metrics
+
+
+class Verdict(NamedTuple):
+    """The answer to a probe."""
+
+    good: bool
+    reasons: Sequence[str] = ()
+    """Why not, each a sentence; empty where it is good."""
+
+
+class Reloaded(NamedTuple):
+    """What came of a reload."""
+
+    good: bool
+    detail: dict[str, Any]
+    """`registry` of the status afterwards; `error` with a line where it went wrong."""
+
+
+class Board(Protocol):
+    """What the admin listener shows. Thread-safe; nothing here waits but `reload`."""
+
+    def live(self) -> Verdict:
+        """Whether it is of any use to let this server live: if not, it should be killed and started anew.
+
+        Neither Redis nor the registry has a say in it: a restart would not bring them back.
+        """
+
+    def ready(self) -> Verdict:
+        """Whether requests should be sent here: registry loaded, store answered lately, loop turning, not draining."""
+
+    def status(self) -> dict[str, Any]:
+        """For people: version, configuration's source, registry, store, connections, workers."""
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        """`metrics.Metrics.snapshot` of each serving process: `exposition.render` adds them up."""
+
+    def reload(self) -> Reloaded:
+        """Read the registry now, and wait (RELOAD_PATIENCE_S at most) for what comes of it."""
+
+
+RELOAD_PATIENCE_S = 60.0
+"""How long the answer to a reload may take. A registry of 2,000 views takes three seconds to compile."""
+
+
+BEAT_S = 0.1
+"""Between two beats of the heart."""
+STALLED_S = 5.0
+"""A loop that has not turned for so long gets no more requests: /readyz is 503."""
+STUCK_S = 30.0
+"""A loop that has not turned for so long will not turn again: /livez is 503. Requests end after 15 s by themselves."""
+SILENT_S = 3.0
+"""A store that has not answered for so long, beyond its timeout, makes /readyz 503. It is asked every second."""
+
+
+class ServingProcess:
+    """The Board of this process."""
+
+    def __init__(self, config: Config) -> None:
+        self.metrics = Metrics()
+        self.draining = False
+        """Told to stop: no more requests should come."""
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.store: OnlineStore | None = None
+        self.source: Source | None = None
+        self.endpoints: Endpoints | None = None
+        self.connections: Connections | None = None
+        self.reloader: Reloader | None = None
+        self.listening = False
+        """Whether the data port is open."""
+        self._config = config
+        self._started_at = time.time()
+        self._made_at = self._beat_at = time.monotonic()
+
+    def enter(
+        self,
+        source: Source,
+        store: OnlineStore,
+        endpoints: Endpoints,
+        connections: Connections,
+        reloader: Reloader,
+    ) -> None:
+        """The parts, once the registry is loaded."""
+        self.source, self.store, self.endpoints = source, store, endpoints
+        self.connections, self.reloader = connections, reloader
+
+    def beat(self) -> None:
+        """Begin to show that the event loop turns. Called in it, once; it goes on by itself until the loop ends."""
+        self.loop = asyncio.get_running_loop()
+        self._next_beat()
+
+    def _next_beat(self) -> None:
+        assert self.loop is not None  # noqa: S101
+        self._beat_at = time.monotonic()
+        self.metrics.looking_ns_left = min(self.metrics.looking_ns_left + BUDGET_NS_A_BEAT, BUDGET_NS_A_BEAT)
+        self.metrics.fold()
+        self.loop.call_later(BEAT_S, self._late_beat, time.perf_counter_ns() + int(BEAT_S * 1e9))
+
+    def _late_beat(self, wanted_ns: int) -> None:
+        self.metrics.lagged(time.perf_counter_ns() - wanted_ns)
+        self._next_beat()
+
+    @property
+    def still_s(self) -> float:
+        """How long the loop has not turned."""
+        return time.monotonic() - self._beat_at
+
+    def _silent_s(self, store: OnlineStore) -> float:
+        """How long the store has said nothing. While the loop does not turn, nobody listens: that is not counted."""
+        return max(self._beat_at - (store.state.answered_at or self._made_at), 0.0)
+
+    # ------------------------------------------------------------------------------------------ the board, for threads
+
+    def live(self) -> Verdict:
+        still_s = self.still_s
+        if still_s < STUCK_S or not self.listening:  # a registry may take its time to be read
+            return Verdict(True)
+        return Verdict(False, [standstill(still_s)])
+
+    def ready(self) -> Verdict:
+        reasons = list(self._obstacles())
+        return Verdict(not reasons, reasons)
+
+    def _obstacles(self) -> Sequence[str]:
+        if self.draining:
+            return ["told to stop"]
+        if self.store is None or self.endpoints is None:
+            return ["the registry is not loaded yet"]
+        found = [] if self.listening else ["not listening yet"]
+        if self.still_s > STALLED_S:
+            found.append(standstill(self.still_s))
+        silent_s = self._silent_s(self.store)
+        if not self.store.state.answered_at:
+            found.append("the online store has not answered yet")
+        elif silent_s > SILENT_S + self._config.store_timeout_ms / 1000:
+            found.append(f"the online store has not answered for {silent_s:.0f} s")
+        return found
+
+    def status(self) -> dict[str, Any]:
+        live, ready = self.live(), self.ready()
+        found: dict[str, Any] = {
+            "version": __version__,
+            "pid": os.getpid(),
+            "started": utc_text(self._started_at),
+            "configuration": self._config.source,
+            "project": self._config.project,
+            "live": live.good,
+            "ready": ready.good,
+            "reasons": [*live.reasons, *ready.reasons],
+            "registry": self._registry(),
+        }
+        if self.store is not None:
+            state = self.store.state
+            found["online_store"] = {
+                "type": self._config.online_store["type"],
+                "connections": state.connections,
+                "connects": state.connects,
+                "connect_failures": state.failures,
+                "connections_lost": state.losses,
+                "silent_s": round(self._silent_s(self.store), 1),
+                "in_flight": self.store.in_flight,
+            }
+        if self.connections is not None:
+            found["connections"] = len(self.connections.open)
+            found["in_flight"] = self.connections.in_flight
+        return found
+
+    def _registry(self) -> dict[str, Any]:
+        if self.source is None or self.endpoints is None or self.reloader is None:
+            return {"version": None, "error": "not loaded yet"}
+        registry = self.endpoints.catalog.registry
+        return {
+            "source": self.source.name,
+            "version": registry.version or None,
+            "feature_views": len(registry.views),
+            "feature_services": len(registry.services),
+            "loaded": utc_text(self.reloader.loaded_at),
+            "checked": utc_text(self.reloader.checked_at),
+            "age_s": round(time.time() - self.reloader.checked_at, 1),
+            "reloads": self.reloader.reloads,
+            "failures": self.reloader.failures,
+            "error": self.reloader.last_error or None,
+        }
+
+    def snapshots(self) -> list[Snapshot]:
+        numbers: dict[str, float] = {}
+        if self.store is not None:
+            state = self.store.state
+            numbers |= {
+                "yummy_fast_store_connections": state.connections,
+                "yummy_fast_store_connects_total": state.connects,
+                "yummy_fast_store_connect_failures_total": state.failures,
+                "yummy_fast_store_connections_lost_total": state.losses,
+                "yummy_fast_store_silence_seconds": self._silent_s(self.store),
+                "yummy_fast_store_in_flight": self.store.in_flight,
+            }
+        if self.connections is not None:
+            numbers |= {
+                "yummy_fast_http_connections": len(self.connections.open),
+                "yummy_fast_requests_in_flight": self.connections.in_flight,
+            }
+        if self.reloader is not None and self.endpoints is not None:
+            registry = self.endpoints.catalog.registry
+            numbers |= {
+                "yummy_fast_registry_age_seconds": time.time() - self.reloader.checked_at,
+                "yummy_fast_registry_loaded_timestamp_seconds": self.reloader.loaded_at,
+                "yummy_fast_registry_reloads_total": self.reloader.reloads,
+                "yummy_fast_registry_failures_total": self.reloader.failures,
+                "yummy_fast_registry_feature_views": len(registry.views),
+                "yummy_fast_registry_feature_services": len(registry.services),
+            }
+        return [self.metrics.snapshot(numbers)]
+
+    def reload(self) -> Reloaded:
+        loop, reloader = self.loop, self.reloader
+        if loop is None or reloader is None:
+            return Reloaded(False, {"error": "the server has not started yet"})
+        outcome: concurrent.futures.Future[str] = concurrent.futures.Future()
+
+        def tell(told: asyncio.Future[str]) -> None:
+            if not told.cancelled():
+                outcome.set_result(told.result())
+
+        def ask() -> None:
+            reloader.reload_now().add_done_callback(tell)
+
+        try:
+            loop.call_soon_threadsafe(ask)
+            error = outcome.result(RELOAD_PATIENCE_S)
+        except TimeoutError:
+            error = f"nothing came of it within {RELOAD_PATIENCE_S:g} s"
+        except RuntimeError:
+            error = "the server is ending"
+        registry = self._registry()
+        return Reloaded(not error, {"registry": registry, **({"error": error} if error else {})})
+
+
+def standstill(still_s: float) -> str:
+    """What probes and status say of a loop that does not turn."""
+    return f"the event loop has not turned for {still_s:.0f} s"

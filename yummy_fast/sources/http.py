@@ -1,0 +1,40 @@
+"""A registry behind an http or https URL."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+
+from yummy_fast.errors import RegistryError
+from yummy_fast.sources import download
+from yummy_fast.sources.source import MAX_BYTES
+
+
+class HttpSource:
+    """A registry behind a URL. A look is a conditional GET: HEAD is refused where a URL was signed for GET."""
+
+    look_every_s = 5.0
+
+    def __init__(self, url: str) -> None:
+        self.name = download.without_secrets(url)
+        self._url = url
+        self._validators: tuple[str, str] | None = None
+        """ETag and Last-Modified, as they were seen last."""
+
+    def stamp(self) -> Hashable:
+        etag, modified = self._validators or ("", "")
+        asked = {"If-None-Match": etag, "If-Modified-Since": modified}
+        self._get({name: value for name, value in asked.items() if value}, want_body=False)
+        return self._validators
+
+    def read(self) -> bytes:
+        return self._get({}, want_body=True)
+
+    def _get(self, headers: Mapping[str, str], *, want_body: bool) -> bytes:
+        try:
+            reply = download.get(self._url, MAX_BYTES, headers, want_body=want_body)
+        except OSError as error:
+            raise RegistryError.unreadable(self.name, download.reason(error)) from None
+        if reply.status == 200:
+            etag, modified = reply.headers.get("ETag", ""), reply.headers.get("Last-Modified", "")
+            self._validators = (etag, modified) if etag or modified else None
+        return reply.body

@@ -1,0 +1,66 @@
+"""Where the text of feature_store.yaml comes from: a file, a URL, or an environment variable; and `load_config`.
+
+What the text means is `config.feature_store_yaml`'s business.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from yummy_fast.config.feature_store_yaml import Config, YamlText, parse_config
+from yummy_fast.errors import ConfigError
+from yummy_fast.sources import download
+from yummy_fast.sources.deadline import Patience
+
+
+def load_config(
+    *,
+    chdir: str | None = None,
+    feature_store_yaml: str | None = None,
+    flags: Mapping[str, str] | None = None,
+    environ: Mapping[str, str] | None = None,
+    metrics: bool = False,
+) -> Config:
+    """Read feature_store.yaml and settle every setting. Raises ConfigError naming file and key.
+
+    `flags` holds what the command line gave, by Setting.name; `environ` defaults to the process's own; `metrics` is
+    Feast's flag.
+    """
+    environ = os.environ if environ is None else environ
+    chdir = chdir or environ.get("YUMMY_FAST_CHDIR") or environ.get("FEATURE_REPO_DIR_ENV_VAR")
+    yaml_text = read_yaml(Path(chdir or ".").absolute(), feature_store_yaml, environ)
+    return parse_config(yaml_text, flags or {}, environ, metrics=metrics)
+
+
+MAX_YAML_BYTES = 1 << 20
+"""Of a file behind a URL; people write a few hundred bytes."""
+
+
+def read_yaml(repo: Path, given: str | None, environ: Mapping[str, str]) -> YamlText:
+    """The text of the file that `given`, or else the environment, names. Raises ConfigError."""
+    encoded = environ.get("FEATURE_STORE_YAML_BASE64")
+    if encoded:
+        try:
+            text = base64.b64decode(encoded, validate=True).decode()
+            return YamlText(text, "FEATURE_STORE_YAML_BASE64", (repo, repo))
+        except (binascii.Error, UnicodeDecodeError):
+            raise ConfigError("FEATURE_STORE_YAML_BASE64: expected the file's text in base64") from None
+    given = given or environ.get("YUMMY_FAST_FEATURE_STORE_YAML") or environ.get("FEAST_FS_YAML_FILE_PATH")
+    if given and given.startswith(("https://", "http://")):
+        name = download.without_secrets(given)
+        try:
+            reply = Patience(2 * download.TIMEOUT_S).wait_for(lambda: download.get(given, MAX_YAML_BYTES))
+            return YamlText(reply.body.decode(), name, (repo, repo))
+        except (OSError, UnicodeDecodeError) as error:
+            why = download.reason(error) if isinstance(error, OSError) else "not UTF-8 text"
+            raise ConfigError(f"{name}: cannot be read: {why}") from None
+    path = Path(given or repo / "feature_store.yaml").absolute()
+    try:
+        return YamlText(path.read_text(), str(path), (repo, path.parent))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigError(f"{path}: cannot be read: {reason}") from None
