@@ -34,7 +34,7 @@ WARM_UP = 20
 PRELUDE = """
 try:
     import yummy_fast.features.value_sampling as served
-    served.BUDGET_NS_A_BEAT = 0
+    served.BUDGET_NS_PER_HEARTBEAT = 0
 except ImportError:  # a revision before it
     pass
 import sys

@@ -1,1 +1,4 @@
-"""The tests mirror the modules; what needs several of them has a folder: contract, property, server, conformance."""
+"""The tests mirror the wings of yummy_fast, file by file.
+
+What needs several wings has a folder of its own: contract, property, system, conformance.
+"""

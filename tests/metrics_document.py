@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from yummy_fast.features.value_sampling import BUDGET_NS_A_BEAT
+from yummy_fast.features.value_sampling import BUDGET_NS_PER_HEARTBEAT
 from yummy_fast.server.health import BEAT_S
 from yummy_fast.telemetry.exposition import FAMILIES, Family
 from yummy_fast.telemetry.metrics import MAX_SERVICES, MAX_VIEWS
@@ -28,8 +28,8 @@ Cardinality is bounded. {MAX_SERVICES} feature services and {MAX_VIEWS} feature 
 when they are first asked for; later ones share the label `(other)`. Lists of features share `(ad hoc)`.
 
 **What was served**, `feast_online_features_status_total` and `yummy_fast_value_age_seconds`: answers are looked at
-within a budget of {BUDGET_NS_A_BEAT / 1e6:g} ms every {BEAT_S:g} s. On a quiet server that is every answer. On a busy
-one it is a sample: the numbers of values are projected to all rows that were answered, the ages are those of the
+within a budget of {BUDGET_NS_PER_HEARTBEAT / 1e6:g} ms every {BEAT_S:g} s. On a quiet server that is every answer. On
+a busy one it is a sample: the numbers of values are projected to all rows that were answered, the ages are those of the
 sample. The statuses are the true ones, also where the answer said PRESENT as Feast does.
 
 Which of them to look at first, when answers are slow:

@@ -16,7 +16,7 @@ from yummy_fast.feast_format.registry import Registry, parse_registry
 from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.catalog import Catalog
 from yummy_fast.features.plan import Feature, Plan
-from yummy_fast.features.vectors import NO_MOMENT, Rendering, Statuses, encode_vectors
+from yummy_fast.features.vectors import NO_MOMENT, Rendering, StatusPolicy, encode_vectors
 
 PROJECT = "rides"
 
@@ -134,7 +134,7 @@ def catalog(
     *items: Item,
     key_version: int = 3,
     versioning: bool = False,
-    statuses: Statuses = Statuses.PRESENT,
+    statuses: StatusPolicy = StatusPolicy.PRESENT,
     collisions: Callable[[Iterable[Feature]], list[tuple[Feature, Feature]]] = lambda features: [],
 ) -> Catalog:
     """A catalog whose store needs no preparing, and whose on-demand views have no functions."""

@@ -22,7 +22,7 @@ from yummy_fast.config.feature_store_yaml import Config
 from yummy_fast.config.settings import IGNORED_FLAGS, SETTINGS
 from yummy_fast.errors import ConfigError, RegistryError, RequestError, StoreError
 from yummy_fast.features.plan import Plan
-from yummy_fast.server.app import build_catalog, leave_when_told, open_store, run
+from yummy_fast.server.app import build_catalog, install_startup_signals, open_store, run
 from yummy_fast.sources.open_source import open_source
 from yummy_fast.sources.yaml_text import load_config
 from yummy_fast.stores.online_store import OnlineStore
@@ -131,7 +131,7 @@ def _load(arguments: argparse.Namespace) -> Config:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    leave_when_told()
+    install_startup_signals()
     config = _load(arguments)
     if arguments.type != "http":
         raise ConfigError(f"--type: expected http, got {arguments.type!r}")
@@ -246,5 +246,5 @@ def _demo(arguments: argparse.Namespace) -> int:
         from yummy_fast import demo
     except ImportError as error:
         raise ConfigError(f"demo: {error.name} is not installed; try: pip install 'yummy-fast[demo]'") from None
-    leave_when_told()
+    install_startup_signals()
     return demo.run_demo(arguments.port, print_table)

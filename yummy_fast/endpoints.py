@@ -33,9 +33,9 @@ from yummy_fast.features.entities import convert_column
 from yummy_fast.features.plan import Bound, ComputedColumn, Plan
 from yummy_fast.features.query import LARGE_BODY_BYTES, parse_exactly, parse_query
 from yummy_fast.features.transforms import Transforms
-from yummy_fast.features.value_sampling import look
+from yummy_fast.features.value_sampling import sample
 from yummy_fast.features.vectors import NO_MOMENT, encode_vectors
-from yummy_fast.http.http11 import CLIENT_LEFT, Answer, Request, Response, split_target
+from yummy_fast.http.http11 import CLIENT_LEFT, Request, Response, ResponseOrCoroutine, split_target
 from yummy_fast.http.trace_headers import Phases, log_fields, log_text, server_timing
 from yummy_fast.stores.online_store import OnlineStore
 from yummy_fast.telemetry.metrics import Metrics, ServiceSlots
@@ -62,7 +62,7 @@ class Endpoints:
         max_rows: int,
         max_cells: int,
         metrics: Metrics,
-        pages: Mapping[bytes, Callable[[Request], Answer]],
+        pages: Mapping[bytes, Callable[[Request], ResponseOrCoroutine]],
     ) -> None:
         """
         - `compat` is named in the answers: how the statuses in them are meant.
@@ -79,7 +79,7 @@ class Endpoints:
         self._max_cells = max_cells
         self._strict = compat == "strict"
         self._answer_headers = b"content-type: application/json\r\nx-feast-compat: %b\r\n" % compat.encode()
-        self._table: dict[bytes, dict[bytes, Callable[[Request], Answer]]] = {
+        self._table: dict[bytes, dict[bytes, Callable[[Request], ResponseOrCoroutine]]] = {
             b"/get-online-features": {b"POST": self.get_online_features},
             # About the registry, as in Feast, and not about the store. Yummy's clients ask with POST.
             b"/health": {b"GET": self.health, b"POST": self.health},
@@ -91,7 +91,7 @@ class Endpoints:
         before, self.catalog = self.catalog, catalog
         return before
 
-    def handle(self, request: Request) -> Answer:
+    def handle(self, request: Request) -> ResponseOrCoroutine:
         """The answer to a request, or a coroutine for it. Raises what `failed` makes an answer of."""
         methods = self._table.get(request.url) or self._find(request)
         endpoint = methods.get(request.method)
@@ -150,8 +150,8 @@ class Endpoints:
             raise
         done_at = perf_counter_ns()
         slots.answered(begun, bound_at, read_at, computed_at, done_at, bound.rows)
-        if self._metrics.looking_ns_left > 0:
-            look(plan, bound, rows, slots, self._metrics, datetime.now(UTC))
+        if self._metrics.sampling_budget_ns > 0:
+            sample(plan, bound, rows, slots, self._metrics, datetime.now(UTC))
         headers = self._answer_headers
         trace = request.trace
         if trace is not None and (trace.timing or trace.phases is not None):
@@ -194,7 +194,7 @@ class Endpoints:
         """GET /health: there is a registry. Without one there would be no server."""
         return _EMPTY
 
-    def _find(self, request: Request) -> dict[bytes, Callable[[Request], Answer]]:
+    def _find(self, request: Request) -> dict[bytes, Callable[[Request], ResponseOrCoroutine]]:
         """The endpoints of a target that has more to it than a path. Raises RouteError."""
         path, query = split_target(request.url)
         path = unquote_to_bytes(path)

@@ -45,7 +45,7 @@ def _json(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
 
 
-class Told(SystemExit):
+class ShutdownRequested(SystemExit):
     """The process was told to end before it had anything to serve: no error, and none of a user's sys.exit()."""
 
 
@@ -107,7 +107,7 @@ class RequestError(YummyError):
     status = 400
     feast_class: str = ""
 
-    def again(self) -> Self:
+    def fresh_copy(self) -> Self:
         """A copy, to raise. An error that is kept would hold the frames it goes through, and they what keeps it."""
         copy = type(self).__new__(type(self), *self.args)
         copy.__dict__.update(self.__dict__)

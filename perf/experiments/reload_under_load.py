@@ -13,9 +13,9 @@ No request failed. A reload took 2.3 s. The memory of the process went from 136 
 new beside each other).
 
 On one core the kernel lets the compiling thread finish a slice of 3 ms, whatever the interpreter's lock says. So the
-thread rests as long as it has worked, half a millisecond at a time (reload.Gently). Before, a reload took 1.2 to 1.6 s
-and p99 went from 1.5 to 2.2 ms to 6 ms; before the registry was parsed in pieces, the old catalog freed bit by bit and
-the switch interval cut from 0.5 to 0.1 ms, it was 24 to 25 ms.
+thread rests as long as it has worked, half a millisecond at a time (reload.HalfSpeed). Before, a reload took 1.2 to
+1.6 s and p99 went from 1.5 to 2.2 ms to 6 ms; before the registry was parsed in pieces, the old catalog freed bit by
+bit and the switch interval cut from 0.5 to 0.1 ms, it was 24 to 25 ms.
 
 Verdict: good. p99 moves by 1.1 to 1.2 ms while one reload follows the other; a reload may take its time.
 

@@ -444,9 +444,9 @@ def compare(arguments: argparse.Namespace, place: int, requests: int, tally: Tal
                     least = _shrink(judge, asked, sign)
                     tally.first[sign] = Failure(why, least, *judge.ask(least)[1:])
             if number % 500 == 0 or number == requests:
-                pace = number / (time.monotonic() - began)
+                throttle = number / (time.monotonic() - began)
                 failed = tally.failed.total()
-                print(f"repository {seed}: {number} of {requests} ({pace:.0f}/s), {failed} failed", flush=True)
+                print(f"repository {seed}: {number} of {requests} ({throttle:.0f}/s), {failed} failed", flush=True)
         tally.allowed.update(judge.allowed)
         tally.statuses.update(judge.statuses)
         if arguments.keep_serving:

@@ -62,7 +62,7 @@ def text_key(join_key: str, value: str) -> bytes:
 
 
 def echoed(bound: Bound) -> dict[str, list[Any]]:
-    return dict(zip(bound.binding.echo_names, bound.echoes, strict=True))
+    return dict(zip(bound.binding.answered_names, bound.entity_columns, strict=True))
 
 
 # --------------------------------------------------------------------------------------------------------------- keys
@@ -70,16 +70,16 @@ def echoed(bound: Bound) -> dict[str, list[Any]]:
 
 def test_each_row_becomes_a_key_in_order() -> None:
     bound = bind({"driver_id": [1001, -1, "7"]})
-    assert (bound.rows, bound.fans) == (3, [None])
+    assert (bound.rows, bound.row_to_key) == (3, [None])
     assert bound.keys == [[int_key("driver_id", value) for value in (1001, -1, 7)]]
 
 
 def test_a_key_is_read_once_and_fanned_out_to_its_rows() -> None:
     bound = bind({"driver_id": [1001, 1001, 1002, "1001"]})
-    [keys], [fan] = bound.keys, bound.fans
+    [keys], [key_of_row] = bound.keys, bound.row_to_key
     assert keys == [int_key("driver_id", 1001), int_key("driver_id", 1002)]
-    assert fan is not None
-    assert [keys[place] for place in fan] == [int_key("driver_id", value) for value in (1001, 1001, 1002, 1001)]
+    assert key_of_row is not None
+    assert [keys[place] for place in key_of_row] == [int_key("driver_id", value) for value in (1001, 1001, 1002, 1001)]
 
 
 def test_the_views_column_decides_the_type_in_the_key() -> None:
@@ -117,7 +117,7 @@ def test_a_view_without_entities_has_one_key(entities: dict[str, list[Any]]) -> 
 
 def test_other_columns_tell_the_rows_of_a_view_without_entities() -> None:
     bound = bind({"x": [1, 2, 3]}, "glob:g")
-    assert (bound.rows, bound.keys, bound.fans) == (3, [[text_key("__dummy_id", "")]], [[0, 0, 0]])
+    assert (bound.rows, bound.keys, bound.row_to_key) == (3, [[text_key("__dummy_id", "")]], [[0, 0, 0]])
 
 
 # --------------------------------------------------------------------------------------------------- roles of columns
@@ -126,7 +126,7 @@ def test_other_columns_tell_the_rows_of_a_view_without_entities() -> None:
 def test_each_join_key_of_the_project_is_echoed_in_the_order_of_the_request() -> None:
     bound = bind({"customer_id": [2.5], "foo": ["gone"], "driver_id": ["1001"]})
     assert echoed(bound) == {"customer_id": [2.5], "driver_id": [1001]}
-    assert bound.binding.echo_names == ["customer_id", "driver_id"]
+    assert bound.binding.answered_names == ["customer_id", "driver_id"]
 
 
 def test_an_entitys_name_stands_for_its_join_key() -> None:
@@ -143,7 +143,7 @@ def test_of_a_name_and_its_join_key_the_later_one_holds(entities: dict[str, list
     bound = bind({**entities, "customer_id": ["x"]})
     assert bound.keys == [[int_key("driver_id", key)]]
     assert echoed(bound) == {"driver_id": [key], "customer_id": ["x"]}
-    assert bound.binding.echo_names == ["driver_id", "customer_id"], "in the place of the first"
+    assert bound.binding.answered_names == ["driver_id", "customer_id"], "in the place of the first"
 
 
 def test_the_join_key_of_views_without_entities_is_never_echoed() -> None:

@@ -30,14 +30,14 @@ import pytest
 
 from tests.harness import Process, Server, eventually, request
 from tests.registries import entity, fields, parsed, projection, service, view
-from yummy_fast.errors import RequestError, Told, TransformError
+from yummy_fast.errors import RequestError, ShutdownRequested, TransformError
 from yummy_fast.feast_format._proto import registry_pb2 as messages
 from yummy_fast.feast_format._proto.value_pb2 import Value
 from yummy_fast.feast_format.registry import OnDemandFeatureView
 from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.catalog import Catalog
 from yummy_fast.features.transforms import THREADS, compute, is_foreign, load
-from yummy_fast.features.vectors import Rendering, Statuses
+from yummy_fast.features.vectors import Rendering, StatusPolicy
 
 INT64, DOUBLE, STRING = ValueType.INT64, ValueType.DOUBLE, ValueType.STRING
 
@@ -570,11 +570,11 @@ def test_what_cannot_be_loaded_is_told_with_the_views_name(one: OnDemandFeatureV
 
 
 def _told() -> None:
-    raise Told(0)
+    raise ShutdownRequested(0)
 
 
 def test_a_signal_while_a_function_is_loaded_is_not_the_functions() -> None:
-    with pytest.raises(Told):
+    with pytest.raises(ShutdownRequested):
         load(record(b"ctests.features.test_transforms\n_told\n(tR."))
 
 
@@ -663,7 +663,7 @@ def computed(
         key_version=3,
         versioning=False,
         prepare=lambda lookups: lookups,
-        render=lambda plan: Rendering(plan, Statuses.PRESENT),
+        render=lambda plan: Rendering(plan, StatusPolicy.PRESENT),
         load=load,
     )
     plan = catalog.plan_for(named, list(features), full_names)

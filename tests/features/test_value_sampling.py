@@ -12,7 +12,7 @@ from yummy_fast.feast_format._proto.value_pb2 import Value
 from yummy_fast.feast_format.timestamps import encode_timestamp
 from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.plan import Plan
-from yummy_fast.features.value_sampling import BUDGET_NS_A_BEAT, MAX_CELLS, look
+from yummy_fast.features.value_sampling import BUDGET_NS_PER_HEARTBEAT, MAX_CELLS, sample
 from yummy_fast.telemetry.metrics import Metrics, ServiceSlots
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -37,7 +37,7 @@ def plan(ttl_s: int = 0) -> Plan:
 class Looked:
     def __init__(self, ttl_s: int = 0) -> None:
         self.metrics = Metrics()
-        self.metrics.looking_ns_left = BUDGET_NS_A_BEAT
+        self.metrics.sampling_budget_ns = BUDGET_NS_PER_HEARTBEAT
         self.slots: ServiceSlots = self.metrics.service("svc", 3, 2)
         self.plan = plan(ttl_s)
 
@@ -46,7 +46,7 @@ class Looked:
         bound = self.plan.bind({"driver_id": list(drivers or range(len(rows)))})
         self.slots.answered(0, 0, 0, 0, 0, bound.rows)
         if at:
-            look(self.plan, bound, [rows], self.slots, self.metrics, NOW)
+            sample(self.plan, bound, [rows], self.slots, self.metrics, NOW)
 
     def values(self, name: str) -> dict[str, float]:
         slots = self.metrics.view(name)
@@ -109,11 +109,11 @@ def test_what_is_looked_at_stands_for_what_was_not() -> None:
 
 def test_the_budget_is_used_up() -> None:
     served = Looked()
-    left = served.metrics.looking_ns_left
+    left = served.metrics.sampling_budget_ns
     for _ in range(3):
         served.serve([[SOME, SOME, SOME, ago(5), ago(5)]] * 10)
-        assert served.metrics.looking_ns_left < left
-        left = served.metrics.looking_ns_left
+        assert served.metrics.sampling_budget_ns < left
+        left = served.metrics.sampling_budget_ns
 
 
 def test_where_everything_is_there() -> None:
@@ -134,5 +134,5 @@ def test_of_a_large_answer_a_part_is_looked_at() -> None:
 
 def test_an_answer_without_rows_is_looked_at_in_vain() -> None:
     served = Looked()
-    look(served.plan, served.plan.bind({"driver_id": [1]})._replace(rows=0), [[]], served.slots, served.metrics, NOW)
+    sample(served.plan, served.plan.bind({"driver_id": [1]})._replace(rows=0), [[]], served.slots, served.metrics, NOW)
     assert served.values("fresh") == {}

@@ -15,7 +15,7 @@ from yummy_fast.feast_format._proto import value_pb2 as values
 from yummy_fast.feast_format._proto.value_pb2 import Value
 from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features import vectors
-from yummy_fast.features.vectors import MAX_KNOWN_TIMES, Statuses
+from yummy_fast.features.vectors import MAX_KNOWN_TIMES, StatusPolicy
 
 STATS = view(
     "stats", ["driver"], {"driver_id": ValueType.INT64}, {"trips": ValueType.INT64, "rate": ValueType.FLOAT}, version=1
@@ -51,7 +51,7 @@ MINUTE = timedelta(minutes=1)  # the ttl of its view
 def ask(
     entities: dict[str, list[Any]],
     *features: str,
-    statuses: Statuses = Statuses.PRESENT,
+    statuses: StatusPolicy = StatusPolicy.PRESENT,
     version_metadata: bool = False,
     now: datetime = vectors.NO_MOMENT,
 ) -> bytes:
@@ -171,18 +171,22 @@ def test_a_value_of_another_type_than_declared_is_told_as_it_is_stored(
 @pytest.mark.parametrize(
     ("statuses", "now", "expected"),
     [
-        (Statuses.PRESENT, datetime(2200, 1, 1, tzinfo=UTC), {1001: "PRESENT", 1002: "PRESENT", 7: "PRESENT"}),
-        (Statuses.FOUND, datetime(2200, 1, 1, tzinfo=UTC), {1001: "PRESENT", 1002: "PRESENT", 7: "NOT_FOUND"}),
-        (Statuses.TRUE, datetime(2023, 11, 14, tzinfo=UTC), {1001: "PRESENT", 1002: "NULL_VALUE", 7: "NOT_FOUND"}),
-        (Statuses.TRUE, STORED_AT + MINUTE, {1001: "PRESENT", 1002: "NULL_VALUE", 7: "NOT_FOUND"}),
+        (StatusPolicy.PRESENT, datetime(2200, 1, 1, tzinfo=UTC), {1001: "PRESENT", 1002: "PRESENT", 7: "PRESENT"}),
         (
-            Statuses.TRUE,
+            StatusPolicy.MISSING_AWARE,
+            datetime(2200, 1, 1, tzinfo=UTC),
+            {1001: "PRESENT", 1002: "PRESENT", 7: "NOT_FOUND"},
+        ),
+        (StatusPolicy.EXACT, datetime(2023, 11, 14, tzinfo=UTC), {1001: "PRESENT", 1002: "NULL_VALUE", 7: "NOT_FOUND"}),
+        (StatusPolicy.EXACT, STORED_AT + MINUTE, {1001: "PRESENT", 1002: "NULL_VALUE", 7: "NOT_FOUND"}),
+        (
+            StatusPolicy.EXACT,
             STORED_AT + MINUTE + timedelta(microseconds=1),
             {1001: "OUTSIDE_MAX_AGE", 1002: "NULL_VALUE", 7: "NOT_FOUND"},
         ),
     ],
 )
-def test_statuses(statuses: Statuses, now: datetime, expected: dict[int, str], rows: list[int]) -> None:
+def test_statuses(statuses: StatusPolicy, now: datetime, expected: dict[int, str], rows: list[int]) -> None:
     body = json.loads(ask({"driver_id": rows}, "stats:trips", statuses=statuses, now=now))
     assert body["results"][1]["statuses"] == [expected[row] for row in rows]
     assert body["results"][1]["values"] == [11 if row == 1001 else None for row in rows]
@@ -254,7 +258,7 @@ def test_what_is_remembered_of_times_has_a_bound() -> None:
 @pytest.mark.parametrize("rows", [[1001], [1001, 7, 1001]])
 def test_strict_marks_what_is_corrupt_and_nothing_else(rows: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(STORE, (KEYS[1001], "stats", "rate"), b"\x08")
-    body = json.loads(ask({"driver_id": rows}, "stats:trips", "stats:rate", statuses=Statuses.TRUE))
+    body = json.loads(ask({"driver_id": rows}, "stats:trips", "stats:rate", statuses=StatusPolicy.EXACT))
     _, trips, rate = body["results"]
     assert rate["values"] == [None] * len(rows)
     assert rate["statuses"] == ["INVALID" if row == 1001 else "NOT_FOUND" for row in rows]
@@ -270,7 +274,7 @@ def test_strict_answers_nothing_of_a_view_whose_time_is_corrupt(
 ) -> None:
     """Whether a value is too old cannot be said."""
     monkeypatch.setitem(STORE, (KEYS[1001], "stats", ""), b"\x08")
-    body = json.loads(ask({"driver_id": rows}, "stats:trips", statuses=Statuses.TRUE))
+    body = json.loads(ask({"driver_id": rows}, "stats:trips", statuses=StatusPolicy.EXACT))
     assert body["results"][1] == {
         "values": [None] * len(rows),
         "statuses": ["INVALID", "NOT_FOUND"][: len(rows)],

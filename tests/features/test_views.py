@@ -8,7 +8,7 @@ from tests.registries import PROJECT, Item, earlier, parsed, projection, service
 from yummy_fast.errors import NotFoundError, RequestError
 from yummy_fast.feast_format._proto import registry_pb2 as messages
 from yummy_fast.feast_format.values import ValueType
-from yummy_fast.features.views import Ref, Uses, Views, parse_ref, refs_of
+from yummy_fast.features.views import Ref, ResolvedViews, Views, parse_ref, refs_of
 
 INT64, FLOAT = ValueType.INT64, ValueType.FLOAT
 DRIVER = {"driver_id": INT64}
@@ -22,7 +22,7 @@ def views(*items: Item, versioning: bool = False) -> Views:
     return Views(parsed(*items), {}, versioning=versioning)
 
 
-def used(views: Views, *features: str) -> Uses:
+def used(views: Views, *features: str) -> ResolvedViews:
     return views.of_refs([parse_ref(text, place) for place, text in enumerate(features)])
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.harness import eventually, run
 from yummy_fast.http import accept
-from yummy_fast.http.accept import Acceptor, Turns
+from yummy_fast.http.accept import Acceptor, ConnectionBalance
 from yummy_fast.http.listeners import refuse_new
 
 
@@ -131,10 +131,10 @@ def test_who_has_more_lets_another_go_first_but_not_for_ever() -> None:
     """The other one is stuck, so it takes the connection itself after all."""
 
     async def scene() -> None:
-        turns = Turns(2)
-        turns.tell(1, 0)
+        balance = ConnectionBalance(2)
+        balance.tell(1, 0)
         with listener() as listening:
-            acceptor = Acceptor([listening], Greeter, lambda: 7, turns=turns, place=0)
+            acceptor = Acceptor([listening], Greeter, lambda: 7, balance=balance, place=0)
             acceptor.start()
             for client in clients(listening, 3):
                 assert await heard(client) == b"hello"
@@ -144,12 +144,12 @@ def test_who_has_more_lets_another_go_first_but_not_for_ever() -> None:
 
 
 def test_turns() -> None:
-    turns = Turns(3)
-    assert not turns.is_busiest(5)  # nobody else is there
-    turns.tell(0, 5)
-    assert not turns.is_busiest(5)
-    turns.tell(2, 3)
-    assert turns.is_busiest(5)
-    assert not turns.is_busiest(4)
-    turns.leave(2)
-    assert not turns.is_busiest(5)
+    balance = ConnectionBalance(3)
+    assert not balance.is_busiest(5)  # nobody else is there
+    balance.tell(0, 5)
+    assert not balance.is_busiest(5)
+    balance.tell(2, 3)
+    assert balance.is_busiest(5)
+    assert not balance.is_busiest(4)
+    balance.leave(2)
+    assert not balance.is_busiest(5)

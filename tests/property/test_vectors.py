@@ -15,7 +15,7 @@ from tests.property import second_opinion
 from tests.property.strategies import int64s, stored, texts, value_types, well_stored
 from tests.registries import answer, catalog, entity, view
 from yummy_fast.feast_format.values import ValueType, spell_non_finite
-from yummy_fast.features.vectors import Statuses, _column_texts, _texts
+from yummy_fast.features.vectors import StatusPolicy, _column_texts, _texts
 
 stamps = st.one_of(
     st.sampled_from([None, b""]),
@@ -128,7 +128,7 @@ def test_damage_is_marked_where_it_is_and_nowhere_else(data: st.DataObject) -> N
     compiled = catalog(
         entity("a", "a_id"),
         view("one", ["a"], {"a_id": ValueType.INT64}, {f"f{place}": one for place, one in enumerate(types)}),
-        statuses=Statuses.TRUE,
+        statuses=StatusPolicy.EXACT,
     )
     rows = data.draw(st.integers(1, 4))
     store: dict[tuple[bytes, str, str], bytes | None] = {}

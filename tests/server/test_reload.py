@@ -16,9 +16,9 @@ import pytest
 
 from tests.harness import run
 from yummy_fast.errors import RegistryError
-from yummy_fast.feast_format.registry import Pace
+from yummy_fast.feast_format.registry import Throttle
 from yummy_fast.server import reload
-from yummy_fast.server.reload import Gently, Reloader
+from yummy_fast.server.reload import HalfSpeed, Reloader
 
 KEPT = "registry not reloaded, the one before stays: "
 
@@ -76,8 +76,8 @@ class Watch:
         """What happens meanwhile."""
         self.reloader = Reloader(source, 1, b"one", self._compile, self._swap, ttl_s)
 
-    def _compile(self, data: bytes, pace: Pace) -> Any:
-        assert isinstance(pace, Gently)
+    def _compile(self, data: bytes, throttle: Throttle) -> Any:
+        assert isinstance(throttle, HalfSpeed)
         assert threading.current_thread() is not threading.main_thread()
         assert sys.getswitchinterval() == pytest.approx(reload.SWITCH_S)
         self.compiling()
@@ -157,9 +157,9 @@ def test_who_compiles_rests_for_as_long_as_he_has_worked(monkeypatch: pytest.Mon
         now += seconds
 
     monkeypatch.setattr(reload, "time", SimpleNamespace(perf_counter=lambda: now, sleep=sleep))
-    pace, done = Gently(), []
+    throttle, done = HalfSpeed(), []
     for items in ((0.2, 0.2), (0.2, 1.0), (0.5,)):  # what each takes, in units of WORK_S
-        for item in pace(items):
+        for item in throttle(items):
             now += item * reload.WORK_S
             done.append(item)
     assert done == [0.2, 0.2, 0.2, 1.0, 0.5]
@@ -170,7 +170,7 @@ def test_who_was_stopped_meanwhile_does_not_rest_as_long(monkeypatch: pytest.Mon
     now = 0.0
     rested: list[float] = []
     monkeypatch.setattr(reload, "time", SimpleNamespace(perf_counter=lambda: now, sleep=rested.append))
-    for _ in Gently()(range(1)):
+    for _ in HalfSpeed()(range(1)):
         now += 3600
     assert rested == [reload.REST_S]
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Tests of `yummy_fast/sources`."""

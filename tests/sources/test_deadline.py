@@ -9,11 +9,11 @@ import weakref
 import pytest
 
 from tests.harness import eventually
-from yummy_fast.sources.deadline import Patience
+from yummy_fast.sources.deadline import DeadlineRunner
 
 
 def test_what_comes_in_time_is_handed_on() -> None:
-    patience = Patience(20)
+    patience = DeadlineRunner(20)
     assert patience.wait_for(lambda: 7) == 7
 
     def fail() -> None:
@@ -35,7 +35,7 @@ def test_what_is_raised_goes_with_who_catches_it() -> None:
     gc.disable()
     try:
         try:
-            Patience(20).wait_for(fail)
+            DeadlineRunner(20).wait_for(fail)
         except MineError as error:
             caught = weakref.ref(error)
         assert caught() is None
@@ -44,7 +44,7 @@ def test_what_is_raised_goes_with_who_catches_it() -> None:
 
 
 def test_what_does_not_come_is_given_up_on_and_not_begun_again() -> None:
-    patience = Patience(0.05)
+    patience = DeadlineRunner(0.05)
     begun: list[int] = []
     end = threading.Event()
 

@@ -270,7 +270,7 @@ def test_a_registry_that_is_no_answer_is_given_up_on(
     """Each library's own timeout, or ours around it, ends the wait for a server that says nothing."""
     monkeypatch.setattr(download, "TIMEOUT_S", 0.3)
     monkeypatch.setattr(object_store, "_ABOUT_S", 0.3)
-    monkeypatch.setitem(sql_registry._PATIENCE["postgresql"], "connect_timeout", 2)  # libpq takes no less
+    monkeypatch.setitem(sql_registry._TIMEOUTS["postgresql"], "connect_timeout", 2)  # libpq takes no less
     with silent_server() as port:
         url = f"http://127.0.0.1:{port}"
         monkeypatch.setenv("FEAST_S3_ENDPOINT_URL", url)

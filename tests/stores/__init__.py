@@ -1,1 +1,1 @@
-"""Tests of the online stores, one file per store."""
+"""Tests of `yummy_fast/stores`, one file per module; tests/contract has what holds for every store."""

@@ -525,13 +525,13 @@ def test_the_kernel_watches_the_connection(
     tmp_path: Path, valkey: Valkey, timeout_ms: int, expected_ms: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Any] = []
-    wire = yummy_fast.stores.redis_connection.Wire
+    wire = yummy_fast.stores.redis_connection.RedisConnection
 
     def watched(transport: Any, *rest: Any) -> Any:
         made.append(transport)
         return wire(transport, *rest)
 
-    monkeypatch.setattr("yummy_fast.stores.redis.Wire", watched)
+    monkeypatch.setattr("yummy_fast.stores.redis.RedisConnection", watched)
 
     async def looking(options: str) -> list[int]:
         store = RedisStore(config_for(tmp_path / "r", f"127.0.0.1:{valkey.port}{options}", store_timeout_ms=timeout_ms))

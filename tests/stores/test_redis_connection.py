@@ -18,20 +18,22 @@ from tests.harness import run
 from yummy_fast.errors import StoreError, StoreUnavailableError
 from yummy_fast.features.plan import Rows
 from yummy_fast.stores.online_store import StoreState
-from yummy_fast.stores.redis_connection import BITE_BYTES, MAX_BITES, PendingFetch, Wire
+from yummy_fast.stores.redis_connection import CHUNK_BYTES, MAX_CHUNKS, PendingFetch, RedisConnection
 
 ROW_BYTES = 1_000
 ROWS = 1_000
-"""A megabyte in all: 31 bites."""
+"""A megabyte in all: 31 chunks."""
 TIMEOUT_S = 5.0
 PARTS = 7
-"""Replies to a fetch: no divisor of a bite, so that fetches, replies and bites end at different places."""
+"""Replies to a fetch: no divisor of a chunk, so that fetches, replies and chunks end at different places."""
 
 
 class Side:
     """A connection of ours, and the socket at its other end."""
 
-    def __init__(self, wire: Wire, transport: asyncio.Transport, redis: socket.socket, blamed: list[Any]) -> None:
+    def __init__(
+        self, wire: RedisConnection, transport: asyncio.Transport, redis: socket.socket, blamed: list[Any]
+    ) -> None:
         self.wire = wire
         self.transport = transport
         self.redis = redis
@@ -53,7 +55,7 @@ async def connected() -> AsyncIterator[Side]:
     blamed: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: blamed.append(context))
     try:
-        wire = Wire(transport, TIMEOUT_S, 64 << 20, StoreState())
+        wire = RedisConnection(transport, TIMEOUT_S, 64 << 20, StoreState())
         yield Side(wire, transport, far, blamed)
         transport.abort()
         await wire.lost
@@ -82,7 +84,7 @@ ALL_REPLIES = b"".join(map(reply, range(PARTS * (ROWS // PARTS))))
 FETCHES = ROWS // PARTS
 
 
-@pytest.mark.parametrize("size", [len(ALL_REPLIES), 3 * BITE_BYTES + 1, BITE_BYTES + 1, BITE_BYTES, 1_500])
+@pytest.mark.parametrize("size", [len(ALL_REPLIES), 3 * CHUNK_BYTES + 1, CHUNK_BYTES + 1, CHUNK_BYTES, 1_500])
 def test_a_megabyte_comes_in_order_and_others_have_their_turn_meanwhile(size: int) -> None:
     async def receiving() -> None:
         async with connected() as side:
@@ -102,13 +104,13 @@ def test_a_megabyte_comes_in_order_and_others_have_their_turn_meanwhile(size: in
             loop.call_soon(take_turn)
             for start in range(0, len(ALL_REPLIES), size):
                 side.wire.data_received(ALL_REPLIES[start : start + size])
-            if size > BITE_BYTES:
+            if size > CHUNK_BYTES:
                 assert not futures[0].done()  # the work has been put off
             assert [await future for future in futures] == list(map(rows_of, range(FETCHES)))
             await asyncio.sleep(0)  # for the last one's callback
             assert order == list(range(FETCHES))
-            if size > BITE_BYTES:
-                assert turns >= len(ALL_REPLIES) // BITE_BYTES
+            if size > CHUNK_BYTES:
+                assert turns >= len(ALL_REPLIES) // CHUNK_BYTES
             assert side.blamed == []
 
     run(receiving())
@@ -119,9 +121,9 @@ def test_redis_is_not_read_while_there_is_much_to_do_and_read_again_after() -> N
         async with connected() as side:
             loop = asyncio.get_running_loop()
             futures = [side.fetch(PARTS) for _ in range(FETCHES)]
-            side.wire.data_received(ALL_REPLIES[: MAX_BITES * BITE_BYTES])
+            side.wire.data_received(ALL_REPLIES[: MAX_CHUNKS * CHUNK_BYTES])
             assert side.transport.is_reading()
-            side.wire.data_received(ALL_REPLIES[MAX_BITES * BITE_BYTES :])
+            side.wire.data_received(ALL_REPLIES[MAX_CHUNKS * CHUNK_BYTES :])
             assert not side.transport.is_reading()
             assert [await future for future in futures] == list(map(rows_of, range(FETCHES)))
             assert side.transport.is_reading()
@@ -132,7 +134,7 @@ def test_redis_is_not_read_while_there_is_much_to_do_and_read_again_after() -> N
             def data_received(data: bytes) -> None:
                 nonlocal most
                 received(data)
-                most = max(most, sum(map(len, side.wire._bites)))
+                most = max(most, sum(map(len, side.wire._chunks)))
 
             side.wire.data_received = data_received  # type: ignore[method-assign]
             side.transport.set_protocol(side.wire)
@@ -141,7 +143,7 @@ def test_redis_is_not_read_while_there_is_much_to_do_and_read_again_after() -> N
                 sending = loop.run_in_executor(None, side.redis.sendall, ALL_REPLIES)
                 assert [await future for future in futures] == list(map(rows_of, range(FETCHES)))
                 await sending
-            assert BITE_BYTES < most < len(ALL_REPLIES)
+            assert CHUNK_BYTES < most < len(ALL_REPLIES)
             assert side.blamed == []
 
     run(receiving())

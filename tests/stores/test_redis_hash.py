@@ -72,8 +72,8 @@ def test_collisions_are_said_when_the_registry_is_compiled(
     pair = "driver_profile:stops_count_320h and rides:tips_mean_279h, both of driver_id"
     with Server(tmp_path) as server:
         warnings = [line.partition("WARNING ")[2] for line in server.lines if "WARNING" in line]
-        said = f"{tmp_path}/registry.db: stored in one place, so one is served for the other; rename one: {pair}"
-        assert [line for line in warnings if "stored in one place" in line] == [said] * pairs
+        said = f"{tmp_path}/registry.db: hash collision: these features share one Redis field; rename one: {pair}"
+        assert [line for line in warnings if "hash collision" in line] == [said] * pairs
     check = command_line("-c", tmp_path, "check")
     assert check.out.count(f"STORED IN ONE PLACE: {pair}\n") == pairs
     assert (check.code == 1) == bool(pairs)

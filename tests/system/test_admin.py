@@ -39,7 +39,7 @@ from tests.harness import (
 from yummy_fast.feast_format._proto.registry_pb2 import Registry
 from yummy_fast.server import admin
 from yummy_fast.server.admin import MAX_CONNECTIONS, RETRY_S, AdminListener
-from yummy_fast.server.health import Reloaded, Verdict
+from yummy_fast.server.health import ProbeResult, Reloaded
 from yummy_fast.telemetry.exposition import FAMILIES
 
 WITHIN_S = 0.05
@@ -365,13 +365,13 @@ def test_with_an_admin_listener_the_data_port_has_no_such_pages(corpus: Path) ->
 
 
 class Shelf:
-    """A Board of which the tests know what stands on it."""
+    """A Health of which the tests know what stands on it."""
 
-    def live(self) -> Verdict:
-        return Verdict(True)
+    def live(self) -> ProbeResult:
+        return ProbeResult(True)
 
-    def ready(self) -> Verdict:
-        return Verdict(False, ["it is raining"])
+    def ready(self) -> ProbeResult:
+        return ProbeResult(False, ["it is raining"])
 
     def status(self) -> dict[str, Any]:
         raise RuntimeError("secret")

@@ -228,8 +228,8 @@ def test_the_collector_does_not_look_at_a_catalog(counted: Counted) -> None:
 @pytest.mark.parametrize("how", ["with"])
 def test_reloads_leave_nothing_behind(counted: Counted) -> None:
     totals = []
-    for turns in (WARM_UP, RELOADS):
-        for turn in range(turns):
+    for rounds in (WARM_UP, RELOADS):
+        for turn in range(rounds):
             for kind in KINDS[3:]:
                 if kind is not Counted.too_late:  # which takes its time
                     kind(counted)

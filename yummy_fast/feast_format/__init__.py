@@ -1,1 +1,8 @@
-"""TODO."""
+"""Feast's bytes: the formats of Feast 0.67.0, read and written without Feast.
+
+Reading order: `keys` (entity keys and field names), `values` (stored Values), `timestamps` (event timestamps),
+`registry` (the registry's records). `_proto/` has the messages, compiled from our own `.proto` files.
+
+All of it is pure: bytes in, Python's objects out, or the reverse. It must not know stores, plans or requests. (It is
+not called `feast`, because then no search would tell it from Feast itself.)
+"""

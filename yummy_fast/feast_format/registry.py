@@ -27,14 +27,14 @@ DUMMY_VALUE = ""
 T = TypeVar("T")
 
 
-class Pace(Protocol):
+class Throttle(Protocol):
     """Gives the items it is given, when it finds it time: who compiles while others work pauses in between."""
 
     def __call__(self, items: Iterable[T], /) -> Iterable[T]: ...
 
 
-def at_once(items: Iterable[T]) -> Iterable[T]:
-    """The Pace of who has nobody to wait for."""
+def unthrottled(items: Iterable[T]) -> Iterable[T]:
+    """The Throttle of who has nobody to wait for."""
     return items
 
 
@@ -126,20 +126,20 @@ class Registry:
     other_projects: tuple[str, ...] = ()
 
 
-def parse_registry(data: bytes, project: str, source: str, pace: Pace = at_once) -> Registry:
+def parse_registry(data: bytes, project: str, source: str, throttle: Throttle = unthrottled) -> Registry:
     """Read a serialised Registry. `source` is where it came from, for the RegistryError of bytes that are none."""
     try:
-        return _read(messages.RegistryPieces.FromString(data), project, source, pace)
+        return _read(messages.RegistryPieces.FromString(data), project, source, throttle)
     except DecodeError:
         raise RegistryError(f"{source}: not a Feast registry ({len(data)} bytes that do not parse)") from None
 
 
-def _read(pieces: messages.RegistryPieces, project: str, source: str, pace: Pace) -> Registry:
+def _read(pieces: messages.RegistryPieces, project: str, source: str, throttle: Throttle) -> Registry:
     """What `parse_registry` returns. Raises DecodeError for a piece that is none."""
     projects = {messages.Project.FromString(piece).spec.name for piece in pieces.projects}
 
     def of_project(kind: Any, found: Iterable[bytes]) -> Iterator[Any]:
-        for piece in pace(found):
+        for piece in throttle(found):
             item = kind.FromString(piece)
             projects.add(item.spec.project)
             if item.spec.project == project:
@@ -171,7 +171,7 @@ def _read(pieces: messages.RegistryPieces, project: str, source: str, pace: Pace
         entities=MappingProxyType(entities),
         views=MappingProxyType(views),
         services=MappingProxyType(services),
-        versions=MappingProxyType(_versions(pieces, project, source, pace)),
+        versions=MappingProxyType(_versions(pieces, project, source, throttle)),
         other_projects=tuple(sorted(projects - {"", project})),
     )
 
@@ -250,7 +250,7 @@ def _projection(message: Any) -> Projection:
 
 
 def _versions(
-    pieces: messages.RegistryPieces, project: str, source: str, pace: Pace
+    pieces: messages.RegistryPieces, project: str, source: str, throttle: Throttle
 ) -> dict[tuple[str, int], FeatureView | OnDemandFeatureView]:
     kinds: dict[str, Any] = {
         "feature_view": messages.FeatureView,
@@ -259,7 +259,7 @@ def _versions(
         "label_view": messages.LabelView,
     }
     versions: dict[tuple[str, int], FeatureView | OnDemandFeatureView] = {}
-    for record in pace(pieces.feature_view_version_history.records):
+    for record in throttle(pieces.feature_view_version_history.records):
         kind = kinds.get(record.feature_view_type)
         if record.project_id != project or kind is None:
             continue

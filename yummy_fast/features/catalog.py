@@ -23,13 +23,22 @@ from yummy_fast.feast_format.registry import (
     FeatureService,
     FeatureView,
     OnDemandFeatureView,
-    Pace,
     Registry,
-    at_once,
+    Throttle,
+    unthrottled,
 )
 from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.plan import Column, ComputedView, Feature, HashContents, JoinKeys, Lookup, Plan
-from yummy_fast.features.views import OnDemandUse, Ref, Use, Uses, Views, parse_ref, refs_of, stored_name
+from yummy_fast.features.views import (
+    Ref,
+    ResolvedOnDemandView,
+    ResolvedView,
+    ResolvedViews,
+    Views,
+    parse_ref,
+    refs_of,
+    stored_name,
+)
 
 MAX_AD_HOC_PLANS = 512
 """Plans kept for lists of features."""
@@ -51,7 +60,7 @@ class Catalog:
         load: Callable[[OnDemandFeatureView], Any],
         collisions: Callable[[Iterable[Feature]], list[tuple[Feature, Feature]]] = lambda features: [],
         serve_materializing: bool = False,
-        pace: Pace = at_once,
+        throttle: Throttle = unthrottled,
     ) -> None:
         """
         - `key_version`: entity_key_serialization_version.
@@ -62,19 +71,19 @@ class Catalog:
           requests for that view.
         - `collisions`: the online store's, called once for all features under the same join keys.
         - `serve_materializing`: registry.serve_features_while_materializing.
-        - `pace`: how fast to go on from view to view, and from feature to feature of a service.
+        - `throttle`: how fast to go on from view to view, and from feature to feature of a service.
         """
         self.registry = registry
         self._join_keys = JoinKeys(registry, key_version)
         self._versioning = versioning
         self._prepare = prepare
         self._render = render
-        by_join_keys = self._features_by_join_keys(pace)
+        by_join_keys = self._features_by_join_keys(throttle)
         self._contents = {join_keys: HashContents.of(features) for join_keys, features in by_join_keys.items()}
         self.collisions = [
             f"{one.view}:{one.name} and {other.view}:{other.name}, both of {', '.join(join_keys)}"
             for join_keys, features in by_join_keys.items()
-            for one, other in collisions(pace(chain(features, self._earlier_features(join_keys))))
+            for one, other in collisions(throttle(chain(features, self._earlier_features(join_keys))))
         ]
         """Features that the store keeps in one place, though they are two: whichever was written last is served."""
         self._functions: dict[tuple[str, int | None], Any] = {
@@ -88,7 +97,7 @@ class Catalog:
         self._views = Views(registry, self._functions, versioning=versioning, serve_materializing=serve_materializing)
         # A service that cannot be compiled is an error for those who ask for it; the others are fine.
         self._services: dict[tuple[str, bool], Plan | RequestError] = {
-            (service.name, full_names): _try(self._compile_service, service, full_names, pace)
+            (service.name, full_names): _try(self._compile_service, service, full_names, throttle)
             for service, full_names in product(registry.services.values(), (False, True))
         }
         self._ad_hoc: dict[tuple[tuple[str, ...], bool], Plan] = {}
@@ -104,7 +113,7 @@ class Catalog:
                     f"Feature service {service} does not exist in project {self.registry.project}",
                 )
             if isinstance(found, RequestError):
-                raise found.again()
+                raise found.fresh_copy()
             return found
         key = (tuple(features), full_names)
         plan = self._ad_hoc.get(key)
@@ -151,9 +160,9 @@ class Catalog:
             if version is None and isinstance(made, RequestError)
         ]
 
-    def _compile_service(self, service: FeatureService, full_names: bool, pace: Pace) -> Plan:
-        uses = self._views.of_service(service)
-        plan = self._compile(f"feature_service {service.name}", refs_of(service), uses, full_names, pace)
+    def _compile_service(self, service: FeatureService, full_names: bool, throttle: Throttle) -> Plan:
+        resolved = self._views.of_service(service)
+        plan = self._compile(f"feature_service {service.name}", refs_of(service), resolved, full_names, throttle)
         plan.service = service.name
         return plan
 
@@ -163,38 +172,40 @@ class Catalog:
         refs = [parse_ref(text, place) for place, text in enumerate(features)]
         return self._compile("features", refs, self._views.of_refs(refs), full_names)
 
-    def _compile(self, where: str, refs: list[Ref], uses: Uses, full_names: bool, pace: Pace = at_once) -> Plan:
+    def _compile(
+        self, where: str, refs: list[Ref], resolved: ResolvedViews, full_names: bool, throttle: Throttle = unthrottled
+    ) -> Plan:
         """`where` begins the messages about a feature: what named it."""
         if not refs:
             raise RequestError(f"{where}: No features specified for retrieval")
-        types = self._entity_types([*uses.stored.values(), *uses.sources])
+        types = self._entity_types([*resolved.stored.values(), *resolved.sources])
         _check_collisions(refs, full_names)
         asked: dict[tuple[str, str], None] = {}  # stored features, as (view, feature)
         computed: dict[str, list[str]] = {}  # features of on-demand views, by view
         read: dict[tuple[str, str], None] = {}  # what is asked for, and what on-demand views need
-        for place, ref in enumerate(pace(refs)):
+        for place, ref in enumerate(throttle(refs)):
             name = ref.used_name
-            use = uses.stored.get(name) or uses.on_demand[name]
-            if ref.feature not in use.features:
+            used = resolved.stored.get(name) or resolved.on_demand[name]
+            if ref.feature not in used.features:
                 raise RequestError(f"{where}[{place}]: Feature {ref.feature} not found in projection {name}")
-            if isinstance(use, OnDemandUse):
+            if isinstance(used, ResolvedOnDemandView):
                 computed.setdefault(name, []).append(ref.feature)
-                read.update(((source.name, field), None) for source in use.sources for field in source.features)
+                read.update(((source.name, field), None) for source in used.sources for field in source.features)
             else:
                 asked[name, ref.feature] = read[name, ref.feature] = None
-        lookups, places = self._lookups(pace(read), uses.stored)
+        lookups, places = self._lookups(throttle(read), resolved.stored)
         metadata: dict[str, int] = {}
         for name, _ in read:
-            metadata.setdefault(*uses.stored[name].metadata)  # two versions of a view: the first speaks for both
+            metadata.setdefault(*resolved.stored[name].metadata)  # two versions of a view: the first speaks for both
         plan = Plan(
             self._join_keys,
             lookups=lookups,
             columns=tuple(
                 Column(f"{name}__{feature}" if full_names else feature, *places[name, feature])
-                for name, feature in pace(asked)
+                for name, feature in throttle(asked)
             ),
             computed=tuple(
-                _computed_view(name, uses.on_demand[name], features, places, full_names)
+                _computed_view(name, resolved.on_demand[name], features, places, full_names)
                 for name, features in computed.items()
             ),
             types=types,
@@ -204,33 +215,33 @@ class Catalog:
         plan.rendering = self._render(plan)
         return plan
 
-    def _entity_types(self, uses: Iterable[Use]) -> dict[str, ValueType]:
+    def _entity_types(self, resolved: Iterable[ResolvedView]) -> dict[str, ValueType]:
         """Request name -> declared type, of all join keys of the views used; later views win (_get_entity_maps)."""
         types: dict[str, ValueType] = {}
-        for use in uses:
-            for entity in use.view.entities:
+        for used in resolved:
+            for entity in used.view.entities:
                 if entity not in self.registry.entities:
                     raise NotFoundError(
                         "EntityNotFoundException", f"Entity {entity} does not exist in project {self.registry.project}"
                     )
                 join_key = self._join_keys.of_entity[entity]
-                types.setdefault(use.join_key_map.get(join_key, join_key), ValueType.UNKNOWN)
-            for column in use.view.entity_columns:
-                types[use.join_key_map.get(column.name, column.name)] = column.type
+                types.setdefault(used.join_key_map.get(join_key, join_key), ValueType.UNKNOWN)
+            for column in used.view.entity_columns:
+                types[used.join_key_map.get(column.name, column.name)] = column.type
         types.pop(DUMMY_JOIN_KEY, None)
         return types
 
     def _lookups(
-        self, asked: Iterable[tuple[str, str]], uses: Mapping[str, Use]
+        self, asked: Iterable[tuple[str, str]], resolved: Mapping[str, ResolvedView]
     ) -> tuple[tuple[Lookup, ...], dict[tuple[str, str], tuple[int, int]]]:
         """Group what is asked for by join keys; and where each feature ended up, as (lookup, place)."""
         join_keys_of: dict[str, tuple[tuple[str, str], ...]] = {}
         groups: dict[tuple[tuple[str, str], ...], dict[tuple[str, str], None]] = {}
         for name, feature in asked:
             if name not in join_keys_of:
-                use = uses[name]
-                own = (self._join_keys.of_entity[entity] for entity in use.view.entities)
-                join_keys_of[name] = tuple(sorted((key, use.join_key_map.get(key, key)) for key in own))
+                used = resolved[name]
+                own = (self._join_keys.of_entity[entity] for entity in used.view.entities)
+                join_keys_of[name] = tuple(sorted((key, used.join_key_map.get(key, key)) for key in own))
             groups.setdefault(join_keys_of[name], {})[name, feature] = None
         lookups: list[Lookup] = []
         places: dict[tuple[str, str], tuple[int, int]] = {}
@@ -241,21 +252,21 @@ class Catalog:
             lookups.append(
                 Lookup(
                     features=tuple(
-                        Feature(uses[name].store_name, feature, uses[name].features[feature].type)
+                        Feature(resolved[name].store_name, feature, resolved[name].features[feature].type)
                         for name, feature in group
                     ),
-                    views=tuple(uses[name].store_name for name in views),
+                    views=tuple(resolved[name].store_name for name in views),
                     view_of=tuple(views[name] for name, _ in group),
                     join_keys=join_keys,
                     holds=self._contents.get(tuple(key for key, _ in join_keys)) or HashContents.of(()),
-                    ttls_s=tuple(uses[name].view.ttl_s for name in views),
+                    ttls_s=tuple(resolved[name].view.ttl_s for name in views),
                 )
             )
         return tuple(lookups), places
 
-    def _features_by_join_keys(self, pace: Pace) -> dict[tuple[str, ...], list[Feature]]:
+    def _features_by_join_keys(self, throttle: Throttle) -> dict[tuple[str, ...], list[Feature]]:
         features: dict[tuple[str, ...], list[Feature]] = {}
-        for view in pace(self.registry.views.values()):
+        for view in throttle(self.registry.views.values()):
             join_keys = self._join_keys_of(view)
             if join_keys is not None:
                 features.setdefault(join_keys, []).extend(Feature(view.name, f.name, f.type) for f in view.features)
@@ -281,23 +292,23 @@ def _try(make: Callable[..., Any], *arguments: Any) -> Any:
         return make(*arguments)
     except RequestError as error:
         # A copy: the traceback of this one, or of what it was raised for, holds frames, and they the catalog.
-        return error.again()
+        return error.fresh_copy()
 
 
 def _computed_view(
     name: str,
-    use: OnDemandUse,
+    used: ResolvedOnDemandView,
     features: list[str],
     places: Mapping[tuple[str, str], tuple[int, int]],
     full_names: bool,
 ) -> ComputedView:
     inputs = tuple(
         Column(f"{source.view.name}__{field}", *places[source.name, field])
-        for source in use.sources
+        for source in used.sources
         for field in source.features
     )
     outputs = tuple((feature, f"{name}__{feature}" if full_names else feature) for feature in dict.fromkeys(features))
-    return ComputedView(use.view, use.function, inputs, outputs)
+    return ComputedView(used.view, used.function, inputs, outputs)
 
 
 def _check_collisions(refs: list[Ref], full_names: bool) -> None:

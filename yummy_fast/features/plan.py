@@ -110,11 +110,11 @@ class Bound(NamedTuple):
     rows: int
     values: Mapping[str, list[Any]]
     """All columns of the request by their names, converted."""
-    echoes: list[list[Any]]
-    """The values of the entity columns that come back, in the order of `Binding.echo_names`."""
+    entity_columns: list[list[Any]]
+    """The values of the entity columns that come back, in the order of `Binding.answered_names`."""
     keys: list[list[bytes]]
     """For each Lookup, the entity keys to read, each once."""
-    fans: list[list[int] | None]
+    row_to_key: list[list[int] | None]
     """For each Lookup, which key each row of the answer is of; None where there is one key per row, in order."""
     binding: Binding
 
@@ -122,13 +122,21 @@ class Bound(NamedTuple):
 class Binding:
     """A plan for one set of entity columns: what each column is for, compiled the first time the set is seen."""
 
-    __slots__ = ("columns", "echo_columns", "echo_names", "feature_names", "key_makers", "missing", "request_data")
+    __slots__ = (
+        "answered_columns",
+        "answered_names",
+        "columns",
+        "feature_names",
+        "key_makers",
+        "missing",
+        "request_data",
+    )
 
     columns: list[tuple[str, ValueType]]
     """Every column of the request, and the type its values are converted to."""
-    echo_columns: list[tuple[str, ValueType]]
+    answered_columns: list[tuple[str, ValueType]]
     """Those whose values are answered, and ..."""
-    echo_names: list[str]
+    answered_names: list[str]
     """... the join keys they are answered as."""
     key_makers: list[Callable[[Mapping[str, list[Any]], int], list[bytes]]]
     request_data: list[str]
@@ -137,7 +145,7 @@ class Binding:
     """What to say when request data is missing, or a view gets none of its join keys."""
 
     def __init__(self) -> None:
-        self.columns, self.echo_columns, self.echo_names = [], [], []
+        self.columns, self.answered_columns, self.answered_names = [], [], []
         self.key_makers, self.request_data = [], []
         self.missing = None
         self.feature_names: Any = None  # the metadata's text, rendered by `vectors` at the first answer
@@ -232,13 +240,13 @@ class Plan:
                 rows = len(column)
             values[name] = column
         if binding.missing is not None:
-            raise binding.missing.again()
+            raise binding.missing.fresh_copy()
         if rows == 0 and self.lookups:
-            raise self._join_keys.missing(binding.echo_names, empty=binding.echo_names)
+            raise self._join_keys.missing(binding.answered_names, empty=binding.answered_names)
         if rows < 0:
             rows = 1  # no columns at all, and none needed: the one row of views without entities
         keys: list[list[bytes]] = []
-        fans: list[list[int] | None] = []
+        row_to_key: list[list[int] | None] = []
         for make_keys in binding.key_makers:
             try:
                 made = make_keys(values, rows)
@@ -249,14 +257,14 @@ class Plan:
                 raise RequestError(f"entities.{name}[{place}]: expected a key value, got {sent}") from None
             if rows > 1:
                 places: dict[bytes, int] = {}
-                fan = [places.setdefault(key, len(places)) for key in made]
+                key_of_row = [places.setdefault(key, len(places)) for key in made]
                 if len(places) < rows:
                     keys.append(list(places))
-                    fans.append(fan)
+                    row_to_key.append(key_of_row)
                     continue
             keys.append(made)
-            fans.append(None)
-        return Bound(rows, values, [values[name] for name, _ in binding.echo_columns], keys, fans, binding)
+            row_to_key.append(None)
+        return Bound(rows, values, [values[name] for name, _ in binding.answered_columns], keys, row_to_key, binding)
 
     def _bind_names(self, names: tuple[str, ...]) -> Binding:
         """Find out what each of a request's columns is for, and remember it."""
@@ -273,9 +281,9 @@ class Plan:
                 source_of[name] = name
             elif name in join_keys.of_entity:  # the entity's name instead of its join key: Feast's old habit
                 source_of[join_keys.of_entity[name]] = name
-        for echo_name, name in source_of.items():
-            binding.echo_names.append(echo_name)
-            binding.echo_columns.append((name, self._types.get(name, ValueType.UNKNOWN)))
+        for answered_name, name in source_of.items():
+            binding.answered_names.append(answered_name)
+            binding.answered_columns.append((name, self._types.get(name, ValueType.UNKNOWN)))
         absent = [name for name in self._request_data if name not in binding.request_data]
         if absent:
             binding.missing = NotFoundError(
@@ -310,8 +318,8 @@ class Plan:
         join_key_of = {request_name: join_key for join_key, request_name in lookup.join_keys}
         own = set(join_key_of.values())
         given: dict[str, str] = {}  # join key -> the column it comes from; of two, the later in the request
-        for echo_name, name in source_of.items():
-            join_key = join_key_of.get(echo_name, echo_name)
+        for answered_name, name in source_of.items():
+            join_key = join_key_of.get(answered_name, answered_name)
             if join_key in own:
                 given[join_key] = name
         if not given:

@@ -35,7 +35,7 @@ from time import perf_counter_ns
 from types import CodeType
 from typing import Any, cast
 
-from yummy_fast.errors import CorruptValueError, Told, TransformError, ViewUnavailableError
+from yummy_fast.errors import CorruptValueError, ShutdownRequested, TransformError, ViewUnavailableError
 from yummy_fast.feast_format.registry import OnDemandFeatureView
 from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.plan import Bound, ComputedColumn, ComputedView, Plan, Rows
@@ -91,7 +91,7 @@ def _pickled_function(view: OnDemandFeatureView) -> Callable[..., Any] | str:
     except ModuleNotFoundError as error:
         return f"its function needs the module {error.name!r}, which is not installed"
     except (Exception, SystemExit) as error:  # what it imports may be a script
-        if isinstance(error, Told):
+        if isinstance(error, ShutdownRequested):
             raise
         return f"its function does not unpickle here ({type(error).__name__})"
     finally:
@@ -126,7 +126,7 @@ def _executed_function(view: OnDemandFeatureView) -> Callable[..., Any] | None:
         exec(compile(tree, f"<on-demand feature view {view.name}>", "exec", flags, dont_inherit=True), names)  # noqa: S102
         function = names[view.function_name if view.function_name in named else named[0]]
     except (Exception, SystemExit) as error:
-        if isinstance(error, Told):
+        if isinstance(error, ShutdownRequested):
             raise
         return None
     needed = _global_names(function.__code__)
@@ -248,17 +248,17 @@ def compute(
 def _inputs(plan: Plan, computed: ComputedView, bound: Bound, rows: Rows) -> dict[str, list[Any]]:
     """What a function sees: join keys, request data, and each source feature under its short and its full name."""
     inputs: dict[str, list[Any]] = {}
-    for (name, value_type), echo_name in (
+    for (name, value_type), answered_name in (
         *((column, column[0]) for column in bound.binding.columns if column[0] in bound.binding.request_data),
-        *zip(bound.binding.echo_columns, bound.binding.echo_names, strict=True),
+        *zip(bound.binding.answered_columns, bound.binding.answered_names, strict=True),
     ):
         values = bound.values[name]
         if value_type is ValueType.UNIX_TIMESTAMP:
             values = [None if value is None else utc_datetime(value) for value in values]
-        inputs[echo_name] = list(values)
+        inputs[answered_name] = list(values)
     for full_name, lookup, place in computed.inputs:
-        found, fan = rows[lookup], bound.fans[lookup]
-        each = found if fan is None else [found[which] for which in fan]
+        found, key_of_row = rows[lookup], bound.row_to_key[lookup]
+        each = found if key_of_row is None else [found[which] for which in key_of_row]
         value_type = plan.lookups[lookup].features[place].type
         try:
             # Each row has its own: a function may change lists and maps.

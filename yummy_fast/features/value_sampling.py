@@ -19,13 +19,13 @@ from yummy_fast.feast_format.timestamps import decode_timestamps
 from yummy_fast.features.plan import Bound, Lookup, Plan, Row, Rows
 from yummy_fast.telemetry.metrics import Metrics, ServiceSlots
 
-BUDGET_NS_A_BEAT = 500_000
+BUDGET_NS_PER_HEARTBEAT = 500_000
 """How long answers may be looked at in a tenth of a second: half a per cent of it. perf/stages.py times one."""
 MAX_CELLS = 5_000
 """Values and timestamps of one answer. Of a larger one, rows at equal distances are looked at."""
 
 
-def look(
+def sample(
     plan: Plan,
     bound: Bound,
     rows: Rows,
@@ -35,16 +35,16 @@ def look(
 ) -> None:
     """Look at an answer that has been counted in `slots`. `rows` are the store's; `now` is in UTC."""
     begun = perf_counter_ns()
-    waiting, slots.rows_looked_at = slots.rows - slots.rows_looked_at, slots.rows
-    for lookup, found, fan in zip(plan.lookups, rows, bound.fans, strict=True):
+    waiting, slots.rows_sampled = slots.rows - slots.rows_sampled, slots.rows
+    for lookup, found, key_of_row in zip(plan.lookups, rows, bound.row_to_key, strict=True):
         step = max(1, -(-bound.rows * (len(lookup.features) + len(lookup.views)) // MAX_CELLS))
-        each = found[::step] if fan is None else [found[place] for place in fan[::step]]
+        each = found[::step] if key_of_row is None else [found[place] for place in key_of_row[::step]]
         if each:
-            _look_at(lookup, each, waiting / len(each), metrics, now)
-    metrics.looking_ns_left -= perf_counter_ns() - begun
+            _sample_rows(lookup, each, waiting / len(each), metrics, now)
+    metrics.sampling_budget_ns -= perf_counter_ns() - begun
 
 
-def _look_at(lookup: Lookup, rows: Sequence[Row], weight: float, metrics: Metrics, now: datetime) -> None:
+def _sample_rows(lookup: Lookup, rows: Sequence[Row], weight: float, metrics: Metrics, now: datetime) -> None:
     """Look at rows that stand for `weight` times as many."""
     width = len(lookup.features)
     views = list(map(metrics.view, lookup.views))

@@ -28,14 +28,14 @@ from yummy_fast.feast_format.values import RowDecoder, column_decoder, decode_va
 from yummy_fast.features.plan import Bound, ComputedColumn, Lookup, Plan, Row, Rows
 
 
-class Statuses(Enum):
+class StatusPolicy(Enum):
     """Which status the cells of an answer have."""
 
     PRESENT = "present"
     """PRESENT, all of them: Feast on a store where what is absent looks like a null (Redis)."""
-    FOUND = "found"
+    MISSING_AWARE = "missing_aware"
     """NOT_FOUND for what is absent, else PRESENT: Feast on a store that knows (SQLite)."""
-    TRUE = "true"
+    EXACT = "exact"
     """NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE where they hold, INVALID for what is corrupt: --compat strict."""
 
 
@@ -84,7 +84,7 @@ class _LookupRendering:
 
     __slots__ = ("columns", "expires", "features", "row", "runs", "singles", "ttls", "view_places", "width")
 
-    def __init__(self, lookup: Lookup, statuses: Statuses) -> None:
+    def __init__(self, lookup: Lookup, statuses: StatusPolicy) -> None:
         types = [feature.type for feature in lookup.features]
         self.width = len(types)
         self.row = RowDecoder(types)
@@ -97,7 +97,7 @@ class _LookupRendering:
         self.runs = _Runs((view, len(list(run))) for view, run in groupby(lookup.view_of))
         """The features of one view that stand together ..."""
         # A sixth of a plan's memory, so only where statuses can differ.
-        self.singles = self.runs if statuses is Statuses.PRESENT else _Runs((view, 1) for view in lookup.view_of)
+        self.singles = self.runs if statuses is StatusPolicy.PRESENT else _Runs((view, 1) for view in lookup.view_of)
         """... or each feature by itself, where their statuses differ."""
 
 
@@ -106,7 +106,7 @@ class Rendering:
 
     __slots__ = ("arrange", "lookups", "names", "statuses", "version_metadata")
 
-    def __init__(self, plan: Plan, statuses: Statuses) -> None:
+    def __init__(self, plan: Plan, statuses: StatusPolicy) -> None:
         self.statuses = statuses
         self.lookups = [_LookupRendering(lookup, statuses) for lookup in plan.lookups]
         self.names = [column.name for column in plan.columns] + [
@@ -129,20 +129,20 @@ def encode_vectors(
     now: datetime = NO_MOMENT,
     computed: Sequence[ComputedColumn] = (),
 ) -> bytes:
-    """The body of an answer. Raises CorruptValueError naming the feature, but with Statuses.TRUE.
+    """The body of an answer. Raises CorruptValueError naming the feature, but with StatusPolicy.EXACT.
 
-    - `now`: against which Statuses.TRUE measures ages.
+    - `now`: against which StatusPolicy.EXACT measures ages.
     - `computed`: the columns that follow the stored ones.
     """
     rendering: Rendering = plan.rendering
     encode = _encode_row if bound.rows == 1 else _encode_columns
     parts = [_OPEN, _VALUES]
-    for values in bound.echoes:
+    for values in bound.entity_columns:
         parts += (_array_text(values), _plain_tail(len(values)))
     all_texts: list[bytes] = []
     all_tails: list[bytes] = []
-    for lookup, found, fan in zip(rendering.lookups, rows, bound.fans, strict=True):
-        each = found if fan is None else [found[place] for place in fan]
+    for lookup, found, key_of_row in zip(rendering.lookups, rows, bound.row_to_key, strict=True):
+        each = found if key_of_row is None else [found[place] for place in key_of_row]
         texts, tails, runs = encode(lookup, each, rendering.statuses, now)
         if rendering.arrange is not None:
             all_texts += texts
@@ -161,7 +161,7 @@ def encode_vectors(
     feature_names = bound.binding.feature_names
     if feature_names is None:
         # A copy: what orjson returns holds on to the whole buffer that it was written in.
-        feature_names = bytes(memoryview(orjson.dumps([*bound.binding.echo_names, *rendering.names])))
+        feature_names = bytes(memoryview(orjson.dumps([*bound.binding.answered_names, *rendering.names])))
         bound.binding.feature_names = feature_names
     parts += (_CLOSE, feature_names)
     if version_metadata:
@@ -230,8 +230,8 @@ def _plain_tail(rows: int) -> bytes:
 _PLAIN_TAIL_OF_ONE = _tail(_PRESENT, _EPOCH)
 
 
-def _computed_tail(values: Sequence[Any], statuses: Statuses) -> bytes:
-    if statuses is not Statuses.TRUE or None not in values:
+def _computed_tail(values: Sequence[Any], statuses: StatusPolicy) -> bytes:
+    if statuses is not StatusPolicy.EXACT or None not in values:
         return _plain_tail(len(values))
     cells = [_NULL_VALUE if value is None else _PRESENT for value in values]
     return _tail(b",".join(cells), b",".join([_EPOCH] * len(cells)))
@@ -241,18 +241,18 @@ _Encoded = tuple[list[bytes], Sequence[bytes], _Runs]
 """The text of each column's values, and a tail for each run of columns."""
 
 
-def _encode_row(lookup: _LookupRendering, rows: Sequence[Row], statuses: Statuses, now: datetime) -> _Encoded:
+def _encode_row(lookup: _LookupRendering, rows: Sequence[Row], statuses: StatusPolicy, now: datetime) -> _Encoded:
     """One entity."""
     row = rows[0]
     stored, stamps = row[: lookup.width], row[lookup.width :]
     runs = lookup.runs
     try:
         values = lookup.row(stored)
-        if statuses is Statuses.PRESENT or (None not in values and _all_fresh(lookup, stamps, statuses, now)):
+        if statuses is StatusPolicy.PRESENT or (None not in values and _all_fresh(lookup, stamps, statuses, now)):
             return _texts(values), runs.tails(_present_tails(stamps)), runs
         times = _times(stamps).split(b",")
     except CorruptValueError:
-        if statuses is not Statuses.TRUE:
+        if statuses is not StatusPolicy.EXACT:
             raise _blame(lookup, rows) from None
         return _encode_row(lookup, [_marked(lookup, row)], statuses, now)
     fresh = _fresh(lookup, decode_timestamps(stamps), statuses, now)
@@ -265,7 +265,7 @@ def _encode_row(lookup: _LookupRendering, rows: Sequence[Row], statuses: Statuse
     return _texts(values), tails, lookup.singles
 
 
-def _encode_columns(lookup: _LookupRendering, rows: Sequence[Row], statuses: Statuses, now: datetime) -> _Encoded:
+def _encode_columns(lookup: _LookupRendering, rows: Sequence[Row], statuses: StatusPolicy, now: datetime) -> _Encoded:
     """Many entities."""
     columns = list(zip(*rows, strict=True))
     stamps = columns[lookup.width :]
@@ -274,11 +274,11 @@ def _encode_columns(lookup: _LookupRendering, rows: Sequence[Row], statuses: Sta
         decoded = [decode(stored) for decode, stored in zip(lookup.columns, columns[: lookup.width], strict=True)]
         times = list(map(_times, stamps))
     except CorruptValueError:
-        if statuses is not Statuses.TRUE:
+        if statuses is not StatusPolicy.EXACT:
             raise _blame(lookup, rows) from None
         return _encode_columns(lookup, [_marked(lookup, row) for row in rows], statuses, now)
     texts = _column_texts(decoded)
-    if statuses is Statuses.PRESENT:
+    if statuses is StatusPolicy.PRESENT:
         present = b",".join([_PRESENT] * len(rows))
         return texts, runs.tails([_tail(present, time) for time in times]), runs
     moments = map(decode_timestamps, stamps)
@@ -349,16 +349,16 @@ def _remember(known: dict[bytes | None, bytes], stored: Sequence[bytes | None], 
     known.update(new)
 
 
-def _all_fresh(lookup: _LookupRendering, stamps: Sequence[bytes | None], statuses: Statuses, now: datetime) -> bool:
+def _all_fresh(lookup: _LookupRendering, stamps: Sequence[bytes | None], statuses: StatusPolicy, now: datetime) -> bool:
     """Whether no view's values are too old. Raises CorruptValueError for a time that cannot be told."""
-    if statuses is not Statuses.TRUE or not lookup.expires:
+    if statuses is not StatusPolicy.EXACT or not lookup.expires:
         return True
     return _OUTSIDE_MAX_AGE not in _fresh(lookup, decode_timestamps(stamps), statuses, now)
 
 
-def _fresh(lookup: _LookupRendering, moments: Sequence[datetime], statuses: Statuses, now: datetime) -> list[bytes]:
+def _fresh(lookup: _LookupRendering, moments: Sequence[datetime], statuses: StatusPolicy, now: datetime) -> list[bytes]:
     """For each view, the status of a value that is there: it may be too old."""
-    if statuses is not Statuses.TRUE:
+    if statuses is not StatusPolicy.EXACT:
         return [_PRESENT] * len(moments)
     return [
         _OUTSIDE_MAX_AGE if ttl is not None and now - moment > ttl else _PRESENT
@@ -366,13 +366,13 @@ def _fresh(lookup: _LookupRendering, moments: Sequence[datetime], statuses: Stat
     ]
 
 
-def _status(stored: bytes | None, value: Any, fresh: bytes, statuses: Statuses) -> bytes:
+def _status(stored: bytes | None, value: Any, fresh: bytes, statuses: StatusPolicy) -> bytes:
     if stored is None:
         return _NOT_FOUND
     if value is None:
         if stored is _CORRUPT:
             return _INVALID
-        return _NULL_VALUE if statuses is Statuses.TRUE else _PRESENT
+        return _NULL_VALUE if statuses is StatusPolicy.EXACT else _PRESENT
     return fresh
 
 

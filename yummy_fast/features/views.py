@@ -1,9 +1,9 @@
 """Which views a request uses, and under which names: what it asks for, looked up in the registry.
 
 A request asks by a feature service, whose projections choose features and may call a view by an alias, or by a list of
-references. Either becomes `Ref`s, one for each feature that is asked for, and `Uses`, the views that they are read from
-or computed by. Views are looked up in Feast's order of checks, because that decides which error wins (feast/utils.py
-_get_feature_views_to_use, Feast 0.67.0).
+references. Either becomes `Ref`s, one for each feature that is asked for, and `ResolvedViews`, the views that they are
+read from or computed by. Views are looked up in Feast's order of checks, because that decides which error wins
+(feast/utils.py _get_feature_views_to_use, Feast 0.67.0).
 
 Pure. What a plan makes of it is not known here: see `catalog`.
 """
@@ -74,7 +74,7 @@ def refs_of(service: FeatureService) -> list[Ref]:
     ]
 
 
-class Use(NamedTuple):
+class ResolvedView(NamedTuple):
     """One use of a view by a request: the same view may be used under several aliases with other keys."""
 
     name: str
@@ -89,31 +89,31 @@ class Use(NamedTuple):
     """Join key -> the name that requests give it."""
 
 
-class OnDemandUse(NamedTuple):
+class ResolvedOnDemandView(NamedTuple):
     """One use of an on-demand view."""
 
     view: OnDemandFeatureView
     function: Any
     features: Mapping[str, Field]
-    sources: tuple[Use, ...]
+    sources: tuple[ResolvedView, ...]
     """What its function sees; all of it is read."""
 
 
-class Uses:
+class ResolvedViews:
     """The views that a request uses, by the names it uses them under."""
 
     def __init__(self) -> None:
-        self.stored: dict[str, Use] = {}
-        self.on_demand: dict[str, OnDemandUse] = {}
-        self.sources: list[Use] = []
+        self.stored: dict[str, ResolvedView] = {}
+        self.on_demand: dict[str, ResolvedOnDemandView] = {}
+        self.sources: list[ResolvedView] = []
         """What stored on-demand views were computed from. They are not read, but their join keys are typed by them."""
 
-    def add(self, use: Use) -> None:
+    def add(self, view: ResolvedView) -> None:
         """A view may be used directly and as a source, or twice by a service: what either has can be asked for."""
-        before = self.stored.get(use.name)
+        before = self.stored.get(view.name)
         if before is not None:
-            use = before._replace(features={**before.features, **use.features})
-        self.stored[use.name] = use
+            view = before._replace(features={**before.features, **view.features})
+        self.stored[view.name] = view
 
 
 class Views:
@@ -139,44 +139,44 @@ class Views:
         if serve_materializing:
             self._servable.add("MATERIALIZING")
 
-    def of_service(self, service: FeatureService) -> Uses:
+    def of_service(self, service: FeatureService) -> ResolvedViews:
         """What a service uses. Raises RequestError."""
-        uses = Uses()
+        resolved = ResolvedViews()
         for projection in service.projections:
-            self._use(uses, projection.view, projection.version, projection)
-        return uses
+            self._resolve(resolved, projection.view, projection.version, projection)
+        return resolved
 
-    def of_refs(self, refs: Iterable[Ref]) -> Uses:
+    def of_refs(self, refs: Iterable[Ref]) -> ResolvedViews:
         """What a list of references uses. Raises RequestError."""
-        uses = Uses()
+        resolved = ResolvedViews()
         for view, version in dict.fromkeys((ref.view, ref.version) for ref in refs):
-            self._use(uses, view, version, None)
-        return uses
+            self._resolve(resolved, view, version, None)
+        return resolved
 
-    def _use(self, uses: Uses, name: str, version: int | None, projection: Projection | None) -> None:
+    def _resolve(self, resolved: ResolvedViews, name: str, version: int | None, projection: Projection | None) -> None:
         """Add a view to `uses`, with the sources of one that is on demand."""
         view = self._find_view(name, version)
         if not isinstance(view, OnDemandFeatureView):
-            uses.add(self._stored_use(view, version, projection))
-            uses.sources += [self._source_use(source) for source in view.sources]
+            resolved.add(self._resolve_stored(view, version, projection))
+            resolved.sources += [self._resolve_source(source) for source in view.sources]
             return
         function = self._functions[view.name, version]
         if isinstance(function, RequestError):
-            raise function.again()
+            raise function.fresh_copy()
         features = {field.name: field for field in view.features}
         if projection is not None:
             features = _project(view.name, features, projection)
-        sources = tuple(map(self._source_use, view.sources))
+        sources = tuple(map(self._resolve_source, view.sources))
         for source in sources:
-            uses.add(source)
+            resolved.add(source)
         used_name = _used_name(projection) if projection is not None else _versioned(view.name, version)
-        uses.on_demand[used_name] = OnDemandUse(view, function, features, sources)
+        resolved.on_demand[used_name] = ResolvedOnDemandView(view, function, features, sources)
 
-    def _source_use(self, source: Projection) -> Use:
+    def _resolve_source(self, source: Projection) -> ResolvedView:
         view = self._registry.views.get(source.view)
         if not isinstance(view, FeatureView):
             raise self._no_view(source.view)
-        return self._stored_use(view, source.version, source)
+        return self._resolve_stored(view, source.version, source)
 
     def _find_view(self, name: str, version: int | None) -> FeatureView | OnDemandFeatureView:
         """Look a view up as Feast does: existence, then disabled, then state."""
@@ -216,14 +216,16 @@ class Views:
             f"Feature view {name} does not exist in project {self._registry.project}",
         )
 
-    def _stored_use(self, view: FeatureView, version: int | None, projection: Projection | None) -> Use:
+    def _resolve_stored(self, view: FeatureView, version: int | None, projection: Projection | None) -> ResolvedView:
         # A service's projection of the current version reads the unversioned rows (Feast: FeatureView.__copy__).
         stored_version = version if version is not None else view.version if projection is None else 0
         store_name = stored_name(view.name, stored_version if self._versioning else 0)
         features = {field.name: field for field in view.features}
         if projection is None:
-            return Use(_versioned(view.name, version), (view.name, view.version), store_name, view, features, {})
-        return Use(
+            return ResolvedView(
+                _versioned(view.name, version), (view.name, view.version), store_name, view, features, {}
+            )
+        return ResolvedView(
             _used_name(projection),
             (projection.alias or view.name, 0),
             store_name,

@@ -3,7 +3,7 @@
 All workers of a supervisor wait at the same sockets, so what has not been taken yet is lost with none of them. The
 price: every one of them wakes up, the first takes it, and left alone that gave 0 of 32 connections to one worker and 32
 to the other; kept alive, they stay that way. So a worker takes one connection a turn, and one that has two more than
-another lets it go first (`Turns`): perf/experiments/one_listener_or_reuseport.py.
+another lets it go first (`ConnectionBalance`): perf/experiments/one_listener_or_reuseport.py.
 
 It does not make the sockets, nor does it know what is spoken on a connection.
 """
@@ -40,7 +40,7 @@ _LEFT = {
 _ABSENT = -1
 
 
-class Turns:
+class ConnectionBalance:
     """How many connections each worker has, in memory that they share. A worker has a place in it while it lives.
 
     Nothing is locked: a number that is out of date for a moment sends a connection to a busier worker, and no more.
@@ -78,12 +78,12 @@ class Acceptor:
         *,
         tls: ssl.SSLContext | None = None,
         handshake_timeout_s: float = 10.0,
-        turns: Turns | None = None,
+        balance: ConnectionBalance | None = None,
         place: int = 0,
     ) -> None:
         """`listeners` listen already, and stay the caller's. `held` tells how many connections there are.
 
-        Without `turns` this is the only process.
+        Without `balance` this is the only process.
         """
         self._listeners = list(listeners)
         for listener in self._listeners:
@@ -93,7 +93,7 @@ class Acceptor:
         self.tls = tls
         """What the next handshakes use; may be replaced by another."""
         self._handshake_timeout_s = handshake_timeout_s if tls is not None else None
-        self._turns = turns
+        self._balance = balance
         self._place = place
         self._loop = asyncio.get_running_loop()
         self._arriving: set[asyncio.Task[None]] = set()
@@ -113,8 +113,8 @@ class Acceptor:
             if take_waiting:
                 while self._take(listener):
                     pass
-        if self._turns is not None:
-            self._turns.leave(self._place)
+        if self._balance is not None:
+            self._balance.leave(self._place)
 
     async def arrived(self, patience_s: float) -> None:
         """Until what was taken has become a connection, or has failed to; a TLS handshake can take its time."""
@@ -123,17 +123,17 @@ class Acceptor:
 
     def tell(self) -> None:
         """Tell the other workers how many connections there are here."""
-        if self._turns is not None and not self._stopped:
-            self._turns.tell(self._place, self._held() + len(self._arriving))
+        if self._balance is not None and not self._stopped:
+            self._balance.tell(self._place, self._held() + len(self._arriving))
 
     def _watch(self, listener: socket.socket) -> None:
         if not self._stopped:
             self._loop.add_reader(listener, self._ready, listener)
 
     def _ready(self, listener: socket.socket) -> None:
-        if self._turns is not None:
+        if self._balance is not None:
             self.tell()
-            if self._turns.is_busiest(self._held() + len(self._arriving)):
+            if self._balance.is_busiest(self._held() + len(self._arriving)):
                 self._loop.remove_reader(listener)
                 self._loop.call_later(DEFER_S, self._take_after_all, listener)
                 return

@@ -25,11 +25,11 @@ from typing import Any
 
 from yummy_fast.config.feature_store_yaml import Config
 from yummy_fast.errors import LimitError, ProtocolError
-from yummy_fast.http.http11 import CONTINUE, Answer, Clock, Request, RequestParser, Response, response_head
+from yummy_fast.http.http11 import CONTINUE, Clock, Request, RequestParser, Response, ResponseOrCoroutine, response_head
 
 logger = logging.getLogger("yummy_fast")
 
-Handle = Callable[[Request], Answer]
+Handle = Callable[[Request], ResponseOrCoroutine]
 
 LARGE_BODY_BYTES = 64 << 10
 """From here on, it is cheaper to hand head and body over as they are than to make one of them."""

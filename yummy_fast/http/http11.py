@@ -360,7 +360,7 @@ class Response(NamedTuple):
     """The feature service that it is about, for the log."""
 
 
-Answer = Response | Coroutine[Any, Any, Response]
+ResponseOrCoroutine = Response | Coroutine[Any, Any, Response]
 """What may be made of a request: a response, or a coroutine for it."""
 
 CLIENT_LEFT = 499

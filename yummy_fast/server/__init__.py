@@ -1,1 +1,9 @@
-"""TODO."""
+"""One serving process: its parts put together, watched, reloaded and stopped.
+
+Reading order: `app` (puts the parts together and serves), `reload` (a changed registry becomes a new catalog),
+`drain` (from the first signal to the last answer), `health` (probes, status and numbers of this process), `admin`
+(the listener that shows them).
+
+`app` is the only module of the project that sees every part. Nothing here knows whether other processes serve beside
+this one, but for the `WorkerContext` that a worker hands to `app.serve`.
+"""

@@ -1,7 +1,7 @@
 """The admin listener: probes, metrics, status and reload, answered by threads of their own.
 
 The data loop may be stuck, or full, or wait for a Redis that is frozen: this answers. It is the standard library's HTTP
-server, so that it shares no code with the data port either. It shows what a `Board` shows, and knows nothing else.
+server, so that it shares no code with the data port either. It shows what a `Health` shows, and knows nothing else.
 
     GET  /livez       200 or 503, never asks the store; {"status": ..., "reasons": [...]}
     GET  /readyz      200 or 503
@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 from yummy_fast.config.settings import split_address
 from yummy_fast.errors import ConfigError
-from yummy_fast.server.health import RELOAD_PATIENCE_S, Board, Verdict
+from yummy_fast.server.health import RELOAD_TIMEOUT_S, Health, ProbeResult
 from yummy_fast.telemetry.exposition import render
 
 logger = logging.getLogger("yummy_fast")
@@ -58,37 +58,37 @@ def _json_page(status: int, value: object) -> Page:
     return Page(status, json.dumps(value, ensure_ascii=False).encode() + b"\n")
 
 
-def _probe(verdict: Verdict) -> Page:
+def _probe(verdict: ProbeResult) -> Page:
     status = {"status": "ok" if verdict.good else "unavailable", "reasons": list(verdict.reasons)}
     return _json_page(200 if verdict.good else 503, status)
 
 
-def livez(board: Board, _: str = "") -> Page:
+def livez(health: Health, _: str = "") -> Page:
     """GET /livez."""
-    return _probe(board.live())
+    return _probe(health.live())
 
 
-def readyz(board: Board, _: str = "") -> Page:
+def readyz(health: Health, _: str = "") -> Page:
     """GET /readyz."""
-    return _probe(board.ready())
+    return _probe(health.ready())
 
 
-def metrics(board: Board, accept: str = "") -> Page:
+def metrics(health: Health, accept: str = "") -> Page:
     """GET /metrics. `accept`: what the scraper takes. Takes milliseconds."""
-    text, content_type = render(board.snapshots(), accept)
+    text, content_type = render(health.snapshots(), accept)
     return Page(200, text, content_type)
 
 
-def _status(board: Board, _: str) -> Page:
-    return _json_page(200, board.status())
+def _status(health: Health, _: str) -> Page:
+    return _json_page(200, health.status())
 
 
-def _reload(board: Board, _: str) -> Page:
-    outcome = board.reload()
+def _reload(health: Health, _: str) -> Page:
+    outcome = health.reload()
     return _json_page(200 if outcome.good else 500, outcome.detail)
 
 
-_View = Callable[[Board, str], Page]
+_View = Callable[[Health, str], Page]
 
 _PAGES: Mapping[str, tuple[str, _View]] = {
     "/livez": ("GET", livez),
@@ -100,14 +100,14 @@ _PAGES: Mapping[str, tuple[str, _View]] = {
 
 
 class AdminListener:
-    """Answers for a Board until closed."""
+    """Answers for a Health until closed."""
 
-    def __init__(self, address: str, board: Board, *, reload: bool = True) -> None:
+    def __init__(self, address: str, health: Health, *, reload: bool = True) -> None:
         """Listen on `address` (settings.split_address). Without `reload`, there is no /-/reload. Raises ConfigError."""
         host, port = split_address(address)
         pages = {path: page for path, page in _PAGES.items() if reload or page[1] is not _reload}
         try:
-            self._server = _Server(host, port, board, pages)
+            self._server = _Server(host, port, health, pages)
         except OSError as error:
             raise ConfigError(f"--admin {address}: cannot listen: {error.strerror or error}") from None
         shown, port = self._server.socket.getsockname()[:2]
@@ -136,8 +136,8 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, host: str, port: int, board: Board, pages: Mapping[str, tuple[str, _View]]) -> None:
-        self.board = board
+    def __init__(self, host: str, port: int, health: Health, pages: Mapping[str, tuple[str, _View]]) -> None:
+        self.health = health
         self.pages = pages
         self._open: dict[socket.socket, float] = {}
         """Connections, the oldest first, and when they have to have sent their request."""
@@ -175,7 +175,7 @@ class _Server(ThreadingHTTPServer):
         """The request is here whole: its connection has all the time that the answer takes."""
         with self._lock:
             if request in self._open:
-                self._open[request] += RELOAD_PATIENCE_S
+                self._open[request] += RELOAD_TIMEOUT_S
 
     def service_actions(self) -> None:
         """Called twice a second: end what dribbles."""
@@ -227,7 +227,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.server.asked(self.connection)
         try:
-            page = view(self.server.board, self.headers.get("Accept", ""))
+            page = view(self.server.health, self.headers.get("Accept", ""))
         except Exception:
             logger.exception("%s failed by a bug of ours", path)
             self.send_error(500, "Internal Server Error")

@@ -23,21 +23,21 @@ import uvloop
 
 from yummy_fast.config.feature_store_yaml import Config
 from yummy_fast.endpoints import Endpoints
-from yummy_fast.errors import ConfigError, Told
-from yummy_fast.feast_format.registry import Pace, at_once, parse_registry
+from yummy_fast.errors import ConfigError, ShutdownRequested
+from yummy_fast.feast_format.registry import Throttle, parse_registry, unthrottled
 from yummy_fast.features.catalog import Catalog
 from yummy_fast.features.transforms import Transforms, load
-from yummy_fast.features.vectors import Rendering, Statuses
-from yummy_fast.http.accept import Acceptor, Turns
+from yummy_fast.features.vectors import Rendering, StatusPolicy
+from yummy_fast.http.accept import Acceptor, ConnectionBalance
 from yummy_fast.http.connection import Connection, Connections
-from yummy_fast.http.http11 import Answer, Request, Response
+from yummy_fast.http.http11 import Request, Response, ResponseOrCoroutine
 from yummy_fast.http.listeners import close_sockets, open_sockets, refuse_new, tls_context, url_of
 from yummy_fast.http.tokens import Tokens
 from yummy_fast.server import admin
 from yummy_fast.server.admin import AdminListener
 from yummy_fast.server.drain import Stop, drain
-from yummy_fast.server.health import Board, ServingProcess
-from yummy_fast.server.reload import Reloader, describe, growing
+from yummy_fast.server.health import Health, ServerHealth
+from yummy_fast.server.reload import Reloader, describe, gc_paused
 from yummy_fast.sources.download import without_secrets
 from yummy_fast.sources.open_source import open_source
 from yummy_fast.stores.online_store import OnlineStore, open_store_class
@@ -68,10 +68,10 @@ def import_spans() -> ModuleType:
     return spans
 
 
-def build_catalog(config: Config, store: OnlineStore, data: bytes, pace: Pace = at_once) -> Catalog:
+def build_catalog(config: Config, store: OnlineStore, data: bytes, throttle: Throttle = unthrottled) -> Catalog:
     """Compile a registry's bytes. Raises RegistryError."""
     where = without_secrets(config.registry_path)
-    registry = parse_registry(data, config.project, where, pace)
+    registry = parse_registry(data, config.project, where, throttle)
     if not registry.views:
         others = ", ".join(registry.other_projects) or "none"
         logger.warning(
@@ -89,7 +89,7 @@ def build_catalog(config: Config, store: OnlineStore, data: bytes, pace: Pace = 
         load=load,
         collisions=store.collisions,
         serve_materializing=config.serve_materializing,
-        pace=pace,
+        throttle=throttle,
     )
     for _, error in catalog.broken_views():
         logger.error("%s", error)
@@ -100,15 +100,15 @@ def build_catalog(config: Config, store: OnlineStore, data: bytes, pace: Pace = 
         more = len(broken) - MAX_LISTED
         logger.warning("%s: %d more feature services cannot be served; yummy-fast check lists all", where, more)
     for pair in catalog.collisions:
-        logger.warning("%s: stored in one place, so one is served for the other; rename one: %s", where, pair)
+        logger.warning("%s: hash collision: these features share one Redis field; rename one: %s", where, pair)
     return catalog
 
 
-def statuses(config: Config, store: OnlineStore) -> Statuses:
+def statuses(config: Config, store: OnlineStore) -> StatusPolicy:
     """Which statuses the cells of an answer have."""
     if config.compat == "strict":
-        return Statuses.TRUE
-    return Statuses.PRESENT if store.absent_is_present else Statuses.FOUND
+        return StatusPolicy.EXACT
+    return StatusPolicy.PRESENT if store.absent_is_present else StatusPolicy.MISSING_AWARE
 
 
 def run(config: Config, started: Callable[[str], None] = lambda url: None) -> None:
@@ -119,7 +119,7 @@ def run(config: Config, started: Callable[[str], None] = lambda url: None) -> No
     uvloop.run(_run_alone(config, started))
 
 
-def leave_when_told() -> None:
+def install_startup_signals() -> None:
     """What signals mean until there is something to serve. `serve`, and the supervisor, give them their own meanings.
 
     The first process of a container would not even notice a SIGTERM. And if SIGINT were left to Python, asyncio would
@@ -132,18 +132,18 @@ def leave_when_told() -> None:
 
 
 def _leave(number: int, frame: object) -> NoReturn:
-    raise Told(0)
+    raise ShutdownRequested(0)
 
 
 async def _run_alone(config: Config, started: Callable[[str], None]) -> None:
-    process = ServingProcess(config)
+    process = ServerHealth(config)
     process.beat()
     stop = Stop()
-    no_turns = partial(logger.warning, "SIGUSR2: one process cannot take turns with itself; two workers can")
+    no_rolling_restart = partial(logger.warning, "SIGUSR2 ignored: a rolling restart needs --workers 2 or more")
     signals: dict[signal.Signals, Callable[[], None]] = {
-        signal.SIGINT: stop.tell,
-        signal.SIGTERM: stop.tell,
-        signal.SIGUSR2: no_turns,
+        signal.SIGINT: stop.request,
+        signal.SIGTERM: stop.request,
+        signal.SIGUSR2: no_rolling_restart,
     }
 
     def announce(what: str, urls: Sequence[str]) -> None:
@@ -151,28 +151,28 @@ async def _run_alone(config: Config, started: Callable[[str], None]) -> None:
         started(urls[0])
 
     with admin_listener(config, process):
-        await serve(config, process, Seat(stop, process, signals), announce)
+        await serve(config, process, WorkerContext(stop, process, signals), announce)
 
 
 @dataclass(slots=True)
-class Seat:
+class WorkerContext:
     """Where a process serves: alone, or as a worker beside others."""
 
     stop: Stop
-    board: Board
+    health: Health
     """What the data port shows of the server where there is no admin listener."""
     signals: Mapping[signal.Signals, Callable[[], None]]
     """What they do from when there is something to serve; SIGHUP has its meaning everywhere."""
     sockets: Sequence[socket.socket] = ()
     """Of `open_sockets`, made for all workers; alone, they are made once there is something to serve."""
-    turns: Turns | None = None
+    balance: ConnectionBalance | None = None
     place: int = 0
     is_last: bool = True
     """Whether nobody goes on taking connections when this process stops."""
 
 
 async def serve(
-    config: Config, process: ServingProcess, seat: Seat, announce: Callable[[str, Sequence[str]], None]
+    config: Config, process: ServerHealth, context: WorkerContext, announce: Callable[[str, Sequence[str]], None]
 ) -> None:
     """Serve until told to stop. `announce` gets what is served, and where, once it is.
 
@@ -183,14 +183,16 @@ async def serve(
     data = source.read()
     store = open_store(config)
     transforms = Transforms(process.metrics.transformed)
-    pages = {} if config.admin else _data_pages(seat.board)
-    with growing():
+    pages = {} if config.admin else _data_pages(context.health)
+    with gc_paused():
         endpoints = Endpoints(
             build_catalog(config, store, data),  # and no name for it here: this frame lives as long as the server
             *(store, transforms, config.compat, config.max_rows, config.max_cells, process.metrics, pages),
         )
     tokens = Tokens(config.auth_tokens) if config.auth_tokens else None
-    handle: Callable[[Request], Answer] = endpoints.handle if tokens is None else tokens.guard(endpoints.handle)
+    handle: Callable[[Request], ResponseOrCoroutine] = (
+        endpoints.handle if tokens is None else tokens.guard(endpoints.handle)
+    )
     if config.access_log_sample:
         handle = log_sample(handle, config.access_log_sample)
     failed = endpoints.failed
@@ -208,32 +210,32 @@ async def serve(
         config.registry_ttl_sec,
     )
     tls = tls_context(config)
-    sockets = seat.sockets or open_sockets(config)
+    sockets = context.sockets or open_sockets(config)
     if spans is not None:
         spans.serve_at(sockets[0])
     acceptor = Acceptor(
         *(sockets, lambda: Connection(connections, loop), lambda: len(connections.open)),
         tls=tls,
         handshake_timeout_s=config.header_timeout,
-        turns=seat.turns,
-        place=seat.place,
+        balance=context.balance,
+        place=context.place,
     )
 
-    def hang_up() -> None:
+    def on_sighup() -> None:
         reloader.reload_now()
         if tokens is not None:
             tokens.reload()
         _reload_tls(config, acceptor)
 
-    for number, meaning in {**seat.signals, signal.SIGHUP: hang_up}.items():
+    for number, meaning in {**context.signals, signal.SIGHUP: on_sighup}.items():
         loop.add_signal_handler(number, meaning)
     process.enter(source, store, endpoints, connections, reloader)
     housekeeping = [loop.create_task(reloader.run()), loop.create_task(_tick(connections, store, acceptor))]
 
     async def stop_taking() -> None:
-        if seat.is_last:
+        if context.is_last:
             refuse_new(sockets)
-        acceptor.stop(take_waiting=seat.is_last)
+        acceptor.stop(take_waiting=context.is_last)
         close_sockets(sockets)
         await acceptor.arrived(config.drain_idle)
 
@@ -243,12 +245,12 @@ async def serve(
         acceptor.start()
         process.listening = True
         announce(describe(endpoints.catalog), [url_of(listening, config) for listening in sockets])
-        await seat.stop.told.wait()
+        await context.stop.requested.wait()
     finally:
         process.draining = True
-        await drain(config, seat.stop, connections, stop_taking)
+        await drain(config, context.stop, connections, stop_taking)
         if spans is not None:
-            await spans.close(seat.stop.rest)
+            await spans.close(context.stop.rest)
         for task in housekeeping:
             task.cancel()
         await asyncio.gather(*housekeeping, return_exceptions=True)
@@ -269,12 +271,12 @@ def _reload_tls(config: Config, acceptor: Acceptor) -> None:
 
 
 @contextlib.contextmanager
-def admin_listener(config: Config, board: Board) -> Iterator[None]:
+def admin_listener(config: Config, health: Health) -> Iterator[None]:
     """The admin listener, if one is wanted. It is there before the registry is read, and says so."""
     if not config.admin:
         yield
         return
-    listener = AdminListener(config.admin, board, reload=config.admin_reload)
+    listener = AdminListener(config.admin, health, reload=config.admin_reload)
     logger.info("admin on %s", listener.url)
     try:
         yield
@@ -282,15 +284,15 @@ def admin_listener(config: Config, board: Board) -> Iterator[None]:
         listener.close()
 
 
-def _data_pages(board: Board) -> dict[bytes, Callable[[Request], Answer]]:
+def _data_pages(health: Health) -> dict[bytes, Callable[[Request], ResponseOrCoroutine]]:
     """What the data port shows when there is no admin listener: nothing that changes anything."""
 
-    def probe(view: Callable[[Board], admin.Page]) -> Callable[[Request], Response]:
-        return lambda _: _response(view(board))
+    def probe(view: Callable[[Health], admin.Page]) -> Callable[[Request], Response]:
+        return lambda _: _response(view(health))
 
     async def metrics(_: Request) -> Response:
         # In a thread: to write the text takes milliseconds.
-        return _response(await asyncio.get_running_loop().run_in_executor(None, admin.metrics, board))
+        return _response(await asyncio.get_running_loop().run_in_executor(None, admin.metrics, health))
 
     return {b"/livez": probe(admin.livez), b"/readyz": probe(admin.readyz), b"/metrics": metrics}
 
@@ -307,7 +309,7 @@ async def _tick(connections: Connections, store: OnlineStore, acceptor: Acceptor
     while True:
         try:
             connections.sweep(loop.time())
-            store.nudge()
+            store.ping_if_idle()
             acceptor.tell()
         except Exception:  # the next sweep has to come, or nothing would ever end
             logger.exception("a sweep failed by a bug of ours")

@@ -24,20 +24,20 @@ class Stop:
     """Whether this process was told to stop, and whether told again."""
 
     def __init__(self) -> None:
-        self.told = asyncio.Event()
+        self.requested = asyncio.Event()
         self.no_delay = asyncio.Event()
         """Somebody else has seen to --drain-delay."""
-        self.at_once = asyncio.Event()
+        self.forced = asyncio.Event()
 
-    def tell(self) -> None:
+    def request(self) -> None:
         """What a signal does."""
-        if self.told.is_set():
-            self.at_once.set()
-        self.told.set()
+        if self.requested.is_set():
+            self.forced.set()
+        self.requested.set()
 
     async def rest(self, seconds: float, until: asyncio.Event) -> None:
         """Wait so long, or until the event; not once told to stop at once."""
-        waiting = [asyncio.ensure_future(event.wait()) for event in (self.at_once, until)]
+        waiting = [asyncio.ensure_future(event.wait()) for event in (self.forced, until)]
         try:
             await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -55,14 +55,14 @@ async def drain(
     logger.info("stopping: %d connections open", len(connections.open))
     await stop_taking()
     connections.closing = True
-    for patience_s in (config.drain_idle, config.shutdown_timeout):
+    for timeout_s in (config.drain_idle, config.shutdown_timeout):
         if connections.open:
-            await stop.rest(patience_s, connections.emptied)
+            await stop.rest(timeout_s, connections.emptied)
         for connection in list(connections.open):
             connection.close_if_idle()
     busy = [connection for connection in connections.open if connection.busy]
     if busy:
-        why = "told again to stop" if stop.at_once.is_set() else f"not done {config.shutdown_timeout:g} s after the end"
+        why = "told again to stop" if stop.forced.is_set() else f"not done {config.shutdown_timeout:g} s after the end"
         logger.warning("%d connections cut off with a request under way: %s", len(busy), why)
     for connection in list(connections.open):
         connection.abort()

@@ -1,4 +1,4 @@
-"""One serving process as it is seen from outside: the `Board` of a server without a supervisor, and of each worker.
+"""One serving process as it is seen from outside: the `Health` of a server without a supervisor, and of each worker.
 
 The data loop's part is `beat`, ten times a second: it is the proof that the loop turns, measures how late it came, and
 refills the budget of `served`. All else here is called from other threads, looks at plain numbers, and waits for
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol
 from yummy_fast import __version__
 from yummy_fast.config.feature_store_yaml import Config
 from yummy_fast.endpoints import Endpoints
-from yummy_fast.features.value_sampling import BUDGET_NS_A_BEAT
+from yummy_fast.features.value_sampling import BUDGET_NS_PER_HEARTBEAT
 from yummy_fast.http.connection import Connections
 from yummy_fast.server.reload import Reloader
 from yummy_fast.sources.source import Source
@@ -31,7 +31,7 @@ from yummy_fast.telemetry.logs import utc_text
 from yummy_fast.telemetry.metrics import Metrics
 
 
-class Verdict(NamedTuple):
+class ProbeResult(NamedTuple):
     """The answer to a probe."""
 
     good: bool
@@ -47,16 +47,16 @@ class Reloaded(NamedTuple):
     """`registry` of the status afterwards; `error` with a line where it went wrong."""
 
 
-class Board(Protocol):
+class Health(Protocol):
     """What the admin listener shows. Thread-safe; nothing here waits but `reload`."""
 
-    def live(self) -> Verdict:
+    def live(self) -> ProbeResult:
         """Whether it is of any use to let this server live: if not, it should be killed and started anew.
 
         Neither Redis nor the registry has a say in it: a restart would not bring them back.
         """
 
-    def ready(self) -> Verdict:
+    def ready(self) -> ProbeResult:
         """Whether requests should be sent here: registry loaded, store answered lately, loop turning, not draining."""
 
     def status(self) -> dict[str, Any]:
@@ -66,10 +66,10 @@ class Board(Protocol):
         """`metrics.Metrics.snapshot` of each serving process: `exposition.render` adds them up."""
 
     def reload(self) -> Reloaded:
-        """Read the registry now, and wait (RELOAD_PATIENCE_S at most) for what comes of it."""
+        """Read the registry now, and wait (RELOAD_TIMEOUT_S at most) for what comes of it."""
 
 
-RELOAD_PATIENCE_S = 60.0
+RELOAD_TIMEOUT_S = 60.0
 """How long the answer to a reload may take. A registry of 2,000 views takes three seconds to compile."""
 
 
@@ -83,8 +83,8 @@ SILENT_S = 3.0
 """A store that has not answered for so long, beyond its timeout, makes /readyz 503. It is asked every second."""
 
 
-class ServingProcess:
-    """The Board of this process."""
+class ServerHealth:
+    """The Health of this process."""
 
     def __init__(self, config: Config) -> None:
         self.metrics = Metrics()
@@ -122,7 +122,9 @@ class ServingProcess:
     def _next_beat(self) -> None:
         assert self.loop is not None  # noqa: S101
         self._beat_at = time.monotonic()
-        self.metrics.looking_ns_left = min(self.metrics.looking_ns_left + BUDGET_NS_A_BEAT, BUDGET_NS_A_BEAT)
+        self.metrics.sampling_budget_ns = min(
+            self.metrics.sampling_budget_ns + BUDGET_NS_PER_HEARTBEAT, BUDGET_NS_PER_HEARTBEAT
+        )
         self.metrics.fold()
         self.loop.call_later(BEAT_S, self._late_beat, time.perf_counter_ns() + int(BEAT_S * 1e9))
 
@@ -141,15 +143,15 @@ class ServingProcess:
 
     # ------------------------------------------------------------------------------------------ the board, for threads
 
-    def live(self) -> Verdict:
+    def live(self) -> ProbeResult:
         still_s = self.still_s
         if still_s < STUCK_S or not self.listening:  # a registry may take its time to be read
-            return Verdict(True)
-        return Verdict(False, [standstill(still_s)])
+            return ProbeResult(True)
+        return ProbeResult(False, [standstill(still_s)])
 
-    def ready(self) -> Verdict:
+    def ready(self) -> ProbeResult:
         reasons = list(self._obstacles())
-        return Verdict(not reasons, reasons)
+        return ProbeResult(not reasons, reasons)
 
     def _obstacles(self) -> Sequence[str]:
         if self.draining:
@@ -256,9 +258,9 @@ class ServingProcess:
 
         try:
             loop.call_soon_threadsafe(ask)
-            error = outcome.result(RELOAD_PATIENCE_S)
+            error = outcome.result(RELOAD_TIMEOUT_S)
         except TimeoutError:
-            error = f"nothing came of it within {RELOAD_PATIENCE_S:g} s"
+            error = f"nothing came of it within {RELOAD_TIMEOUT_S:g} s"
         except RuntimeError:
             error = "the server is ending"
         registry = self._registry()

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from yummy_fast.errors import YummyError
-from yummy_fast.feast_format.registry import Pace
+from yummy_fast.feast_format.registry import Throttle
 from yummy_fast.features.catalog import Catalog
 from yummy_fast.sources.source import Source
 
@@ -49,7 +49,7 @@ class Reloader:
         source: Source,
         stamp: Hashable,
         data: bytes,
-        compile_catalog: Callable[[bytes, Pace], Catalog],
+        compile_catalog: Callable[[bytes, Throttle], Catalog],
         swap: Callable[[Catalog], Catalog],
         ttl_s: int,
     ) -> None:
@@ -121,14 +121,14 @@ class Reloader:
             if self._failed or asked:
                 logger.info("registry unchanged: %s", self._source.name)
         else:
-            with _unnoticed():
-                catalog = await _aside(lambda: self._compile(data, Gently()))
+            with _low_priority():
+                catalog = await _in_daemon_thread(lambda: self._compile(data, HalfSpeed()))
                 self._data = data
                 pieces = self._swap(catalog).pieces()
                 self.loaded_at = time.time()
                 self.reloads += 1
                 logger.warning("registry reloaded: %s", describe(catalog))
-                await _aside(lambda: _let_go(pieces))
+                await _in_daemon_thread(lambda: _free_gradually(pieces))
         self._failed.clear()
         self.last_error = ""
         self.checked_at = time.time()
@@ -144,7 +144,7 @@ class Reloader:
 
     async def _ask(self, question: Callable[[], T]) -> T:
         try:
-            return await _aside(question)
+            return await _in_daemon_thread(question)
         except Exception:
             self._stamp = object()  # whatever it says when it can be asked again is news
             raise
@@ -160,7 +160,7 @@ class Reloader:
         logger.error("registry not reloaded, the one before stays: %s", message, exc_info=trace)
 
 
-async def _aside(work: Callable[[], T]) -> T:
+async def _in_daemon_thread(work: Callable[[], T]) -> T:
     """What `work` returns, from a thread that nobody waits for: a slow registry must not hold up the server's end."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
@@ -191,8 +191,8 @@ async def _aside(work: Callable[[], T]) -> T:
         del error  # its traceback holds this frame: with a name for it here, neither would go, nor what was read
 
 
-class Gently:
-    """A Pace: rest for as long as it has worked, so that the event loop has the core and the interpreter's lock.
+class HalfSpeed:
+    """A Throttle: rest for as long as it has worked, so that the event loop has the core and the interpreter's lock.
 
     It gets both when it asks, too; but where there is one core, the kernel may let who works finish a slice of 3 ms.
     """
@@ -209,14 +209,14 @@ class Gently:
                 self._begun = time.perf_counter()
 
 
-def _let_go(pieces: list[object]) -> None:
+def _free_gradually(pieces: list[object]) -> None:
     """Free what nobody uses any more, one by one: all at once, it would keep the loop waiting for 30 ms."""
-    for _ in Gently()(range(len(pieces))):
+    for _ in HalfSpeed()(range(len(pieces))):
         pieces.pop()
 
 
 @contextmanager
-def growing() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Compile here, and keep what there is at the end.
 
     The cycle collector would look at all objects again and again while their number grows, and once more some time
@@ -236,12 +236,12 @@ def growing() -> Iterator[None]:
 
 
 @contextmanager
-def _unnoticed() -> Iterator[None]:
+def _low_priority() -> Iterator[None]:
     """Compile here without stopping the loop for long."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_S)
     try:
-        with growing():
+        with gc_paused():
             yield
     finally:
         sys.setswitchinterval(interval)

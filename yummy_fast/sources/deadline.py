@@ -15,7 +15,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Patience:
+class DeadlineRunner:
     """For one thing at a time. Not for several threads at once."""
 
     def __init__(self, seconds: float) -> None:

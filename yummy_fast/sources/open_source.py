@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from yummy_fast.config.feature_store_yaml import Config
 from yummy_fast.errors import ConfigError, RegistryError
-from yummy_fast.sources.deadline import Patience
+from yummy_fast.sources.deadline import DeadlineRunner
 from yummy_fast.sources.file import FileSource
 from yummy_fast.sources.http import HttpSource
 from yummy_fast.sources.object_store import ObjectSource
@@ -30,14 +30,14 @@ PATIENCE_S = 60.0
 """An answer that has not come by then does not come: more than all timeouts below allow, for what has none."""
 
 
-class PatientSource:
+class BoundedSource:
     """A source whose answer is waited for as long as PATIENCE_S, and is some bytes but not too many."""
 
     def __init__(self, source: Source) -> None:
         self.name = source.name
         self.look_every_s = source.look_every_s
         self._source = source
-        self._patience = Patience(PATIENCE_S)
+        self._patience = DeadlineRunner(PATIENCE_S)
 
     def stamp(self) -> Hashable:
         return self._ask(self._source.stamp)
@@ -59,7 +59,7 @@ class PatientSource:
 
 def open_source(config: Config) -> Source:
     """The source that `registry:` describes; nothing is read yet. Raises ConfigError."""
-    return PatientSource(_source(config))
+    return BoundedSource(_source(config))
 
 
 def _source(config: Config) -> Source:

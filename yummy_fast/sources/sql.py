@@ -62,7 +62,7 @@ _PROJECTS = "projects"
 _FRESH_S = 3
 """Feast's timestamps are whole seconds: a change so recent may be followed by another one under the same timestamp."""
 
-_PATIENCE = {
+_TIMEOUTS = {
     # libpq's; a database that is gone without a word must not hold the next look up for ever.
     "postgresql": {
         "connect_timeout": 5,
@@ -104,7 +104,7 @@ class SqlSource:
         patience: Mapping[str, Any] = {}
         try:
             if parsed.get_driver_name() in _PATIENT_DRIVERS:
-                patience = _PATIENCE.get(self._dialect, {})
+                patience = _TIMEOUTS.get(self._dialect, {})
             connect = {**patience, **options.get("connect_args", {})}
             self._engine = sqlalchemy.create_engine(
                 parsed, **{"pool_pre_ping": True, **options, "connect_args": connect}

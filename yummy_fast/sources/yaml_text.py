@@ -14,7 +14,7 @@ from pathlib import Path
 from yummy_fast.config.feature_store_yaml import Config, YamlText, parse_config
 from yummy_fast.errors import ConfigError
 from yummy_fast.sources import download
-from yummy_fast.sources.deadline import Patience
+from yummy_fast.sources.deadline import DeadlineRunner
 
 
 def load_config(
@@ -53,7 +53,7 @@ def read_yaml(repo: Path, given: str | None, environ: Mapping[str, str]) -> Yaml
     if given and given.startswith(("https://", "http://")):
         name = download.without_secrets(given)
         try:
-            reply = Patience(2 * download.TIMEOUT_S).wait_for(lambda: download.get(given, MAX_YAML_BYTES))
+            reply = DeadlineRunner(2 * download.TIMEOUT_S).wait_for(lambda: download.get(given, MAX_YAML_BYTES))
             return YamlText(reply.body.decode(), name, (repo, repo))
         except (OSError, UnicodeDecodeError) as error:
             why = download.reason(error) if isinstance(error, OSError) else "not UTF-8 text"

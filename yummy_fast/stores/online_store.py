@@ -63,7 +63,7 @@ class OnlineStore(Protocol):
     async def ping(self) -> str:
         """Ask the store whether it is there, and say in a few words what it is. Raises StoreError."""
 
-    def nudge(self) -> None:
+    def ping_if_idle(self) -> None:
         """Called every second: have `state.answered_at` move. What is silent is asked something that costs little."""
 
     def prepare(self, lookups: tuple[Lookup, ...]) -> Any:

@@ -39,7 +39,7 @@ from yummy_fast.errors import ConfigError, StoreUnavailableError
 from yummy_fast.features.plan import Feature, Lookup, Rows
 from yummy_fast.stores import redis_hash
 from yummy_fast.stores.online_store import StoreState
-from yummy_fast.stores.redis_connection import PendingFetch, Wire
+from yummy_fast.stores.redis_connection import PendingFetch, RedisConnection
 from yummy_fast.stores.redis_hash import HashReader
 
 logger = logging.getLogger("yummy_fast")
@@ -99,7 +99,7 @@ class RedisStore:
         self._timeout_s = config.store_timeout_ms / 1000
         self._max_reply_bytes = config.max_reply_bytes
         self._read = config.redis_read
-        self._wire: Wire | None = None
+        self._wire: RedisConnection | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         for name in self._client_options:
@@ -168,7 +168,7 @@ class RedisStore:
                 # The one use of a private name: redis-py has no public way to give its connected transport away.
                 transport = connection._writer.transport
                 self._notice_dead_peers(transport)
-                wire = Wire(transport, self._timeout_s, self._max_reply_bytes, self.state)
+                wire = RedisConnection(transport, self._timeout_s, self._max_reply_bytes, self.state)
             except Exception as error:  # whatever it is: without another attempt, this server would be down for ever
                 reason = _reason(error)
                 if reason not in told and len(told) < MAX_TOLD:
@@ -232,7 +232,7 @@ class RedisStore:
         wire = self._wire
         return 0 if wire is None else wire.in_flight
 
-    def nudge(self) -> None:
+    def ping_if_idle(self) -> None:
         if self._wire is not None:
             self._wire.ping_if_silent()
 

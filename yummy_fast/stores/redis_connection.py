@@ -21,11 +21,11 @@ from yummy_fast.stores.online_store import StoreState
 from yummy_fast.stores.redis_hash import MakeRow
 from yummy_fast.stores.resp import ProtocolError, ReplyError, ReplyParser
 
-BITE_BYTES = 32 << 10
+CHUNK_BYTES = 32 << 10
 """Replies are worked through in pieces of this size, with a turn of the event loop between two: meanwhile answers leave
-and requests come in, so that Redis has work while we have ours. perf/experiments/replies_in_bites.py: 100 rows of 50
+and requests come in, so that Redis has work while we have ours. perf/experiments/replies_in_chunks.py: 100 rows of 50
 features, five clients, went from 150 to 220 requests/s."""
-MAX_BITES = 8
+MAX_CHUNKS = 8
 """With more pieces than these, Redis is not read; it keeps the rest, and the kernel's buffers."""
 
 SILENT_S = 0.9
@@ -104,7 +104,7 @@ class Ping:
         pass
 
 
-class Wire(asyncio.Protocol):
+class RedisConnection(asyncio.Protocol):
     """One connection to Redis: commands out, replies in, the FIFO between them."""
 
     def __init__(self, transport: Any, timeout_s: float, max_reply_bytes: int, state: StoreState) -> None:
@@ -117,7 +117,7 @@ class Wire(asyncio.Protocol):
         self._parser = ReplyParser()
         self._waiting: deque[PendingFetch | Ping] = deque()
         self._commands: list[bytes] = []
-        self._bites: deque[bytes] = deque()
+        self._chunks: deque[bytes] = deque()
         """What was received and not yet looked at."""
         self._reading = True
         self._timer: asyncio.TimerHandle | None = None
@@ -166,25 +166,25 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard_at = self._state.answered_at = self._loop.time()
-        bites = self._bites
-        if not bites:
-            if len(data) <= BITE_BYTES:
+        chunks = self._chunks
+        if not chunks:
+            if len(data) <= CHUNK_BYTES:
                 self._take(data)
                 return
             self._loop.call_soon(self._take_next)
-        bites.extend(data[start : start + BITE_BYTES] for start in range(0, len(data), BITE_BYTES))
-        if len(bites) > MAX_BITES and self._reading:
+        chunks.extend(data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES))
+        if len(chunks) > MAX_CHUNKS and self._reading:
             self._reading = False
             self._transport.pause_reading()
 
     def _take_next(self) -> None:
-        bites = self._bites
-        if not bites:  # the connection has ended since
+        chunks = self._chunks
+        if not chunks:  # the connection has ended since
             return
-        self._take(bites.popleft())
-        if bites:
+        self._take(chunks.popleft())
+        if chunks:
             self._loop.call_soon(self._take_next)
-        if not self._reading and len(bites) <= MAX_BITES // 2 and not self.lost.done():
+        if not self._reading and len(chunks) <= MAX_CHUNKS // 2 and not self.lost.done():
             self._reading = True
             self._transport.resume_reading()
 
@@ -205,14 +205,14 @@ class Wire(asyncio.Protocol):
         except IndexError:
             self._end("a reply that nobody asked for")
         except Exception as error:
-            # A transport ends itself when its callback raises; but a bite may be taken by the loop, where what is left
+            # A transport ends itself when its callback raises; but a chunk may be taken by the loop, where what is left
             # would wait for ever. hiredis raises a TypeError for a map with a list for a key.
             self._end(f"cannot read its replies: {error!r}")
             raise
 
     def connection_lost(self, exc: Exception | None) -> None:
-        while self._bites:  # these replies did come
-            self._take(self._bites.popleft())
+        while self._chunks:  # these replies did come
+            self._take(self._chunks.popleft())
         self._end(str(exc) if exc else "closed by the other side")
 
     def _end(self, reason: str) -> None:
@@ -225,7 +225,7 @@ class Wire(asyncio.Protocol):
         for pending in self._waiting:
             pending.fail(StoreUnavailableError("The connection to the online store was lost"))
         self._waiting.clear()
-        self._bites.clear()
+        self._chunks.clear()
         self._transport.abort()
 
     def _refuse_reply(self) -> None:
@@ -248,7 +248,7 @@ class Wire(asyncio.Protocol):
             # Something else held up the loop. Timers come before sockets then, and what is overdue may lie in ours.
             self._check_at(now + min(late, GRACE_S))
             return
-        if self._bites:
+        if self._chunks:
             self._heard_at = now  # Redis has spoken, it is we who have not listened yet
         for pending in self._waiting:
             if pending.deadline > now:

@@ -177,7 +177,7 @@ class SqliteStore:
     def in_flight(self) -> int:
         return len(self._waiting)
 
-    def nudge(self) -> None:
+    def ping_if_idle(self) -> None:
         if self._loop is not None and self._thread is not None and (self._nudged is None or self._nudged.done()):
             self._nudged = self._loop.run_in_executor(self._thread, self._try_connect)
 

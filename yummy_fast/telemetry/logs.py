@@ -18,7 +18,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from yummy_fast.errors import YummyError
-from yummy_fast.http.http11 import CLIENT_LEFT, Answer, Request, Response, split_target
+from yummy_fast.http.http11 import CLIENT_LEFT, Request, Response, ResponseOrCoroutine, split_target
 from yummy_fast.http.trace_headers import log_fields, log_text
 
 logger = logging.getLogger("yummy_fast.access")
@@ -58,11 +58,13 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(fields, default=str)
 
 
-def log_sample(handle: Callable[[Request], Answer], share: float) -> Callable[[Request], Answer]:
+def log_sample(
+    handle: Callable[[Request], ResponseOrCoroutine], share: float
+) -> Callable[[Request], ResponseOrCoroutine]:
     """`handle`, with a line in the log for a `share` of its requests, 0 to 1."""
     draw = random.random
 
-    def sampled(request: Request) -> Answer:
+    def sampled(request: Request) -> ResponseOrCoroutine:
         return logged(request) if draw() < share else handle(request)
 
     async def logged(request: Request) -> Response:

@@ -56,7 +56,7 @@ class ServiceSlots:
 
     __slots__ = (
         *("code_counts", "decode", "decode_ns", "encode", "encode_ns", "feature_count", "label", "row_counts", "rows"),
-        *("rows_looked_at", "store", "store_ns", "total", "transform", "transform_ns", "view_count"),
+        *("rows_sampled", "store", "store_ns", "total", "transform", "transform_ns", "view_count"),
     )
 
     def __init__(self, label: str, feature_count: str, view_count: str) -> None:
@@ -64,7 +64,7 @@ class ServiceSlots:
         self.feature_count = feature_count
         self.view_count = view_count
         self.rows = 0
-        self.rows_looked_at = 0
+        self.rows_sampled = 0
         """How many of `rows` stand in the numbers of the views: see `served`."""
         # By the bit length of what is counted, which no number that comes here exceeds. An answer is counted in each.
         self.row_counts = [0] * 64
@@ -130,7 +130,7 @@ class Metrics:
     def __init__(self) -> None:
         self.unplanned = ServiceSlots(NO_PLAN, "", "")
         """Of requests that came to no plan."""
-        self.looking_ns_left = 0
+        self.sampling_budget_ns = 0
         """How long answers may still be looked at in this beat of the heart: see `served`."""
         self.error_counts: dict[int, int] = {}
         """Answers with an error, by their status."""

@@ -48,7 +48,7 @@ from opentelemetry.trace import (
 from yummy_fast import __version__
 from yummy_fast.config.feature_store_yaml import Config
 from yummy_fast.errors import ConfigError, LimitError
-from yummy_fast.http.http11 import Answer, Request, Response, split_target
+from yummy_fast.http.http11 import Request, Response, ResponseOrCoroutine, split_target
 from yummy_fast.http.trace_headers import Phases, Trace
 from yummy_fast.sources.download import without_secrets
 
@@ -136,10 +136,10 @@ class Spans:
         self._always |= _address(listener)
         self._usual = self._describe(Request(b"POST", ROUTE, b"", True))
 
-    def follow(self, handle: Callable[[Request], Answer]) -> Callable[[Request], Answer]:
+    def follow(self, handle: Callable[[Request], ResponseOrCoroutine]) -> Callable[[Request], ResponseOrCoroutine]:
         """`handle`, with a span for each request that is sampled. Those that fail end in `follow_failed`."""
 
-        def followed(request: Request) -> Answer:
+        def followed(request: Request) -> ResponseOrCoroutine:
             following = None if _is_unseen(request) else self._begin(request)
             return handle(request) if following is None else to_the_end(request, following)
 

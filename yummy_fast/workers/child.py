@@ -1,6 +1,6 @@
 """The supervisor's children as they are seen from outside: one server, whose numbers are sums.
 
-The answers of a `Board`, given by the supervisor from what its workers reported last, at most a second ago. A worker
+The answers of a `Health`, given by the supervisor from what its workers reported last, at most a second ago. A worker
 that has ended is still in the sums: counters must not go down. One that is stuck is named.
 
 It starts and ends nothing, and knows neither sockets nor signals.
@@ -17,7 +17,7 @@ from typing import Any
 
 from yummy_fast import __version__
 from yummy_fast.config.feature_store_yaml import Config
-from yummy_fast.server.health import STALLED_S, STUCK_S, Reloaded, Verdict, standstill
+from yummy_fast.server.health import STALLED_S, STUCK_S, ProbeResult, Reloaded, standstill
 from yummy_fast.telemetry.exposition import Snapshot, merge, past
 from yummy_fast.telemetry.logs import utc_text
 from yummy_fast.workers.channel import Message, ParentEnd
@@ -118,7 +118,7 @@ class Fleet:
     # ---------------------------------------------------------------------------------- the board
 
     def answer(self, child: Child, message: Message) -> None:
-        """Answer a child that asks for what the Board shows."""
+        """Answer a child that asks for what the Health shows."""
         what, number = message["ask"], message["id"]
         if what == "reload":
             self._reload(lambda answer: child.end.send({"id": number, "answer": answer}))
@@ -126,24 +126,24 @@ class Fleet:
             answers = {"live": self.live, "ready": self.ready, "status": self.status, "snapshots": self.snapshots}
             child.end.send({"id": number, "answer": answers[what]()})
 
-    def live(self) -> Verdict:
+    def live(self) -> ProbeResult:
         """Alive as long as one worker is: to end all of them for the sake of one that is stuck would help nobody."""
         stuck = [worker for worker in self.serving() if self._still_s(worker) > STUCK_S]
         if not stuck or len(stuck) < len(self.serving()):
-            return Verdict(True)
-        return Verdict(False, [self._stuck(worker) for worker in stuck])
+            return ProbeResult(True)
+        return ProbeResult(False, [self._stuck(worker) for worker in stuck])
 
-    def ready(self) -> Verdict:
+    def ready(self) -> ProbeResult:
         """Ready as long as one worker is."""
         if self.stopping:
-            return Verdict(False, ["told to stop"])
+            return ProbeResult(False, ["told to stop"])
         reasons = []
         for worker in self.workers:
             obstacles = self._obstacles(worker)
             if not obstacles:
-                return Verdict(True)
+                return ProbeResult(True)
             reasons += [f"{worker}: {obstacle}" for obstacle in obstacles]
-        return Verdict(False, reasons or ["there are no workers"])
+        return ProbeResult(False, reasons or ["there are no workers"])
 
     def _obstacles(self, worker: Child) -> Sequence[str]:
         if not worker.ready_at or not worker.report:

@@ -31,12 +31,12 @@ from typing import NoReturn
 
 from yummy_fast.config.feature_store_yaml import Config
 from yummy_fast.errors import ConfigError
-from yummy_fast.http.accept import Turns
+from yummy_fast.http.accept import ConnectionBalance
 from yummy_fast.http.listeners import close_sockets, open_sockets, refuse_new
 from yummy_fast.server.app import import_spans, open_store
 from yummy_fast.workers.channel import Message, ParentEnd
 from yummy_fast.workers.child import Child, Fleet
-from yummy_fast.workers.worker import OVERDUE_S, be_admin, be_worker
+from yummy_fast.workers.worker import OVERDUE_S, run_admin, run_worker
 
 logger = logging.getLogger("yummy_fast")
 
@@ -89,7 +89,7 @@ class Supervisor:
         self._wanted = count_workers(config.workers)
         # In a rolling restart there is one more for a while, and of those that drain, a few.
         self._places = list(range(2 * self._wanted + 2))
-        self._turns = Turns(len(self._places))
+        self._balance = ConnectionBalance(len(self._places))
         self.fleet = Fleet(config, self._wanted)
         self._selector = selectors.DefaultSelector()
         self._wakeup, self._woken = socket.socketpair()
@@ -117,7 +117,7 @@ class Supervisor:
             while self._exit is None:
                 now = time.monotonic()
                 self._advance(now)
-                for key, _ in self._selector.select(self._patience_s(now)):
+                for key, _ in self._selector.select(self._select_timeout_s(now)):
                     key.data()
         finally:
             self._kill_all()
@@ -148,7 +148,7 @@ class Supervisor:
             elif number == signal.SIGCHLD:
                 self._reap()
 
-    def _patience_s(self, now: float) -> float:
+    def _select_timeout_s(self, now: float) -> float:
         due = [self._ticked_at + TICK_S, *(child.kill_at for child in self.fleet.children)]
         if self._start_at > now:
             due.append(self._start_at)
@@ -225,7 +225,7 @@ class Supervisor:
             if self._start_worker() is None:
                 return  # those after it would fail as well
         if self._config.admin and self.fleet.admin is None:
-            self._start("admin", 0, lambda connection: be_admin(self._config, connection))
+            self._start("admin", 0, lambda connection: run_admin(self._config, connection))
 
     def _start_worker(self, replaces: Child | None = None) -> Child | None:
         """The worker, which has not begun to serve; None if there can be none now."""
@@ -236,7 +236,7 @@ class Supervisor:
         def be(connection: socket.socket) -> int:
             # Made anew, they do not know the file of a Unix socket, which is not a worker's to remove.
             sockets = [type(listening)(fileno=listening.detach()) for listening in self._sockets]
-            return be_worker(self._config, place + 1, connection, sockets, self._turns, place)
+            return run_worker(self._config, place + 1, connection, sockets, self._balance, place)
 
         child = self._start("worker", place, be)
         if child is None:
@@ -361,7 +361,7 @@ class Supervisor:
             self._selector.unregister(child.end.connection)
         child.end.close()
         if child.kind == "worker":
-            self._turns.leave(child.place)
+            self._balance.leave(child.place)
             self._places.append(child.place)
             self._old = [worker for worker in self._old if worker is not child]
             for worker in self.fleet.workers:

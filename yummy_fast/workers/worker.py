@@ -26,10 +26,10 @@ import uvloop
 
 from yummy_fast.config.feature_store_yaml import Config
 from yummy_fast.errors import ConfigError, RegistryError
-from yummy_fast.http.accept import Turns
-from yummy_fast.server.app import Seat, admin_listener, serve
+from yummy_fast.http.accept import ConnectionBalance
+from yummy_fast.server.app import WorkerContext, admin_listener, serve
 from yummy_fast.server.drain import Stop
-from yummy_fast.server.health import RELOAD_PATIENCE_S, Reloaded, ServingProcess, Verdict
+from yummy_fast.server.health import RELOAD_TIMEOUT_S, ProbeResult, Reloaded, ServerHealth
 from yummy_fast.telemetry.exposition import Snapshot
 from yummy_fast.workers.channel import ChildEnd, ControlError, Message
 
@@ -41,21 +41,26 @@ OVERDUE_S = 3.0
 """How much longer than it may a drain takes before it is ended by force."""
 
 
-def be_worker(
-    config: Config, number: int, connection: socket.socket, sockets: Sequence[socket.socket], turns: Turns, place: int
+def run_worker(
+    config: Config,
+    number: int,
+    connection: socket.socket,
+    sockets: Sequence[socket.socket],
+    balance: ConnectionBalance,
+    place: int,
 ) -> int:
     """Serve until the supervisor says to stop; the exit code. In a process just forked, with all signals blocked."""
     _begin(f"worker {number}", [signal.SIGINT, signal.SIGHUP, signal.SIGUSR2])
-    process = ServingProcess(config)
-    return _to_its_end(connection, lambda: uvloop.run(_work(config, process, connection, sockets, turns, place)))
+    process = ServerHealth(config)
+    return _to_its_end(connection, lambda: uvloop.run(_work(config, process, connection, sockets, balance, place)))
 
 
 async def _work(
     config: Config,
-    process: ServingProcess,
+    process: ServerHealth,
     connection: socket.socket,
     sockets: Sequence[socket.socket],
-    turns: Turns,
+    balance: ConnectionBalance,
     place: int,
 ) -> None:
     loop = asyncio.get_running_loop()
@@ -64,9 +69,9 @@ async def _work(
     serving = threading.Event()
 
     def drain(is_last: bool) -> None:
-        seat.is_last = is_last
+        context.is_last = is_last
         stop.no_delay.set()
-        stop.told.set()
+        stop.requested.set()
 
     def leave(message: Message) -> None:
         if not serving.is_set():
@@ -98,13 +103,13 @@ async def _work(
 
     # Whoever stops one worker gets it replaced: systemd, which stops all processes, stops the supervisor as well.
     signals: dict[signal.Signals, Callable[[], None]] = {signal.SIGTERM: partial(end.tell, "tired")}
-    seat = Seat(stop, _WorkersBoard(process, end), signals, sockets, turns, place)
+    context = WorkerContext(stop, _WorkerHealth(process, end), signals, sockets, balance, place)
     end.start()
-    await serve(config, process, seat, announce)
+    await serve(config, process, context, announce)
     end.tell("last", metrics=process.snapshots()[0])
 
 
-def report(process: ServingProcess) -> Message:
+def report(process: ServerHealth) -> Message:
     """All that the supervisor wants to know once a second."""
     still_s = process.still_s
     return {
@@ -125,7 +130,7 @@ def _where() -> str:
     return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} in {frame.f_code.co_name}"
 
 
-def be_admin(config: Config, connection: socket.socket) -> int:
+def run_admin(config: Config, connection: socket.socket) -> int:
     """Answer on the admin listener until the supervisor says to stop; the exit code."""
     _begin("admin", [signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGTERM])
     done = threading.Event()
@@ -133,7 +138,7 @@ def be_admin(config: Config, connection: socket.socket) -> int:
 
     def listen() -> None:
         end.start()
-        with admin_listener(config, _SupervisorsBoard(end)):
+        with admin_listener(config, _SupervisorHealth(end)):
             end.tell("ready")
             done.wait()
 
@@ -175,23 +180,23 @@ def _soon(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments
         loop.call_soon_threadsafe(call, *arguments)
 
 
-class _SupervisorsBoard:
-    """The Board of all workers, as the supervisor tells it."""
+class _SupervisorHealth:
+    """The Health of all workers, as the supervisor tells it."""
 
     def __init__(self, end: ChildEnd) -> None:
         self._end = end
 
-    def live(self) -> Verdict:
+    def live(self) -> ProbeResult:
         return self._verdict("live")
 
-    def ready(self) -> Verdict:
+    def ready(self) -> ProbeResult:
         return self._verdict("ready")
 
-    def _verdict(self, which: str) -> Verdict:
+    def _verdict(self, which: str) -> ProbeResult:
         try:
-            return Verdict(*self._end.ask(which, ANSWER_S))
+            return ProbeResult(*self._end.ask(which, ANSWER_S))
         except ControlError as error:
-            return Verdict(False, [str(error)])
+            return ProbeResult(False, [str(error)])
 
     def status(self) -> dict[str, Any]:
         found: dict[str, Any] = self._end.ask("status", ANSWER_S)
@@ -203,21 +208,21 @@ class _SupervisorsBoard:
 
     def reload(self) -> Reloaded:
         try:
-            return Reloaded(*self._end.ask("reload", RELOAD_PATIENCE_S + ANSWER_S))
+            return Reloaded(*self._end.ask("reload", RELOAD_TIMEOUT_S + ANSWER_S))
         except ControlError as error:
             return Reloaded(False, {"error": str(error)})
 
 
-class _WorkersBoard:
+class _WorkerHealth:
     """What a worker's data port shows: whether this one is well, and the metrics of all."""
 
-    def __init__(self, process: ServingProcess, end: ChildEnd) -> None:
+    def __init__(self, process: ServerHealth, end: ChildEnd) -> None:
         self.live = process.live
         self.ready = process.ready
         self.status = process.status
         self.reload = process.reload
         self._process = process
-        self._all = _SupervisorsBoard(end)
+        self._all = _SupervisorHealth(end)
 
     def snapshots(self) -> list[Snapshot]:
         try:

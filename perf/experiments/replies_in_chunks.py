@@ -1,7 +1,7 @@
 """Question: how much of Redis's replies is worked through in one turn of the event loop, and over how many connections?
 
 Redis answers all that it has read before it writes; we used to read all that it had written before we wrote. So with a
-few busy clients the two took turns, each idle while the other worked. Two remedies: work the replies through in bites,
+few busy clients the two took turns, each idle while the other worked. Two remedies: work the replies through in chunks,
 with a turn of the loop between two (answers leave, requests come in, commands go out), or several connections.
 
 Asked on 2026-11-23; Redis 7.0.15, Python 3.11.2, uvloop 0.23.0, two shared AMD EPYC cores, one of them the server's.
@@ -9,21 +9,21 @@ Set `ints`, medians of 4 rounds of 2 s, requests/s and CPU us a request of the s
 
                              1 x 50         10 x 50         100 x 50
     all at once            9,906,  79      1,455, 426      173, 2,852
-    bites of 16 KB         9,481,  96      2,237, 403      241, 3,158
-    bites of 32 KB         8,407, 103      1,916, 441      249, 2,905
-    bites of 64 KB         9,839,  88      1,808, 439      226, 3,340
+    chunks of 16 KB         9,481,  96      2,237, 403      241, 3,158
+    chunks of 32 KB         8,407, 103      1,916, 441      249, 2,905
+    chunks of 64 KB         9,839,  88      1,808, 439      226, 3,340
     32 KB, 2 connections   9,944,  87      2,143, 424      190, 3,851
     32 KB, 4 connections   9,281,  91      1,930, 434      185, 3,886
 
 The machine was busy: rounds of one figure differed by 10 to 50 %, which drowns everything at 1 x 50. What does not
 drown: a third to a half more requests/s for 10 and 100 rows, at the same CPU.
 
-Verdict: bites of 32 KB, which five or six hashes of 275 fields fill. A second connection adds nothing to that, and
+Verdict: chunks of 32 KB, which five or six hashes of 275 fields fill. A second connection adds nothing to that, and
 takes CPU: its replies come in smaller reads. It also would need a rule for which request goes where.
 
-Ask again when a bite's work changes much (a faster decoder), or with Redis on another machine.
+Ask again when a chunk's work changes much (a faster decoder), or with Redis on another machine.
 
-    python perf/experiments/replies_in_bites.py
+    python perf/experiments/replies_in_chunks.py
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SHAPES = (rivals.Shape(1, 50, 32), rivals.Shape(10, 50, 5), rivals.Shape(100, 50
 
 BITES = (
     "import yummy_fast.stores.redis_connection as store; "
-    "store.BITE_BYTES = {bytes}; store.MAX_BITES = (256 << 10) // {bytes}"
+    "store.CHUNK_BYTES = {bytes}; store.MAX_CHUNKS = (256 << 10) // {bytes}"
 )
 
 # A request goes over one of several connections, each in its turn. Only for measuring: nobody reconnects the others.
@@ -64,7 +64,7 @@ async def open_all(self):
     wires = [self._wire]
     for other in self.others:
         await other.connect()
-        wires.append(store.Wire(other._writer.transport, self._timeout_s, 64 << 20, self.state))
+        wires.append(store.RedisConnection(other._writer.transport, self._timeout_s, 64 << 20, self.state))
     self._wire = Wires(wires)
 
 one, store.RedisStore.open = store.RedisStore.open, open_all
@@ -79,7 +79,7 @@ def main() -> None:
     os.sched_setaffinity(0, {rivals.LOAD_CORE})
     contestants = [
         ab.variant_peer("all at once", BITES.format(bytes=1 << 30)),
-        *(ab.variant_peer(f"bites of {size} KB", BITES.format(bytes=size << 10)) for size in (16, 32, 64)),
+        *(ab.variant_peer(f"chunks of {size} KB", BITES.format(bytes=size << 10)) for size in (16, 32, 64)),
         *(ab.variant_peer(f"32 KB, {number} connections", CONNECTIONS.format(number=number)) for number in (2, 4)),
     ]
     for name in options.sets:
