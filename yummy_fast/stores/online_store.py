@@ -1,18 +1,26 @@
-"""The online-store seam: `prepare` when a catalog is compiled, `fetch` per request.
+"""The interface of an online store: `prepare` when a catalog is compiled, `fetch` for each request.
 
-A store is named by Feast's own `online_store.type` and imported only when it is named. To add one, implement
-`OnlineStore`, enter it in STORES, and pass tests/contract.
+Feast's own `online_store.type` names the store; the module of any other store is never imported. To add a store,
+implement `OnlineStore`, enter the class in STORES, and pass tests/contract.
 
-The agreed form of what is fetched, `Rows`: for each Lookup, in the order of the plan, one row per entity key asked for,
-in the order of the keys. A row holds the stored Value bytes of the Lookup's features in the Lookup's order, then for
-each of its views the serialised google.protobuf.Timestamp of the event. None stands for what the store does not have;
-b"" is a stored null. A store never decodes a Value.
+Every store returns `Rows` in the same form: for each Lookup of the plan, in the plan's order, one row per entity key,
+in the order of the keys. A row holds the stored Value bytes of the Lookup's features, in the Lookup's order; after them
+the event timestamp of each of its views, a serialised google.protobuf.Timestamp. A Lookup of stats:trips, stats:rating
+and profile:age may get this row:
+
+    20 07                  trips: the stored Value {int64_val: 7}
+    (b"")                  rating: a stored null
+    (None)                 age: the store does not have it
+    08 bb f0 8d d8 06      when the row of stats happened: {seconds: 1795389499}
+    (None)                 the store has no row of profile
+
+A store never decodes a Value.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -22,63 +30,63 @@ from yummy_fast.features.plan import Feature, Lookup, Rows
 
 
 class StoreState:
-    """What a store tells of itself: plain numbers that it keeps, and any thread may read."""
+    """The numbers that a store reports about itself. The store updates them; any thread may read them."""
 
     __slots__ = ("answered_at", "connections", "connects", "failures", "losses")
 
     def __init__(self) -> None:
         self.answered_at = 0.0
-        """When the store last said something, as time.monotonic(); 0 if it never has."""
+        """When the store last sent anything, as time.monotonic(); 0 if it never has."""
         self.connections = 0
-        """That are up."""
+        """How many connections are up."""
         self.connects = 0
-        """Made so far."""
+        """How many connections have been made so far."""
         self.failures = 0
-        """Attempts to make one that failed."""
+        """How many attempts to connect have failed so far."""
         self.losses = 0
-        """Connections that have ended, but not by us."""
+        """How many connections have ended that this process did not close."""
 
 
 class OnlineStore(Protocol):
-    """Where features lie. One per process and event loop."""
+    """Where features are stored. There is one per process and event loop."""
 
     absent_is_present: bool
-    """Feast's answer for what this store does not have: PRESENT and null if true, else NOT_FOUND."""
+    """What Feast answers for a feature that this store does not have: PRESENT and null if true, else NOT_FOUND."""
 
     state: StoreState
 
     @property
     def in_flight(self) -> int:
-        """Fetches that wait for replies. For any thread."""
+        """How many fetches wait for replies. Any thread may ask."""
 
     def __init__(self, config: Config) -> None:
         """Read the configuration; connect to nothing. Raises ConfigError."""
 
     async def open(self) -> None:
-        """Begin to connect. A store that cannot be reached is no error here: it is tried again, and fetches say 503."""
+        """Start to connect. A store that cannot be reached is no error here: it retries, and fetches fail with 503."""
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Close the connections and end the threads."""
 
     async def ping(self) -> str:
-        """Ask the store whether it is there, and say in a few words what it is. Raises StoreError."""
+        """Ask the store for a reply, and return in a few words what the store is. Raises StoreError."""
 
     def ping_if_idle(self) -> None:
-        """Called every second: have `state.answered_at` move. What is silent is asked something that costs little."""
+        """Called every second. If the store has nothing to reply to, send a cheap question: `answered_at` must move."""
 
     def prepare(self, lookups: tuple[Lookup, ...]) -> Any:
-        """The private form of a plan's lookups, made when the catalog is compiled. Takes no part in the event loop."""
+        """The store's private form of a plan's lookups. The thread that compiles a catalog calls it, not the loop."""
 
     def collisions(self, features: Iterable[Feature]) -> list[tuple[Feature, Feature]]:
-        """Of all features under the same join keys, pairs that this store cannot keep apart."""
+        """Pairs of features that this store cannot keep apart. `features` are all those under the same join keys."""
 
     def describe(self, prepared: Any) -> list[str]:
         """For people: the command that each lookup became."""
 
     def fetch(self, prepared: Any, keys: Sequence[Sequence[bytes]]) -> asyncio.Future[Rows]:
-        """Read the rows of entity keys, for each lookup those of `keys` in the same place, in one round trip.
+        """Read the rows of entity keys, `keys[i]` for lookup i, in one round trip.
 
-        The Future gets the Rows or a StoreError; it may be cancelled at any time, which harms no other fetch.
+        The Future gets the Rows or a StoreError. The caller may cancel it at any time; no other fetch is harmed.
         """
 
 
@@ -86,7 +94,7 @@ STORES = {
     "redis": "yummy_fast.stores.redis:RedisStore",
     "sqlite": "yummy_fast.stores.sqlite:SqliteStore",
 }
-"""online_store.type -> where its class is."""
+"""online_store.type -> module:class."""
 
 
 def open_store_class(store_type: str, where: str) -> type[OnlineStore]:
@@ -96,3 +104,13 @@ def open_store_class(store_type: str, where: str) -> type[OnlineStore]:
     module, _, name = STORES[store_type].partition(":")
     store: type[OnlineStore] = getattr(import_module(module), name)
     return store
+
+
+def check_keys(block: Iterable[str], known: Collection[str], where: str) -> None:
+    """Refuse a key of the `online_store` block that Feast's own class for the store does not have. Raises ConfigError.
+
+    `where` names the file and the block.
+    """
+    for key in block:
+        if key not in known:
+            raise ConfigError(f"{where}.{key}: no such key; expected one of: {', '.join(sorted(known))}")
