@@ -41,7 +41,7 @@ import rivals
 
 SHAPES = (rivals.Shape(1, 50, 32), rivals.Shape(10, 50, 5), rivals.Shape(100, 50, 5))
 
-BITES = (
+CHUNKS = (
     "import yummy_fast.stores.redis_connection as store; "
     "store.CHUNK_BYTES = {bytes}; store.MAX_CHUNKS = (256 << 10) // {bytes}"
 )
@@ -51,9 +51,9 @@ CONNECTIONS = """
 import itertools
 from yummy_fast.stores import redis as store
 
-class Wires:
-    def __init__(self, wires):
-        self._next = itertools.cycle(wires).__next__
+class Connections:
+    def __init__(self, connections):
+        self._next = itertools.cycle(connections).__next__
 
     def send(self, pending, commands):
         self._next().send(pending, commands)
@@ -61,11 +61,11 @@ class Wires:
 async def open_all(self):
     await one(self)
     self.others = [self._client().connection_pool.make_connection() for _ in range({number} - 1)]
-    wires = [self._wire]
+    connections = [self._connection]
     for other in self.others:
         await other.connect()
-        wires.append(store.RedisConnection(other._writer.transport, self._timeout_s, 64 << 20, self.state))
-    self._wire = Wires(wires)
+        connections.append(store.RedisConnection(other._writer.transport, self._timeout_s, 64 << 20, self.state))
+    self._connection = Connections(connections)
 
 one, store.RedisStore.open = store.RedisStore.open, open_all
 """
@@ -78,8 +78,8 @@ def main() -> None:
     options = parser.parse_args()
     os.sched_setaffinity(0, {rivals.LOAD_CORE})
     contestants = [
-        ab.variant_peer("all at once", BITES.format(bytes=1 << 30)),
-        *(ab.variant_peer(f"chunks of {size} KB", BITES.format(bytes=size << 10)) for size in (16, 32, 64)),
+        ab.variant_peer("all at once", CHUNKS.format(bytes=1 << 30)),
+        *(ab.variant_peer(f"chunks of {size} KB", CHUNKS.format(bytes=size << 10)) for size in (16, 32, 64)),
         *(ab.variant_peer(f"32 KB, {number} connections", CONNECTIONS.format(number=number)) for number in (2, 4)),
     ]
     for name in options.sets:

@@ -618,6 +618,7 @@ def test_an_error_reply_fails_its_request_alone(tmp_path: Path, own_valkey: Valk
         assert [answer.status for answer in answers] == [200, 502, 200, 502, 502, 200]
         assert [answer.columns["trips"] for answer in answers if answer.status == 200] == [[0], [1], [0]]
         assert answers[1].json == "The online store answered WRONGTYPE"
+        server.wait_for("requests are answered 502")
         assert server.log.count("ERROR requests are answered 502: The online store answered WRONGTYPE") == 1
         # One bad key fails the request that asked for it, good keys and all.
         assert server.features([1001, 7, 1002]).status == 502
@@ -907,7 +908,7 @@ class Whole:
 
         self._listener = await loop.create_server(lambda: Recorded(connections, loop), "127.0.0.1", 0)
         await self.store.open()
-        wire: Any = self.store._wire
+        wire: Any = self.store._connection
         self.store_side = wire._transport = Recorder(wire._transport)
         return await asyncio.open_connection(*self._listener.sockets[0].getsockname()[:2])
 

@@ -213,7 +213,7 @@ def test_more_replies_than_were_asked_for_end_the_connection() -> None:
         async with connected() as side:
             future = side.fetch(PARTS)
             side.wire.data_received(ALL_REPLIES)
-            assert await side.wire.lost == "a reply that nobody asked for"
+            assert await side.wire.lost == "a reply to no command"
             assert await future == rows_of(0)
             assert side.blamed == []
 

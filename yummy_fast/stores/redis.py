@@ -1,19 +1,26 @@
 """Feast's Redis layout: one command per entity row, one round trip.
 
-Feast keeps all views of an entity in one hash (feast/infra/online_stores/redis.py, Feast 0.67.0): key = entity key +
-project, fields = hashes of "view:feature" and "_ts:view". So a Lookup of any number of views costs one HMGET, or one
-HGETALL where that is cheaper (`redis_hash`), per entity; and a request costs one write, shared with all requests
-of the same tick of the event loop.
+Feast keeps all views of an entity in one hash (feast/infra/online_stores/redis.py, Feast 0.67.0). The key is the entity
+key followed by the project; the fields are hashes of "view:feature", and "_ts:view" for the timestamps. Driver 1001 of
+the project `rides`, with a view `stats`:
 
-One connection is multiplexed by all requests (`redis_wire`); this file makes it, and makes it again.
+    key    01000000 02000000 09000000 "driver_id" 04000000 08000000 e903000000000000 "rides"
+    field  eb342a65    -> the Value of stats:trips
+    field  "_ts:stats" -> when this row of stats happened
 
-A Redis that is known to be gone costs a request nothing: without a connection, and while one has been silent for the
-store's timeout, a fetch fails at once. What was asked before keeps its place, so the first bytes of an answer end the
-silence; after twice the timeout the connection is given up. docs/reliability.md has the table of faults.
+So a Lookup costs one HMGET per entity, or one HGETALL where that is cheaper (`redis_hash`), whatever the number of its
+views; and a request costs one write, which it shares with all requests of the same tick of the event loop.
 
-redis-py reads the connection string, looks the name up, connects and authenticates, from the beginning every time; then
-its transport is taken over, because its own pipeline costs ten times the CPU. This file does not know HTTP, and does
-not decode Values.
+All requests share one connection (`redis_connection`). This file makes it, and makes a new one when it ends.
+
+A request does not wait for a Redis that is known to be gone. Without a connection, and while a connection has been
+silent for the store's timeout, a fetch fails at once. What was sent before stays in the connection's FIFO, so that the
+first bytes of a reply end the silence; after twice the timeout the connection is closed. docs/reliability.md has the
+table of faults.
+
+redis-py reads the connection string, resolves the name, connects and authenticates, all of it again for each attempt.
+Then this file takes over redis-py's transport, because its own pipeline costs ten times the CPU. This file does not
+know HTTP, and does not decode Values.
 """
 
 from __future__ import annotations
@@ -38,45 +45,56 @@ from yummy_fast.config.feature_store_yaml import Config
 from yummy_fast.errors import ConfigError, StoreUnavailableError
 from yummy_fast.features.plan import Feature, Lookup, Rows
 from yummy_fast.stores import redis_hash
-from yummy_fast.stores.online_store import StoreState
+from yummy_fast.stores.online_store import StoreState, check_keys
 from yummy_fast.stores.redis_connection import PendingFetch, RedisConnection
 from yummy_fast.stores.redis_hash import HashReader
+from yummy_fast.telemetry.once_log import OnceLog
 
 logger = logging.getLogger("yummy_fast")
 
 _KEYS = frozenset(
     (
-        *("type", "redis_type", "sentinel_master", "connection_string", "key_ttl_seconds"),
-        *("full_scan_for_deletion", "skip_dedup", "client"),
+        "type",
+        "redis_type",
+        "sentinel_master",
+        "connection_string",
+        "key_ttl_seconds",
+        "full_scan_for_deletion",
+        "skip_dedup",
+        "client",
     )
 )
 """Keys of Feast's RedisOnlineStoreConfig; it refuses others, and so do we."""
 
-MAX_TOLD = 10
-"""Different reasons for not connecting that are logged until it connects again."""
+MAX_REASONS_LOGGED = 10
+"""While Redis cannot be reached, each reason is logged once, and no more reasons than these."""
 
 _CANNOT_CONNECT = (RedisError, OSError, RuntimeError, TypeError, ValueError, OverflowError)
-"""What redis-py raises when it cannot connect: the last three for options of a wrong type, RuntimeError out of uvloop
-for a connection that is reset before the first command is written.
+"""What redis-py raises when it cannot connect. RuntimeError comes from uvloop, for a connection that is reset before
+the first command is written; the last three come from options of a wrong type.
 """
 
 RETRY_FIRST_S, RETRY_LAST_S = 0.05, 0.5
-"""Between attempts to connect: doubling, with jitter, and short enough to be back a second after Redis is."""
+"""The first and the longest pause between attempts to connect. A pause is twice the one before, with jitter; the
+longest is short enough to be connected a second after Redis is back.
+"""
 
 CONNECT_STEP_S = 0.5
 """How long each step of connecting may take (TCP and TLS, then each reply); or half the store's timeout, if more.
 
-An attempt that hangs when the fault ends must not use up the second in which we want to be back.
+An attempt that hangs when the fault ends must not use up the second in which we want to be connected again.
 """
 
 SETTLED_S = 1.0
-"""A connection that ends sooner counts as a failed attempt: the next one waits its turn."""
+"""A connection that ends sooner counts as a failed attempt, so there is a pause before the next attempt."""
 
 KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES = 5, 1, 3
-"""An idle connection is asked after this long whether anybody is there. Redis asks its clients after 300 s."""
+"""TCP keep-alive: the kernel probes a connection that has been idle for 5 s. Redis probes its clients after 300 s."""
 
-LEAST_USER_TIMEOUT_MS = 1000
-"""TCP_USER_TIMEOUT is the store's timeout, but leaves time for a lost packet to be sent again: Linux waits 200 ms."""
+MIN_USER_TIMEOUT_MS = 1000
+"""TCP_USER_TIMEOUT is the store's timeout, but not less than this, so that there is time to send a lost packet again:
+Linux does so after 200 ms.
+"""
 
 
 class RedisStore:
@@ -87,9 +105,7 @@ class RedisStore:
     def __init__(self, config: Config) -> None:
         block = config.online_store
         where = f"{config.source}: online_store"
-        for key in block:
-            if key not in _KEYS:
-                raise ConfigError(f"{where}.{key}: no such key; expected one of: {', '.join(sorted(_KEYS))}")
+        check_keys(block, _KEYS, where)
         if block.get("redis_type", "redis") != "redis":
             raise ConfigError(f"{where}.redis_type: this server reads a single Redis, not {block['redis_type']!r}")
         connection_string = block.get("connection_string", "localhost:6379")
@@ -99,13 +115,13 @@ class RedisStore:
         self._timeout_s = config.store_timeout_ms / 1000
         self._max_reply_bytes = config.max_reply_bytes
         self._read = config.redis_read
-        self._wire: RedisConnection | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._connection: RedisConnection | None = None
+        self._connecting: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         for name in self._client_options:
             if name not in inspect.signature(redis.asyncio.Redis).parameters:
                 raise ConfigError(f"{where}.connection_string: {name}: no such option of redis-py's")
-        for name in ("port", "db", "socket_timeout", "socket_connect_timeout"):  # redis-py finds out when it connects
+        for name in ("port", "db", "socket_timeout", "socket_connect_timeout"):  # redis-py checks them when it connects
             value = self._client_options.get(name, 0)
             if type(value) is not int and not (type(value) is float and name.startswith("socket")):
                 raise ConfigError(f"{where}.connection_string: {name}: expected a number")
@@ -119,7 +135,7 @@ class RedisStore:
     def _client(self) -> redis.asyncio.Redis:
         step_s = max(CONNECT_STEP_S, self._timeout_s / 2)
         return redis.asyncio.Redis(
-            # One attempt at a time: `_keep_connected` is the loop around it. RESP2, so that a hash is a flat list.
+            # One attempt, because `_keep_connected` does the retrying. RESP2, so that a hash is a flat list.
             **{"socket_connect_timeout": step_s, "socket_timeout": step_s, **self._client_options},
             retry=Retry(NoBackoff(), 0),
             protocol=2,
@@ -129,22 +145,22 @@ class RedisStore:
 
     async def open(self) -> None:
         self._loop = asyncio.get_running_loop()
-        connected = asyncio.Event()
-        self._keeper = self._loop.create_task(self._keep_connected(connected))
-        await connected.wait()  # for the first attempt to end, well or not
+        attempted = asyncio.Event()
+        self._connecting = self._loop.create_task(self._keep_connected(attempted))
+        await attempted.wait()
 
     async def close(self) -> None:
-        if self._keeper is not None:
-            while not self._keeper.done():  # while redis-py connects, a cancellation can get lost in it
-                self._keeper.cancel()
-                await asyncio.wait((self._keeper,), timeout=0.1)
+        if self._connecting is not None:
+            while not self._connecting.done():  # redis-py may swallow a cancellation while it connects
+                self._connecting.cancel()
+                await asyncio.wait((self._connecting,), timeout=0.1)
 
     async def ping(self) -> str:
         client = self._client()
         try:
             info = await client.info("server")
-        except NoPermissionError:  # a user who may read hashes, and no more, is enough
-            return f"Redis or Valkey at {self.address}, whose version its user may not ask for"
+        except NoPermissionError:  # it is enough for us that the user may read hashes
+            return f"Redis or Valkey at {self.address} (this user may not ask for its version)"
         except _CANNOT_CONNECT as error:
             raise StoreUnavailableError(f"{self.address}: {_reason(error)}") from None
         finally:
@@ -153,75 +169,79 @@ class RedisStore:
         return f"{server} {info.get('valkey_version', info.get('redis_version'))} at {self.address}"
 
     async def _keep_connected(self, attempted: asyncio.Event) -> None:
-        """Connect, wait for the end of the connection, connect again; for ever."""
+        """Connect, wait until the connection ends, connect again, for ever. `attempted` is set after the first attempt,
+        whether or not it succeeded.
+        """
         loop = asyncio.get_running_loop()
-        told: set[str] = set()
-        """Why it could not connect since it last could; the log gets each reason once."""
+        once_log = OnceLog(logger, max_messages=MAX_REASONS_LOGGED)
         down = False
-        pause = RETRY_FIRST_S
+        pause_s = RETRY_FIRST_S
         while True:
             began = loop.time()
             try:
-                # A new connection object each time: it looks the name up, and authenticates, from the beginning.
-                connection = self._client().connection_pool.make_connection()  # type: ignore[no-untyped-call]
-                await connection.connect()
-                # The one use of a private name: redis-py has no public way to give its connected transport away.
-                transport = connection._writer.transport
-                self._notice_dead_peers(transport)
-                wire = RedisConnection(transport, self._timeout_s, self._max_reply_bytes, self.state)
-            except Exception as error:  # whatever it is: without another attempt, this server would be down for ever
-                reason = _reason(error)
-                if reason not in told and len(told) < MAX_TOLD:
-                    told.add(reason)
-                    logger.error("online store %s: cannot connect: %s; trying on", self.address, reason)
+                connector, connection = await self._connect()
+            except Exception as error:  # of any kind: if this task ended, the server would never connect again
+                once_log.log(
+                    logging.ERROR, "online store %s: cannot connect: %s; retrying", self.address, _reason(error)
+                )
                 down = True
                 self.state.failures += 1
                 attempted.set()
-                pause = await self._pause(pause, loop.time() - began)
+                pause_s = await self._pause(pause_s, loop.time() - began)
                 continue
             if down:
                 logger.warning("online store %s: connected again", self.address)
             down = False
-            told.clear()
-            self._wire = wire
+            once_log.forget()
+            self._connection = connection
             self.state.connects += 1
             self.state.connections = 1
             attempted.set()
             began = loop.time()
             try:
-                await wire.lost
+                await connection.lost
                 self.state.losses += 1
             finally:
-                self._wire = None
+                self._connection = None
                 self.state.connections = 0
-                transport.abort()
+                connection.abort()
                 with contextlib.suppress(*_CANNOT_CONNECT):
-                    await connection.disconnect(nowait=True)
-            logger.error("online store %s: connection lost: %s", self.address, wire.lost.result())
+                    await connector.disconnect(nowait=True)
+            logger.error("online store %s: connection lost: %s", self.address, connection.lost.result())
             down = True
             if loop.time() - began < SETTLED_S:
-                pause = await self._pause(pause, 0)
+                pause_s = await self._pause(pause_s, 0)
             else:
-                pause = RETRY_FIRST_S
+                pause_s = RETRY_FIRST_S
 
-    async def _pause(self, pause: float, spent_s: float) -> float:
-        """Wait for the next attempt's turn, of which the last one has taken `spent_s`. The pause after that."""
+    async def _connect(self) -> tuple[Any, RedisConnection]:
+        """Attempt once to connect. Returns redis-py's connection, and ours, which has taken over its transport."""
+        # A new object for each attempt, because one that exists would not resolve the name again.
+        connector = self._client().connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        await connector.connect()
+        # The one use of a private name: redis-py has no public way to hand over its transport.
+        transport = connector._writer.transport
+        self._let_kernel_detect_dead_peer(transport)
+        return connector, RedisConnection(transport, self._timeout_s, self._max_reply_bytes, self.state)
+
+    async def _pause(self, pause_s: float, spent_s: float) -> float:
+        """Sleep before the next attempt; the last one took `spent_s` of the pause. Returns the pause after it."""
         jitter = random.uniform(0.5, 1)  # noqa: S311  # no secret
-        await asyncio.sleep(jitter * max(pause - spent_s, RETRY_FIRST_S))
-        return min(2 * pause, RETRY_LAST_S)
+        await asyncio.sleep(jitter * max(pause_s - spent_s, RETRY_FIRST_S))
+        return min(2 * pause_s, RETRY_LAST_S)
 
-    def _notice_dead_peers(self, transport: Any) -> None:
-        """Let the kernel end a connection to a machine that is gone, which would otherwise look idle or slow."""
+    def _let_kernel_detect_dead_peer(self, transport: Any) -> None:
+        """Have the kernel end a connection whose other machine is gone: otherwise it only looks idle or slow."""
         tcp = transport.get_extra_info("socket")
         if tcp is None or tcp.family == getattr(socket, "AF_UNIX", None) or "socket_keepalive" in self._client_options:
             return
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        user_timeout_ms = max(LEAST_USER_TIMEOUT_MS, round(self._timeout_s * 1000))
+        user_timeout_ms = max(MIN_USER_TIMEOUT_MS, round(self._timeout_s * 1000))
         for name, value in (
             ("TCP_KEEPIDLE", KEEPALIVE_IDLE_S),
             ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL_S),
             ("TCP_KEEPCNT", KEEPALIVE_PROBES),
-            ("TCP_USER_TIMEOUT", user_timeout_ms),  # Linux alone: without it, silence ends the connection, later
+            ("TCP_USER_TIMEOUT", user_timeout_ms),  # Linux only; elsewhere our own deadlines end the connection, later
         ):
             option = getattr(socket, name, None)
             if option is not None:
@@ -229,12 +249,12 @@ class RedisStore:
 
     @property
     def in_flight(self) -> int:
-        wire = self._wire
-        return 0 if wire is None else wire.in_flight
+        connection = self._connection  # one read: another thread may call this while the connection ends
+        return 0 if connection is None else connection.in_flight
 
     def ping_if_idle(self) -> None:
-        if self._wire is not None:
-            self._wire.ping_if_silent()
+        if self._connection is not None:
+            self._connection.ping_if_idle()
 
     # --------------------------------------------------------------------------------------------------- reading
 
@@ -252,12 +272,12 @@ class RedisStore:
         future: asyncio.Future[Rows] = self._loop.create_future()
         if not prepared:
             future.set_result([])
-        elif self._wire is None:
+        elif self._connection is None:
             future.set_exception(StoreUnavailableError("The online store cannot be reached"))
         else:
             parts = [(reader.make_row, len(group)) for reader, group in zip(prepared, keys, strict=True)]
             commands = [reader.command.render(group) for reader, group in zip(prepared, keys, strict=True)]
-            self._wire.send(PendingFetch(future, parts), commands)
+            self._connection.send(PendingFetch(future, parts), commands)
         return future
 
 
@@ -271,15 +291,18 @@ def _reason(error: BaseException) -> str:
 def parse_connection_string(text: str, where: str) -> dict[str, Any]:
     """Keyword arguments for redis-py from Feast's connection_string. Raises ConfigError, which never quotes it.
 
-    Feast's grammar: pieces between commas; one without "=" is host:port, of which the first counts; the value of one
-    with "=" is read as JSON if it can be. Beyond Feast: IPv6 addresses in brackets, and redis://, rediss:// and
-    unix:// URLs, which Yummy takes.
+    Feast's grammar: parts between commas. A part without "=" is host:port, and the first such part counts; the value
+    of a part with "=" is read as JSON if it is JSON, else as text:
+
+        localhost:6379,db=1,password=secret   ->   {"host": "localhost", "port": 6379, "db": 1, "password": "secret"}
+
+    Beyond Feast: IPv6 addresses in brackets, and redis://, rediss:// and unix:// URLs, which Yummy takes.
     """
     if "://" in text:
         try:
             options: dict[str, Any] = dict(parse_url(text))
         except ValueError:
-            # Its message would quote the piece that it stumbled over, which may be of the password.
+            # Its message would quote the part at fault, which may be a part of the password.
             raise ConfigError(
                 f"{where}: expected a URL such as redis://:password@host:6379/0; special characters in the password "
                 "have to be percent-encoded"
@@ -289,19 +312,19 @@ def parse_connection_string(text: str, where: str) -> dict[str, Any]:
             options["unix_socket_path"] = options.pop("path")
         return options | ({"ssl": True} if text.startswith("rediss://") else {})
     options = {}
-    nodes: list[str] = []
-    for piece in text.split(","):
-        key, equals, value = piece.partition("=")
+    addresses: list[str] = []
+    for part in text.split(","):
+        key, equals, value = part.partition("=")
         if not equals:
-            nodes.append(piece)
+            addresses.append(part)
             continue
         try:
             options[key] = json.loads(value)
         except json.JSONDecodeError:
             options[key] = value
-    if not nodes:
+    if not addresses:
         raise ConfigError(f"{where}: expected host:port, then options; found no host")
-    host, colon, port = nodes[0].rpartition(":")
+    host, colon, port = addresses[0].rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535 or not host:
         raise ConfigError(f"{where}: expected host:port first, such as localhost:6379 or [::1]:6379")
     return {"host": host.strip("[]"), "port": int(port), **options}

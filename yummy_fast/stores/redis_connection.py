@@ -1,12 +1,26 @@
 """One connection to Redis, shared by all requests: commands out, replies in, the FIFO between them.
 
-Replies come in the order of the commands, so requests wait in a FIFO, and a request that was given up *keeps its
-place*: its replies are read and dropped. (Where a client forgets it, one caller gets another's data: CVE-2023-28858.) A
-reply reaches its request by `future.set_result` only: nothing that a request does can run, or raise, on this
-connection's stack. Commands of one tick of the event loop leave in one write.
+Redis answers the commands of a connection in order, and a reply does not say which command it answers. So every fetch
+is appended to a FIFO when its commands are sent, and the next reply is always for the fetch at the head:
 
-It is given a transport that is connected and authenticated (`redis` makes it), and tells by `lost` when that has ended.
-It does not connect, know keys or fields, nor decode Values.
+    sent        HMGET k1 ..     HMGET k2 ..  HMGET k3 ..     HMGET k4 ..
+    FIFO        fetch A (1)     fetch B (2)                  fetch C (1)        in brackets: the replies still due
+    received    *2 ..           *2 ..        -WRONGTYPE ..   *2 ..
+    result      A's row         B fails                      C's row
+
+- A fetch that timed out, or whose request was cancelled, *stays in the FIFO*; its replies are read and dropped when
+  they come. If A were removed at its deadline, A's late reply would be given to B, and each later request would get the
+  data of the one before it: CVE-2023-28858 of redis-py.
+- An error reply counts as one reply, like any other, and fails its own fetch only.
+- A reply reaches its request by `future.set_result` only. No code of a request runs, or raises, on this connection's
+  stack.
+- The commands of one tick of the event loop leave in one write.
+
+All fetches have the same timeout, so their deadlines are in the order of the FIFO, and one timer is enough: the next
+deadline's. `RedisConnection` says what happens when it fires.
+
+A RedisConnection gets a transport that `redis` has connected and authenticated; its future `lost` says when the
+connection has ended, and why. It does not connect, know keys or fields, nor decode Values.
 """
 
 from __future__ import annotations
@@ -22,75 +36,77 @@ from yummy_fast.stores.redis_hash import MakeRow
 from yummy_fast.stores.resp import ProtocolError, ReplyError, ReplyParser
 
 CHUNK_BYTES = 32 << 10
-"""Replies are worked through in pieces of this size, with a turn of the event loop between two: meanwhile answers leave
-and requests come in, so that Redis has work while we have ours. perf/experiments/replies_in_chunks.py: 100 rows of 50
-features, five clients, went from 150 to 220 requests/s."""
+"""What is received at once is cut into chunks of this size, and the event loop runs between two of them: answers leave
+and requests come in, so that Redis works while we do. perf/experiments/replies_in_chunks.py: 100 rows of 50 features,
+five clients, went from 150 to 220 requests/s."""
 MAX_CHUNKS = 8
-"""With more pieces than these, Redis is not read; it keeps the rest, and the kernel's buffers."""
+"""While more chunks than these wait, nothing is read from the socket: Redis and the kernel's buffers keep the rest."""
 
-SILENT_S = 0.9
-"""A connection that has said nothing for so long is asked for a PONG. By a clock of a second's ticks: each of them."""
+PING_AFTER_S = 0.9
+"""An idle connection from which nothing came for this long is sent a PING. The caller's clock ticks once a second, so
+a little less than a second means a PING at each tick."""
 _PING = b"*1\r\n$4\r\nPING\r\n"
 
 LATE_S, GRACE_S = 0.02, 0.1
-"""A timer that comes this late may find replies unread that came in time. It lets them be read, so long at the most."""
+"""When the timer fires more than LATE_S late, replies that came in time may still be unread. They get as long as the
+timer was late to be read, but at most GRACE_S."""
 
 
 class PendingFetch:
-    """A fetch in the FIFO: what it waits for, and what has come so far."""
+    """A fetch in the FIFO: which replies are due, and the rows of those that have come."""
 
-    __slots__ = ("_error", "_found", "_future", "_make_row", "_missing", "_parts", "_rows", "deadline")
+    __slots__ = ("_due", "_error", "_future", "_make_row", "_parts", "_rows", "_rows_by_lookup", "deadline")
 
     def __init__(self, future: asyncio.Future[Rows], parts: list[tuple[MakeRow, int]]) -> None:
-        """`parts`: for each lookup, what makes a row of a reply, and how many replies to come are its: one at least."""
+        """`parts` has for each lookup what makes a row of a reply, and the number of its replies, at least one."""
         self.deadline = 0.0
         self._future = future
         self._error: StoreError | None = None
-        self._make_row, self._missing = parts[0]
+        self._make_row, self._due = parts[0]
         self._rows: list[Any] = []
-        """The rows of the lookup whose replies are coming."""
-        self._found: list[Any] = [self._rows]
+        """The rows of the lookup whose replies are being received."""
+        self._rows_by_lookup: list[Any] = [self._rows]
         self._parts = parts
 
     def add(self, reply: Any) -> bool:
-        """Take the next reply, and make a row of it while it is in the processor's cache. Whether it was the last."""
+        """Take the next reply, and make a row of it while it is in the processor's cache. True if it was the last."""
         if type(reply) is not list:
             self._error = self._error or _store_error(reply)
         else:
             try:
                 self._rows.append(self._make_row(reply))
-            except (AttributeError, IndexError, TypeError, ValueError):  # a list, but not of a hash's fields
+            except (AttributeError, IndexError, TypeError, ValueError):  # a list, but not the fields of a hash
                 self._error = self._error or _store_error(reply)
-        self._missing -= 1
-        return self._missing == 0 and self._is_last()
+        self._due -= 1
+        return self._due == 0 and not self._start_next_lookup()
 
-    def _is_last(self) -> bool:
-        """Whether no other lookup follows; or else turn to it."""
-        done = len(self._found)
+    def _start_next_lookup(self) -> bool:
+        """Expect the replies of the next lookup from now on. False if there is no further lookup."""
+        done = len(self._rows_by_lookup)
         if done == len(self._parts):
-            return True
-        self._make_row, self._missing = self._parts[done]
+            return False
+        self._make_row, self._due = self._parts[done]
         self._rows = []
-        self._found.append(self._rows)
-        return False
+        self._rows_by_lookup.append(self._rows)
+        return True
 
     def finish(self) -> None:
-        """All replies are there: hand them over, if anybody still waits."""
+        """All replies have come: give the request its rows, or its error, unless it has been given up."""
         if self._future.done():
             return
         if self._error is not None:
             self._future.set_exception(self._error)
         else:
-            self._future.set_result(self._found)
+            self._future.set_result(self._rows_by_lookup)
 
     def fail(self, error: StoreError) -> None:
-        """Tell whoever still waits. The place in the FIFO is kept or given up by the connection."""
+        """Fail the request, unless it has been given up. The connection decides whether the fetch stays in the FIFO."""
         if not self._future.done():
             self._future.set_exception(error)
 
 
 class Ping:
-    """A PING in the FIFO. Whatever comes in its place, something does: nobody waits for it."""
+    """A PING in the FIFO. Its reply is ignored; any reply proves that Redis is alive."""
 
     deadline = 0.0
 
@@ -105,7 +121,19 @@ class Ping:
 
 
 class RedisConnection(asyncio.Protocol):
-    """One connection to Redis: commands out, replies in, the FIFO between them."""
+    """One connection to Redis: commands out, replies in, the FIFO between them.
+
+    What happens to a fetch that gets no reply, with a timeout of T:
+
+        0     its commands are sent; if no timer runs, one is started for its deadline, T
+        T     The request fails (504); the fetch stays in the FIFO, and the timer goes on to the next deadline.
+              If no byte came since 0, the connection is *silent*: every further fetch fails at once (503).
+        ...   Any byte ends the silence, and late replies are dropped, each for its own fetch.
+        2T    Still no reply, and no byte for the last T: the connection is closed, and `redis` makes another.
+
+    Only silence closes a connection. While a long reply is coming, bytes come, and the fetches behind it time out one
+    by one on a connection that stays.
+    """
 
     def __init__(self, transport: Any, timeout_s: float, max_reply_bytes: int, state: StoreState) -> None:
         self._loop = asyncio.get_running_loop()
@@ -113,41 +141,44 @@ class RedisConnection(asyncio.Protocol):
         self._timeout_s = timeout_s
         self._max_reply_bytes = max_reply_bytes
         self._unfinished_bytes = 0
-        """How much has come of a reply that is not whole: about, since the read that the last one ended in counts."""
+        """How many bytes of an unfinished reply have come; not counting the chunk in which the one before it ended."""
         self._parser = ReplyParser()
         self._waiting: deque[PendingFetch | Ping] = deque()
+        """The FIFO."""
         self._commands: list[bytes] = []
+        """What this tick's write will send."""
         self._chunks: deque[bytes] = deque()
-        """What was received and not yet looked at."""
+        """What was received and not yet parsed."""
         self._reading = True
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._state = state
-        self._heard_at = state.answered_at = self._loop.time()
-        """When bytes came last. A long answer takes long; only silence means that Redis is gone."""
+        self._received_at = state.answered_at = self._loop.time()
+        """When bytes last came. A long reply takes long; only silence means that Redis is gone."""
         self._silent_at = 0.0
-        """When a fetch last got nothing within its time. As long as nothing has been heard since, others do not try."""
+        """When a deadline last passed without a byte received for the store's timeout. If it is later than
+        `_received_at`, the connection is silent."""
         self.lost: asyncio.Future[str] = self._loop.create_future()
         """Gets the reason when the connection has ended."""
         transport.set_protocol(self)
         transport.resume_reading()
-        transport.set_write_buffer_limits(high=0)  # for uvloop: write at once, not when everybody has had a turn
+        transport.set_write_buffer_limits(high=0)  # so that uvloop writes at once, not at the end of its iteration
 
     @property
     def in_flight(self) -> int:
         return len(self._waiting)
 
-    def ping_if_silent(self) -> None:
-        """Ask for a reply, if the last one is a second old and none is due: so silence is noticed without requests."""
-        if not self._waiting and self._loop.time() - self._heard_at >= SILENT_S:
+    def ping_if_idle(self) -> None:
+        """Send a PING if no reply is due and none came for a second: so a dead Redis is noticed without requests."""
+        if not self._waiting and self._loop.time() - self._received_at >= PING_AFTER_S:
             self.send(Ping(), [_PING])
 
     def send(self, pending: PendingFetch | Ping, commands: list[bytes]) -> None:
-        """Put a fetch into the FIFO, and its commands into this tick's write."""
-        if self.lost.done():  # in this very tick: `_keep_connected` has not had its turn yet
+        """Append a fetch to the FIFO, and its commands to this tick's write."""
+        if self.lost.done():  # in this very tick, so that `redis` does not know yet
             pending.fail(StoreUnavailableError("The connection to the online store was lost"))
             return
-        if self._silent_at > self._heard_at:
+        if self._silent_at > self._received_at:
             pending.fail(StoreUnavailableError("The online store does not answer"))
             return
         pending.deadline = self._loop.time() + self._timeout_s
@@ -156,7 +187,11 @@ class RedisConnection(asyncio.Protocol):
         self._commands += commands
         self._waiting.append(pending)
         if self._timer is None:
-            self._check_at(pending.deadline)
+            self._set_timer(pending.deadline)
+
+    def abort(self) -> None:
+        """Close the connection. Fetches in the FIFO fail."""
+        self._transport.abort()
 
     def _flush(self) -> None:
         commands = b"".join(self._commands)
@@ -165,31 +200,31 @@ class RedisConnection(asyncio.Protocol):
             self._transport.write(commands)
 
     def data_received(self, data: bytes) -> None:
-        self._heard_at = self._state.answered_at = self._loop.time()
+        self._received_at = self._state.answered_at = self._loop.time()
         chunks = self._chunks
         if not chunks:
             if len(data) <= CHUNK_BYTES:
-                self._take(data)
+                self._parse(data)
                 return
-            self._loop.call_soon(self._take_next)
+            self._loop.call_soon(self._parse_next_chunk)
         chunks.extend(data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES))
         if len(chunks) > MAX_CHUNKS and self._reading:
             self._reading = False
             self._transport.pause_reading()
 
-    def _take_next(self) -> None:
+    def _parse_next_chunk(self) -> None:
         chunks = self._chunks
-        if not chunks:  # the connection has ended since
+        if not chunks:  # the connection has ended meanwhile
             return
-        self._take(chunks.popleft())
+        self._parse(chunks.popleft())
         if chunks:
-            self._loop.call_soon(self._take_next)
+            self._loop.call_soon(self._parse_next_chunk)
         if not self._reading and len(chunks) <= MAX_CHUNKS // 2 and not self.lost.done():
             self._reading = True
             self._transport.resume_reading()
 
-    def _take(self, data: bytes) -> None:
-        """Give the replies that `data` completes to those who wait for them."""
+    def _parse(self, data: bytes) -> None:
+        """Give the replies that `data` completes to the fetches at the head of the FIFO."""
         waiting = self._waiting
         unfinished_bytes = self._unfinished_bytes + len(data)
         try:
@@ -202,21 +237,22 @@ class RedisConnection(asyncio.Protocol):
                 self._refuse_reply()
         except ProtocolError as error:
             self._end(f"protocol error: {error}")
-        except IndexError:
-            self._end("a reply that nobody asked for")
+        except IndexError:  # of waiting[0]
+            self._end("a reply to no command")
         except Exception as error:
-            # A transport ends itself when its callback raises; but a chunk may be taken by the loop, where what is left
-            # would wait for ever. hiredis raises a TypeError for a map with a list for a key.
+            # A bug, or bytes that hiredis trips over (a map with a list for a key is a TypeError). In `data_received` a
+            # transport would end the connection; but here the loop may have called us, and then the fetches behind this
+            # one would wait for ever.
             self._end(f"cannot read its replies: {error!r}")
             raise
 
     def connection_lost(self, exc: Exception | None) -> None:
         while self._chunks:  # these replies did come
-            self._take(self._chunks.popleft())
+            self._parse(self._chunks.popleft())
         self._end(str(exc) if exc else "closed by the other side")
 
     def _end(self, reason: str) -> None:
-        """The connection is of no more use: everybody who waits on it hears so."""
+        """The connection cannot be used any more: close it, and fail every fetch in the FIFO."""
         if self.lost.done():
             return
         self.lost.set_result(reason)
@@ -229,52 +265,63 @@ class RedisConnection(asyncio.Protocol):
         self._transport.abort()
 
     def _refuse_reply(self) -> None:
-        """Give up on a reply that is too long. Who does not read it to its end cannot read on: the connection goes."""
+        """Close the connection because of a reply that is too long: the replies behind it cannot be reached."""
         limit = f"more than {self._max_reply_bytes} bytes for one entity (--max-reply-bytes)"
         if self._waiting:
             self._waiting.popleft().fail(StoreError(f"The online store holds {limit}"))
         self._end(f"a reply of {limit}")
 
-    def _check_at(self, when: float) -> None:
+    def _set_timer(self, when: float) -> None:
         self._timer_at = when
         self._timer = self._loop.call_at(when, self._check_deadlines)
 
     def _check_deadlines(self) -> None:
-        """Give up on what is overdue. It keeps its place: its replies may still come, and must not be another's."""
+        """Fail the requests whose deadlines have passed, and close a connection that is silent for too long.
+
+        The fetches stay in the FIFO: their replies may still come, and must not be given to other requests.
+        """
         self._timer = None
         now = self._loop.time()
         late = now - self._timer_at
         if late > LATE_S and self._waiting:
-            # Something else held up the loop. Timers come before sockets then, and what is overdue may lie in ours.
-            self._check_at(now + min(late, GRACE_S))
+            # Something else held up the event loop. A loop runs timers before it reads sockets, so replies that came
+            # before the deadline may be in our socket, unread. Let the loop read it first.
+            self._set_timer(now + min(late, GRACE_S))
             return
         if self._chunks:
-            self._heard_at = now  # Redis has spoken, it is we who have not listened yet
+            self._received_at = now  # Redis is not silent: there are replies that we have not parsed yet
         for pending in self._waiting:
             if pending.deadline > now:
-                self._check_at(pending.deadline)
+                self._set_timer(pending.deadline)
                 break
             pending.fail(StoreTimeoutError("The online store did not answer in time"))
         if self._waiting and self._waiting[0].deadline <= now:
-            if now - self._heard_at >= self._timeout_s:
+            if now - self._received_at >= self._timeout_s:
                 self._silent_at = now
-            if now - max(self._waiting[0].deadline, self._heard_at) >= self._timeout_s:
+            if now - max(self._waiting[0].deadline, self._received_at) >= self._timeout_s:
                 self._end(f"no reply for {2 * self._timeout_s:g} s")
-            elif self._timer is None:
-                self._check_at(now + self._timeout_s)
+            elif self._timer is None:  # no deadline is to come, but the end of a silence of twice the timeout is
+                self._set_timer(now + self._timeout_s)
 
 
 _UNAVAILABLE = frozenset(
     (
-        *("LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "READONLY", "OOM"),
-        *("NOPERM", "NOAUTH"),  # an operator's mistake, and his to end
+        "LOADING",
+        "BUSY",
+        "MASTERDOWN",
+        "CLUSTERDOWN",
+        "TRYAGAIN",
+        "READONLY",
+        "OOM",
+        "NOPERM",  # this and the next are an operator's mistakes, and pass when the operator corrects them
+        "NOAUTH",
     )
 )
-"""Codes of errors that are about the store as a whole and will pass; others are about what was asked for."""
+"""Codes of error replies that are about the whole store and will pass: 503. Other codes are about the command: 502."""
 
 
 def _store_error(reply: object) -> StoreError:
-    """What to tell a request whose reply is `reply`, an error or something that is no hash."""
+    """The error for a fetch that got `reply`: an error reply, or a value that is not a hash's fields."""
     if isinstance(reply, ReplyError):
         code = str(reply).partition(" ")[0]
         if code in _UNAVAILABLE:
