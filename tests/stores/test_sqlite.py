@@ -270,7 +270,7 @@ def test_a_file_that_comes_later(repository: Path, caplog: pytest.LogCaptureFixt
     run(story())
     path = repository / "data" / "online.db"
     assert [record.getMessage() for record in caplog.records] == [
-        f"online store {path}: cannot open: No such file or directory; trying on",
+        f"online store {path}: cannot open: No such file or directory; retrying",
         f"online store {path}: opened",
     ]
 

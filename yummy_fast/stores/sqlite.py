@@ -1,14 +1,20 @@
 """Feast's local default store: a file of SQLite, read off the event loop.
 
 Feast keeps a table per view, "<project>_<view>", with a row per entity and feature
-(feast/infra/online_stores/sqlite.py, Feast 0.67.0). So a Lookup costs one SELECT per view, for all entities at once.
+(feast/infra/online_stores/sqlite.py, Feast 0.67.0):
 
-The file is opened read-only, nothing is ever written, and a file that is not there is an error, not made. It may come
-later, or be replaced by another: before each fetch the open file is compared with what the path names now.
+    entity_key  feature_name  value     event_ts
+    (driver 7)  trips         20 2a     1795389499
+    (driver 7)  rating        x''       1795389499
 
-SQLite blocks, so one thread owns the connection, and fetches wait for it in line. A deadline that runs from `fetch`
-bounds the time in line and inside statements; for a writer's lock a statement waits as long again at most. A fetch that
-was given up before its turn is not read at all.
+So a Lookup costs one SELECT per view, for all entities at once.
+
+The file is opened read-only and never written. A file that does not exist is an error, and is not created. It may
+appear later, or be replaced by another file: before each fetch, the open file is compared with the file at the path.
+
+SQLite blocks, so one thread owns the connection, and fetches queue for the thread. A fetch has one deadline, the
+store's timeout from the call of `fetch`: it bounds the time in the queue and in statements. A statement that finds the
+file locked by a writer may wait for another timeout. A fetch that is cancelled while it is in the queue is not run.
 
 Not meant for load, as Feast's own is not: one fetch runs at a time. This file does not know HTTP, and does not decode
 Values.
@@ -32,14 +38,18 @@ from yummy_fast.config.feature_store_yaml import Config, find_path
 from yummy_fast.errors import ConfigError, CorruptValueError, StoreError, StoreTimeoutError, StoreUnavailableError
 from yummy_fast.feast_format.timestamps import encode_timestamp
 from yummy_fast.features.plan import Feature, Lookup, Rows
-from yummy_fast.stores.online_store import StoreState
+from yummy_fast.stores.online_store import StoreState, check_keys
 
 logger = logging.getLogger("yummy_fast")
 
 _KEYS = frozenset(
     (
-        *("type", "path", "text_search_enabled", "enable_openai_compatible_store"),
-        *("vector_enabled", "similarity"),
+        "type",
+        "path",
+        "text_search_enabled",
+        "enable_openai_compatible_store",
+        "vector_enabled",
+        "similarity",
     )
 )
 """Keys of Feast's SqliteOnlineStoreConfig; it refuses others, and so do we."""
@@ -47,26 +57,26 @@ _KEYS = frozenset(
 DEFAULT_PATH = "data/online.db"
 
 MAX_KEYS = 900
-"""Entities per statement: a SQLite before 3.32 (2020) binds 999 variables at most."""
+"""Entities per statement: before 3.32 (2020), SQLite allows no more than 999 variables in a statement."""
 
-_STEPS_PER_LOOK = 10_000
-"""Instructions of SQLite's machine between two looks at the clock: well under a millisecond."""
+_INSTRUCTIONS_PER_CHECK = 10_000
+"""Instructions of SQLite's virtual machine between two checks of the deadline: well under a millisecond."""
 
 
 class _Select(NamedTuple):
-    """What is read of one view's table."""
+    """What is read from one view's table."""
 
     table: str
     head: str
     """The statement, up to the entity keys."""
-    places: dict[str, tuple[int, ...]]
-    """Feature -> its places in a row: several if the Lookup has the view under several names."""
-    stamps: tuple[int, ...]
-    """Where the timestamp goes."""
+    positions: dict[str, tuple[int, ...]]
+    """Feature -> its positions in a row: several if the Lookup has the view under several names."""
+    timestamp_positions: tuple[int, ...]
+    """The positions of the view's timestamp in a row."""
 
 
 class _Prepared(NamedTuple):
-    """A Lookup, ready to be read."""
+    """What a Lookup was prepared to."""
 
     selects: list[_Select]
     width: int
@@ -82,9 +92,7 @@ class SqliteStore:
     def __init__(self, config: Config) -> None:
         block = config.online_store
         where = f"{config.source}: online_store"
-        for key in block:
-            if key not in _KEYS:
-                raise ConfigError(f"{where}.{key}: no such key; expected one of: {', '.join(sorted(_KEYS))}")
+        check_keys(block, _KEYS, where)
         path = block.get("path", DEFAULT_PATH)
         if not isinstance(path, str) or not path or "\0" in path:
             raise ConfigError(f"{where}.path: expected the path of a file, got {path!r}")
@@ -94,18 +102,21 @@ class SqliteStore:
         self.state = StoreState()
         self._timeout_s = config.store_timeout_ms / 1000
         self._waiting: set[asyncio.Future[Rows]] = set()
-        self._nudged: asyncio.Future[None] | None = None
+        self._idle_ping: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: ThreadPoolExecutor | None = None
-        # What follows belongs to the thread.
+        # Only the thread uses what follows.
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int] = (0, 0)
+        """Device and inode of the open file."""
         self._deadline = 0.0
+        """Of the fetch that runs, as time.monotonic()."""
         self._down = False
+        """Whether the last attempt to open the file failed."""
 
     @property
     def _path(self) -> str:
-        """Asked again for each connection: with `-f some/where/feature_store.yaml`, where the file is decides."""
+        """Found again for each connection: with `-f some/where/feature_store.yaml`, it depends on which files exist."""
         return find_path(self._given_path, *self._folders)
 
     # ------------------------------------------------------------------------------------------------- connecting
@@ -118,7 +129,7 @@ class SqliteStore:
     async def close(self) -> None:
         thread, self._thread = self._thread, None
         if thread is not None and self._loop is not None:
-            await self._loop.run_in_executor(thread, self._disconnect)  # behind all fetches
+            await self._loop.run_in_executor(thread, self._disconnect)  # after all fetches in the queue
             thread.shutdown()
 
     async def ping(self) -> str:
@@ -133,12 +144,12 @@ class SqliteStore:
         return f"SQLite {sqlite3.sqlite_version}, {path}"
 
     def _try_connect(self) -> None:
-        with suppress(StoreUnavailableError):  # it is in the log, and each fetch tries again
+        with suppress(StoreUnavailableError):  # it has been logged, and each fetch retries
             self._connected()
             self.state.answered_at = time.monotonic()
 
     def _connected(self) -> sqlite3.Connection:
-        """The connection to the file that the path names now. Raises StoreUnavailableError."""
+        """The connection to the file that is at the path now. Raises StoreUnavailableError."""
         path = self._path
         try:
             status = os.stat(path)
@@ -147,21 +158,21 @@ class SqliteStore:
                 if found == self._opened:
                     return self._connection
                 self._disconnect()
-                logger.info("online store %s: another file; opening it", path)
+                logger.info("online store %s: the file was replaced; opening the new one", path)
             connection = _connect(path, self._timeout_s)
         except (OSError, sqlite3.Error) as error:
             self._disconnect()
             reason = error.strerror if isinstance(error, OSError) else error
             if not self._down:
-                logger.error("online store %s: cannot open: %s; trying on", path, reason)
+                logger.error("online store %s: cannot open: %s; retrying", path, reason)
             self._down = True
             self.state.failures += 1
             raise StoreUnavailableError(f"The online store cannot be opened: {reason}") from None
         if self._down:
             logger.warning("online store %s: opened", path)
         self._down = False
-        # A fetch must not hold the thread for ever: true from this handler ends the statement.
-        connection.set_progress_handler(lambda: time.monotonic() > self._deadline, _STEPS_PER_LOOK)
+        # A statement must not run for ever: when this handler returns true, SQLite interrupts the statement.
+        connection.set_progress_handler(lambda: time.monotonic() > self._deadline, _INSTRUCTIONS_PER_CHECK)
         self._connection, self._opened = connection, found
         self.state.connects += 1
         self.state.connections = 1
@@ -178,8 +189,8 @@ class SqliteStore:
         return len(self._waiting)
 
     def ping_if_idle(self) -> None:
-        if self._loop is not None and self._thread is not None and (self._nudged is None or self._nudged.done()):
-            self._nudged = self._loop.run_in_executor(self._thread, self._try_connect)
+        if self._loop is not None and self._thread is not None and (self._idle_ping is None or self._idle_ping.done()):
+            self._idle_ping = self._loop.run_in_executor(self._thread, self._try_connect)
 
     # ---------------------------------------------------------------------------------------------------- reading
 
@@ -187,19 +198,26 @@ class SqliteStore:
         return [self._prepare(lookup) for lookup in lookups]
 
     def collisions(self, features: Iterable[Feature]) -> list[tuple[Feature, Feature]]:
-        return []  # a feature's name is written out
+        return []  # Feast stores the names of features as they are
 
     def _prepare(self, lookup: Lookup) -> _Prepared:
         width = len(lookup.features)
         selects = []
         for view in dict.fromkeys(lookup.views):
-            uses = [place for place, used in enumerate(lookup.views) if used == view]
-            places: dict[str, tuple[int, ...]] = {}
-            for place, feature in enumerate(lookup.features):
-                if lookup.view_of[place] in uses:
-                    places[feature.name] = (*places.get(feature.name, ()), place)
+            uses = [number for number, name in enumerate(lookup.views) if name == view]
+            positions: dict[str, tuple[int, ...]] = {}
+            for position, feature in enumerate(lookup.features):
+                if lookup.view_of[position] in uses:
+                    positions[feature.name] = (*positions.get(feature.name, ()), position)
             table = f"{self._project}_{view}"
-            selects.append(_Select(table, _statement_head(table), places, tuple(width + use for use in uses)))
+            selects.append(
+                _Select(
+                    table=table,
+                    head=_statement_head(table),
+                    positions=positions,
+                    timestamp_positions=tuple(width + number for number in uses),
+                )
+            )
         views = "1 view" if len(selects) == 1 else f"{len(selects)} views"
         features = "1 feature" if width == 1 else f"{width} features"
         return _Prepared(selects, width + len(lookup.views), f"SELECT {features} of {views}")
@@ -213,8 +231,8 @@ class SqliteStore:
             closed: asyncio.Future[Rows] = self._loop.create_future()
             closed.set_exception(StoreUnavailableError("The online store is closed"))
             return closed
-        # The executor's own Future, chained to asyncio's: cancelled before its turn, the fetch is skipped; during it,
-        # what comes is dropped.
+        # Cancelling asyncio's Future cancels the executor's: a fetch that is still in the queue is skipped, and the
+        # rows of a fetch that runs are dropped.
         deadline = time.monotonic() + self._timeout_s
         fetch = self._loop.run_in_executor(self._thread, self._fetch, prepared, keys, deadline)
         self._waiting.add(fetch)
@@ -222,7 +240,7 @@ class SqliteStore:
         return fetch
 
     def _fetch(self, prepared: list[_Prepared], keys: Sequence[Sequence[bytes]], deadline: float) -> Rows:
-        """`fetch`, in the thread."""
+        """What `fetch` runs in the thread."""
         self._deadline = deadline
         found = [self._read(lookup, group) for lookup, group in zip(prepared, keys, strict=True)]
         self.state.answered_at = time.monotonic()
@@ -231,17 +249,17 @@ class SqliteStore:
     def _read(self, lookup: _Prepared, keys: Sequence[bytes]) -> list[list[bytes | None]]:
         rows: dict[bytes, list[bytes | None]] = {key: [None] * lookup.width for key in keys}
         for select in lookup.selects:
-            times: dict[bytes, int | str | None] = {}
+            event_times: dict[bytes, int | str | None] = {}
             for start in range(0, len(keys), MAX_KEYS):
                 chunk = keys[start : start + MAX_KEYS]
                 for key, feature, value, event_ts in self._select(select, chunk):
-                    times[key] = event_ts  # the last row's, whichever feature it is of
-                    for place in select.places.get(feature, ()):
-                        rows[key][place] = value
-            for key, event_ts in times.items():
-                stamp = _timestamp(event_ts, select.table)
-                for place in select.stamps:
-                    rows[key][place] = stamp
+                    event_times[key] = event_ts  # of the entity's last row, whichever feature that holds
+                    for position in select.positions.get(feature, ()):
+                        rows[key][position] = value
+            for key, event_ts in event_times.items():
+                timestamp = _timestamp(event_ts, select.table)
+                for position in select.timestamp_positions:
+                    rows[key][position] = timestamp
         return [rows[key] for key in keys]
 
     def _select(self, select: _Select, keys: Sequence[bytes]) -> list[tuple[bytes, str, bytes, int | str | None]]:
@@ -256,15 +274,15 @@ class SqliteStore:
             raise self._store_error(error, select.table) from None
 
     def _store_error(self, error: sqlite3.Error, table: str) -> StoreError:
-        """What to tell a request whose statement failed."""
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # without the extension
+        """The error for a request whose statement failed."""
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # the primary code of an extended one
         if code == sqlite3.SQLITE_INTERRUPT:
             return StoreTimeoutError("The online store did not answer in time")
         if code == sqlite3.SQLITE_ERROR:
             return StoreError(f"The online store cannot read table {table}: {error}")
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):  # for as long as the statement was to wait for it
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):  # and the statement has waited for its timeout
             return StoreTimeoutError("The online store did not answer in time: a writer holds it")
-        self._disconnect()  # perhaps the file was written over: the next fetch opens it afresh
+        self._disconnect()  # perhaps the file was overwritten in place: the next fetch opens it again
         return StoreUnavailableError(f"The online store cannot be read: {error}")
 
 
@@ -272,8 +290,8 @@ class SqliteStore:
 
 
 def _connect(path: str, timeout_s: float) -> sqlite3.Connection:
-    """Open the file, and look whether it is a database at all. Raises sqlite3.Error."""
-    # As a URI, which alone can say read-only. `timeout` is how long to wait for a writer to finish.
+    """Open the file, and read from it, which fails if it is not a database. Raises sqlite3.Error."""
+    # Only a URI can say "read-only". `timeout` is how long a statement waits for a writer to finish.
     connection = sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True, timeout=timeout_s, isolation_level=None)
     try:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -286,23 +304,23 @@ def _connect(path: str, timeout_s: float) -> sqlite3.Connection:
 def _statement_head(table: str) -> str:
     """Feast's own statement (SqliteOnlineStore.online_read), up to the entity keys.
 
-    It reads all features of the view, wanted or not. Which of an entity's rows is the last, and gives the timestamp,
-    depends on the index that SQLite chooses, and a condition on the feature makes it choose another. The value is cast
-    so that it is bytes whatever a writer put there; a NULL is a stored null, as no bytes are.
+    It reads all features of the view, asked for or not. The timestamp of an entity is that of its last row, and which
+    row comes last depends on the index that SQLite chooses; with a condition on the feature it would choose another
+    than for Feast. The cast makes the value bytes, whatever type a writer gave it. NULL becomes x'', a stored null.
     """
     quoted = table.replace('"', '""')
     return (
-        "SELECT entity_key, feature_name, ifnull(CAST(value AS BLOB), x''), event_ts "  # noqa: S608  # it is quoted
+        "SELECT entity_key, feature_name, ifnull(CAST(value AS BLOB), x''), event_ts "  # noqa: S608  # the table is quoted
         f'FROM "{quoted}" WHERE entity_key IN ('
     )
 
 
 def _timestamp(event_ts: int | float | str | bytes | None, table: str) -> bytes | None:
-    """The agreed form of a stored event_ts.
+    """A stored event_ts as a serialised google.protobuf.Timestamp, the form that `Rows` have.
 
-    Feast 0.67 stores whole seconds since the epoch. It takes them for its server's local time on both ways, so that
-    they are what they seem where TZ is UTC; here they are always UTC. Before Feast registered an adapter, Python's own
-    wrote ISO 8601 text, in UTC without saying so, which Feast can no longer read.
+    Feast 0.67 stores whole seconds since the epoch. When it writes and when it reads, it takes them for local time, so
+    they are right where TZ is UTC; here they are always UTC. Before Feast registered an adapter for sqlite3, Python's
+    own wrote ISO 8601 text, in UTC but without an offset; Feast can no longer read it.
     """
     if type(event_ts) is int:
         return encode_timestamp(event_ts)
@@ -314,4 +332,4 @@ def _timestamp(event_ts: int | float | str | bytes | None, table: str) -> bytes 
             event_ts = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
         return encode_timestamp(int(event_ts))
     except (ValueError, OverflowError):
-        raise CorruptValueError(f"The online store holds an event_ts in table {table} that is no time") from None
+        raise CorruptValueError(f"The online store holds an event_ts in table {table} that is not a time") from None
