@@ -1,11 +1,14 @@
 """A registry in a database, as Feast's SqlRegistry keeps it: the project's rows, put together to one Registry message.
 
-The tables are those of feast/infra/registry/sql.py (Feast 0.67.0). Nothing is written, and no table is made. What is
-read is one moment, so that a `feast apply` that is under way is seen up to some point; Feast itself writes each object
-in a transaction of its own.
+The tables are those of feast/infra/registry/sql.py (Feast 0.67.0): one for each kind of object, with a row per object
+whose column holds the serialised message. Its stamp is, for each table, the number of the project's rows and the newest
+last_updated_timestamp.
 
-It is a source among those of `sources`, and the only one that has to know what a registry consists of. SQLAlchemy is
-imported when there is one; databases are told to be quick where their drivers can be.
+All tables are read in one snapshot, so a `feast apply` at the same time is seen up to some point; Feast itself writes
+each object in a transaction of its own. Nothing is written, and no table is created.
+
+This is the only source that has to know what a registry consists of. SQLAlchemy, an extra, is imported when there is
+such a source. Its drivers get timeouts where they take them.
 """
 
 from __future__ import annotations
@@ -28,42 +31,76 @@ if TYPE_CHECKING:
 
 
 class _Table(NamedTuple):
-    """A table of feast/infra/registry/sql.py, and where its rows go in a Registry."""
+    """A table of feast/infra/registry/sql.py, and the repeated field of a Registry that its rows go to."""
 
     name: str
     key: str
+    """The column with the object's name."""
     proto: str
+    """The column with the serialised message."""
     field: str
     message: Any
     required: bool = True
-    """False for what Feast had not always: an older database may be without it."""
+    """False for a table that Feast has added: an older database may not have it."""
 
 
 _TABLES = (
-    _Table("entities", "entity_name", "entity_proto", "entities", messages.Entity),
-    _Table("feature_views", "feature_view_name", "feature_view_proto", "feature_views", messages.FeatureView),
     _Table(
-        *("stream_feature_views", "feature_view_name", "feature_view_proto"),
-        *("stream_feature_views", messages.StreamFeatureView),
+        name="entities",
+        key="entity_name",
+        proto="entity_proto",
+        field="entities",
+        message=messages.Entity,
     ),
     _Table(
-        *("on_demand_feature_views", "feature_view_name", "feature_view_proto"),
-        *("on_demand_feature_views", messages.OnDemandFeatureView),
+        name="feature_views",
+        key="feature_view_name",
+        proto="feature_view_proto",
+        field="feature_views",
+        message=messages.FeatureView,
     ),
-    _Table("label_views", "feature_view_name", "feature_view_proto", "label_views", messages.LabelView, False),
     _Table(
-        *("feature_services", "feature_service_name", "feature_service_proto"),
-        *("feature_services", messages.FeatureService),
+        name="stream_feature_views",
+        key="feature_view_name",
+        proto="feature_view_proto",
+        field="stream_feature_views",
+        message=messages.StreamFeatureView,
+    ),
+    _Table(
+        name="on_demand_feature_views",
+        key="feature_view_name",
+        proto="feature_view_proto",
+        field="on_demand_feature_views",
+        message=messages.OnDemandFeatureView,
+    ),
+    _Table(
+        name="label_views",
+        key="feature_view_name",
+        proto="feature_view_proto",
+        field="label_views",
+        message=messages.LabelView,
+        required=False,
+    ),
+    _Table(
+        name="feature_services",
+        key="feature_service_name",
+        proto="feature_service_proto",
+        field="feature_services",
+        message=messages.FeatureService,
     ),
 )
 _HISTORY = "feature_view_version_history"
 _PROJECTS = "projects"
 
 _FRESH_S = 3
-"""Feast's timestamps are whole seconds: a change so recent may be followed by another one under the same timestamp."""
+"""While the last change is this recent, the stamp changes every second.
+
+Feast's timestamps are whole seconds. Two changes at 12:00:00.2 and 12:00:00.8 have the same one, so a stamp taken
+between them would stay the same after the second.
+"""
 
 _TIMEOUTS = {
-    # libpq's; a database that is gone without a word must not hold the next look up for ever.
+    # libpq's. Without them, a database whose machine is gone would block a call for many minutes.
     "postgresql": {
         "connect_timeout": 5,
         "tcp_user_timeout": 10_000,
@@ -76,11 +113,12 @@ _TIMEOUTS = {
     "sqlite": {"timeout": 5},
 }
 """Arguments of the drivers' `connect`: psycopg and psycopg2, pymysql and mysqlclient, sqlite3."""
-_PATIENT_DRIVERS = ("psycopg", "psycopg2", "pymysql", "mysqldb", "pysqlite")
+_DRIVERS_WITH_TIMEOUTS = ("psycopg", "psycopg2", "pymysql", "mysqldb", "pysqlite")
+"""The drivers that know these arguments. Others would refuse them."""
 
 
 class SqlSource:
-    """A `sources.Source`: Feast's `registry_type: sql`."""
+    """A registry in a database: Feast's `registry_type: sql`."""
 
     look_every_s = 5.0
 
@@ -91,7 +129,7 @@ class SqlSource:
         self.name = download.without_secrets(url)
         self._project = project
         self._present: tuple[str, ...] | None = None
-        """The tables that there are."""
+        """The registry's tables that exist; None if they have to be listed again."""
         try:
             parsed = sqlalchemy.make_url(url)
         except sqlalchemy.exc.ArgumentError:
@@ -99,15 +137,16 @@ class SqlSource:
         self._password = str(parsed.password or "")
         self._dialect = parsed.get_backend_name()
         if self._dialect == "sqlite" and parsed.database and not parsed.database.startswith("file:"):
-            database = "file:" + quote(os.path.abspath(parsed.database))  # else it would be made where it is not
+            # As a URI with mode=ro, because SQLite would otherwise create a file that does not exist.
+            database = "file:" + quote(os.path.abspath(parsed.database))
             parsed = parsed.set(database=database).update_query_dict({"mode": "ro", "uri": "true"})
-        patience: Mapping[str, Any] = {}
+        timeouts: Mapping[str, Any] = {}
         try:
-            if parsed.get_driver_name() in _PATIENT_DRIVERS:
-                patience = _TIMEOUTS.get(self._dialect, {})
-            connect = {**patience, **options.get("connect_args", {})}
+            if parsed.get_driver_name() in _DRIVERS_WITH_TIMEOUTS:
+                timeouts = _TIMEOUTS.get(self._dialect, {})
+            connect_args = {**timeouts, **options.get("connect_args", {})}
             self._engine = sqlalchemy.create_engine(
-                parsed, **{"pool_pre_ping": True, **options, "connect_args": connect}
+                parsed, **{"pool_pre_ping": True, **options, "connect_args": connect_args}
             )
         except sqlalchemy.exc.NoSuchModuleError:
             raise ConfigError(f"{self.name}: registry.path: SQLAlchemy has no dialect {parsed.drivername}") from None
@@ -137,39 +176,39 @@ class SqlSource:
             self._present = None  # Feast may have been upgraded since
             present = self._tables(connection)
             newest = 0
-            for kind in _TABLES:
-                if kind.name not in present:
+            for each in _TABLES:
+                if each.name not in present:
                     continue
-                found = getattr(registry, kind.field)
+                field = getattr(registry, each.field)
                 for name, project, updated, blob in self._rows(
-                    connection, kind.name, kind.key, "project_id", "last_updated_timestamp", kind.proto
+                    connection, each.name, each.key, "project_id", "last_updated_timestamp", each.proto
                 ):
-                    message = self._parsed(kind.message, blob, f"{kind.name} {name}")
-                    message.spec.project = project  # as Feast does: the blob's own may be blank
-                    found.append(message)
+                    message = self._parsed(each.message, blob, f"{each.name} {name}")
+                    message.spec.project = project  # as Feast does, because the blob's own may be empty
+                    field.append(message)
                     newest = max(newest, updated)
             if _HISTORY in present:
                 columns = ("feature_view_name", "version_number", "feature_view_type", "feature_view_proto")
-                for name, number, kind_name, blob in self._rows(connection, _HISTORY, *columns):
+                for name, number, view_type, blob in self._rows(connection, _HISTORY, *columns):
                     registry.feature_view_version_history.records.add(
                         feature_view_name=name,
                         project_id=self._project,
                         version_number=number,
-                        feature_view_type=kind_name,
+                        feature_view_type=view_type,
                         feature_view_proto=bytes(blob or b""),
                     )
             if _PROJECTS in present:
                 for (project,) in self._rows(connection, _PROJECTS, "project_id", of_project=False):
                     registry.projects.add().spec.name = project
         registry.last_updated.seconds = newest
-        if newest:  # a database has no version_id: this stands in for it in `check`
+        if newest:  # `check` prints a version_id; a database has none, but it has the time of the last change
             registry.version_id = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(newest))
         return registry.SerializeToString(deterministic=True)
 
     def _parsed(self, message: Any, blob: Any, what: str) -> Any:
         data = bytes(blob or b"")  # psycopg2 gives a memoryview
         try:
-            if data:  # nothing at all is a valid message, of nothing
+            if data:  # no bytes at all would parse, as a message without fields
                 return message.FromString(data)
         except DecodeError:
             pass
@@ -187,21 +226,21 @@ class SqlSource:
         return iter(connection.execute(query))
 
     def _tables(self, connection: sqlalchemy.Connection) -> tuple[str, ...]:
-        """Those of the registry's tables that there are. Raises RegistryError if it is none of Feast's."""
+        """The registry's tables that exist. Raises RegistryError if the database is not a registry of Feast's."""
         if self._present is None:
             import sqlalchemy
 
-            there = set(sqlalchemy.inspect(connection).get_table_names())
-            for kind in _TABLES:
-                if kind.required and kind.name not in there:
-                    raise RegistryError(f"{self.name}: not a Feast registry: there is no table {kind.name}")
-            names = (*(kind.name for kind in _TABLES), _HISTORY, _PROJECTS)
-            self._present = tuple(name for name in names if name in there)
+            existing = set(sqlalchemy.inspect(connection).get_table_names())
+            for each in _TABLES:
+                if each.required and each.name not in existing:
+                    raise RegistryError(f"{self.name}: not a Feast registry: there is no table {each.name}")
+            names = (*(each.name for each in _TABLES), _HISTORY, _PROJECTS)
+            self._present = tuple(name for name in names if name in existing)
         return self._present
 
     @contextmanager
     def _snapshot(self) -> Iterator[sqlalchemy.Connection]:
-        """A connection that sees one moment, and cannot write where the database can be told so."""
+        """A connection that sees the database as of one moment, in the dialects below. PostgreSQL's cannot write."""
         import sqlalchemy
 
         try:
@@ -216,8 +255,8 @@ class SqlSource:
                 yield connection
                 connection.rollback()
         except sqlalchemy.exc.DBAPIError as error:
-            self._present = None  # one of them may have gone
-            # Of SQLAlchemy's own text, the first line is all: the rest quotes the statement.
+            self._present = None  # a table may have been dropped
+            # Only the first line of SQLAlchemy's text, because the others quote the statement.
             text = download.reason(error.orig if isinstance(error.orig, Exception) else error)
             if self._password:
                 text = text.replace(self._password, "***")
@@ -226,4 +265,4 @@ class SqlSource:
             raise RegistryError.unreadable(self.name, type(error).__name__) from None
         finally:
             if self._dialect == "sqlite":
-                self._engine.dispose()  # kept open, it would go on reading a file that another took the place of
+                self._engine.dispose()  # an open connection would read the old file after it was replaced
