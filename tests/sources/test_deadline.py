@@ -13,14 +13,14 @@ from yummy_fast.sources.deadline import DeadlineRunner
 
 
 def test_what_comes_in_time_is_handed_on() -> None:
-    patience = DeadlineRunner(20)
-    assert patience.wait_for(lambda: 7) == 7
+    runner = DeadlineRunner(20)
+    assert runner.run(lambda: 7) == 7
 
     def fail() -> None:
         raise KeyError("mine")
 
     with pytest.raises(KeyError, match="mine"):
-        patience.wait_for(fail)
+        runner.run(fail)
 
 
 def test_what_is_raised_goes_with_who_catches_it() -> None:
@@ -35,7 +35,7 @@ def test_what_is_raised_goes_with_who_catches_it() -> None:
     gc.disable()
     try:
         try:
-            DeadlineRunner(20).wait_for(fail)
+            DeadlineRunner(20).run(fail)
         except MineError as error:
             caught = weakref.ref(error)
         assert caught() is None
@@ -44,7 +44,7 @@ def test_what_is_raised_goes_with_who_catches_it() -> None:
 
 
 def test_what_does_not_come_is_given_up_on_and_not_begun_again() -> None:
-    patience = DeadlineRunner(0.05)
+    runner = DeadlineRunner(0.05)
     begun: list[int] = []
     end = threading.Event()
 
@@ -54,8 +54,8 @@ def test_what_does_not_come_is_given_up_on_and_not_begun_again() -> None:
 
     for _ in range(3):
         with pytest.raises(TimeoutError) as caught:
-            patience.wait_for(hang)
+            runner.run(hang)
         assert str(caught.value) == "no answer within 0.05 s"
     assert begun == [1]
     end.set()
-    assert eventually(lambda: patience.wait_for(lambda: 8), "an answer", TimeoutError) == 8
+    assert eventually(lambda: runner.run(lambda: 8), "an answer", TimeoutError) == 8

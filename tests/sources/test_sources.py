@@ -59,7 +59,7 @@ def test_an_empty_file_is_no_registry(tmp_path: Path) -> None:
 
 def test_a_registry_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "long.db").write_bytes(b"12345")
-    monkeypatch.setattr(sources, "MAX_BYTES", 4)
+    monkeypatch.setattr(sources, "MAX_REGISTRY_BYTES", 4)
     assert refusal(FileSource(str(tmp_path / "long.db"))) == "the registry cannot be read: longer than 4 bytes"
     with FileServer({"/r.db": b"12345"}) as web:
         assert refusal(HttpSource(f"{web.url}/r.db")) == "the registry cannot be read: longer than 4 bytes"
@@ -258,7 +258,7 @@ def test_gcs_that_goes_wrong_says_how(
         for method in ("stamp", "read"):
             assert refusal(ObjectSource(url, {}), method) == "the registry cannot be read: there is no such object"
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{free_port()}")
-    monkeypatch.setattr(object_store, "_ABOUT_S", 0.3)  # gcsfs goes on trying
+    monkeypatch.setattr(object_store, "_INFO_TIMEOUT_S", 0.3)  # gcsfs goes on trying
     message = refusal(ObjectSource("gs://registries/a/r.db", {}))
     assert message == "the registry cannot be read: no answer within 0.3 s"
     assert not of_gcsfs(caplog)
@@ -269,7 +269,7 @@ def test_a_registry_that_is_no_answer_is_given_up_on(
 ) -> None:
     """Each library's own timeout, or ours around it, ends the wait for a server that says nothing."""
     monkeypatch.setattr(download, "TIMEOUT_S", 0.3)
-    monkeypatch.setattr(object_store, "_ABOUT_S", 0.3)
+    monkeypatch.setattr(object_store, "_INFO_TIMEOUT_S", 0.3)
     monkeypatch.setitem(sql_registry._TIMEOUTS["postgresql"], "connect_timeout", 2)  # libpq takes no less
     with silent_server() as port:
         url = f"http://127.0.0.1:{port}"
@@ -291,7 +291,7 @@ def test_a_registry_that_is_no_answer_is_given_up_on(
 
 def test_a_registry_that_dawdles_is_given_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A byte of the head now and then: no read takes long. What was given up on is not begun a second time."""
-    monkeypatch.setattr(sources, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(sources, "ANSWER_TIMEOUT_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         source = source_of(tmp_path, f"http://127.0.0.1:{port}/r.db")

@@ -53,7 +53,9 @@ def test_a_registry_that_gives_no_answer_is_one_line(corpus: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_file_that_gives_no_answer_is_one_line(corpus: Path, tmp_path: Path, workers: str) -> None:
-    environment = hurried(tmp_path, "from yummy_fast.sources import open_source as sources", "sources.PATIENCE_S = 0.5")
+    environment = hurried(
+        tmp_path, "from yummy_fast.sources import open_source as sources", "sources.ANSWER_TIMEOUT_S = 0.5"
+    )
     make_silent(corpus / "registry.db")
     code, out, err = command_line("-c", corpus, "serve", "-p", "0", "-w", workers, environment=environment)
     line = f"yummy-fast: {corpus}/registry.db: the registry cannot be read: no answer within 0.5 s"

@@ -1,8 +1,9 @@
-"""Work that may never return, waited for only so long.
+"""Run a blocking call, and give up on it after a time.
 
-Most libraries that fetch a registry have timeouts, but they are for one read each: retries, name resolution, a login,
-or a server that sends a byte now and then can take any time. So the work is done in a thread of its own, and whoever
-waits gives up. The thread cannot be ended: as long as it goes on, there is no second one.
+The libraries that fetch a registry have timeouts, but for each single read: retries, name resolution, a login, or a
+server that sends a byte now and then may take any time. So the call runs in a thread of its own, and the caller stops
+waiting. Python cannot end the thread; while it is running, no second one is started, so that a registry that never
+answers costs one thread and not one a second.
 """
 
 from __future__ import annotations
@@ -16,41 +17,43 @@ T = TypeVar("T")
 
 
 class DeadlineRunner:
-    """For one thing at a time. Not for several threads at once."""
+    """Runs blocking calls, each with the same timeout. One thread may use it, for one call at a time."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._given_up: threading.Thread | None = None
-        """Still at it, as far as is known."""
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._overdue: threading.Thread | None = None
+        """The thread of the last call that timed out, until it is known to have ended."""
 
-    def wait_for(self, work: Callable[[], T]) -> T:
-        """What `work` returns or raises. Raises TimeoutError when patience ends, with a text for operators."""
-        if self._given_up is not None:
-            self._given_up.join(self._seconds)
-            if self._given_up.is_alive():
+    def run(self, call: Callable[[], T]) -> T:
+        """What `call` returns or raises. Raises TimeoutError after the timeout, with a text for operators."""
+        if self._overdue is not None:
+            self._overdue.join(self._timeout_s)
+            if self._overdue.is_alive():
                 raise self._no_answer()
-            self._given_up = None
+            self._overdue = None
         outcome: Future[T] = Future()
-        # Daemons end with the process, whatever they wait for.
-        thread = threading.Thread(target=_work, args=(work, outcome), name="patience", daemon=True)
+        # A daemon, because the process does not wait for those when it ends.
+        thread = threading.Thread(target=_run_into, args=(outcome, call), name="deadline", daemon=True)
         thread.start()
-        thread.join(self._seconds)
+        thread.join(self._timeout_s)
         if thread.is_alive():
-            self._given_up = thread
+            self._overdue = thread
             raise self._no_answer()
         try:
             return outcome.result()
         finally:
-            del outcome  # as in `_work`
+            del outcome  # as in `_run_into`
 
     def _no_answer(self) -> TimeoutError:
-        return TimeoutError(f"no answer within {self._seconds:g} s")
+        return TimeoutError(f"no answer within {self._timeout_s:g} s")
 
 
-def _work(work: Callable[[], T], outcome: Future[T]) -> None:
+def _run_into(outcome: Future[T], call: Callable[[], T]) -> None:
     try:
-        outcome.set_result(work())
+        outcome.set_result(call())
     except BaseException as error:
         outcome.set_exception(error)
     finally:
-        del outcome  # its error's traceback holds this frame: with a name for it here, neither would go
+        # A raised error's traceback refers to this frame, and `outcome` to the error. Without this line they would be a
+        # cycle, which only the cycle collector frees (server/reload.py, gc_paused).
+        del outcome

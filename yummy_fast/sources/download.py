@@ -1,8 +1,9 @@
 """One small file over http or https, bounded in time and size.
 
-What feature_store.yaml and a registry are fetched with where a URL names them. Blocks: called before the loop runs, or
-in a thread. Credentials before the host (https://user:password@host/) are sent as Basic authentication, and nowhere
-else: not to where a redirect leads, and not into a message; `without_secrets` is what messages call a URL.
+feature_store.yaml and a registry are fetched with this where a URL names them. It blocks, and is called before the
+event loop runs or in a thread. Credentials before the host (https://user:password@host/) are sent as Basic
+authentication to that host only: not to where a redirect leads. No message holds them: messages call a URL by
+`without_secrets`.
 """
 
 from __future__ import annotations
@@ -19,21 +20,20 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 TIMEOUT_S = 10.0
-"""For the connection, for each read of the head, and for the whole body to have come. A head that comes byte by byte is
-for the callers to give up on."""
+"""For the connection, for each read of the head, and for the whole body. A head that comes byte by byte passes these
+timeouts; the callers put a deadline around the whole call (`deadline`)."""
 
 
 class Reply(NamedTuple):
-    """What a server answered, when that was of use."""
+    """A server's answer, if its status was 200 or 304; all else is an OSError."""
 
     status: int
-    """200 or 304."""
     headers: Message
     body: bytes
 
 
 def get(url: str, max_bytes: int, headers: Mapping[str, str] | None = None, *, want_body: bool = True) -> Reply:
-    """GET `url`. Raises OSError whose text says why, without the URL."""
+    """GET `url`. Raises OSError with a text that says why, but not the URL."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     request = urllib.request.Request(urlunsplit(parts._replace(netloc=host)), headers=dict(headers or {}))  # noqa: S310
@@ -41,7 +41,7 @@ def get(url: str, max_bytes: int, headers: Mapping[str, str] | None = None, *, w
         credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
         request.add_unredirected_header("Authorization", "Basic " + base64.b64encode(credentials).decode())
     try:
-        # Only ever http and https: the callers look at the scheme, and urllib refuses redirects to file:.
+        # Only http and https: the callers check the scheme, and urllib refuses redirects to others, such as file:.
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
             body = _read(response, max_bytes) if want_body else b""
             return Reply(response.status, response.headers, body)
@@ -64,9 +64,9 @@ def _read(response: http.client.HTTPResponse, max_bytes: int) -> bytes:
         if len(body) > max_bytes:
             raise OSError(f"longer than {max_bytes} bytes")
         if time.monotonic() > deadline:
-            raise OSError(f"not here within {TIMEOUT_S:g} s")
+            raise OSError(f"not complete after {TIMEOUT_S:g} s")
     announced = response.headers.get("Content-Length", "")
-    if announced.isdecimal() and int(announced) != len(body):  # read1 does not tell an end that came too soon
+    if announced.isdecimal() and int(announced) != len(body):  # read1 raises nothing for an end that came too soon
         raise OSError(f"cut off after {len(body)} of {announced} bytes")
     return bytes(body)
 
@@ -78,10 +78,10 @@ def reason(error: Exception) -> str:
 
 
 def without_secrets(url: str) -> str:
-    """What to call a path or URL in messages: no user, password, query or fragment.
+    """What messages call a path or URL: without user, password, query and fragment.
 
-    Cut generously: a password may itself hold any of @ : / ?, and then the name loses a part, but no secret gets out.
-    Keys of objects in S3 and GCS hold no credentials.
+    In doubt too much is cut: a password may contain any of @ : / ?, and then the name loses a part, but no secret gets
+    into a log. S3 and GCS URLs have no credentials in them, and keys of objects may contain all of these characters.
     """
     scheme, separator, rest = url.partition("://")
     if not separator or scheme in ("s3", "gs"):

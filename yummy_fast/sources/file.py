@@ -1,4 +1,8 @@
-"""A registry in a local file, as `feast apply` writes it."""
+"""A registry in a local file, as `feast apply` writes it.
+
+Feast empties the file and writes it again, so a reader may find nothing, or a part. `open_source` refuses an empty
+registry, and server/reload.py reads again if the stamp has moved meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,11 @@ from typing import NamedTuple
 
 from yummy_fast.errors import RegistryError
 from yummy_fast.sources import download
-from yummy_fast.sources.source import MAX_BYTES
+from yummy_fast.sources.source import MAX_REGISTRY_BYTES
 
 
 class Stamp(NamedTuple):
-    """What tells, without reading it, that a file is another one now."""
+    """The state of a file. It changes when the file is written (time, size) or replaced by another (inode)."""
 
     modified_ns: int
     bytes: int
@@ -36,6 +40,6 @@ class FileSource:
     def read(self) -> bytes:
         try:
             with open(self.name, "rb") as file:
-                return file.read(MAX_BYTES + 1)
+                return file.read(MAX_REGISTRY_BYTES + 1)
         except OSError as error:
             raise RegistryError.unreadable(self.name, download.reason(error)) from None

@@ -1,12 +1,15 @@
-"""Where registry bytes come from: a local file, http(s), S3, GCS, or the tables of Feast's SQL registry.
+"""The source of the registry that the configuration names, bounded in time and size.
 
-A source is read whole; what the bytes mean is `registry`'s business. `stamp` is the cheap question whether reading
-would give something else: it is asked every few seconds, `read` only when it changed. Both block, and are called before
-the loop runs or in a thread; neither takes longer than PATIENCE_S. Nothing is ever written, and nothing is made that
-was not there.
+The scheme of `registry.path` decides, or `registry_type: sql`:
 
-The libraries for S3, GCS and SQL are extras, imported when a registry needs them. Credentials come from where those
-libraries find them, or from the URL; `name`, which all messages use, has none in it.
+    /data/registry.db               file
+    https://host/registry.db        http
+    s3://bucket/registry.db         object_store, with the extra s3
+    gs://bucket/registry.db         object_store, with the extra gcs
+    postgresql+psycopg://host/db    sql, with the extra sql, if registry_type is sql
+
+What `stamp` and `read` promise is in `source`. The libraries of the extras are imported when a registry needs them, and
+credentials come from where those libraries look for them, or from the URL.
 """
 
 from __future__ import annotations
@@ -21,38 +24,38 @@ from yummy_fast.sources.deadline import DeadlineRunner
 from yummy_fast.sources.file import FileSource
 from yummy_fast.sources.http import HttpSource
 from yummy_fast.sources.object_store import ObjectSource
-from yummy_fast.sources.source import MAX_BYTES, Source
+from yummy_fast.sources.source import MAX_REGISTRY_BYTES, Source
 from yummy_fast.sources.sql import SqlSource
 
 T = TypeVar("T")
 
-PATIENCE_S = 60.0
-"""An answer that has not come by then does not come: more than all timeouts below allow, for what has none."""
+ANSWER_TIMEOUT_S = 60.0
+"""For a whole `stamp` or `read`. The sources' own timeouts end sooner; this one is for what they do not bound."""
 
 
 class BoundedSource:
-    """A source whose answer is waited for as long as PATIENCE_S, and is some bytes but not too many."""
+    """A source that answers within ANSWER_TIMEOUT_S, and whose registry is neither empty nor too long."""
 
     def __init__(self, source: Source) -> None:
         self.name = source.name
         self.look_every_s = source.look_every_s
         self._source = source
-        self._patience = DeadlineRunner(PATIENCE_S)
+        self._runner = DeadlineRunner(ANSWER_TIMEOUT_S)
 
     def stamp(self) -> Hashable:
-        return self._ask(self._source.stamp)
+        return self._run(self._source.stamp)
 
     def read(self) -> bytes:
-        data = self._ask(self._source.read)
-        if not data:  # a valid message, of nothing: a file that is about to be written, or a torn copy
+        data = self._run(self._source.read)
+        if not data:  # it would parse, as a registry without views; it is a file that is being written, or a bad copy
             raise RegistryError(f"{self.name}: the registry is empty")
-        if len(data) > MAX_BYTES:
-            raise RegistryError.unreadable(self.name, f"longer than {MAX_BYTES} bytes")
+        if len(data) > MAX_REGISTRY_BYTES:
+            raise RegistryError.unreadable(self.name, f"longer than {MAX_REGISTRY_BYTES} bytes")
         return data
 
-    def _ask(self, question: Callable[[], T]) -> T:
+    def _run(self, call: Callable[[], T]) -> T:
         try:
-            return self._patience.wait_for(question)
+            return self._runner.run(call)
         except TimeoutError as error:
             raise RegistryError.unreadable(self.name, str(error)) from None
 
@@ -77,11 +80,12 @@ def _source(config: Config) -> Source:
 
 
 _EXTRAS = {"s3": ("s3fs",), "gcs": ("gcsfs",), "sql": ("sqlalchemy", "psycopg")}
-"""What comes with each; drivers of other databases do not."""
+"""Extra -> the modules that it installs. Drivers for other databases than PostgreSQL are in none."""
 
 
 @contextmanager
 def _extra(extra: str, what: str) -> Iterator[None]:
+    """Turn an ImportError into a ConfigError: `what`, the key in the file, needs a module, and how to install it."""
     try:
         yield
     except ImportError as error:

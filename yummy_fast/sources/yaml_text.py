@@ -53,7 +53,7 @@ def read_yaml(repo: Path, given: str | None, environ: Mapping[str, str]) -> Yaml
     if given and given.startswith(("https://", "http://")):
         name = download.without_secrets(given)
         try:
-            reply = DeadlineRunner(2 * download.TIMEOUT_S).wait_for(lambda: download.get(given, MAX_YAML_BYTES))
+            reply = DeadlineRunner(2 * download.TIMEOUT_S).run(lambda: download.get(given, MAX_YAML_BYTES))
             return YamlText(reply.body.decode(), name, (repo, repo))
         except (OSError, UnicodeDecodeError) as error:
             why = download.reason(error) if isinstance(error, OSError) else "not UTF-8 text"
