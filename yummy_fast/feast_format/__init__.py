@@ -4,5 +4,5 @@ Reading order: `keys` (entity keys and field names), `values` (stored Values), `
 `registry` (the registry's records). `_proto/` has the messages, compiled from our own `.proto` files.
 
 All of it is pure: bytes in, Python's objects out, or the reverse. It must not know stores, plans or requests. (It is
-not called `feast`, because then no search would tell it from Feast itself.)
+not called `feast`, because then a search would find Feast itself as well.)
 """

@@ -1,19 +1,26 @@
 """Feast's stored Values in: what each stored feature is in JSON.
 
-A fact of Feast 0.67.0's format: feast/types/Value.proto (Values), feast/feature_server_utils.py (what each Value looks
-like in JSON). Keys and field names are in `keys`, timestamps in `timestamps`.
+Facts of Feast 0.67.0's format: feast/types/Value.proto (Values), feast/feature_server_utils.py (their JSON). Keys and
+field names are in `keys`, timestamps in `timestamps`.
 
-Values are decoded many at a time. A serialised `Value` is one field of a oneof; the wire format lets a repeated field
-arrive in pieces; so stored Values, joined, *are* one `Values` message whose fields carry the same numbers made
-repeated, and a single parse in C decodes a whole row or column (perf/experiments/decode_by_column_or_row.py). What
-makes this safe is the count: each stored Value must yield exactly one value of the type its feature was declared with.
-Where it does not (a null, a missing field, another type), the slower ways below are taken, down to one Value at a
-time. What the count cannot see are corrupt Values: one that holds a second value of another type or a piece of one, a
-number whose tag says that it is a list (packed), and several whose damage cancels out, such as one that holds two
-values and one that holds none but is not empty.
+Values are decoded many at a time. A serialised `Value` is one field of a oneof, and in a message the entries of a
+repeated field may come singly and in any order. So stored Values, joined, *are* one message: `Values`, which has the
+same fields with the same numbers, but repeated. One parse in C decodes a whole row or column
+(perf/experiments/decode_by_column_or_row.py). A row of three features, declared as int32, double, int32:
 
-Decoded values are Python objects as `json` would take them, except that floats may be NaN or infinite: `vectors`
-spells those.
+    18 07                        Value {int32_val: 7}        0x18 is field 3, a varint
+    29 00 00 00 00 00 00 f8 3f   Value {double_val: 1.5}     0x29 is field 5, of 8 bytes
+    18 2a                        Value {int32_val: 42}
+    joined and parsed            Values {int32_val: [7, 42], double_val: [1.5]}
+    in the features' order       [7, 1.5, 42]
+
+What makes this safe is the count: each stored Value must yield exactly one value of the type its feature was declared
+with. If the counts are wrong (a null, a missing feature, another type), `ColumnDecoder` and `RowDecoder` take slower
+ways, down to one Value at a time. The counts are right in spite of these corrupt Values: one that holds a second value
+of another type, or a piece of one; a number that is encoded as a list (packed); and several whose faults cancel out,
+such as one with two values and one that has bytes but no value.
+
+Decoded values are what `json` takes, except that floats may be NaN or infinite: `spell_non_finite` is for those.
 """
 
 from __future__ import annotations
@@ -88,7 +95,7 @@ class ValueType(IntEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> ValueType:
-        return cls.UNKNOWN  # a type of a later Feast: its values are decoded one at a time, by what they say they are
+        return cls.UNKNOWN  # a type of a later Feast; each of its values is decoded as the type that it says it has
 
 
 def _base64(value: bytes) -> str:
@@ -100,11 +107,11 @@ def _list(message: Any) -> list[Any]:
 
 
 def _map(message: Any) -> dict[str, Any]:
-    return {key: _native(value) for key, value in message.val.items()}
+    return {key: _json_value(value) for key, value in message.val.items()}
 
 
 def _nested(message: Any) -> list[Any]:
-    return [_native(value) for value in message.val]
+    return [_json_value(value) for value in message.val]
 
 
 def _maps(message: Any) -> list[Any]:
@@ -115,17 +122,17 @@ def _base64_list(message: Any) -> list[str]:
     return [_base64(value) for value in message.val]
 
 
-def _nothing(_: object) -> None:
+def _null(_: object) -> None:
     return None
 
 
 _FIXED_OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{2}):?(\d{2})")
 NULL_TIMESTAMP = -(1 << 63)
-"""Numpy's NaT, which Feast writes for a null."""
+"""Numpy's NaT, which Feast writes for a null timestamp."""
 
 
 def zone(name: str) -> tzinfo:
-    """A stored zone: an IANA name or an offset like UTC-07:00; anything else is UTC (feast/type_map.py)."""
+    """The zone of a stored name: an IANA name, or an offset such as UTC-07:00. All else is UTC (feast/type_map.py)."""
     if name in ("", "UTC", "GMT"):
         return UTC
     try:
@@ -148,12 +155,20 @@ def _zoned_timestamp(message: Any) -> str | None:
         raise CorruptValueError(f"a zoned timestamp out of range: {error}") from None
 
 
-# Field of the oneof -> what makes a JSON value of it; None where the decoded value is one already.
-_NATIVE: dict[str, Callable[[Any], Any] | None] = {
-    **dict.fromkeys(("int32_val", "int64_val", "double_val", "float_val", "bool_val", "unix_timestamp_val")),
-    **dict.fromkeys(("string_val", "json_val", "uuid_val", "time_uuid_val", "decimal_val")),
+_TO_JSON: dict[str, Callable[[Any], Any] | None] = {
+    "int32_val": None,
+    "int64_val": None,
+    "double_val": None,
+    "float_val": None,
+    "bool_val": None,
+    "unix_timestamp_val": None,
+    "string_val": None,
+    "json_val": None,
+    "uuid_val": None,
+    "time_uuid_val": None,
+    "decimal_val": None,
     "bytes_val": _base64,
-    "null_val": _nothing,
+    "null_val": _null,
     "map_val": _map,
     "struct_val": _map,
     "map_list_val": _maps,
@@ -162,43 +177,56 @@ _NATIVE: dict[str, Callable[[Any], Any] | None] = {
     "set_val": _nested,
     "bytes_list_val": _base64_list,
     "bytes_set_val": _base64_list,
-    "scalar_map_val": _nothing,
+    "scalar_map_val": _null,  # as Feast's server answers
     "zoned_timestamp_val": _zoned_timestamp,
-    **{
-        f"{item}_{collection}_val": _list
-        for collection in ("list", "set")
-        for item in (
-            *("string", "int32", "int64", "double", "float", "bool"),
-            *("unix_timestamp", "uuid", "time_uuid", "decimal"),
-        )
-    },
     "json_list_val": _list,
+    "string_list_val": _list,
+    "int32_list_val": _list,
+    "int64_list_val": _list,
+    "double_list_val": _list,
+    "float_list_val": _list,
+    "bool_list_val": _list,
+    "unix_timestamp_list_val": _list,
+    "uuid_list_val": _list,
+    "time_uuid_list_val": _list,
+    "decimal_list_val": _list,
+    "string_set_val": _list,
+    "int32_set_val": _list,
+    "int64_set_val": _list,
+    "double_set_val": _list,
+    "float_set_val": _list,
+    "bool_set_val": _list,
+    "unix_timestamp_set_val": _list,
+    "uuid_set_val": _list,
+    "time_uuid_set_val": _list,
+    "decimal_set_val": _list,
 }
+"""Field of the oneof -> what makes a JSON value of its content; None where the content is one already."""
 
 
 @cache
 def _field(value_type: ValueType) -> str:
-    """The field of `Value` in which a feature of this type is stored; "" if that cannot be said."""
+    """The field of `Value` in which a feature of this type is stored; "" if it is not known."""
     if value_type in (ValueType.PDF_BYTES, ValueType.IMAGE_BYTES):
         return "bytes_val"
     if value_type in (ValueType.VALUE_LIST, ValueType.VALUE_SET):
         return value_type.name.lower().removeprefix("value_") + "_val"
     name = value_type.name.lower() + "_val"
-    return name if name in _NATIVE else ""
+    return name if name in _TO_JSON else ""
 
 
-def _native(value: Value) -> Any:
+def _json_value(value: Value) -> Any:
     field = value.WhichOneof("val")
     if field is None:
         return None
-    native = _NATIVE[field]
-    return getattr(value, field) if native is None else native(getattr(value, field))
+    to_json = _TO_JSON[field]
+    return getattr(value, field) if to_json is None else to_json(getattr(value, field))
 
 
 def decode_value(stored: bytes | None) -> Any:
-    """One stored Value as what JSON says for it. Absent, empty and null are all None. Raises CorruptValueError."""
+    """The JSON value of one stored Value. Absent, empty and null are all None. Raises CorruptValueError."""
     message = parse_value(stored)
-    return None if message is None else _native(message)
+    return None if message is None else _json_value(message)
 
 
 def parse_value(stored: bytes | None) -> Value | None:
@@ -208,17 +236,25 @@ def parse_value(stored: bytes | None) -> Value | None:
     try:
         return Value.FromString(stored)
     except DecodeError:
-        raise CorruptValueError(f"{len(stored)} bytes that are no feast.types.Value") from None
+        raise CorruptValueError(f"{len(stored)} bytes that are not a feast.types.Value") from None
 
 
 class ColumnDecoder:
-    """Decodes the stored Values of one feature for many entities."""
+    """Decodes the stored Values of one feature for many entities.
 
-    __slots__ = ("_field", "_filler", "_native")
+    A column has one type, so the list that a parse yields is the column, if it is as long as the column:
+
+    1. Parse the joined Values.
+    2. If one is absent (None) or null (b""), put a *filler* in for it, a stored zero of the declared type such as
+       18 00, and parse again. Then put None where the fillers were.
+    3. Decode one Value at a time: some of them have another type than the declared one, or are corrupt.
+    """
+
+    __slots__ = ("_field", "_filler", "_to_json")
 
     def __init__(self, value_type: ValueType) -> None:
         self._field = _field(value_type)
-        self._native = _NATIVE.get(self._field)
+        self._to_json = _TO_JSON.get(self._field)
         self._filler = _filler(self._field)
 
     def __call__(self, stored: Sequence[bytes | None]) -> list[Any]:
@@ -230,50 +266,61 @@ class ColumnDecoder:
         except (TypeError, DecodeError):
             values = ()
         if len(values) == len(stored):
-            return values[:] if self._native is None else [self._native(value) for value in values]
-        return self._with_gaps(stored)
+            return values[:] if self._to_json is None else [self._to_json(value) for value in values]
+        return self._with_fillers(stored)
 
-    def _with_gaps(self, stored: Sequence[bytes | None]) -> list[Any]:
-        """As `__call__`, when something is absent or empty: fill the gaps in, decode all, take the fillings out."""
+    def _with_fillers(self, stored: Sequence[bytes | None]) -> list[Any]:
+        """The second way and the third."""
         try:
-            filled = getattr(Values.FromString(b"".join([one or self._filler for one in stored])), self._field)
+            values = getattr(Values.FromString(b"".join([one or self._filler for one in stored])), self._field)
         except DecodeError:
-            filled = ()
-        if len(filled) != len(stored):
+            values = ()
+        if len(values) != len(stored):
             return [decode_value(one) for one in stored]
-        native = self._native
-        if native is None:
-            return [value if one else None for value, one in zip(filled, stored, strict=True)]
-        return [native(value) if one else None for value, one in zip(filled, stored, strict=True)]
+        to_json = self._to_json
+        if to_json is None:
+            return [value if one else None for value, one in zip(values, stored, strict=True)]
+        return [to_json(value) if one else None for value, one in zip(values, stored, strict=True)]
 
 
 @cache
 def column_decoder(value_type: ValueType) -> ColumnDecoder:
-    """The decoder of a type; a registry has many features and few types."""
+    """The decoder of a type. All features of the type share it: a registry has many features and few types."""
     return ColumnDecoder(value_type)
 
 
 class RowDecoder:
-    """Decodes the stored Values of many features for one entity."""
+    """Decodes the stored Values of many features for one entity.
 
-    __slots__ = ("_arrange", "_counts", "_fillers", "_first_bytes", "_groups", "_natives", "_tags")
+    It takes the same three ways as `ColumnDecoder`, but a row has several types. Features declared as int32, double,
+    int32 are two groups, and what depends on the types alone is compiled:
+
+        _groups    gets the lists of both groups from a parsed message: ([7, 42], [1.5])
+        _counts    how long they have to be: [2, 1]
+        _arrange   puts the values of all groups, [7, 42, 1.5], into the features' order, [7, 1.5, 42]
+        _tags      what each stored Value has to begin with: 18, 29, 18
+
+    The tags are compared when there are several groups, because then the counts are not enough. If the registry has
+    exchanged the types of two features, a row from before that has the right counts, and the values of each other.
+    """
+
+    __slots__ = ("_arrange", "_counts", "_fillers", "_first_bytes", "_groups", "_tags", "_to_json")
 
     def __init__(self, value_types: Sequence[ValueType]) -> None:
         """`value_types`: the declared type of each feature, in the order in which they will be decoded."""
         fields = [_field(value_type) for value_type in value_types]
         groups = {field: [i for i, other in enumerate(fields) if other == field] for field in dict.fromkeys(fields)}
-        # The values of each type in a message: of one type the values, of several a tuple of them.
+        # For one group attrgetter returns its list, for several a tuple of lists.
         self._groups = attrgetter(*(field or "null_val" for field in groups))
-        # A row with a type that we do not know is never decoded at once: no group can have this count.
-        self._counts = [len(places) if field else -1 for field, places in groups.items()]
-        natives = [_NATIVE.get(field) for field in groups]
-        self._natives = natives if any(natives) else None
+        # No group is -1 long: a row with a type that is not known is decoded one Value at a time.
+        self._counts = [len(positions) if field else -1 for field, positions in groups.items()]
+        to_json = [_TO_JSON.get(field) for field in groups]
+        self._to_json = to_json if any(to_json) else None
         self._fillers = [_filler(field) for field in fields]
-        # Of several types the counts alone do not tell: two features may hold each other's type, from before a change.
         tags = [_tag(field) for field in fields]
         self._tags = tags if len(groups) > 1 else None
         self._first_bytes = [tag[0] for tag in tags] if all(len(tag) == 1 for tag in tags) else None
-        grouped = [place for places in groups.values() for place in places]
+        grouped = [position for positions in groups.values() for position in positions]
         self._arrange = None if grouped == sorted(grouped) else _arranger(grouped)
 
     def __call__(self, stored: Sequence[bytes | None]) -> Sequence[Any]:
@@ -286,7 +333,6 @@ class RowDecoder:
             return values
         if not any(stored):
             return [None] * len(stored)
-        # Fill the gaps in, decode all, take the fillings out.
         values = self._at_once([one or filler for one, filler in zip(stored, self._fillers, strict=True)])
         if values is None:
             return [decode_value(one) for one in stored]
@@ -295,7 +341,7 @@ class RowDecoder:
     def _at_once(self, stored: Sequence[bytes]) -> Sequence[Any] | None:
         """The values if each is of its feature's declared type, else None."""
         if self._tags is not None:
-            if self._first_bytes is not None:  # the same in a third of the time
+            if self._first_bytes is not None:  # comparing single bytes takes a third of the time
                 if list(map(_first_byte, stored)) != self._first_bytes:
                     return None
             elif not all(map(bytes.startswith, stored, self._tags)):
@@ -307,19 +353,19 @@ class RowDecoder:
         if len(self._counts) == 1:
             if len(groups) != self._counts[0]:
                 return None
-            return groups[:] if self._natives is None else _natively(groups, self._natives[0])
+            return groups[:] if self._to_json is None else _all_to_json(groups, self._to_json[0])
         if list(map(len, groups)) != self._counts:
             return None
-        if self._natives is not None:
-            groups = tuple(map(_natively, groups, self._natives))
+        if self._to_json is not None:
+            groups = tuple(map(_all_to_json, groups, self._to_json))
         values: list[Any] = []
         for group in groups:
-            values += group[:]  # the copy: what goes over a list goes faster than over protobuf's
+            values += group[:]  # a list: protobuf's own sequence is slower to iterate over than to copy
         return values if self._arrange is None else self._arrange(values)
 
 
-def _natively(values: Any, native: Callable[[Any], Any] | None) -> Any:
-    return values if native is None else list(map(native, values))
+def _all_to_json(values: Any, to_json: Callable[[Any], Any] | None) -> Any:
+    return values if to_json is None else list(map(to_json, values))
 
 
 _first_byte = itemgetter(0)
@@ -327,16 +373,16 @@ _first_byte = itemgetter(0)
 
 @cache
 def _tag(field: str) -> bytes:
-    """What a stored Value of this field begins with: one byte, or two for fields from 16 on."""
+    """What a stored Value of this field begins with: one byte, or two for field numbers from 16 on."""
     return _filler(field)[: 1 if not field or Value.DESCRIPTOR.fields_by_name[field].number < 16 else 2]
 
 
 @cache
 def _filler(field: str) -> bytes:
-    """A stored Value to stand where there is none, so that the others can still be decoded at once."""
+    """A stored zero of this field (or "", or an empty list), to put in for a Value that is absent or null."""
     value = Value()
     if not field:
-        return b"?"  # of a type that is never decoded at once: this is not, either
+        return b"?"  # never parsed: no row or column with a type that is not known is decoded at once
     default = getattr(value, field)
     if hasattr(default, "SetInParent"):
         default.SetInParent()
@@ -346,13 +392,13 @@ def _filler(field: str) -> bytes:
 
 
 def _arranger(grouped: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
-    """Puts values that stand in the order `grouped` back to the order 0, 1, 2, ..."""
-    places = sorted(range(len(grouped)), key=grouped.__getitem__)
-    return itemgetter(*places)  # two groups at least, so two items at least: a tuple
+    """Puts values back into the order 0, 1, 2, ... `grouped` has the position of each in that order."""
+    positions = sorted(range(len(grouped)), key=grouped.__getitem__)
+    return itemgetter(*positions)  # there are two groups at least, so this returns a tuple
 
 
 def spell_non_finite(value: Any) -> Any:
-    """`value` with "NaN", "Infinity" and "-Infinity" where JSON has no number, as Feast 0.67 spells them."""
+    """`value` with "NaN", "Infinity" and "-Infinity" for floats that JSON does not have, as Feast 0.67 writes them."""
     if isinstance(value, float):
         return (
             value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
