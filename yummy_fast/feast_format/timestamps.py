@@ -1,4 +1,13 @@
-"""Feast's stored event timestamps: google.protobuf.Timestamp in, and out for stores that keep them otherwise."""
+"""Feast's stored event timestamps: google.protobuf.Timestamp in, and out for stores that keep them in another form.
+
+Many timestamps are decoded in one parse, for the reason that `values` gives: joined, they are one message with repeated
+fields.
+
+    08 bb f0 8d d8 06 10 c0 a9 d3 3a    Timestamp {seconds: 1795389499, nanos: 123000000}
+    twice, joined and parsed            Timestamps {seconds: [1795389499, 1795389499], nanos: [123000000, 123000000]}
+
+A timestamp of whole seconds has no nanos, so this holds if all of them have nanos or none has.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +29,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def decode_timestamp(stored: bytes | None) -> datetime:
     """A stored google.protobuf.Timestamp in UTC; absent and empty are the epoch. Raises CorruptValueError.
 
-    Its seconds go through a float and a datetime of microseconds, as in Feast's Redis store: the last digits follow.
+    The seconds become a float, and that a datetime of microseconds, because Feast's Redis store does so: the last
+    digits have to be the same.
     """
     if not stored:
         return _EPOCH
@@ -28,11 +38,11 @@ def decode_timestamp(stored: bytes | None) -> datetime:
         timestamp = Timestamp.FromString(stored)
         return datetime.fromtimestamp(timestamp.seconds + timestamp.nanos / 1_000_000_000.0, tz=UTC)
     except (DecodeError, ValueError, OverflowError, OSError):
-        raise CorruptValueError(f"{len(stored)} bytes that are no timestamp") from None
+        raise CorruptValueError(f"{len(stored)} bytes that are not a timestamp") from None
 
 
 def decode_timestamps(stored: Sequence[bytes | None]) -> list[datetime]:
-    """As `decode_timestamp` for many, at once where they are all alike."""
+    """As `decode_timestamp`, for many: in one parse if it yields the right counts, else one by one."""
     try:
         message = Timestamps.FromString(b"".join(stored))  # type: ignore[arg-type]  # None raises
         seconds: Any = message.seconds[:]
@@ -47,5 +57,5 @@ def decode_timestamps(stored: Sequence[bytes | None]) -> list[datetime]:
 
 
 def encode_timestamp(seconds: int) -> bytes:
-    """A moment as a store of ours hands it on: a serialised google.protobuf.Timestamp, of whole seconds."""
+    """A serialised google.protobuf.Timestamp of whole seconds, for stores that keep event timestamps as numbers."""
     return Timestamp(seconds=seconds).SerializeToString()
