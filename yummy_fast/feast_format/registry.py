@@ -1,8 +1,13 @@
 """Registry bytes to frozen records: what one project of a Feast registry says about serving.
 
-A registry is one serialised feast.core.Registry and may hold many projects; everything is filtered by project here, as
-Feast filters every lookup (feast/infra/registry/proto_registry_utils.py, Feast 0.67.0). Records keep Feast's words and
-know nothing of requests or stores. Pure: bytes in, records out; `sources` fetches the bytes.
+A registry is one serialised feast.core.Registry and may hold many projects. Here everything is filtered by project, as
+Feast filters every lookup (feast/infra/registry/proto_registry_utils.py, Feast 0.67.0). Records use Feast's words, and
+know nothing of requests or stores.
+
+The message is first parsed to `RegistryPieces`, in which every view, entity and service is a field of bytes; then the
+pieces are parsed one by one, with pauses if there is a Throttle. To parse all at once would hold up the event loop.
+
+Pure: bytes in, records out; `sources` fetches the bytes.
 """
 
 from __future__ import annotations
@@ -19,22 +24,28 @@ from yummy_fast.feast_format._proto import registry_pb2 as messages
 from yummy_fast.feast_format.values import ValueType
 
 DUMMY_ENTITY = "__dummy"
-"""The entity of a view without entities, its join key and the one value it is stored under (feast/feature_view.py)."""
+"""What Feast gives a view without entities (feast/feature_view.py): this entity, ..."""
 DUMMY_JOIN_KEY = "__dummy_id"
+"""... its join key, ..."""
 DUMMY_VALUE = ""
+"""... and the value of that, under which the view's only row is stored."""
 
 
 T = TypeVar("T")
 
 
 class Throttle(Protocol):
-    """Gives the items it is given, when it finds it time: who compiles while others work pauses in between."""
+    """Passes items on, and may pause between two of them, so that a long loop leaves time to the event loop.
+
+    Parsing a registry and compiling a catalog take a Throttle, because a reload does both while requests are served
+    (server/reload.py, HalfSpeed). It is declared here because this is the lowest module that takes one.
+    """
 
     def __call__(self, items: Iterable[T], /) -> Iterable[T]: ...
 
 
 def unthrottled(items: Iterable[T]) -> Iterable[T]:
-    """The Throttle of who has nobody to wait for."""
+    """No throttling."""
     return items
 
 
@@ -48,7 +59,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """What views are about, and the join key that finds it."""
+    """What a view describes, such as a driver, and the join key whose value says which driver."""
 
     name: str
     join_key: str
@@ -57,35 +68,38 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """The use that a feature service (or an on-demand view) makes of a view."""
+    """What a feature service, or an on-demand view, takes from a view."""
 
     view: str
     features: tuple[Field, ...]
     alias: str = ""
+    """The view's name in this use; empty if it is the view's own."""
     join_key_map: Mapping[str, str] = field(default_factory=dict)
+    """Join key -> its name in this use."""
     version: int | None = None
+    """The version that is pinned, if one is."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureView:
-    """A feature view, stream feature view or label view: they are served alike."""
+    """A feature view, stream feature view or label view: all three are served in the same way."""
 
     name: str
     entities: tuple[str, ...]
     features: tuple[Field, ...]
     entity_columns: tuple[Field, ...]
     ttl_s: float = 0.0
-    """How long a value is good for; 0 for ever."""
+    """How old a value may be; 0 for any age."""
     version: int = 0
     state: str = "STATE_UNSPECIFIED"
     disabled: bool = False
     sources: tuple[Projection, ...] = ()
-    """Of an on-demand view that was computed when it was written: the views it was computed from."""
+    """For an on-demand view that is computed when it is written: the views that it is computed from."""
 
 
 @dataclass(frozen=True, slots=True)
 class OnDemandFeatureView:
-    """A view computed from other views and from request data by a function of the user's."""
+    """A view that a user's function computes from other views and from request data."""
 
     name: str
     features: tuple[Field, ...]
@@ -95,9 +109,9 @@ class OnDemandFeatureView:
     function: bytes
     """The function as a dill pickle."""
     source: str = ""
-    """Its source text, decorators and all, and ..."""
+    """The source text of the function, with its decorators."""
     function_name: str = ""
-    """... what it is called there."""
+    """The name of the function in that text."""
     singleton: bool = False
     aggregates: bool = False
     state: str = "STATE_UNSPECIFIED"
@@ -114,7 +128,7 @@ class FeatureService:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """What a registry holds of one project. `version` is Feast's version_id, new with every change."""
+    """One project of a registry. `version` is Feast's version_id, which is new with every change."""
 
     project: str
     version: str
@@ -122,12 +136,12 @@ class Registry:
     views: Mapping[str, FeatureView | OnDemandFeatureView]
     services: Mapping[str, FeatureService]
     versions: Mapping[tuple[str, int], FeatureView | OnDemandFeatureView]
-    """All versions of views that the history tells of, by name and number."""
+    """(view, number) -> the view at that version, for all versions in the history."""
     other_projects: tuple[str, ...] = ()
 
 
 def parse_registry(data: bytes, project: str, source: str, throttle: Throttle = unthrottled) -> Registry:
-    """Read a serialised Registry. `source` is where it came from, for the RegistryError of bytes that are none."""
+    """Read a serialised Registry. Raises RegistryError for other bytes; its message begins with `source`."""
     try:
         return _read(messages.RegistryPieces.FromString(data), project, source, throttle)
     except DecodeError:
@@ -135,7 +149,7 @@ def parse_registry(data: bytes, project: str, source: str, throttle: Throttle = 
 
 
 def _read(pieces: messages.RegistryPieces, project: str, source: str, throttle: Throttle) -> Registry:
-    """What `parse_registry` returns. Raises DecodeError for a piece that is none."""
+    """What `parse_registry` returns. Raises DecodeError for a piece that does not parse."""
     projects = {messages.Project.FromString(piece).spec.name for piece in pieces.projects}
 
     def of_project(kind: Any, found: Iterable[bytes]) -> Iterator[Any]:
@@ -145,7 +159,7 @@ def _read(pieces: messages.RegistryPieces, project: str, source: str, throttle: 
             if item.spec.project == project:
                 yield item
 
-    # Where two kinds of view share a name, Feast finds them in this order.
+    # Feast looks a name up in this order, so the first kind of view that has the name wins.
     views: dict[str, FeatureView | OnDemandFeatureView] = {}
     for item in of_project(messages.FeatureView, pieces.feature_views):
         views.setdefault(item.spec.name, _feature_view(item.spec, item.meta))
@@ -209,7 +223,7 @@ def _any_on_demand_view(message: messages.OnDemandFeatureView) -> FeatureView | 
                 request_data += _fields(options.schema)
                 request_data += (Field(name, ValueType(kind)) for name, kind in options.deprecated_schema.items())
     if spec.write_to_online_store:
-        # Computed when it was written: at read time a feature view like any other.
+        # It is computed when it is written, so it is read like any other feature view.
         return FeatureView(
             name=spec.name,
             entities=tuple(spec.entities),
@@ -222,7 +236,7 @@ def _any_on_demand_view(message: messages.OnDemandFeatureView) -> FeatureView | 
         )
     function = spec.feature_transformation.user_defined_function
     if not (function.body or function.body_text):
-        function = spec.user_defined_function  # where Feast before 0.33 kept it
+        function = spec.user_defined_function  # Feast before 0.33 kept it here
     return OnDemandFeatureView(
         name=spec.name,
         features=_fields(spec.features),
