@@ -2,9 +2,9 @@
 
 Every source keeps these promises, and server/reload.py relies on them:
 
-- `stamp` does not read the registry. It costs a stat, a request without a body, or a SELECT that counts. While the
-  stamp stays the same, so does the registry; a new stamp means "read it", and the bytes may then be the old ones. None
-  means that only reading can show a change.
+- `stamp` does not read the registry. It costs a stat, a request whose body is not read, or a SELECT that counts. While
+  the stamp stays the same, so does the registry; a new stamp means "read it", and the bytes may then be the old ones.
+  None means that only reading can show a change.
 - `read` returns all of the registry: the bytes of one serialised feast.core.Registry. Whether they parse is not the
   source's concern.
 - A writer may be at work between two calls. So the caller asks for the stamp before and after it reads, and reads again
