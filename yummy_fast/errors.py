@@ -1,34 +1,35 @@
-"""Every exception that a request or an operator may see, and the HTTP answer that belongs to it.
+r"""Every exception that a request or an operator may see, and the HTTP answer that belongs to it.
 
     YummyError
     ├── ConfigError                   feature_store.yaml, flags, environment    at start: one line, exit 2
-    ├── RegistryError                 unreadable, or it makes no sense          at start: as above; later: the old stays
-    ├── ProtocolError                 bytes that are not HTTP as we speak it    its own status, connection closed
-    ├── LimitError                    more than we do for one, or for all       413; 503, 504 with Retry-After
+    ├── RegistryError                 unreadable or inconsistent registry       at start: as above; reload: keep the old
+    ├── ProtocolError                 bytes that are no HTTP we accept          its own status, connection closed
+    ├── LimitError                    a limit on size, number or time           413; 503, 504 with Retry-After
     ├── RequestError                  the caller's mistake                      400
     │   ├── NotFoundError             no such view, service or request data     404
     │   ├── CollisionError            two features under one name               400
-    │   ├── ViewUnavailableError      a function that cannot be loaded          400
-    │   ├── TokenError                no token that is accepted                 401
-    │   ├── ValidationError           the body has not the shape of a request   422
-    │   ├── UnreadableBodyError       the body cannot even be read as JSON      400
-    │   ├── InexactNumberError        a number that parsing has changed         400, if it is the last word
-    │   └── RouteError                no such path, or not with this method     404; 405 with Allow
-    ├── TransformError                a function of the user's that fails       500, with the view's name
-    └── StoreError                    the online store's fault                  502
-        ├── CorruptValueError         what it holds is no Value                502
-        ├── StoreUnavailableError     no connection                             503, Retry-After
-        │   └── StoreRefusedError     it is loading, busy, or we have no right  503, Retry-After
-        └── StoreTimeoutError         no answer in time                         504, Retry-After
+    │   ├── ViewUnavailableError      its function cannot be loaded             400
+    │   ├── TokenError                no bearer token, or an unknown one        401
+    │   ├── ValidationError           JSON that does not have a request's shape 422
+    │   ├── UnreadableBodyError       a body that is not JSON                   400
+    │   ├── InexactNumberError        a number that parsing has rounded         400, unless exact parsing succeeds
+    │   └── RouteError                unknown path, or wrong method for it      404; 405 with Allow
+    ├── TransformError                a user's function failed                  500, with the view's name
+    └── StoreError                    the online store failed                   502
+        ├── CorruptValueError         a stored value cannot be decoded          502
+        ├── StoreUnavailableError     no connection to it                       503, Retry-After
+        │   └── StoreRefusedError     it is loading, busy, or denies access     503, Retry-After
+        └── StoreTimeoutError         no reply in time                          504, Retry-After
 
 The bodies keep Feast's three shapes (feast/rest_error_handler.py and FastAPI's own, Feast 0.67.0), so that Feast's
 clients raise the right exception from them:
-- a JSON string: the message;
-- a JSON string that itself holds JSON, {"module", "class", "message"}: a Feast exception, imported by name over there;
-- {"detail": ...}: validation and routing.
+- a JSON string, which is the message: "entities.driver_id[3]: expected an integer";
+- a JSON string that itself holds JSON, which names the Feast exception for the client to import and raise:
+  "{\"module\": \"feast.errors\", \"class\": \"FeatureViewNotFoundException\", \"message\": ...}";
+- a JSON object, for validation and routing: {"detail":"Not Found"}.
 
-An exception outside this tree that reaches the HTTP side is our bug: 500, a traceback in the log, and nothing of it in
-the answer.
+An exception outside this tree that reaches the HTTP side is our bug: the answer is "Internal Server Error" (500), and
+the traceback goes to the log.
 """
 
 from __future__ import annotations
@@ -40,17 +41,17 @@ from typing import Any, Self
 def _json(value: object) -> bytes:
     try:
         json.dumps(value, allow_nan=False)
-    except ValueError:  # a NaN that the caller sent, in what we quote of it: JSON has none
+    except ValueError:  # the answer quotes a NaN or Infinity that the caller sent, which JSON does not have
         value = json.loads(json.dumps(value), parse_constant=str)
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
 
 
 class ShutdownRequested(SystemExit):
-    """The process was told to end before it had anything to serve: no error, and none of a user's sys.exit()."""
+    """A signal ended the process before it served. A class of its own, to distinguish it from a user's sys.exit()."""
 
 
 class YummyError(Exception):
-    """The root. `status` is the HTTP status of the answer, `headers` the extra head lines it needs."""
+    """The root. `status` is the HTTP status of the answer; `headers` are head lines that the answer needs besides."""
 
     status: int = 500
     headers: bytes = b""
@@ -61,7 +62,7 @@ class YummyError(Exception):
 
 
 class ConfigError(YummyError):
-    """The configuration cannot be used. The message names the file and the key."""
+    """The configuration is invalid. The message names the file and the key."""
 
 
 class RegistryError(YummyError):
@@ -69,12 +70,12 @@ class RegistryError(YummyError):
 
     @classmethod
     def unreadable(cls, name: str, reason: str) -> Self:
-        """For a registry of which there are no bytes."""
+        """An error for a registry source that returned no bytes. `name` is the path or URL that was read."""
         return cls(f"{name}: the registry cannot be read: {reason}")
 
 
 class ProtocolError(YummyError):
-    """The bytes on a connection are not a request we accept; the connection is closed after the answer."""
+    """The bytes on a connection are no request that we accept. The connection is closed after the answer."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -85,7 +86,7 @@ class ProtocolError(YummyError):
 
 
 class LimitError(YummyError):
-    """A request that is too large (413), one too many (503), or one that takes too long (504)."""
+    """The request is too large (413), there are too many at once (503), or it takes too long (504)."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -98,7 +99,7 @@ class LimitError(YummyError):
 
 
 MAX_MESSAGE_CHARS = 20_000
-"""Of what is quoted in an answer: a name may be as long as a body. Feast quotes all of it."""
+"""Longer messages are cut: they quote names from the request, and a name may be as long as a body. Feast cuts none."""
 
 
 class RequestError(YummyError):
@@ -108,7 +109,11 @@ class RequestError(YummyError):
     feast_class: str = ""
 
     def fresh_copy(self) -> Self:
-        """A copy, to raise. An error that is kept would hold the frames it goes through, and they what keeps it."""
+        """A copy to raise, for an error that is kept and raised again and again.
+
+        `raise` attaches a traceback to an error. A kept error would keep alive the frames of the request that raised it
+        last, and form a reference cycle with whatever keeps it, because one of those frames refers to that.
+        """
         copy = type(self).__new__(type(self), *self.args)
         copy.__dict__.update(self.__dict__)
         return copy
@@ -119,12 +124,13 @@ class RequestError(YummyError):
             message = f"{message[:MAX_MESSAGE_CHARS]} [...]"
         if not self.feast_class:
             return _json(message)
-        # Encoded twice, with Feast's separators inside: the remote SDK parses the string, then imports the class.
+        # JSON within a JSON string, the inner one with Feast's separators. Feast's remote client parses the string and
+        # then imports the class.
         return _json(json.dumps({"module": "feast.errors", "class": self.feast_class, "message": message}))
 
 
 class NotFoundError(RequestError):
-    """A view, service or piece of request data that is not there, under the name of Feast's exception for it."""
+    """A view, service or piece of request data does not exist. `feast_class` names Feast's exception for that."""
 
     status = 404
 
@@ -134,17 +140,17 @@ class NotFoundError(RequestError):
 
 
 class CollisionError(RequestError):
-    """Several requested features would come under one name (Feast answers 500, with this class)."""
+    """Several requested features would have the same name in the answer (Feast answers 500, with this class)."""
 
     feast_class = "FeatureNameCollisionError"
 
 
 class ViewUnavailableError(RequestError):
-    """An on-demand view whose function cannot be used."""
+    """The function of a requested on-demand view cannot be loaded."""
 
 
 class ValidationError(RequestError):
-    """The body is not a request. `details` are FastAPI's: a list of {"type", "loc", "msg", "input"[, "ctx"]}."""
+    """The body is JSON, but no request. `details` are as FastAPI's: {"type", "loc", "msg", "input"[, "ctx"]} each."""
 
     status = 422
 
@@ -155,12 +161,12 @@ class ValidationError(RequestError):
     def body(self) -> bytes:
         try:
             return _json({"detail": self.details})
-        except RecursionError:  # what we quote of the request is nested deeper than can be written
+        except RecursionError:  # the quoted part of the request is nested deeper than json.dumps can write
             return _json({"detail": [{**detail, "input": None} for detail in self.details]})
 
 
 class UnreadableBodyError(RequestError):
-    """Bytes that are no text, or JSON that nobody's parser goes through: FastAPI's words for it, then ours."""
+    """The body is not UTF-8, or no parser gets through its JSON. FastAPI's message, followed by our reason."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"There was an error parsing the body: {reason}")
@@ -170,11 +176,11 @@ class UnreadableBodyError(RequestError):
 
 
 class InexactNumberError(RequestError):
-    """A number in the body is beyond 64 bits, so what it was parsed to may not be what it says. Parse it exactly."""
+    """A number in the body exceeds 64 bits, so the parser may have rounded it. The body is then parsed exactly."""
 
 
 class TokenError(RequestError):
-    """No bearer token, or none that is accepted. The text is Feast's for every such case."""
+    """The request has no bearer token, or an unknown one. Feast has this text for every such case."""
 
     status = 401
     headers = b"www-authenticate: Bearer\r\n"
@@ -187,7 +193,7 @@ class TokenError(RequestError):
 
 
 class RouteError(RequestError):
-    """No endpoint under this path (404), or not with this method (405; `allow` lists those there are)."""
+    """There is no endpoint at this path (404), or it has other methods (405; `allow` lists them)."""
 
     def __init__(self, status: int, message: str, allow: str = "") -> None:
         super().__init__(message)
@@ -200,34 +206,34 @@ class RouteError(RequestError):
 
 
 class TransformError(YummyError):
-    """A function of the user's raised, or returned what cannot be answered. The log has the rest."""
+    """A user's function raised, or its result cannot be used. The log has the traceback."""
 
     status = 500
 
 
 class StoreError(YummyError):
-    """The online store answered with something that is no answer."""
+    """The online store failed: its reply to the request's commands is an error, or makes no sense."""
 
     status = 502
 
 
 class CorruptValueError(StoreError):
-    """Stored bytes that are no serialised Value or Timestamp."""
+    """Stored bytes cannot be decoded as a Value or Timestamp."""
 
 
 class StoreUnavailableError(StoreError):
-    """The online store cannot be reached."""
+    """There is no connection to the online store."""
 
     status = 503
     headers = b"retry-after: 1\r\n"
 
 
 class StoreRefusedError(StoreUnavailableError):
-    """The online store answers, and refuses: everything for now, or us."""
+    """The online store refuses commands: all of them for now (LOADING, BUSY), or ours (NOAUTH, NOPERM)."""
 
 
 class StoreTimeoutError(StoreError):
-    """The online store did not answer in time."""
+    """The online store did not reply in time."""
 
     status = 504
     headers = b"retry-after: 1\r\n"
