@@ -1,4 +1,4 @@
-"""Bearer tokens as a function of a header. What a server makes of them is in server/test_tokens.py."""
+"""Bearer tokens as a function of a header. Tests with a server are in tests/system/test_tokens.py."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from yummy_fast.errors import ConfigError
 from yummy_fast.http import tokens as module
 from yummy_fast.http.tokens import MAX_TOKENS, Tokens
 
-NO_TOKEN = "expected a token of letters, digits and -._~+/, with = at its end if need be"
+NO_TOKEN = "expected a token of letters, digits and -._~+/, with or without = at its end"
 
 
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (b"", ": expected a token a line, and found none: everybody would be refused"),
-        (b"\n  \n# one\n", ": expected a token a line, and found none: everybody would be refused"),
+        (b"", ": expected one token per line, found none: every request would be refused"),
+        (b"\n  \n# one\n", ": expected one token per line, found none: every request would be refused"),
         (b"good\nBearer bad\n", ", line 2: " + NO_TOKEN),
         (b"\xff\xfeb\0a\0d\0", ", line 1: " + NO_TOKEN),
         (b"x\n" * 101, ": 101 tokens; the limit is 100"),
@@ -25,7 +25,7 @@ NO_TOKEN = "expected a token of letters, digits and -._~+/, with = at its end if
     ],
 )
 def test_files_that_cannot_be_used(tmp_path: Path, data: bytes, expected: str) -> None:
-    """One line that names file and place, and nothing of what is in it."""
+    """The error is one line that names the file and the line in it, and quotes nothing of its contents."""
     path = tmp_path / "tokens"
     path.write_bytes(data)
     with pytest.raises(ConfigError) as caught:
@@ -33,8 +33,8 @@ def test_files_that_cannot_be_used(tmp_path: Path, data: bytes, expected: str) -
     assert str(caught.value) == f"--auth-tokens {path}{expected}"
 
 
-def test_every_token_is_compared_whichever_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a comparison in constant time, all of them: the time must tell neither a token nor its place."""
+def test_a_token_is_compared_with_all_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In constant time, and all of them: how long it takes must depend neither on a token nor on its position."""
     path = tmp_path / "tokens"
     path.write_text("".join(f"token-{number}\n" for number in range(MAX_TOKENS)))
     tokens = Tokens(str(path))

@@ -87,7 +87,9 @@ def test_rotation(corpus: Path, tokens: Path) -> None:
             mark = len(server.lines)
             tokens.unlink() if text is None else tokens.write_text(text)
             server.send_signal(signal.SIGHUP)
-            server.wait_for(rf"ERROR tokens not reloaded, those before stay: --auth-tokens {tokens}", after=mark)
+            server.wait_for(
+                rf"ERROR tokens not reloaded, the previous ones stay in use: --auth-tokens {tokens}", after=mark
+            )
             assert statuses() == (401, 200)
 
 

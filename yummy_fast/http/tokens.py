@@ -1,13 +1,14 @@
-"""Bearer tokens: who may ask.
+"""Bearer tokens: requests without an accepted token are refused.
 
-A file holds the tokens that are accepted, one a line, so that a new one can be let in before the old one goes. They are
-kept as digests, and each is compared in constant time, whichever fits: neither a core dump nor the time that a refusal
-takes tells a token. The file is read again on SIGHUP; one that cannot be used changes nothing.
+A file holds the accepted tokens, one per line, so that a new token can be accepted before the old one is withdrawn.
+Only their SHA-256 digests are kept, and a given token is compared with every one of them in constant time: a token can
+be found neither in a core dump nor by measuring how long a refusal takes. SIGHUP reads the file again; if that fails,
+the tokens that were read before stay accepted.
 
-The answer to the others is Feast's (feast/permissions/server/rest.py, Feast 0.67.0), with the WWW-Authenticate that RFC
-9110 11.6.1 asks for. No message names a token, or a piece of one.
+A refusal is Feast's answer (feast/permissions/server/rest.py, Feast 0.67.0), with the WWW-Authenticate that RFC 9110
+11.6.1 requires. No message contains a token, or a part of one.
 
-It says yes or no. It does not know who asks, nor that some may ask for less than others.
+A token only lets a request pass or not. It identifies no client, and all tokens give the same rights.
 """
 
 from __future__ import annotations
@@ -26,48 +27,48 @@ from yummy_fast.http.http11 import Request, split_target
 logger = logging.getLogger("yummy_fast")
 
 OPEN_PATHS = frozenset((b"/health", b"/livez", b"/readyz"))
-"""What an orchestrator asks for, who has no token. Nothing there is about data."""
+"""Probes of an orchestrator, which has no token. Their answers contain no data."""
 
 MAX_TOKENS = 100
-"""All are compared at every request. Two are enough to rotate them."""
+"""Every request is compared with all of them. Two are enough to rotate tokens."""
 MAX_FILE_BYTES = 1 << 20
 
-_is_token = re.compile(rb"[A-Za-z0-9._~+/-]+=*").fullmatch  # token68, RFC 9110 11.2: what a header can carry
+_is_token = re.compile(rb"[A-Za-z0-9._~+/-]+=*").fullmatch  # token68 in RFC 9110 11.2
 
 T = TypeVar("T")
 
 
 class Tokens:
-    """The tokens of one file."""
+    """The accepted tokens of one file."""
 
     __slots__ = ("_digests", "_path")
 
     def __init__(self, path: str) -> None:
-        """Raises ConfigError for a file that cannot be read, or holds no token."""
+        """Raises ConfigError if the file cannot be read, or holds no token."""
         self._path = path
         self._digests = _read(path)
 
     def reload(self) -> None:
-        """Read the file again: requests from now on need a token that is in it. A bad one is logged, and left alone."""
+        """Read the file again: later requests need a token of it. If it is invalid, log why and keep the old tokens."""
         try:
             self._digests = _read(self._path)
         except ConfigError as error:
-            logger.error("tokens not reloaded, those before stay: %s", error)
+            logger.error("tokens not reloaded, the previous ones stay in use: %s", error)
         else:
             logger.info("tokens reloaded: %d from %s", len(self._digests), self._path)
 
     def accepts(self, authorization: bytes) -> bool:
-        """Whether this is the value of an Authorization header with a token of ours."""
+        """Whether the value of an Authorization header, such as b"Bearer 7c9e", has an accepted token."""
         if authorization[:7].lower() != b"bearer ":
             return False
         given = sha256(authorization[7:].strip(b" \t")).digest()
-        good = False
-        for digest in self._digests:  # all of them: the time must not tell which it was
-            good |= compare_digest(digest, given)
-        return good
+        accepted = False
+        for digest in self._digests:  # no early exit: the time must not depend on which one is equal
+            accepted |= compare_digest(digest, given)
+        return accepted
 
     def guard(self, handle: Callable[[Request], T]) -> Callable[[Request], T]:
-        """`handle`, for those who have a token. Raises TokenError for the others, unless the path is an open one."""
+        """`handle`, for requests with an accepted token or an open path. It raises TokenError for others."""
 
         def guarded(request: Request) -> T:
             if not self.accepts(request.authorization) and split_target(request.url)[0] not in OPEN_PATHS:
@@ -93,11 +94,11 @@ def _read(path: str) -> tuple[bytes, ...]:
             continue
         if not _is_token(token):
             raise ConfigError(
-                f"{where}, line {number}: expected a token of letters, digits and -._~+/, with = at its end if need be"
+                f"{where}, line {number}: expected a token of letters, digits and -._~+/, with or without = at its end"
             )
         digests.append(sha256(token).digest())
     if not digests:
-        raise ConfigError(f"{where}: expected a token a line, and found none: everybody would be refused")
+        raise ConfigError(f"{where}: expected one token per line, found none: every request would be refused")
     if len(digests) > MAX_TOKENS:
         raise ConfigError(f"{where}: {len(digests)} tokens; the limit is {MAX_TOKENS}")
     return tuple(digests)
