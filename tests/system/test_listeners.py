@@ -176,8 +176,8 @@ def test_a_full_queue_is_a_live_socket(corpus: Path, path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "reason"),
     [
-        ("feature_store.yaml", "there is a file of that name, and it is no socket"),
-        (".", "there is a file of that name, and it is no socket"),
+        ("feature_store.yaml", "the file exists and is not a socket"),
+        (".", "the file exists and is not a socket"),
         ("nowhere/s", "No such file or directory"),
         ("feature_store.yaml/s", "Not a directory"),
         ("s" * 108, "AF_UNIX path too long"),

@@ -7,6 +7,7 @@ import signal
 import ssl
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -234,14 +235,32 @@ def _encrypted(key: Path) -> bytes:
     return private.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.BestAvailableEncryption(b"secret"))
 
 
+def _with_short_key() -> tuple[bytes, bytes]:
+    """A certificate of its own authority, and its key of 1024 bits; both are good PEM."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives import serialization as s
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    private = rsa.generate_private_key(65537, 1024)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (x509.CertificateBuilder(name, name, private.public_key(), 1, now, now + timedelta(days=1))).sign(
+        private, hashes.SHA256()
+    )
+    key = private.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption())
+    return certificate.public_bytes(s.Encoding.PEM), key
+
+
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [
-        ("another's key", "--cert {cert} --key {key}: the key is not the certificate's"),
-        ("encrypted", "--cert {cert} --key {key}: the key is encrypted; a server needs one that is not"),
-        ("no key", "--cert {cert} --key {key}: not PEM of its kind"),
-        ("no certificate", "--cert {cert} --key {key}: not PEM of its kind"),
-        ("no authority", "--client-ca {ca}: not PEM of its kind"),
+        ("another's key", "--cert {cert} --key {key}: the private key does not belong to the certificate"),
+        ("encrypted", "--cert {cert} --key {key}: the key is encrypted; expected one without a password"),
+        ("no key", "--cert {cert} --key {key}: expected a certificate and its private key in PEM"),
+        ("no certificate", "--cert {cert} --key {key}: expected a certificate and its private key in PEM"),
+        ("short key", "--cert {cert} --key {key}: OpenSSL refuses it: EE_KEY_TOO_SMALL"),
+        ("no authority", "--client-ca {ca}: expected certificates in PEM"),
         ("authority is gone", "--client-ca {ca}: No such file or directory"),
     ],
 )
@@ -253,6 +272,10 @@ def test_what_cannot_be_used_is_one_line(corpus: Path, ours: Pki, theirs: Pki, s
             ours.key.write_bytes(_encrypted(ours.key))
         case "no key":
             ours.key.write_bytes(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
+        case "short key":
+            cert, key = _with_short_key()
+            ours.cert.write_bytes(cert)
+            ours.key.write_bytes(key)
         case "no certificate":
             ours.cert.write_bytes(b"")
         case "no authority":

@@ -1,10 +1,10 @@
-"""Where clients connect: listening sockets from the configuration, and what TLS is spoken on them.
+"""Listening sockets and the TLS context, as the configuration describes them.
 
-`open_sockets` is plain: it can be called before there is an event loop, and what it returns can be inherited by other
-processes. Three kinds, of which the first that is there is taken: sockets that systemd handed over (LISTEN_FDS, see
-sd_listen_fds(3)), a Unix socket (--uds), TCP on every address of --host.
+`open_sockets` uses the first of three that is configured: the sockets that systemd passed to this process (LISTEN_FDS,
+see sd_listen_fds(3)), a Unix socket (--uds), or TCP sockets on every address of --host. It needs no event loop, so the
+supervisor can call it and its workers can inherit the sockets.
 
-It takes no connections (`accept` does), knows no HTTP, and not who answers.
+Connections are accepted elsewhere (see `accept`), and nothing here depends on HTTP.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from yummy_fast.errors import ConfigError
 logger = logging.getLogger("yummy_fast")
 
 BACKLOG = 2048
-"""Connections that wait to be accepted; the kernel cuts it to net.core.somaxconn. As uvicorn."""
+"""How many connections may wait to be accepted. Linux lowers it to net.core.somaxconn. The same as uvicorn's."""
 
-_SO_ATTACH_FILTER = 26  # asm-generic/socket.h; Python has no name for it
+_SO_ATTACH_FILTER = 26  # from asm-generic/socket.h: Python's socket module does not have it
 
 FIRST_INHERITED = 3
-"""The number of the first descriptor that systemd hands over: SD_LISTEN_FDS_START."""
+"""The first descriptor that systemd passes to a process: SD_LISTEN_FDS_START."""
 
 SAME_PORT_ATTEMPTS = 10
-"""For a free port that is free on each of a host's addresses."""
+"""How often --port 0 looks for a port that is free on all addresses of --host."""
 
 # ------------------------------------------------------------------------------------------------------------- sockets
 
 
 def open_sockets(config: Config, environ: MutableMapping[str, str] | None = None) -> list[socket.socket]:
-    """Sockets that listen where the configuration says: one at least. Raises ConfigError, with nothing left open.
+    """The sockets that the configuration describes, listening; at least one. Raises ConfigError, and leaves none open.
 
-    Whoever calls this calls `close_sockets` at the end. `environ` defaults to the process's own; what systemd said in
-    it is taken out, so that children do not take it for themselves.
+    The caller closes them by `close_sockets`. `environ` defaults to os.environ. systemd's variables are removed from
+    it, or child processes would take the sockets for theirs.
     """
     sockets = _inherited(os.environ if environ is None else environ)
     if sockets:
@@ -56,11 +56,12 @@ def open_sockets(config: Config, environ: MutableMapping[str, str] | None = None
 
 
 def refuse_new(sockets: Sequence[socket.socket]) -> None:
-    """Let nobody new in, by whichever process; who is in the queue already can still be taken, to the last one.
+    """Let no new connection into the queues of `sockets`, in any process that shares them.
 
-    Closing resets whoever comes between the last look into the queue and the close. So a Unix socket loses its name
-    first, and TCP what opens a connection. What systemd handed over is not touched: its queue is there for whoever
-    comes next.
+    Connections that are in a queue already can still be accepted. A server that stops calls this, then accepts until
+    the queues are empty, then closes. Without this, a connection that arrives between the last accept and the close
+    would be reset. A Unix socket loses its file; for TCP, the kernel drops the segments that open a connection.
+    The sockets of systemd are left as they are: the server that is started next will accept from their queues.
     """
     for listening in sockets:
         if isinstance(listening, _UnixSocket):
@@ -70,7 +71,7 @@ def refuse_new(sockets: Sequence[socket.socket]) -> None:
 
 
 def close_sockets(sockets: Sequence[socket.socket]) -> None:
-    """Close sockets of `open_sockets`, and remove the files of those that are Unix sockets and were made there."""
+    """Close the sockets of `open_sockets`, and remove the files of the Unix sockets that it made."""
     for listening in sockets:
         if isinstance(listening, _UnixSocket):
             listening.remove_file()
@@ -78,7 +79,7 @@ def close_sockets(sockets: Sequence[socket.socket]) -> None:
 
 
 def url_of(listening: socket.socket, config: Config) -> str:
-    """Where clients find it, as in http://127.0.0.1:6566 or unix:/run/yummy-fast.sock."""
+    """The address for clients, such as http://127.0.0.1:6566 or unix:/run/yummy-fast.sock."""
     address = listening.getsockname()
     if listening.family == socket.AF_UNIX:
         return f"unix:{address if isinstance(address, str) else address.decode('utf-8', 'replace')}"
@@ -87,7 +88,7 @@ def url_of(listening: socket.socket, config: Config) -> str:
 
 
 def _inherited(environ: MutableMapping[str, str]) -> list[socket.socket]:
-    """What systemd handed to this very process."""
+    """The sockets that systemd passed to this process; LISTEN_PID says whether they are for it or for a parent."""
     pid, count = environ.get("LISTEN_PID"), environ.get("LISTEN_FDS")
     if pid != str(os.getpid()) or not count:
         return []
@@ -103,7 +104,7 @@ def _inherited(environ: MutableMapping[str, str]) -> list[socket.socket]:
         except OSError as error:
             raise ConfigError(f"LISTEN_FDS: descriptor {descriptor}: {error.strerror}") from None
         if not listens or inherited.type != socket.SOCK_STREAM:
-            raise ConfigError(f"LISTEN_FDS: descriptor {descriptor}: expected a stream socket that listens")
+            raise ConfigError(f"LISTEN_FDS: descriptor {descriptor}: expected a listening stream socket")
         inherited.set_inheritable(False)
         sockets.append(inherited)
     return sockets
@@ -112,23 +113,26 @@ def _inherited(environ: MutableMapping[str, str]) -> list[socket.socket]:
 def _tcp(host: str, port: int) -> list[socket.socket]:
     where = f"--host {host} --port {port}: cannot listen"
     try:
-        # An empty host is every address of the machine, as for asyncio.
+        # An empty host means every address of the machine, as in asyncio.
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
-        raise ConfigError(f"{where}: {getattr(error, 'strerror', None) or 'not a name of a host'}") from None
+        raise ConfigError(f"{where}: {getattr(error, 'strerror', None) or 'not a host name'}") from None
     addresses = list(dict.fromkeys((family, address) for family, _, _, _, address in found))
     for attempt in range(SAME_PORT_ATTEMPTS):
         try:
             return _tcp_on(addresses, port)
         except OSError as error:
-            # A free port of the first address can be taken on another.
+            # With --port 0, the free port that was found on the first address can be in use on another one.
             if port or len(addresses) == 1 or error.errno != errno.EADDRINUSE or attempt == SAME_PORT_ATTEMPTS - 1:
                 raise ConfigError(f"{where}: {error.strerror}") from None
     raise AssertionError  # the last attempt raises
 
 
 def _tcp_on(addresses: Sequence[tuple[int, Any]], port: int) -> list[socket.socket]:
-    """`addresses` are families and addresses as `getaddrinfo` has them. If `port` is 0, all get the same free one."""
+    """Listening sockets on `addresses`, each a family and an address from getaddrinfo().
+
+    If `port` is 0, they use the same free port.
+    """
     sockets: list[socket.socket] = []
     missing: OSError | None = None
     try:
@@ -138,15 +142,15 @@ def _tcp_on(addresses: Sequence[tuple[int, Any]], port: int) -> list[socket.sock
                 listening = _TcpSocket(family, socket.SOCK_STREAM)
                 sockets.append(listening)
                 listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:  # or :: would take the port on 0.0.0.0 as well
+                if family == socket.AF_INET6:  # otherwise :: would occupy the port on 0.0.0.0 as well
                     listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 listening.bind((address[0], port, *address[2:]))
-                listening.listen(BACKLOG)  # two can bind a port, one can listen
+                listening.listen(BACKLOG)  # SO_REUSEADDR lets two sockets bind a port; only one can listen
                 port = listening.getsockname()[1]
             except OSError as error:
                 if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                     raise
-                # The name has an address that this machine has not, such as ::1 where IPv6 is off.
+                # The host name resolves to an address that this machine lacks, such as ::1 where IPv6 is off.
                 missing = error
                 if listening is not None:
                     sockets.remove(listening)
@@ -160,19 +164,24 @@ def _tcp_on(addresses: Sequence[tuple[int, Any]], port: int) -> list[socket.sock
 
 
 class _TcpSocket(socket.socket):
-    """A TCP socket of our own making: what systemd hands over is a plain one."""
+    """A TCP socket that was made here. The class distinguishes it from a socket of systemd, a plain `socket.socket`."""
 
     def drop_syn(self) -> None:
-        """Drop what opens a connection (SYN without ACK): whoever sent it tries again in a second, and is refused."""
+        """Drop segments that open a connection (SYN without ACK).
+
+        The client's kernel sends the SYN again after a second. By then the socket is closed, and the client is refused.
+        Segments with ACK pass, so handshakes that have begun are completed. Only Linux can do this.
+        """
         if sys.platform != "linux":
             return
-        # A program for the kernel: see socket(7), SO_ATTACH_FILTER. What it reads begins with the TCP header.
+        # A classic BPF program, which the kernel runs for each segment: see socket(7), SO_ATTACH_FILTER. Each line is
+        # an opcode, how far to jump if true, how far if false, and an operand. Offsets are from the TCP header's begin.
         program = (
-            (0x30, 0, 0, 13),  # load the byte with the flags
-            (0x54, 0, 0, 0x12),  # of it, keep SYN and ACK
-            (0x15, 0, 1, 0x02),  # is it SYN alone?
-            (0x06, 0, 0, 0),  # drop the segment
-            (0x06, 0, 0, 0xFFFFFFFF),  # take it
+            (0x30, 0, 0, 13),  # accumulator = byte 13, the flags
+            (0x54, 0, 0, 0x12),  # accumulator &= SYN | ACK
+            (0x15, 0, 1, 0x02),  # if it is not SYN alone, skip one line
+            (0x06, 0, 0, 0),  # return 0: drop the segment
+            (0x06, 0, 0, 0xFFFFFFFF),  # return all bytes: pass the segment
         )
         instructions = array.array("B", b"".join(struct.pack("HBBI", *each) for each in program))
         with contextlib.suppress(OSError):
@@ -181,10 +190,10 @@ class _TcpSocket(socket.socket):
 
 
 class _UnixSocket(socket.socket):
-    """A socket whose file is ours to remove, as long as nobody has put another in its place."""
+    """A Unix socket that was made here, with its file. A file that has replaced it is not ours to remove."""
 
     file: tuple[str, int, int] | None = None
-    """Path, device and inode."""
+    """Path, device and inode. A successor that listens at the same path has another inode."""
 
     def remove_file(self) -> None:
         if self.file is None:
@@ -202,7 +211,7 @@ def _unix(path: str, mode: int) -> socket.socket:
     listening = _UnixSocket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _remove_stale(path, where)
-        umask = os.umask(0o777)  # nobody gets in before the mode is what it shall be
+        umask = os.umask(0o777)  # no client can connect before the file has its mode
         try:
             listening.bind(path)
         finally:
@@ -221,13 +230,16 @@ def _unix(path: str, mode: int) -> socket.socket:
 
 
 def _remove_stale(path: str, where: str) -> None:
-    """Remove the socket that a server left behind which was killed. Raises ConfigError if there is anything else."""
+    """Remove the file of a socket on which no process listens, left by a server that was killed.
+
+    Raises ConfigError if there is any other file, or a process listens.
+    """
     try:
         found = os.stat(path)
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(found.st_mode):
-        raise ConfigError(f"{where}: there is a file of that name, and it is no socket")
+        raise ConfigError(f"{where}: the file exists and is not a socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
@@ -236,7 +248,7 @@ def _remove_stale(path: str, where: str) -> None:
             os.unlink(path)
             return
         except BlockingIOError:
-            pass  # somebody listens, and has a full queue
+            pass  # a process listens, and its queue is full
     raise ConfigError(f"{where}: another process listens there")
 
 
@@ -244,7 +256,7 @@ def _remove_stale(path: str, where: str) -> None:
 
 
 def tls_context(config: Config) -> ssl.SSLContext | None:
-    """What the configuration says of TLS, with the files as they are now; None without. Raises ConfigError."""
+    """A context with the configured files as they are now; None if TLS is not configured. Raises ConfigError."""
     if not config.tls_cert:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -263,13 +275,19 @@ def tls_context(config: Config) -> ssl.SSLContext | None:
 
 
 def _no_password() -> str:
-    # Or OpenSSL asks the terminal, and waits.
-    raise ValueError("the key is encrypted; a server needs one that is not")
+    # Without a callback that raises, OpenSSL would ask for the password on the terminal, and wait.
+    raise ValueError("the key is encrypted; expected one without a password")
+
+
+_OPENSSL_REASONS = {
+    None: "expected a certificate and its private key in PEM",  # only str(error) says it: "[SSL] PEM lib (_ssl.c:3900)"
+    "KEY_VALUES_MISMATCH": "the private key does not belong to the certificate",
+    "NO_CERTIFICATE_OR_CRL_FOUND": "expected certificates in PEM",
+}
+"""SSLError.reason -> what to say to an operator; others are named as OpenSSL names them."""
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
-        # strerror says where in OpenSSL's source: "[SSL] PEM lib (_ssl.c:3900)".
-        mismatch = error.reason == "KEY_VALUES_MISMATCH"
-        return "the key is not the certificate's" if mismatch else "not PEM of its kind"
+        return _OPENSSL_REASONS.get(error.reason) or f"OpenSSL refuses it: {error.reason}"
     return getattr(error, "strerror", None) or str(error)
