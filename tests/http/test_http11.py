@@ -33,7 +33,7 @@ def outcome(chunks: Iterable[bytes]) -> tuple[list[Request], int]:
         except ProtocolError as error:
             return requests, error.status
     try:
-        return requests + parser.feed(b""), 0  # a refusal may come after the requests that stood before its bytes
+        return requests + parser.feed(b""), 0  # the refusal of bytes behind complete requests is raised here
     except ProtocolError as error:
         return requests, error.status
 
@@ -41,8 +41,8 @@ def outcome(chunks: Iterable[bytes]) -> tuple[list[Request], int]:
 def cuts(data: bytes) -> Iterable[list[bytes]]:
     """Whole, byte by byte, and every cut in two."""
     yield [data]
-    yield [data[place : place + 1] for place in range(len(data))]
-    yield from ([data[:place], data[place:]] for place in range(1, len(data)))
+    yield [data[start : start + 1] for start in range(len(data))]
+    yield from ([data[:cut], data[cut:]] for cut in range(1, len(data)))
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,18 @@ def cuts(data: bytes) -> Iterable[list[bytes]]:
         (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", [Request(b"OPTIONS", b"*", b"", True)]),
     ],
     ids=[
-        *("get", "post", "chunked", "upgrade", "1.0", "1.0 keep-alive"),
-        *("1.0 upgrade", "1.0 keep-alive upgrade", "close", "empty body", "empty line before", "asterisk"),
+        "get",
+        "post",
+        "chunked",
+        "upgrade",
+        "1.0",
+        "1.0 keep-alive",
+        "1.0 upgrade",
+        "1.0 keep-alive upgrade",
+        "close",
+        "empty body",
+        "empty line before",
+        "asterisk",
     ],
 )
 def test_a_request_however_it_is_cut_and_whatever_follows(data: bytes, requests: list[Request]) -> None:
@@ -96,7 +106,7 @@ def test_an_offered_upgrade_does_not_take_the_body_away(framing: bytes) -> None:
 
 
 def test_credentials_however_they_are_cut() -> None:
-    """They are the header's, also of a request that offers an upgrade; all of them; and never a trailer's."""
+    """Those of all Authorization headers count, also if the request offers an upgrade; those of a trailer do not."""
     head = b"POST /x HTTP/1.1\r\nHost: a\r\nauthorization: \t Bearer  a \t\r\n"
     body = b"Content-Length: 4\r\n\r\nbody"
     expected = Request(b"POST", b"/x", b"body", True, 0, b"Bearer  a")
@@ -132,8 +142,8 @@ PARENT = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
         (b"X-Request-Ix: a\r\nContent-Type: b\r\nAccept-Encoding: 1\r\n", None),
     ],
 )
-def test_what_a_request_is_called_however_it_is_cut(fields: bytes, trace: Trace | None) -> None:
-    """Also one that offers an upgrade; and neither a trailer's nor the names of a neighbour count."""
+def test_the_ids_of_a_request_however_it_is_cut(fields: bytes, trace: Trace | None) -> None:
+    """Also if the request offers an upgrade. Ids in a trailer do not count, nor those of another request."""
     head = b"POST /x HTTP/1.1\r\nHost: a\r\n" + fields
     framing = b"Content-Length: 4\r\n\r\nbody"
     trailer = b"Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nX-Request-Id: t\r\n\r\n"
@@ -153,8 +163,8 @@ def test_what_a_request_is_called_however_it_is_cut(fields: bytes, trace: Trace 
         b"POST / HTTP/1.1\r\nHost: a\r\nX-Request-Id: mine\r\nTransfer-Encoding: chunked\r\n\r\n65\r\n" + bytes(101),
     ],
 )
-def test_a_refused_request_is_called_what_it_says_itself(data: bytes) -> None:
-    """And not what the one before it or behind it says."""
+def test_a_refused_request_has_its_own_ids(data: bytes) -> None:
+    """And not those of the request before it or after it."""
     other = GET.replace(b"Host", b"X-Request-Id: other\r\nHost")
     for chunks in cuts(data + other):
         parser = RequestParser(LIMIT)
@@ -165,8 +175,8 @@ def test_a_refused_request_is_called_what_it_says_itself(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("data", [b"\x00", b"GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: mine\r\nB ad: a\r\n\r\n"])
-def test_what_is_no_head_has_no_name(data: bytes) -> None:
-    # llhttp tells of a field when it sees the next: it would depend on how the bytes were cut.
+def test_a_malformed_head_has_no_ids(data: bytes) -> None:
+    # llhttp reports a header when it sees the next: whether there is an id would depend on how the bytes are cut.
     other = GET.replace(b"Host", b"X-Request-Id: other\r\nHost")
     for chunks in cuts(data):
         parser = RequestParser(LIMIT)
@@ -294,13 +304,13 @@ def test_a_host(host: bytes) -> None:
     ],
 )
 def test_a_host_that_is_missing_repeated_or_none_is_refused(fields: bytes) -> None:
-    # RFC 9112 3.2. The request before it is well-formed: what is remembered of its Host must not help this one.
+    # RFC 9112 3.2. The parser remembers the Host of the request before, which must not make this one valid.
     for chunks in cuts(b"GET / HTTP/1.1\r\n" + fields + b"\r\n"):
         assert outcome(chunks) == ([], 400), chunks
         assert outcome([GET, *chunks]) == ([Request(b"GET", b"/health", b"", True)], 400), chunks
 
 
-def test_only_http_1_0_may_do_without_a_host() -> None:
+def test_only_http_1_0_needs_no_host() -> None:
     older = Request(b"GET", b"/", b"", True, version="1.0")
     assert outcome([b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"]) == ([older], 0)
     assert outcome([b"GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n"]) == ([], 400)
@@ -440,8 +450,8 @@ def test_how_long_a_client_will_wait(value: bytes, expected: int) -> None:
 @pytest.mark.parametrize(
     "field", [b"Content-Length: 101", b"Transfer-Encoding: gzip, chunked", b"Host: b c", b"X-Request-Timeout-Ms: x"]
 )
-def test_what_is_malformed_decides_over_what_is_wrong(field: bytes) -> None:
-    # llhttp reports a field when it has seen some of the next: the fuzzer found 413 or 400, by how the bytes were cut.
+def test_a_malformed_line_is_reported_before_a_wrong_one(field: bytes) -> None:
+    # llhttp reports a header when it sees the next: the fuzzer found 413 or 400, depending on how the bytes are cut.
     for chunks in cuts(b"POST / HTTP/1.1\r\nHost: a\r\n" + field + b"\r\n0\r\n\r\n"):
         assert outcome(chunks) == ([], 400), chunks
 
@@ -449,19 +459,19 @@ def test_what_is_malformed_decides_over_what_is_wrong(field: bytes) -> None:
 @pytest.mark.parametrize(
     "tail", [b"\x00", b"GET\r\n\r\n", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 101\r\n\r\n"]
 )
-def test_a_refusal_does_not_take_the_requests_before_it_along(tail: bytes) -> None:
-    # RFC 9112 9.3.2: answers come in the order of the requests. A 400 in the place of the first would be taken for its.
+def test_requests_before_a_refusal_are_returned(tail: bytes) -> None:
+    # RFC 9112 9.3.2: answers come in the order of the requests, so a client takes a lone 400 for the first's answer.
     first = Request(b"GET", b"/health", b"", True)
     for chunks in cuts(GET + tail):
         requests, status = outcome(chunks)
         assert (requests, status >= 400) == ([first], True), chunks
 
 
-# ------------------------------------------------------------------------------------------------- heads come again
+# ---------------------------------------------------------------------------------------------------- the head cache
 
 
-class Watched(RequestParser):
-    """Counts the requests that are parsed, in the place of being known."""
+class CountingParser(RequestParser):
+    """Counts the requests that are parsed, rather than taken from the cache."""
 
     def __init__(self) -> None:
         super().__init__(LIMIT)
@@ -483,8 +493,8 @@ class Watched(RequestParser):
         b"\r\nPOST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 4\r\n\r\n",
     ],
 )
-def test_a_head_that_comes_again_is_not_parsed_but_its_body_is_read(head: bytes) -> None:
-    parser = Watched()
+def test_a_cached_head_is_not_parsed_again_but_its_body_is_read(head: bytes) -> None:
+    parser = CountingParser()
     (first,) = parser.feed(head + b"body")
     parsed = parser.parsed
     for body in (b"ydob", b"\r\n\r\n", GET[:4]):
@@ -522,23 +532,23 @@ def test_a_head_that_comes_again_is_not_parsed_but_its_body_is_read(head: bytes)
         [CHUNKED, GET, CHUNKED],
     ],
 )
-def test_known_heads_change_nothing_else(chunks: list[bytes]) -> None:
-    """Whatever comes is read as it is when its head is not known, since an empty line stands before it."""
-    new = [b"\r\n" + GET, b"\r\n" + POST]
-    known = [GET, POST]
-    before = [request for chunk in known for request in outcome([chunk])[0]]
+def test_the_cache_changes_no_outcome(chunks: list[bytes]) -> None:
+    """The outcome is that of a parser whose cache holds other heads (with an empty line before them) and is not hit."""
+    other = [b"\r\n" + GET, b"\r\n" + POST]
+    cached = [GET, POST]
+    before = [request for chunk in cached for request in outcome([chunk])[0]]
     for times in (1, 2):
-        requests, status = outcome([*known, *(times * chunks)])
-        assert (requests, status) == outcome([*new, *parted(times * chunks)])
+        requests, status = outcome([*cached, *(times * chunks)])
+        assert (requests, status) == outcome([*other, *parted(times * chunks)])
         assert requests[:2] == before
 
 
 def parted(chunks: list[bytes]) -> list[bytes]:
-    """The same bytes, each chunk in two: so none of them is a known head with its body."""
+    """The same bytes, each chunk in two: so none of them is a cached head with its body."""
     return [piece for chunk in chunks for piece in (chunk[:1], chunk[1:])]
 
 
-def test_nothing_is_known_after_the_last_request() -> None:
+def test_no_cached_request_follows_the_last_one() -> None:
     last = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
     for chunks in cuts(last):
         requests, status = outcome([GET, POST, *chunks, GET])
@@ -546,7 +556,7 @@ def test_nothing_is_known_after_the_last_request() -> None:
     assert outcome([last, last]) == outcome([last, GET]) == ([Request(b"GET", b"/", b"", False)], 400)
 
 
-def test_a_client_that_waits_is_seen_to_wait_each_time() -> None:
+def test_a_head_that_expects_100_continue_is_not_cached() -> None:
     head = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"
     parser = RequestParser(LIMIT)
     for _ in range(2):
@@ -556,33 +566,36 @@ def test_a_client_that_waits_is_seen_to_wait_each_time() -> None:
         assert parser.feed(b"body") == [Request(b"POST", b"/", b"body", True)]
 
 
-def test_few_heads_are_known_and_none_that_is_long() -> None:
-    def parses(place: int, fields: bytes = b"") -> int:
+def test_few_heads_are_cached_and_none_that_is_long() -> None:
+    def parses(number: int, fields: bytes = b"") -> int:
         before = parser.parsed
-        assert len(parser.feed(b"GET /%03d HTTP/1.1\r\nHost: a\r\n%b\r\n" % (place, fields))) == 1
+        assert len(parser.feed(b"GET /%03d HTTP/1.1\r\nHost: a\r\n%b\r\n" % (number, fields))) == 1
         return parser.parsed - before
 
-    parser = Watched()
-    assert [parses(place) for place in (0, 0, 1, 0, 1)] == [1, 0, 1, 0, 0]
+    parser = CountingParser()
+    assert [parses(number) for number in (0, 0, 1, 0, 1)] == [1, 0, 1, 0, 0]
     assert [parses(2, b"X: y\r\n" * lines) for lines in (160, 160, 180, 180)] == [1, 0, 1, 1]
-    assert sum(parses(place) for place in range(100)) >= 98
-    assert sum(parses(place) for place in range(90)) == 90  # they are forgotten
+    assert sum(parses(number) for number in range(100)) >= 98
+    assert sum(parses(number) for number in range(90)) == 90  # the last ones have displaced these
 
 
 @pytest.mark.parametrize(
     "field",
     [
-        *(b"X-Request-Id: %d\r\n", b"X-Request-Id: no id %d\r\n", b"traceparent: %d\r\n", b"tracestate: a=%d\r\n"),
+        b"X-Request-Id: %d\r\n",
+        b"X-Request-Id: no id %d\r\n",
+        b"traceparent: %d\r\n",
+        b"tracestate: a=%d\r\n",
         b"X-Server-Timing: %d\r\n",
     ],
 )
-def test_heads_that_say_what_their_request_is_called_push_no_others_out(field: bytes) -> None:
-    parser = Watched()
-    for place in range(20):
+def test_heads_with_ids_displace_no_others(field: bytes) -> None:
+    parser = CountingParser()
+    for number in range(20):
         parser.feed(POST)
-        parser.feed(POST.replace(b"Host", field % place + b"Host"))
+        parser.feed(POST.replace(b"Host", field % number + b"Host"))
     assert parser.parsed == 1 + 20
-    assert len(parser._known_heads) == 1
+    assert len(parser._head_cache) == 1
 
 
 # ------------------------------------------------------------------------------------------------------------ limits
@@ -631,7 +644,7 @@ def test_the_refusal_of_a_body_names_the_limit() -> None:
 def test_a_head_without_end_is_refused(start: bytes, status: int, size: int) -> None:
     piece = b"X: abcdefghijk\r\n" if start.endswith(b"\r\n") else b"a" * 16
     data = start + piece * (4 * MAX_HEAD_BYTES // len(piece))
-    assert outcome(data[place : place + size] for place in range(0, len(data), size)) == ([], status)
+    assert outcome(data[start : start + size] for start in range(0, len(data), size)) == ([], status)
 
 
 @pytest.mark.parametrize(
@@ -652,14 +665,14 @@ def test_the_limits_of_a_head_are_exact(target: int, field: int, status: int) ->
 
 def test_a_head_over_the_limit_is_refused_whether_it_comes_in_one_piece_or_in_many() -> None:
     data = b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 2 * MAX_HEAD_BYTES + b"\r\n\r\n"
-    assert outcome(data[place : place + 4_096] for place in range(0, len(data), 4_096)) == ([], 431)
+    assert outcome(data[start : start + 4_096] for start in range(0, len(data), 4_096)) == ([], 431)
     assert outcome([data]) == ([], 431)
 
 
 def test_a_head_close_to_the_limit_passes() -> None:
     data = b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * (MAX_HEAD_BYTES - 100) + b"\r\n\r\n"
     for size in (len(data), 4_096):
-        requests, status = outcome(data[place : place + size] for place in range(0, len(data), size))
+        requests, status = outcome(data[start : start + size] for start in range(0, len(data), size))
         assert (len(requests), status) == (1, 0)
 
 
@@ -693,7 +706,7 @@ def test_trailers_without_end_are_refused() -> None:
         (UPGRADE + b"G", True),
     ],
 )
-def test_it_tells_whether_a_request_is_under_way(data: bytes, within: bool) -> None:
+def test_in_request_is_set_while_a_request_is_incomplete(data: bytes, within: bool) -> None:
     for chunks in cuts(data) if data else [[]]:
         parser = RequestParser(LIMIT)
         for chunk in chunks:
@@ -701,7 +714,7 @@ def test_it_tells_whether_a_request_is_under_way(data: bytes, within: bool) -> N
         assert parser.in_request is within, chunks
 
 
-def test_it_tells_that_a_client_waits_before_it_sends_the_body() -> None:
+def test_expects_continue_is_set_while_the_client_waits() -> None:
     parser = RequestParser(LIMIT)
     assert parser.feed(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 4\r\n\r\n") == []
     assert parser.expects_continue
@@ -721,7 +734,7 @@ def test_it_tells_that_a_client_waits_before_it_sends_the_body() -> None:
     ],
 )
 def test_expectations(version: bytes, expectation: bytes, status: int, waits: bool) -> None:
-    """RFC 9110 10.1.1. Nobody is told to go on before the head has ended: more of it could be wrong."""
+    """RFC 9110 10.1.1. The body is not asked for before the head is complete: a later header may be wrong."""
     head = b"POST / HTTP/%b\r\nHost: a\r\nExpect: %b\r\nContent-Length: 4\r\n\r\n" % (version, expectation)
     for chunks in cuts(head):
         parser = RequestParser(LIMIT)
@@ -743,12 +756,14 @@ def test_expectations(version: bytes, expectation: bytes, status: int, waits: bo
     ("response", "keep_alive", "head"),
     [
         (
-            *(Response(200, b"{}"), True),
+            Response(200, b"{}"),
+            True,
             b"HTTP/1.1 200 OK\r\ndate: D\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n",
         ),
         (Response(200, b"", b""), True, b"HTTP/1.1 200 OK\r\ndate: D\r\ncontent-length: 0\r\n\r\n"),
         (
-            *(Response(404, b"abc", b"x: y\r\n"), False),
+            Response(404, b"abc", b"x: y\r\n"),
+            False,
             b"HTTP/1.1 404 Not Found\r\ndate: D\r\nx: y\r\nconnection: close\r\ncontent-length: 3\r\n\r\n",
         ),
     ],

@@ -1,14 +1,14 @@
-"""HTTP/1.1 on the wire: requests in, response heads out.
+"""HTTP/1.1 on the wire: bytes to requests, and responses to the bytes of their heads.
 
-Pure: bytes in, bytes out; `connection` owns the socket. httptools (llhttp) does the parsing and is known here only. An
-exception in one of its callbacks would come out wrapped: they note what came and what is wrong with it, and `feed`
-raises.
+Nothing here does I/O: `connection` owns the socket. The one thing besides bytes is the clock that `Clock.tick` reads.
+httptools (llhttp) does the parsing, and only this file imports it. httptools would wrap an exception out of a callback,
+so the callbacks only record what they saw and what is wrong with it, and `RequestParser.feed` raises.
 
-llhttp refuses folded lines, control characters, bad names, contradicting or repeated lengths, and bad chunks. This file
-adds what it leaves to its user: the Host, the version, the target, the transfer coding, expectations, and sizes. Three
-things it lets pass cannot be seen from here, and do no harm to framing: more than one space in a request line (RFC 9112
-3 allows it), a bare LF in the empty lines before one, and RTSP/1.0 or ICE/1.0 in the place of HTTP/1.0.
-tests/property/test_wire.py holds it against h11.
+llhttp refuses folded header lines, control characters, malformed names, conflicting or repeated Content-Lengths, and
+malformed chunks. This file adds the checks that llhttp leaves to its user: Host, version, target, transfer coding,
+expectations, and sizes. llhttp accepts three things that its callbacks do not show, and that do not affect where a
+request ends: several spaces between the parts of a request line (RFC 9112 3 allows it), a bare LF as the empty line
+before a request, and RTSP/1.0 or ICE/1.0 instead of HTTP/1.0. tests/property/test_wire.py compares the parser with h11.
 """
 
 from __future__ import annotations
@@ -25,53 +25,89 @@ from yummy_fast.errors import ProtocolError
 from yummy_fast.http.trace_headers import TRACE_HEADERS, TRACESTATE, Trace, read_trace
 
 PIECE_BYTES = 64 << 10
-"""Bytes are parsed in pieces of this size, so that a head without end is noticed after one of them."""
+"""llhttp is fed pieces of this size, and the limits are checked after each: none can be exceeded by more than this."""
 
-MAX_KNOWN_HEADS = 8
-"""Heads that a connection remembers: its client sends the same ones, but for the length of the body."""
-MAX_KNOWN_HEAD_BYTES = 1 << 10
-"""Longer heads are parsed each time, so that the memory has a bound."""
+MAX_CACHED_HEADS = 8
+"""How many heads a connection caches. A client repeats few heads, which differ in the length of the body."""
+MAX_CACHED_HEAD_BYTES = 1 << 10
+"""Longer heads are parsed each time, so that the heads in the cache of a connection take at most 8 KiB."""
+
+_WIRE_BYTES_PER_BODY_BYTE = 17
+"""How many bytes of a chunked body may arrive for each byte of content: see `_check_limits`."""
 
 _TIMEOUT = b"x-request-timeout-ms"
-_JUDGED = (b"host", b"expect", b"connection", b"authorization", b"content-length", b"transfer-encoding", _TIMEOUT)
-_JUDGED_LENGTHS = frozenset(map(len, _JUDGED))
+_CHECKED = (b"host", b"expect", b"connection", b"authorization", b"content-length", b"transfer-encoding", _TIMEOUT)
+_CHECKED_LENGTHS = frozenset(map(len, _CHECKED))
+"""Lengths of the header names that a request is checked for. To look a length up is cheaper than to lower a name."""
 _TRACE_LENGTHS = frozenset(map(len, TRACE_HEADERS - {TRACESTATE}))
 _TRACE_STARTS = frozenset(name[0] for header in TRACE_HEADERS for name in (header, header.upper()))
-"""Content-Type and Accept-Encoding are as long, and in every head."""
+"""Needed besides the length: Content-Type and Accept-Encoding, which most heads have, are as long as X-Request-Id and
+X-Server-Timing.
+"""
 
-# RFC 3986 3.2.2 and 3.2.3. A comma is allowed there; here it is more likely to be two Hosts that a proxy made one of.
+# RFC 3986 3.2.2 and 3.2.3, without the comma that it allows: a proxy makes "a, b" of two Host headers.
 _AUTHORITY = rb"(?:(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+|\[(?=.*:.*:)[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?"
 _is_host = re.compile(_AUTHORITY).fullmatch
-# RFC 9112 3.2.2. Neither an empty host nor user information is to be accepted (RFC 9110 4.2.1, 4.2.4).
+# RFC 9112 3.2.2. An empty host and user information are to be refused (RFC 9110 4.2.1, 4.2.4).
 _is_absolute = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://" + _AUTHORITY + rb"(?:[/?].*)?").fullmatch
 _is_number = re.compile(rb"[0-9]{1,9}").fullmatch
 
 
 class Request(NamedTuple):
-    """One request, whole."""
+    """One complete request."""
 
     method: bytes
     url: bytes
+    """The request target as it was sent, which may be an absolute URL."""
     body: bytes
     keep_alive: bool
+    """Whether the connection stays open after the answer."""
     timeout_ms: int = 0
-    """How long the client will wait, by its X-Request-Timeout-Ms; 0 if it does not say."""
+    """The value of X-Request-Timeout-Ms, how long the client will wait; 0 without one."""
     authorization: bytes = b""
-    """The value of that header; of several, all in a row."""
+    """The value of Authorization. If there are several, they are concatenated, without anything between them."""
     trace: Trace | None = None
-    """What the client calls it, if it does."""
+    """The ids that the client gave the request; None without any."""
     version: str = "1.1"
-    """Of HTTP; or 1.0."""
+    """The HTTP version: 1.1 or 1.0."""
 
 
 class RequestParser:
-    """Requests out of a stream of bytes. Feed it until it refuses; then the connection is of no more use."""
+    """Parses the bytes of one connection into requests.
+
+    `feed` takes the bytes as they arrive, cut anywhere. After a ProtocolError, it raises that error each time: where
+    the next request would begin is unknown, so the connection has to be closed.
+    """
 
     __slots__ = (
-        *("_authorization", "_body", "_body_bytes", "_coding", "_connection", "_done", "_doubt", "_expect"),
-        *("_fed_bytes", "_good_host", "_head_bytes", "_hosts", "_keep_alive", "_known_heads", "_length"),
-        *("_max_body_bytes", "_max_head_bytes", "_max_target_bytes", "_parser", "_timeout_ms", "_traced", "_url"),
-        *("_version", "expects_continue", "in_body", "in_request", "refusal", "trace"),
+        "_authorization",
+        "_body",
+        "_body_bytes",
+        "_completed",
+        "_connection",
+        "_content_length",
+        "_deferred_refusal",
+        "_expect",
+        "_fed_bytes",
+        "_head_bytes",
+        "_head_cache",
+        "_hosts",
+        "_keep_alive",
+        "_max_body_bytes",
+        "_max_head_bytes",
+        "_max_target_bytes",
+        "_parser",
+        "_timeout_ms",
+        "_trace_values",
+        "_transfer_encoding",
+        "_url",
+        "_valid_host",
+        "_version",
+        "expects_continue",
+        "in_body",
+        "in_request",
+        "refusal",
+        "trace",
     )
 
     def __init__(self, max_body_bytes: int, *, max_head_bytes: int = 64 << 10, max_target_bytes: int = 8 << 10) -> None:
@@ -79,37 +115,49 @@ class RequestParser:
         self._max_head_bytes = max_head_bytes
         self._max_target_bytes = max_target_bytes
         self._parser = httptools.HttpRequestParser(self)
-        self._done: list[Request] = []
-        self._doubt: ProtocolError | None = None
-        self._known_heads: dict[bytes, tuple[int, Request]] = {}
-        """Heads that were found to be right -> the length of the body, and the request without it."""
-        self._good_host = b"-"
-        """The last Host that was found well-formed: a connection has the same one over and over."""
+        self._completed: list[Request] = []
+        """Requests that `feed` has not returned yet."""
+        self._deferred_refusal: ProtocolError | None = None
+        """Why to refuse the request when its head or trailer ends: see `_refuse_later`."""
+        self._head_cache: dict[bytes, tuple[int, Request]] = {}
+        """The bytes of a valid head -> the length of its body, and the request without the body: see `feed`."""
+        self._valid_host = b"-"
+        """The last well-formed Host. A connection repeats it with each request, so most need no regular expression."""
         self.in_request = False
-        """Whether a request has begun and not ended."""
+        """Whether the first byte of a request has arrived, and the last has not."""
         self.in_body = False
-        """Whether of that request the head has ended."""
+        """Whether the head of that request is complete."""
         self.expects_continue = False
-        """The client waits for "100 Continue" before it sends the body."""
+        """Whether the client waits for "100 Continue" before it sends the body."""
         self.refusal: ProtocolError | None = None
-        """Why no more bytes are read."""
+        """Why no more requests are parsed."""
         self.trace: Trace | None = None
-        """What the client calls this request, or the one that was refused: once its head has ended well."""
+        """The ids in the head of the current or the refused request, once that head is complete and well-formed."""
         self.on_message_begin()
         self.in_request = False
 
     def feed(self, data: bytes) -> list[Request]:
         """The requests that `data` completes. Raises ProtocolError with the status to answer.
 
-        Where there are requests before the bytes that are none, they are returned, and `refusal` has the error.
+        If complete requests precede the bytes that are refused, they are returned, and `refusal` is set.
         """
-        head_end = data.find(b"\r\n\r\n", 0, MAX_KNOWN_HEAD_BYTES) + 4
-        fresh = not self.in_request and self.refusal is None
-        if fresh:
-            # The same bytes mean the same again: what was judged once need not be parsed.
-            known = self._known_heads.get(data[:head_end])
-            if known is not None and known[0] == len(data) - head_end:
-                request = known[1]
+        head_end = data.find(b"\r\n\r\n", 0, MAX_CACHED_HEAD_BYTES) + 4  # 3 if there is none
+        at_start = not self.in_request and self.refusal is None
+        if at_start:
+            # The head cache. A client that asks for one entity after the other sends the same head each time:
+            #
+            #     POST /get-online-features HTTP/1.1\r\nHost: a\r\nContent-Length: 72\r\n\r\n{"feature_service": ...
+            #     |------------------------ the key, up to head_end ------------------------||- the rest, 72 bytes -
+            #
+            # Equal bytes have an equal meaning, so a head that was parsed and accepted once is not parsed again: its
+            # request is copied, with the new body. `data` must be that head and exactly the body that it announces.
+            # With a byte less the request is incomplete, and with a byte more the next one has begun; llhttp then
+            # parses all of `data`, as if there were no cache. And llhttp must be between two requests, or `data` could
+            # be the body of a request that only looks like another one.
+            cached = self._head_cache.get(data[:head_end])
+            if cached is not None and cached[0] == len(data) - head_end:
+                request = cached[1]
+                # The same as request._replace(body=data[head_end:]), in less time.
                 return [tuple.__new__(Request, (*request[:2], data[head_end:], *request[3:]))]
         if self.refusal is None:
             if len(data) <= PIECE_BYTES:
@@ -117,26 +165,34 @@ class RequestParser:
             else:
                 for start in range(0, len(data), PIECE_BYTES):
                     self._feed(data[start : start + PIECE_BYTES])
-        if self.refusal is not None and not self._done:
+        if self.refusal is not None and not self._completed:
             raise self.refusal
-        done, self._done = self._done, []
-        if fresh and len(done) == 1 and head_end > 3:
-            self._remember(data[:head_end], len(data) - head_end, done[0])
-        return done
+        completed, self._completed = self._completed, []
+        if at_start and len(completed) == 1 and head_end > 3:
+            self._cache_head(data[:head_end], len(data) - head_end, completed[0])
+        return completed
 
     def close(self) -> None:
-        """Nothing more will be fed. Without this, only the cycle collector could free what was here."""
-        del self._parser  # it holds methods of ours
-        self.refusal = None  # raised, it holds frames, and they us
+        """Break the reference cycles, which only the garbage collector would free. Nothing may be fed afterwards."""
+        del self._parser  # it refers to our callbacks
+        self.refusal = None  # once raised, it refers to frames, and these to us
 
-    def _remember(self, head: bytes, rest: int, request: Request) -> None:
-        """Keep a head for the next time, if it and `rest` bytes of body were the whole of one usual request."""
-        usual = not (self.in_request or self.refusal or self._coding or self._expect) and request.keep_alive
-        usual = usual and self._traced is None  # an id does not come again, and would push out heads that do
-        if usual and rest == len(request.body) == int(self._length or 0):
-            if len(self._known_heads) >= MAX_KNOWN_HEADS:
-                self._known_heads.clear()
-            self._known_heads[head] = rest, request._replace(body=b"")
+    def _cache_head(self, head: bytes, rest: int, request: Request) -> None:
+        """Add `head` to the cache if it and the `rest` bytes after it were one complete request.
+
+        `head` ends at the first empty line, and empty lines may precede a request; that Content-Length is `rest` proves
+        that it was the head's end. Chunked requests are not cached, nor those after which the parser's state differs
+        (Expect, the last request of a connection), nor those with a trace: its ids never come again, and such heads
+        would displace the others.
+        """
+        if self.in_request or self.refusal is not None or not request.keep_alive:
+            return
+        if self._transfer_encoding or self._expect or self._trace_values is not None:
+            return
+        if rest == len(request.body) == int(self._content_length or 0):
+            if len(self._head_cache) >= MAX_CACHED_HEADS:
+                self._head_cache.clear()
+            self._head_cache[head] = rest, request._replace(body=b"")
 
     def _feed(self, data: bytes) -> None:
         self._fed_bytes += len(data)
@@ -144,12 +200,17 @@ class RequestParser:
             try:
                 self._parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
-                # A client offers another protocol (Java's does, with every first request). RFC 9110 7.8 lets us go on
-                # as if it had not; but httptools has ended the request with its head. So its body is parsed behind a
-                # head that offers nothing.
+                # The client offers another protocol, as Java's HttpClient does with its first request:
+                #
+                #     POST /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n
+                #     HTTP2-Settings: AA\r\nContent-Length: 4\r\n\r\nbody
+                #
+                # RFC 9110 7.8 lets a server ignore the offer. httptools cannot: it ends the request at its head and
+                # leaves "body" to the other protocol. So the request is parsed again, by a new parser, from a head that
+                # offers nothing, followed by the bytes that httptools has not read.
                 if self.refusal is not None:
                     return
-                offered = self._done.pop()
+                offered = self._completed.pop()
                 if offered.method == b"CONNECT":
                     self._refuse(501, "Not Implemented: CONNECT")
                     return
@@ -157,7 +218,7 @@ class RequestParser:
                 self._parser = httptools.HttpRequestParser(self)
                 continue
             except httptools.HttpParserError as error:
-                if "Invalid HTTP version" in str(error):  # a well-formed one: RFC 9110 15.6.6
+                if "Invalid HTTP version" in str(error):  # such as the well-formed HTTP/1.2: RFC 9110 15.6.6
                     self._refuse_version()
                 else:
                     self._refuse(400, "Bad Request: not HTTP/1.1")
@@ -167,29 +228,37 @@ class RequestParser:
 
     def _head_without_upgrade(self, offered: Request) -> bytes:
         fields = [
-            (b"content-length", self._length),
-            (b"transfer-encoding", self._coding),
+            (b"content-length", self._content_length),
+            (b"transfer-encoding", self._transfer_encoding),
             (b"expect", self._expect),
             (b"connection", b"keep-alive" if offered.keep_alive else b"close"),
             (b"authorization", offered.authorization),
             (_TIMEOUT, b"%d" % offered.timeout_ms if offered.timeout_ms else b""),
-            *(self._traced or {}).items(),
+            *(self._trace_values or {}).items(),
         ]
         lines = b"".join(b"%b: %b\r\n" % field for field in fields if field[1])
         return b"%b %b HTTP/%b\r\nhost: %b\r\n%b\r\n" % (
-            *(offered.method, offered.url, offered.version.encode()),
-            *(self._good_host, lines),
+            offered.method,
+            offered.url,
+            offered.version.encode(),
+            self._valid_host,
+            lines,
         )
 
     def _refuse(self, status: int, reason: str) -> None:
         if self.refusal is None:
             self.refusal = ProtocolError(status, reason)
 
-    def _doubts(self, status: int, reason: str) -> None:
-        # To be refused at the end of the head or trailer, if that comes. llhttp tells of a field when it sees the next,
-        # which may be malformed: what is answered then must not depend on whether both came in one piece.
-        if self._doubt is None:
-            self._doubt = ProtocolError(status, reason)
+    def _refuse_later(self, status: int, reason: str) -> None:
+        # At the end of the head or trailer. llhttp reports a header when it has seen the begin of the next line, which
+        # may be malformed:
+        #
+        #     Content-Length: 9999999999\r\n0\r\n\r\n
+        #
+        # In one piece, llhttp fails at the line "0" right after it has reported the length, before `feed` can act on
+        # it. In two, `feed` would see the length first. Refused at the end of the head, this is a 400 in both cases.
+        if self._deferred_refusal is None:
+            self._deferred_refusal = ProtocolError(status, reason)
 
     def _refuse_version(self) -> None:
         self._refuse(505, "HTTP Version Not Supported: expected HTTP/1.1 or HTTP/1.0")
@@ -198,24 +267,33 @@ class RequestParser:
         return f"Content Too Large: the limit is {self._max_body_bytes} bytes"
 
     def _check_limits(self) -> None:
-        # What was read and is no body: a head that does not end, or a trailer, or chunks that are mostly framing.
-        overhead = self._fed_bytes - 17 * self._body_bytes
+        # A header that does not end is not reported, nor is a chunk's extension ever. They show only in the number of
+        # bytes that were fed since the request began (without the piece in which it began, where the request before may
+        # have ended). Content has a limit of its own (`on_body`) and is deducted, with its framing if it is chunked:
+        #
+        #     1\r\n{\r\n                     6 bytes for one byte of content: the most without extensions
+        #     1;name=value\r\n{\r\n         17 bytes: the most that is deducted for a byte of content
+        #
+        # What is left is the head, the trailer and excessive framing, which together may be as long as a head. So no
+        # request can be longer than about 17 times the limit of its body.
+        overhead = self._fed_bytes - _WIRE_BYTES_PER_BODY_BYTE * self._body_bytes
         if len(self._url) > self._max_target_bytes:
             self._refuse(414, f"URI Too Long: the limit is {self._max_target_bytes} bytes")
         elif self._head_bytes > self._max_head_bytes or overhead > max(self._max_head_bytes, PIECE_BYTES):
             self._refuse(431, f"Request Header Fields Too Large: the limit is {self._max_head_bytes} bytes")
 
-    # What httptools calls. The order is message_begin, url, header ..., headers_complete, body ..., header ... (of a
-    # trailer), message_complete.
+    # The callbacks of httptools, in this order: message_begin, url (in parts), header (each), headers_complete,
+    # body (in parts), header (each of a trailer), message_complete.
 
     def on_message_begin(self) -> None:
         self.in_request = True
         self.in_body = self.expects_continue = False
-        self._url = self._length = self._coding = self._expect = self._connection = self._authorization = b""
+        self._url = self._content_length = self._transfer_encoding = b""
+        self._expect = self._connection = self._authorization = b""
         self._body: list[bytes] = []
-        self._doubt = None
-        self._traced: dict[bytes, bytes] | None = None
-        if self.refusal is None:  # or else it is to be answered
+        self._deferred_refusal = None
+        self._trace_values: dict[bytes, bytes] | None = None
+        if self.refusal is None:  # otherwise the answer to the refused request needs it
             self.trace = None
         self._hosts = self._timeout_ms = self._head_bytes = self._body_bytes = self._fed_bytes = 0
         self._version = "1.1"
@@ -226,17 +304,16 @@ class RequestParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         size = len(name)
         self._head_bytes += size + len(value) + 4
-        if size in _JUDGED_LENGTHS:  # most are not: spare them the rest
+        if size in _CHECKED_LENGTHS:
             name = name.lower()
             if name == b"host":
                 self._hosts += 1
-                if value != self._good_host:
-                    self._check_host(value.strip(b" \t"))  # llhttp leaves what follows a value
+                if value != self._valid_host:
+                    self._check_host(value.strip(b" \t"))  # llhttp strips spaces before a value, but not after it
             elif name == b"content-length":
-                self._length = value
-                # Over the limit already: no need to wait for the bytes. llhttp has checked that these are digits.
-                if int(value) > self._max_body_bytes:
-                    self._doubts(413, self._too_large())
+                self._content_length = value
+                if int(value) > self._max_body_bytes:  # llhttp has checked that these are digits
+                    self._refuse_later(413, self._too_large())
             elif name == b"connection":
                 self._connection += value
             elif name == b"transfer-encoding":
@@ -244,88 +321,94 @@ class RequestParser:
             elif name == b"expect":
                 self._expect = value.strip(b" \t")
             elif name == b"authorization":
-                if not self.in_body:  # a trailer's is none: RFC 9110 6.5.1
+                if not self.in_body:  # in a trailer it has no effect: RFC 9110 6.5.1
                     self._authorization += value.strip(b" \t")
             elif name == _TIMEOUT:
                 if _is_number(value.strip(b" \t")):
                     self._timeout_ms = int(value)
                 else:
-                    self._doubts(400, "Bad Request: X-Request-Timeout-Ms: expected milliseconds")
-            elif name == TRACESTATE:  # as long as Connection
-                self._note(name, value.strip(b" \t"))
+                    self._refuse_later(400, "Bad Request: X-Request-Timeout-Ms: expected milliseconds")
+            elif name == TRACESTATE:  # which is as long as "connection"
+                self._add_trace_value(name, value.strip(b" \t"))
         elif size in _TRACE_LENGTHS and name[0] in _TRACE_STARTS:
-            self._note(name.lower(), value.strip(b" \t"))
+            self._add_trace_value(name.lower(), value.strip(b" \t"))
 
     def on_headers_complete(self) -> None:
         self._keep_alive = keep_alive = self._parser.should_keep_alive()
         self.in_body = True
         url = self._url
-        if self._traced is not None and self.refusal is None:
-            self.trace = read_trace(self._traced)
-        if self._doubt is not None and self.refusal is None:
-            self.refusal = self._doubt
+        if self._trace_values is not None and self.refusal is None:
+            self.trace = read_trace(self._trace_values)
+        if self._deferred_refusal is not None and self.refusal is None:
+            self.refusal = self._deferred_refusal
         if self._connection or not keep_alive or self._expect or self._hosts != 1:
-            # Kept alive without being asked to: that is 1.1, and need not be looked at. Naming a version costs llhttp's
-            # wrapper more than all the checks here.
+            # Most requests have no Connection header and are kept alive: that is HTTP/1.1, with one Host. Asking
+            # httptools for the version costs more than all the checks here.
             self._check_version()
         if url[:1] != b"/" or b"#" in url:
             self._check_target(url)
         self._head_bytes += len(url)
-        if self._head_bytes > self._max_target_bytes:  # or else neither the target nor the head can be too long
+        if self._head_bytes > self._max_target_bytes:  # otherwise neither the target nor the head can be too long
             self._check_limits()
 
     def on_body(self, body: bytes) -> None:
         self._body.append(body)
         self._body_bytes += len(body)
-        if self._body_bytes > self._max_body_bytes:  # here, or what follows in the same piece could be refused first
+        if self._body_bytes > self._max_body_bytes:  # before llhttp can fail at a later byte of the same piece
             self._refuse(413, self._too_large())
 
     def on_message_complete(self) -> None:
         if self._head_bytes > self._max_head_bytes:
             self._check_limits()
-        if self._doubt is not None and self.refusal is None:
-            self.refusal = self._doubt
+        if self._deferred_refusal is not None and self.refusal is None:
+            self.refusal = self._deferred_refusal
         self.in_request = self.in_body = self.expects_continue = False
         self._fed_bytes = 0
         if not self._keep_alive:
-            self._known_heads.clear()  # nothing may follow: llhttp is to see it, and refuse it
+            self._head_cache.clear()  # no request may follow this one, not even one from the cache: llhttp refuses it
         if self.refusal is None:
             body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
             method = self._parser.get_method()
-            self._done.append(
+            self._completed.append(
                 Request(
-                    *(method, self._url, body, self._keep_alive, self._timeout_ms, self._authorization, self.trace),
+                    method,
+                    self._url,
+                    body,
+                    self._keep_alive,
+                    self._timeout_ms,
+                    self._authorization,
+                    self.trace,
                     self._version,
                 )
             )
 
-    # What is not right about a head, for those that are not the usual.
+    # Checks that an ordinary head does not need.
 
     def _check_host(self, host: bytes) -> None:
         if _is_host(host):
-            self._good_host = host
-        else:  # RFC 9112 3.2; empty, it is right only for a URI without an authority, which http has not
-            self._doubts(400, "Bad Request: Host: expected one name or address, with or without a port")
+            self._valid_host = host
+        else:  # RFC 9112 3.2. It may be empty only for a URI without an authority, and every http URI has one
+            self._refuse_later(400, "Bad Request: Host: expected one name or address, with or without a port")
 
-    def _note(self, name: bytes, value: bytes) -> None:
-        if name in TRACE_HEADERS:  # a trailer's comes after they were looked at
-            traced = self._traced = self._traced or {}
-            traced[name] = b"%b, %b" % (traced[name], value) if name in traced else value  # RFC 9110 5.3
+    def _add_trace_value(self, name: bytes, value: bytes) -> None:
+        if name in TRACE_HEADERS:  # in a trailer it has no effect: `trace` was read at the head's end
+            values = self._trace_values = self._trace_values or {}
+            values[name] = b"%b, %b" % (values[name], value) if name in values else value  # RFC 9110 5.3
 
     def _check_coding(self, value: bytes) -> None:
         codings = [coding.strip(b" \t").lower() for coding in value.split(b",")]
-        if self._coding or codings[-1] != b"chunked" or codings.count(b"chunked") > 1:
-            # Nobody knows where such a request ends: RFC 9112 6.3, 4.
-            self._doubts(400, "Bad Request: Transfer-Encoding: expected chunked, once and last")
+        if self._transfer_encoding or codings[-1] != b"chunked" or codings.count(b"chunked") > 1:
+            # Where such a request ends is undefined: RFC 9112 6.3, item 4.
+            self._refuse_later(400, "Bad Request: Transfer-Encoding: expected chunked, once and last")
         elif len(codings) > 1:
-            self._doubts(501, "Not Implemented: Transfer-Encoding: expected no coding but chunked")
-        elif self._parser.get_http_version() == "1.0":  # RFC 9112 6.1: its framing is faulty
-            self._doubts(400, "Bad Request: Transfer-Encoding: HTTP/1.0 has none")
-        self._coding = value
+            self._refuse_later(501, "Not Implemented: Transfer-Encoding: expected no coding but chunked")
+        elif self._parser.get_http_version() == "1.0":  # RFC 9112 6.1: its framing counts as faulty
+            self._refuse_later(400, "Bad Request: Transfer-Encoding: HTTP/1.0 has none")
+        self._transfer_encoding = value
 
     def _check_version(self) -> None:
         version = self._parser.get_http_version()
-        if version == "0.9":  # also what llhttp makes of a request line without a version
+        if version == "0.9":  # llhttp also says so for a request line without a version
             self._refuse(400, "Bad Request: expected HTTP/1.1 or HTTP/1.0")
         elif version not in ("1.1", "1.0"):
             self._refuse_version()
@@ -333,8 +416,9 @@ class RequestParser:
             self._refuse(400, "Bad Request: Host: expected one")
         elif version == "1.0":
             self._version = version
-            self._expect = b""  # RFC 9110 10.1.1
-            if self._keep_alive and b"close" in self._connection.lower():  # RFC 9112 9.3; llhttp would go on
+            self._expect = b""  # to be ignored: RFC 9110 10.1.1
+            if self._keep_alive and b"close" in self._connection.lower():
+                # "keep-alive, close". RFC 9112 9.3 has close win; llhttp would keep the connection.
                 self._refuse(400, "Bad Request: Connection: expected keep-alive or close")
         elif self._expect.lower() == b"100-continue":
             self.expects_continue = True
@@ -355,16 +439,16 @@ class Response(NamedTuple):
     status: int
     body: bytes = b""
     headers: bytes = b"content-type: application/json\r\n"
-    """Head lines, each with its CRLF, apart from those that `response_head` writes."""
+    """Head lines, each with its CRLF, other than those that `response_head` adds."""
     service: str = ""
-    """The feature service that it is about, for the log."""
+    """The requested feature service, for the access log."""
 
 
 ResponseOrCoroutine = Response | Coroutine[Any, Any, Response]
-"""What may be made of a request: a response, or a coroutine for it."""
+"""What a handler returns: the response, or a coroutine that returns it, if it has to wait for something."""
 
 CLIENT_LEFT = 499
-"""Counted and logged for a request whose client hung up before there was an answer. nginx's number."""
+"""The status in metrics and logs of a request whose client disconnected before the answer. nginx uses this number."""
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -372,7 +456,7 @@ _STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phr
 
 
 class Clock:
-    """The Date header, rendered when somebody says that the second is another one."""
+    """The Date header line. Formatting it takes longer than the rest of a head, so `tick` does it once a second."""
 
     __slots__ = ("line",)
 
@@ -381,11 +465,12 @@ class Clock:
         self.tick()
 
     def tick(self) -> None:
+        """Set `line` to the current time."""
         self.line = b"date: %b\r\n" % formatdate(usegmt=True).encode()
 
 
 def response_head(response: Response, date: bytes, keep_alive: bool) -> bytes:
-    """Everything before the body."""
+    """The bytes before the body. `date` is a `Clock.line`; without `keep_alive` the connection closes afterwards."""
     close = b"" if keep_alive else b"connection: close\r\n"
     return b"%b%b%b%bcontent-length: %d\r\n\r\n" % (
         _STATUS_LINES[response.status],
@@ -397,8 +482,8 @@ def response_head(response: Response, date: bytes, keep_alive: bool) -> bytes:
 
 
 def split_target(url: bytes) -> tuple[bytes, bytes]:
-    """A request target as path and query; the query keeps its "?"."""
-    if not url.startswith(b"/") and b"://" in url:  # as to a proxy; RFC 9112 3.2.2 has servers take it
+    """A request target as path and query: b"/a?b=c" is b"/a" and b"?b=c"."""
+    if not url.startswith(b"/") and b"://" in url:  # a URL, as sent to a proxy: RFC 9112 3.2.2 has servers accept it
         url = b"/" + url.partition(b"://")[2].partition(b"/")[2]
     path, mark, query = url.partition(b"?")
     return path, mark + query
