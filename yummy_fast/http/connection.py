@@ -1,17 +1,18 @@
-"""One HTTP client: order of answers, limits, deadlines, backpressure, the end of it.
+"""One HTTP client's connection: the order of its answers, limits, backpressure, deadlines, and its end.
 
-A `Connection` turns bytes into requests, gives each to `handle`, and writes the answers in the order of the requests,
-however they finish (RFC 9112 9.3.2). It does not know features: `handle` returns a Response, or a coroutine that will.
+A `Connection` parses bytes into requests, passes each to `handle`, and writes the answers in the order of the requests,
+in whichever order they are finished (RFC 9112 9.3.2). It knows nothing of features: `handle` returns a Response, or a
+coroutine that returns one.
 
-The coroutine is not made a Task. An `Exchange` runs it at once up to its first Future, and again from that Future's
-callback: the same code for the reader, for half of what a Task costs (perf/experiments/task_or_future.py). Inside
-`handle` one may await Futures and nothing that needs a current Task, such as asyncio.timeout().
+The coroutine does not become a Task. An `Exchange` runs it up to the first Future that it awaits, and that Future's
+callback runs it on. The code reads the same, and costs half of what a Task does (perf/experiments/task_or_future.py).
+So `handle` may await Futures, but nothing that needs a current Task, such as asyncio.timeout().
 
-A client that hangs up is normal: its exchanges are closed where they wait, and no one else notices.
+A client that disconnects is no error: the coroutines of its requests are closed where they wait.
 
-Nothing grows without bound: no more requests of a client are begun while `max_pipelined` of its answers are awaited or
-it does not read, nor read while some wait to be begun; all clients together have `max_in_flight`. Nothing waits without
-end: `Connections.sweep`, once a second, ends what has outlived its time. docs/reliability.md has the table of limits.
+Everything is bounded. Of one client, `max_pipelined` requests are in work at a time; of all clients together,
+`max_in_flight` wait for something. Bytes are read from a client only if there is room for what they may contain. And
+each wait has a deadline: see `Connection.sweep`. docs/reliability.md has the table of limits.
 """
 
 from __future__ import annotations
@@ -32,22 +33,30 @@ logger = logging.getLogger("yummy_fast")
 Handle = Callable[[Request], ResponseOrCoroutine]
 
 LARGE_BODY_BYTES = 64 << 10
-"""From here on, it is cheaper to hand head and body over as they are than to make one of them."""
+"""Larger bodies are passed to the transport apart from the head: to copy both into one bytes object would cost more."""
 
 LINGER_S = 2.0
-"""How long a refused client may go on sending before the connection is closed. nginx: 5 to 30 s."""
+"""How long the bytes of a refused client are read and dropped before the connection is closed. nginx: 5 to 30 s."""
 
 
 class Connections:
     """What all connections of a server share."""
 
     __slots__ = (
-        *("clock", "closing", "config", "emptied", "failed", "handle", "in_flight", "lingering", "max_pipelined"),
+        "clock",
+        "closing",
+        "config",
+        "emptied",
+        "failed",
+        "handle",
+        "in_flight",
+        "lingering",
+        "max_pipelined",
         "open",
     )
 
     def __init__(self, handle: Handle, failed: Callable[[BaseException, Request], Response], config: Config) -> None:
-        """`failed` makes an answer of what went wrong with a request, whatever it is."""
+        """`failed` returns the answer for a request whose handling raised an exception, of any kind."""
         self.handle = handle
         self.failed = failed
         self.config = config
@@ -55,16 +64,19 @@ class Connections:
         self.clock = Clock()
         self.open: set[Connection] = set()
         self.lingering = 0
-        """Connections that were one too many, and are about to be closed."""
+        """How many connections beyond --worker-connections are open: they get a 503, and are not in `open`."""
         self.in_flight = 0
-        """Requests that wait for something."""
+        """How many requests have begun and wait for something."""
         self.closing = False
-        """The server is about to stop: answers say that the connection ends with them."""
+        """Set when the server stops: each connection ends with the answer that is written next."""
         self.emptied = asyncio.Event()
-        """Set when the last connection has ended after `closing`."""
+        """Set when `closing` is set and the last connection of `open` has ended."""
 
     def sweep(self, now: float) -> None:
-        """Render the date; end what has outlived its time at `now`, a time of the event loop."""
+        """To be called once a second: update the Date header, and enforce all deadlines that passed before `now`.
+
+        `now` is a time of the event loop.
+        """
         self.clock.tick()
         for connection in list(self.open):
             connection.sweep(now)
@@ -80,12 +92,12 @@ class Exchange:
         self._coroutine: Coroutine[Any, Any, Response] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.deadline = 0.0
-        """When the request gets a 504 instead of its answer, as a time of the event loop."""
+        """When the request is answered 504, as a time of the event loop."""
         self.request = request
         self.response: Response | None = None
 
     def start(self, now: float, loop: asyncio.AbstractEventLoop) -> None:
-        """Run the request as far as it goes without waiting."""
+        """Run the request until it is answered or waits for something."""
         shared = self._connection.shared
         try:
             outcome = shared.handle(self.request)
@@ -106,12 +118,12 @@ class Exchange:
         self._run()
         asked_ms = self.request.timeout_ms
         if self._coroutine is not None and 0 < asked_ms < timeout_ms:
-            # A sweep a second does for the limit that all have, but who names milliseconds means them.
+            # The sweep may enforce the server's limit a second late. A client that sends milliseconds gets a timer.
             self._timer = loop.call_at(now + asked_ms / 1000, self.time_out)
 
     def _resume(self, future: asyncio.Future[Any]) -> None:
         if self._coroutine is None:
-            # The client has left. Whatever came is looked at once, so that asyncio does not call it forgotten.
+            # The exchange was abandoned or has timed out. asyncio would log an exception that was never retrieved.
             if not future.cancelled():
                 future.exception()
             return
@@ -122,15 +134,16 @@ class Exchange:
     def _run(self) -> None:
         assert self._coroutine is not None  # noqa: S101
         try:
-            waits_for: asyncio.Future[Any] = self._coroutine.send(None)
+            awaited: asyncio.Future[Any] = self._coroutine.send(None)
         except StopIteration as done:
             self.response = done.value
         except Exception as error:
             self.response = self._connection.shared.failed(error, self.request)
-            # What we waited for keeps its error, whose frames hold what we waited for: until the collector comes.
+            # If the awaited Future raised this, it keeps the exception, whose traceback's frames keep the Future: a
+            # reference cycle with all that the request had. Without the traceback it is freed at once.
             error.__traceback__ = None
         else:
-            waits_for.add_done_callback(self._resume)
+            awaited.add_done_callback(self._resume)
             return
         self._finished()
 
@@ -141,18 +154,18 @@ class Exchange:
             self._timer.cancel()
 
     def time_out(self) -> None:
-        """Answer 504 in the place of what takes too long."""
+        """Stop the request, and answer 504."""
         error = LimitError(504, "Gateway Timeout: the request took too long")
         if self._coroutine is not None:
-            with suppress(Exception):  # closed it would be as well, but then nobody would count why
-                self._coroutine.throw(error)
+            with suppress(Exception):  # raised within the coroutine, the error is counted there; close() would raise
+                self._coroutine.throw(error)  # GeneratorExit, which is counted as a client that has disconnected
         self.abandon()
-        # Without the frames that it went through: this is one of them, and holds it.
+        # Without the traceback, for it contains this frame, which refers to the error.
         self.response = self._connection.shared.failed(error.with_traceback(None), self.request)
         self._connection.advance()
 
     def abandon(self) -> None:
-        """Nobody wants the answer any more."""
+        """Stop the request, without an answer."""
         if self._coroutine is not None:
             self._coroutine.close()
             self._finished()
@@ -162,30 +175,42 @@ class Connection(asyncio.Protocol):
     """One client's connection."""
 
     __slots__ = (
-        *("_advancing", "_exchanges", "_last", "_loop", "_parser", "_paused", "_reading", "_refused", "_since"),
-        *("_transport", "_unsent", "_waiting", "shared"),
+        "_advancing",
+        "_begun",
+        "_last_request",
+        "_loop",
+        "_parser",
+        "_paused",
+        "_progress_at",
+        "_queued",
+        "_reading",
+        "_refused",
+        "_transport",
+        "_unsent_bytes",
+        "shared",
     )
 
     def __init__(self, shared: Connections, loop: asyncio.AbstractEventLoop) -> None:
         self.shared = shared
         self._loop = loop
         self._parser: RequestParser
-        self._waiting: deque[Request] = deque()
-        """Requests that have not begun. The socket is not read meanwhile: there are no more than one read had."""
-        self._exchanges: deque[Exchange] = deque()
+        self._queued: deque[Request] = deque()
+        """Requests that have not begun, in their order. Nothing is read meanwhile, so all are from one read."""
+        self._begun: deque[Exchange] = deque()
+        """Requests that have begun and whose answers are not written, in their order."""
         self._transport: Any = None
         self._advancing = False
         self._reading = True
         self._paused = False
-        """The client reads slower than we write."""
+        """Whether the client reads so slowly that the transport's buffer is full."""
         self._refused = False
-        """The client may still be sending what we do not want."""
-        self._last = False
-        """No more requests are read: the client, or its bytes, or we have come to an end."""
-        self._since = loop.time()
-        """Since when this has been idle, or within a head, or within a body, or has sent nothing more."""
-        self._unsent = 0
-        """Bytes that the client had still to read at the last sweep."""
+        """Whether the client was refused, and may still be sending."""
+        self._last_request = False
+        """Whether no request follows those in `_begun` and `_queued`. Then the connection ends with their answers."""
+        self._progress_at = loop.time()
+        """When the client last made progress, by the rules of `sweep`."""
+        self._unsent_bytes = 0
+        """How much of the answers the transport had still to send at the last sweep."""
 
     # ------------------------------------------------------------------------------------ what asyncio calls
 
@@ -193,18 +218,18 @@ class Connection(asyncio.Protocol):
         self._transport = transport
         shared = self.shared
         config = shared.config
-        # Not before: where a TLS handshake fails there is no `connection_lost`, which closes it.
+        # Not in __init__: after a failed TLS handshake nothing calls `connection_lost`, which closes the parser.
         self._parser = RequestParser(
             config.max_body_bytes, max_head_bytes=config.max_header_bytes, max_target_bytes=config.max_target_bytes
         )
         if len(shared.open) < shared.config.worker_connections:
             shared.open.add(self)
             return
-        # A paused accept would leave clients in the kernel's queue, for nobody knows how long. This one learns at once
-        # that it has to go elsewhere. As many may be on their way out as in.
+        # One connection too many. If it were not accepted, its client would wait in the kernel's queue, without knowing
+        # how long; a 503 sends it elsewhere at once. There may be as many such connections as served ones.
         shared.lingering += 1
         if shared.lingering > shared.config.worker_connections:
-            self._last = True
+            self._last_request = True
             self.abort()
         else:
             self._refuse(LimitError(503, "Service Unavailable: too many connections"))
@@ -217,100 +242,112 @@ class Connection(asyncio.Protocol):
             shared.lingering -= 1
         if shared.closing and not shared.open:
             shared.emptied.set()
-        self._last = True
-        self._waiting.clear()
-        for exchange in self._exchanges:
+        self._last_request = True
+        self._queued.clear()
+        for exchange in self._begun:
             exchange.abandon()
-        self._exchanges.clear()
+        self._begun.clear()
         self._parser.close()
 
     def data_received(self, data: bytes) -> None:
-        if self._last:
+        if self._last_request:
             return
         parser = self._parser
         was_in_request, was_in_body = parser.in_request, parser.in_body
         try:
             requests = parser.feed(data)
         except ProtocolError:
-            self.advance()  # which answers it in its turn
+            self.advance()  # which answers with the error, after the answers before it
             return
         if requests:
-            self._since = now = self._loop.time()
-            if len(requests) == 1 and requests[0].keep_alive and not (self._exchanges or self._waiting or self._paused):
-                # The usual case: one request, and nothing before it.
+            self._progress_at = now = self._loop.time()
+            if len(requests) == 1 and requests[0].keep_alive and not (self._begun or self._queued or self._paused):
+                # The usual case, on a short path: one request, and none before it.
                 exchange = Exchange(self, requests[0])
-                self._exchanges.append(exchange)
+                self._begun.append(exchange)
                 exchange.start(now, self._loop)
                 if exchange.response is None and parser.refusal is None:
                     return
             else:
-                self._waiting += requests
+                self._queued += requests
             self.advance()
         elif parser.in_request is not was_in_request or parser.in_body is not was_in_body:
-            self._since = self._loop.time()
+            self._progress_at = self._loop.time()
             self._continue()
 
     def eof_received(self) -> bool:
-        """The client has sent all it will. It may still read: keep the connection until its answers are written."""
-        self._last = True
+        """The client sends nothing more, but may still read. True keeps the connection, for its answers."""
+        self._last_request = True
         if self.shared.config.tls_cert:
-            return False  # asyncio has no TLS connection of which one half is closed, and warns who asks for one
-        return bool(self._exchanges or self._waiting)
+            return False  # asyncio cannot keep one half of a TLS connection open, and logs a warning for True
+        return bool(self._begun or self._queued)
 
     def pause_writing(self) -> None:
-        """The client reads slower than we write: it gets no more work done until it catches up."""
+        """The transport's buffer is full: the client reads slower than we write. No request of it begins meanwhile."""
         self._paused = True
         self._set_reading()
 
     def resume_writing(self) -> None:
         self._paused = False
-        self._since = self._loop.time()
+        self._progress_at = self._loop.time()
         self.advance()
 
     # ------------------------------------------------------------------------------------------- answers
 
     def advance(self) -> None:
-        """Begin requests while there is room for them, and write the answers that are at the head of the line."""
-        if self._advancing:  # a write below can pause or resume writing, and so call this
+        """Write the answers that are next in order, begin requests while there is room, and read if there still is."""
+        # A client may send several requests without waiting for answers. Say three arrive in one read, max_pipelined is
+        # 2, and /b is answered before /a:
+        #
+        #     received    GET /a HTTP/1.1\r\nHost: x\r\n\r\nGET /b HTTP/1.1\r\nHost: x\r\n\r\nGET /c HTTP/1.1\r\n...
+        #     _begun      /a (waits for the store), /b (has a response)
+        #     _queued     /c
+        #     written     nothing: the client would take the answer to /b for the one to /a
+        #
+        # When /a has its response, both are written, and /c begins. Until then nothing is read: one read may contain
+        # thousands of small requests, and `_queued` holds those of one read, never of two.
+        if self._advancing:  # a write below has called resume_writing(), which has called this
             return
         self._advancing = True
-        exchanges, waiting = self._exchanges, self._waiting
+        begun, queued = self._begun, self._queued
         self._write_answers()
-        while waiting and not self._paused and len(exchanges) < self.shared.max_pipelined:
-            request = waiting.popleft()
+        while queued and not self._paused and len(begun) < self.shared.max_pipelined:
+            request = queued.popleft()
             if not request.keep_alive:
-                self._last = True
-                waiting.clear()  # what follows is not looked at, nor are we to complain of it: RFC 9112 9.6
+                # The client has announced that this is its last. What it has sent after it is ignored, even if it is
+                # malformed: RFC 9112 9.6.
+                self._last_request = True
+                queued.clear()
                 self._parser.refusal = None
             exchange = Exchange(self, request)
-            exchanges.append(exchange)
+            begun.append(exchange)
             exchange.start(self._loop.time(), self._loop)
             if exchange.response is not None:
                 self._write_answers()
         self._advancing = False
-        if not waiting and self._parser.refusal is not None and not self._refused:
+        if not queued and self._parser.refusal is not None and not self._refused:
             self._refuse(self._parser.refusal)
             return
-        if not exchanges and not waiting:
-            self._since = self._loop.time()
-            if self._last:
+        if not begun and not queued:
+            self._progress_at = self._loop.time()
+            if self._last_request:
                 self._end()
                 return
             self._continue()
         self._set_reading()
 
     def _write_answers(self) -> None:
-        exchanges = self._exchanges
+        begun = self._begun
         transport = self._transport
-        while exchanges and exchanges[0].response is not None:
-            exchange = exchanges.popleft()
+        while begun and begun[0].response is not None:
+            exchange = begun.popleft()
             response = exchange.response
             assert response is not None  # noqa: S101
             if transport.is_closing():
                 continue
             if self.shared.closing:
-                self._last = True
-            keep_alive = not self._last or bool(exchanges or self._waiting)
+                self._last_request = True
+            keep_alive = not self._last_request or bool(begun or self._queued)
             trace = exchange.request.trace
             if trace is not None:
                 response = response._replace(headers=response.headers + trace.head_lines())
@@ -323,14 +360,16 @@ class Connection(asyncio.Protocol):
                 transport.write(head + response.body)
 
     def _continue(self) -> None:
-        """Tell a client that waits for it to send its body, once the answers before are written."""
-        if self._parser.expects_continue and not self._exchanges and not self._waiting and not self._last:
+        """Write "100 Continue" if the client waits for it, after the answers to the requests before."""
+        if self._parser.expects_continue and not self._begun and not self._queued and not self._last_request:
             self._parser.expects_continue = False
             self._transport.write(CONTINUE)
 
     def _end(self) -> None:
-        """Close, with everything written. What a refused client still sends is read for a while: closing with bytes
-        unread resets the connection, and the answer can be lost to the client (RFC 9112 9.6).
+        """Close the connection after everything is written.
+
+        What a refused client still sends is read and dropped for LINGER_S. Closing a socket with unread bytes resets
+        the connection, and the reset can overtake the answer (RFC 9112 9.6).
         """
         transport = self._transport
         if not self._refused or transport.is_closing():
@@ -342,9 +381,14 @@ class Connection(asyncio.Protocol):
         transport.resume_reading()
 
     def _set_reading(self) -> None:
-        """Read if there is room for what may come."""
-        full = len(self._exchanges) >= self.shared.max_pipelined
-        wanted = not (self._last or self._paused or self._waiting or full)
+        """Read from the socket only if a request that arrives could begin at once.
+
+        While nothing is read, the kernel's receive buffer fills up, and TCP makes the client wait. So what we hold for
+        one client is bounded: of its requests, those of one read and those in `_begun`; of its answers, as much as the
+        transport buffers before it calls `pause_writing`, and the answers to the requests that had begun by then.
+        """
+        full = len(self._begun) >= self.shared.max_pipelined
+        wanted = not (self._last_request or self._paused or self._queued or full)
         if wanted is not self._reading and not self._transport.is_closing():
             self._reading = wanted
             if wanted:
@@ -353,47 +397,60 @@ class Connection(asyncio.Protocol):
                 self._transport.pause_reading()
 
     def _refuse(self, error: LimitError | ProtocolError) -> None:
-        """Answer bytes that are no request, after the answers to the requests before them; then close."""
-        self._last = self._refused = True
+        """Write an answer for bytes that are no request, after the answers to the requests before; then close."""
+        self._last_request = self._refused = True
         exchange = Exchange(self, Request(b"", b"", b"", False, trace=self._parser.trace))
         exchange.response = self.shared.failed(error, exchange.request)
-        self._exchanges.append(exchange)
+        self._begun.append(exchange)
         self.advance()
 
     # --------------------------------------------------------------------------------------------- the end
 
     def sweep(self, now: float) -> None:
-        """End what has outlived its time."""
+        """Enforce the deadlines that have passed."""
+        # Called once a second, so a deadline may be enforced a second late. A timer for each wait would be punctual,
+        # but it would be set and cancelled with every request.
+        #
+        #     the connection waits for             until                                                  then
+        #     our answer, to each begun request    request_timeout after the request began                504
+        #     the client, to read answers          it has not read a byte for send_timeout                abort
+        #     the first or next request            keep_alive_timeout after the connect or last answer    close
+        #     the rest of a head                   header_timeout after the head's first byte             408
+        #     the rest of a body                   body_timeout after the head's last byte                408
+        #
+        # `_progress_at` is when the current wait of the last four began. Bytes that do not end a wait do not move it: a
+        # client that sends one byte of a head every ten seconds is refused after header_timeout all the same. Only in a
+        # client's reading does each byte count, because how long an answer takes depends on its size.
         config = self.shared.config
-        for exchange in list(self._exchanges):
+        for exchange in list(self._begun):
             if exchange.response is None and exchange.deadline < now:
                 exchange.time_out()
-        age = now - self._since
+        age = now - self._progress_at
         unsent = self._transport.get_write_buffer_size()
         if unsent:
-            if not 0 < self._unsent <= unsent:  # it has read some, or has just been given something to read
-                self._since = now
+            if not 0 < self._unsent_bytes <= unsent:  # less than at the last sweep, or nothing was unsent then
+                self._progress_at = now
             elif age > config.send_timeout:
                 self.abort()
-        elif self.busy or self._last:
-            pass  # it waits for us
+        elif self.busy or self._last_request:
+            pass  # the client waits for us
         elif not self._parser.in_request:
             if age > config.keep_alive_timeout:
                 self._transport.close()
         elif age > (config.body_timeout if self._parser.in_body else config.header_timeout):
             self._refuse(ProtocolError(408, "Request Timeout: the request did not come to its end"))
-        self._unsent = unsent
+        self._unsent_bytes = unsent
 
     @property
     def busy(self) -> bool:
-        """Whether a client waits for an answer here."""
-        return bool(self._exchanges or self._waiting)
+        """Whether the client waits for an answer."""
+        return bool(self._begun or self._queued)
 
     def close_if_idle(self) -> None:
-        """Close, unless a request is under way, be it on its way to us."""
+        """Close, unless a request is in work or has partly arrived."""
         if not (self.busy or self._parser.in_request):
             self._transport.close()
 
     def abort(self) -> None:
-        """Close at once, whatever is lost."""
+        """Close at once, and drop what is not written yet."""
         self._transport.abort()
