@@ -16,28 +16,30 @@ _HEAD = f"""\
 
 This file is written by `make docs` from yummy_fast/telemetry/exposition.py.
 
-`/metrics` answers in Prometheus' text format, or in OpenMetrics for a scraper that asks for it. It is at the address of
-`--admin`; with Feast's `--metrics`, or `feature_server.metrics.enabled` in feature_store.yaml, at port 8000 of every
-address; without either, beside the requests. Counting is always on.
+`/metrics` is in Prometheus' text format, or in OpenMetrics for a scraper that asks for it. Its address is that of
+`--admin`. Without `--admin` it is on port 8000 of every address if Feast's `--metrics` is given (or
+`feature_server.metrics.enabled` in feature_store.yaml), and otherwise on the address of the requests. Counting is
+always on.
 
-Families of Feast's have Feast's names and labels; their buckets are finer. Not here, because `process_*` says more:
-`feast_feature_server_cpu_usage` and `_memory_usage`. Feast's families about pushes, materialization and offline stores
-belong to servers that do such things.
+The metrics whose names begin with `feast_` have Feast's names and labels, and finer buckets. Instead of Feast's
+`feast_feature_server_cpu_usage` and `feast_feature_server_memory_usage` there are the `process_*` metrics, which say
+more. Feast's metrics about pushes, materialization and offline stores are not here, nor is any of that.
 
-Cardinality is bounded. {MAX_SERVICES} feature services and {MAX_VIEWS} feature views have series of their own, from
-when they are first asked for; later ones share the label `(other)`. Lists of features share `(ad hoc)`.
+Cardinality is bounded. The first {MAX_SERVICES} feature services and the first {MAX_VIEWS} feature views that are
+requested have series of their own; further ones share the label `(other)`. Lists of features share `(ad hoc)`.
 
-**What was served**, `feast_online_features_status_total` and `yummy_fast_value_age_seconds`: answers are looked at
-within a budget of {BUDGET_NS_PER_HEARTBEAT / 1e6:g} ms every {BEAT_S:g} s. On a quiet server that is every answer. On
-a busy one it is a sample: the numbers of values are projected to all rows that were answered, the ages are those of the
-sample. The statuses are the true ones, also where the answer said PRESENT as Feast does.
+**Served values**: `feast_online_features_status_total` and `yummy_fast_value_age_seconds` come from examining answers,
+which may take {BUDGET_NS_PER_HEARTBEAT / 1e6:g} ms every {BEAT_S:g} s. A quiet server examines every answer. A busy one
+examines a sample: the numbers of values are extrapolated to all rows, and the ages are those of the sample. The
+statuses are the true ones, even if the answer says PRESENT as Feast does.
 
-Which of them to look at first, when answers are slow:
+When answers are slow, read these first:
 
-- `yummy_fast_request_phase_seconds`: is it the store, or us?
-- `yummy_fast_event_loop_lag_seconds`: is the process out of CPU, or something keeps the loop?
-- `yummy_fast_store_silence_seconds`, `yummy_fast_store_connects_total`, `yummy_fast_store_errors_total`: is Redis well?
-- `feast_online_features_status_total`, `yummy_fast_value_age_seconds`: is the data there, and fresh?
+- `yummy_fast_request_phase_seconds`: is the online store slow, or this server?
+- `yummy_fast_event_loop_lag_seconds`: does the process lack CPU, or does something block the event loop?
+- `yummy_fast_store_silence_seconds`, `yummy_fast_store_connects_total`, `yummy_fast_store_errors_total`: does the
+  online store reply?
+- `feast_online_features_status_total`, `yummy_fast_value_age_seconds`: are the values there, and fresh?
 - `yummy_fast_registry_age_seconds`, `yummy_fast_registry_failures_total`: is the registry the newest?
 """
 
@@ -50,12 +52,15 @@ def text() -> str:
         ("Our own", [family for family in FAMILIES if family.name.startswith("yummy_fast_")]),
         ("The process", [family for family in FAMILIES if family.name.startswith("process_")]),
     ):
-        parts += [f"\n## {title}\n\n| name | type | labels | |\n|---|---|---|---|\n", *map(_row, families)]
+        parts += [f"\n## {title}\n\n| name | type | labels | meaning |\n|---|---|---|---|\n", *map(_row, families)]
     parts.append("\n## Buckets\n\n")
     for bounds in dict.fromkeys(family.bounds for family in FAMILIES if family.bounds):
         names = ", ".join(f"`{family.name}`" for family in FAMILIES if family.bounds == bounds)
         parts.append(f"- {names}: {', '.join(f'{bound:g}' for bound in bounds)}\n")
-    parts.append("\nWith several workers, counters and histograms are added up; of gauges, what the table says.\n")
+    parts.append(
+        "\nWith several workers, counters and histograms are the sums of all workers. The tables say how gauges are"
+        " combined.\n"
+    )
     return "".join(parts)
 
 

@@ -1,11 +1,12 @@
-"""What a scrape says: the table of all metrics, the snapshots of several processes as one, and the text.
+"""The text of a scrape: the table of all metrics, and snapshots of several processes merged into one.
 
-FAMILIES is the one table of what there is: the text's HELP lines and docs/metrics.md are made from it, and nothing can
-be counted that is not in it. A family of Feast's has Feast's name and labels (feast/metrics.py, Feast 0.67.0).
+FAMILIES lists every metric. The HELP lines of the text and docs/metrics.md are made from it, and a number that is not
+in it cannot be counted. The families whose names begin with `feast_` have Feast's names and labels (feast/metrics.py,
+Feast 0.67.0).
 
-A `Snapshot` is the numbers of one process as plain data that JSON can hold, so it can come from another process, or
-from one that has ended. `render` adds snapshots up and writes the text, by prometheus_client, which is imported when
-the first scrape comes. Nothing is counted here: see `metrics`.
+A `Snapshot` holds the numbers of one process as plain data that JSON can carry, so it may come from another process, or
+from one that has ended. `render` merges snapshots and has prometheus_client write the text; the library is imported at
+the first scrape. Nothing is counted here (see `metrics`).
 """
 
 from __future__ import annotations
@@ -15,170 +16,323 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 FLOOR_NS = 100_000
-"""The first bucket of durations ends here, at 100 us; each next one at twice the one before."""
-DURATIONS_S = tuple(FLOOR_NS * 2**power / 1e9 for power in range(18))  # to 13 s: requests end after 15
-ROWS = tuple(float(2**power - 1) for power in range(14))  # 0, 1, 3, 7 ... 8191: by bit length as well
-_DAY = 86400.0
+"""The upper bound of the first bucket of durations: 100 us. Each further bound is twice the one before."""
+DURATIONS_S = tuple(FLOOR_NS * 2**power / 1e9 for power in range(18))
+"""The bounds of buckets of durations: 0.0001, 0.0002, 0.0004 ... 13.1. Requests time out after 15 s."""
+ROWS = tuple(float(2**power - 1) for power in range(14))
+"""The bounds of buckets of rows: 0, 1, 3, 7 ... 8191. See `metrics` for why both are powers of two."""
+_HOUR = 3600.0
+_DAY = 24 * _HOUR
 AGES_S = (
-    *(1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 3 * 3600.0, 6 * 3600.0, 12 * 3600.0),
-    *(_DAY, 2 * _DAY, 3 * _DAY, 7 * _DAY, 14 * _DAY, 30 * _DAY, 90 * _DAY, 365 * _DAY),
+    1.0,
+    5.0,
+    15.0,
+    60.0,
+    300.0,
+    900.0,
+    _HOUR,
+    3 * _HOUR,
+    6 * _HOUR,
+    12 * _HOUR,
+    _DAY,
+    2 * _DAY,
+    3 * _DAY,
+    7 * _DAY,
+    14 * _DAY,
+    30 * _DAY,
+    90 * _DAY,
+    365 * _DAY,
 )
+"""The bounds of buckets of ages."""
 
 
 class Family(NamedTuple):
-    """One family of metrics, as it is documented and written."""
+    """One metric, with all its labels: a metric family, as Prometheus calls it."""
 
     name: str
     kind: str
     """counter, gauge or histogram."""
-    labels: tuple[str, ...]
     help: str
+    """One sentence for operators, with the unit."""
+    labels: tuple[str, ...] = ()
     combine: str = "sum"
-    """How values of several processes become one: sum, max or min."""
+    """How the values of several processes are combined: sum, max or min. Counters and histograms are always added."""
     bounds: tuple[float, ...] = ()
-    """Of a histogram: where its buckets end."""
+    """The upper bounds of a histogram's buckets, without +Inf."""
 
 
 FAMILIES: tuple[Family, ...] = (
     Family(
-        *("feast_feature_server_request_total", "counter", ("endpoint", "status")),
-        "Requests to an endpoint; status is success or error.",
+        name="feast_feature_server_request_total",
+        kind="counter",
+        help="Number of requests to an endpoint; status is success or error.",
+        labels=("endpoint", "status"),
     ),
     Family(
-        *("feast_feature_server_request_latency_seconds", "histogram"),
-        ("endpoint", "feature_count", "feature_view_count"),
-        "From a parsed request to the body of its answer, of requests that were answered. feature_count is a range: "
-        "1-10, 11-50, 51-200, 201+.",
+        name="feast_feature_server_request_latency_seconds",
+        kind="histogram",
+        help=(
+            "Seconds from a parsed request to the body of its answer, for successful requests. "
+            "feature_count is a range: 1-10, 11-50, 51-200, 201+."
+        ),
+        labels=("endpoint", "feature_count", "feature_view_count"),
         bounds=DURATIONS_S,
     ),
     Family(
-        *("feast_online_features_request_total", "counter", ()),
-        "Requests for features that were answered.",
+        name="feast_online_features_request_total",
+        kind="counter",
+        help="Number of successful requests for features.",
     ),
     Family(
-        *("feast_online_features_entity_count", "histogram", ()),
-        "Entity rows of a request for features.",
+        name="feast_online_features_entity_count",
+        kind="histogram",
+        help="Number of entity rows of each successful request for features.",
         bounds=ROWS,
     ),
     Family(
-        *("feast_online_features_status_total", "counter", ("feature_view", "status")),
-        "Values served, by what they truly are, whatever --compat says: present, null (a stored null), not_found, "
-        "outside_max_age (present, but older than the view's ttl). On a busy server projected from a sample.",
+        name="feast_online_features_status_total",
+        kind="counter",
+        help=(
+            "Number of feature values served, by their true status, whatever --compat is: present, null (a null "
+            "is stored), not_found (nothing is stored), outside_max_age (present, but older than the ttl of the "
+            "view). On a busy server, extrapolated from a sample."
+        ),
+        labels=("feature_view", "status"),
     ),
     Family(
-        *("feast_feature_server_online_store_read_duration_seconds", "histogram", ()),
-        "From the keys of a request to its rows: the online store, the network to it, and the wait for both.",
+        name="feast_feature_server_online_store_read_duration_seconds",
+        kind="histogram",
+        help=(
+            "Seconds from the entity keys of a request to its rows: the online store, the network to it, and "
+            "waiting for both."
+        ),
         bounds=DURATIONS_S,
     ),
     Family(
-        *("feast_feature_server_transformation_duration_seconds", "histogram", ("odfv_name", "mode")),
-        "One call of an on-demand feature view's function; Feast has it only for views with track_metrics.",
+        name="feast_feature_server_transformation_duration_seconds",
+        kind="histogram",
+        help=(
+            "Seconds that a call of the function of an on-demand feature view took. Feast counts only views with "
+            "track_metrics; this server counts all."
+        ),
+        labels=("odfv_name", "mode"),
         bounds=DURATIONS_S,
     ),
     Family(
-        *("yummy_fast_requests_total", "counter", ("feature_service", "code")),
-        "Requests for features by the HTTP status of their answers; 499: the client left before. feature_service is "
-        '"(ad hoc)" for lists of features, empty where the request was refused before it was known, "(other)" for '
-        "those beyond the 200 first that were asked for.",
+        name="yummy_fast_requests_total",
+        kind="counter",
+        help=(
+            "Number of requests for features, by the HTTP status of the answer; code 499 means that the client "
+            'disconnected before. feature_service is "(ad hoc)" for lists of features, empty for requests that '
+            'were refused before it was known, and "(other)" for all services after the first 200.'
+        ),
+        labels=("feature_service", "code"),
     ),
     Family(
-        *("yummy_fast_request_phase_seconds", "histogram", ("feature_service", "phase")),
-        "Where the time of answered requests went: decode (the body parsed, entities bound to keys), store, transform "
-        "(on-demand views; only where there are some), encode.",
+        name="yummy_fast_request_phase_seconds",
+        kind="histogram",
+        help=(
+            "Seconds that each phase of a successful request took: decode (parsing the body and binding the entities "
+            "to keys), store, transform (only with on-demand views), encode."
+        ),
+        labels=("feature_service", "phase"),
         bounds=DURATIONS_S,
     ),
     Family(
-        *("yummy_fast_rows_total", "counter", ("feature_service",)),
-        "Entity rows answered.",
+        name="yummy_fast_rows_total",
+        kind="counter",
+        help="Number of entity rows of successful requests for features.",
+        labels=("feature_service",),
     ),
     Family(
-        *("yummy_fast_value_age_seconds", "histogram", ("feature_view",)),
-        "How old the values served are: now less the event timestamp, once for each row and view. On a busy server of "
-        "a sample.",
+        name="yummy_fast_value_age_seconds",
+        kind="histogram",
+        help=(
+            "Age in seconds of the values served, counted from the event timestamp, once for each row and view. "
+            "On a busy server, of a sample."
+        ),
+        labels=("feature_view",),
         bounds=AGES_S,
     ),
     Family(
-        *("yummy_fast_http_errors_total", "counter", ("code",)),
-        "Answers with an error, whatever was asked for; also what was no HTTP, and what was one too many.",
-    ),
-    Family(*("yummy_fast_http_connections", "gauge", ()), "Connections of clients."),
-    Family(*("yummy_fast_requests_in_flight", "gauge", ()), "Requests that wait for the store or a transformation."),
-    Family(*("yummy_fast_store_connections", "gauge", ()), "Connections to the online store that are up."),
-    Family(
-        *("yummy_fast_store_connects_total", "counter", ()),
-        "Connections to the online store made; all but the first are reconnects.",
+        name="yummy_fast_http_errors_total",
+        kind="counter",
+        help=(
+            "Number of answers with an error, by HTTP status, on all paths; also to bytes that are no HTTP and "
+            "to connections beyond the limit."
+        ),
+        labels=("code",),
     ),
     Family(
-        *("yummy_fast_store_connect_failures_total", "counter", ()),
-        "Attempts to connect to the online store that failed.",
-    ),
-    Family(*("yummy_fast_store_connections_lost_total", "counter", ()), "Connections to the online store that ended."),
-    Family(
-        *("yummy_fast_store_errors_total", "counter", ("kind",)),
-        "Requests that failed by the online store: unavailable (503), timeout (504), error (502: an error reply, or "
-        "what it holds cannot be decoded).",
-    ),
-    Family(*("yummy_fast_store_in_flight", "gauge", ()), "Fetches that wait for replies."),
-    Family(
-        *("yummy_fast_store_silence_seconds", "gauge", ()),
-        "Since when the online store has said nothing; it is asked every second if nobody else does.",
-        "max",
+        name="yummy_fast_http_connections",
+        kind="gauge",
+        help="Number of open connections of clients.",
     ),
     Family(
-        *("yummy_fast_registry_age_seconds", "gauge", ()),
-        "Since when the registry that is served was last known to be the newest.",
-        "max",
+        name="yummy_fast_requests_in_flight",
+        kind="gauge",
+        help="Number of requests that wait for the online store or a transformation.",
     ),
     Family(
-        *("yummy_fast_registry_loaded_timestamp_seconds", "gauge", ()),
-        "When the registry that is served was read.",
-        "min",
+        name="yummy_fast_store_connections",
+        kind="gauge",
+        help="Number of open connections to the online store.",
     ),
-    Family(*("yummy_fast_registry_reloads_total", "counter", ()), "Changed registries that were put to use."),
-    Family(*("yummy_fast_registry_failures_total", "counter", ()), "Attempts to read a registry that failed."),
-    Family(*("yummy_fast_registry_feature_views", "gauge", ()), "Feature views in the registry that is served.", "max"),
-    Family(*("yummy_fast_registry_feature_services", "gauge", ()), "Feature services in it.", "max"),
     Family(
-        *("yummy_fast_event_loop_lag_seconds", "histogram", ()),
-        "How much later than wanted the event loop came to a timer; ten times a second.",
+        name="yummy_fast_store_connects_total",
+        kind="counter",
+        help=(
+            "Number of connections that were made to the online store; after the first of each worker, all are "
+            "reconnects."
+        ),
+    ),
+    Family(
+        name="yummy_fast_store_connect_failures_total",
+        kind="counter",
+        help="Number of failed attempts to connect to the online store.",
+    ),
+    Family(
+        name="yummy_fast_store_connections_lost_total",
+        kind="counter",
+        help="Number of connections to the online store that were lost.",
+    ),
+    Family(
+        name="yummy_fast_store_errors_total",
+        kind="counter",
+        help=(
+            "Number of requests that failed because of the online store, by kind: unavailable (answered 503), "
+            "timeout (504), error (502: it replied with an error, or a stored value cannot be decoded)."
+        ),
+        labels=("kind",),
+    ),
+    Family(
+        name="yummy_fast_store_in_flight",
+        kind="gauge",
+        help="Number of fetches that wait for replies of the online store.",
+    ),
+    Family(
+        name="yummy_fast_store_silence_seconds",
+        kind="gauge",
+        help="Seconds since the last reply of the online store, which is pinged every second if there are no requests.",
+        combine="max",
+    ),
+    Family(
+        name="yummy_fast_registry_age_seconds",
+        kind="gauge",
+        help="Seconds since the served registry was last known to be the newest.",
+        combine="max",
+    ),
+    Family(
+        name="yummy_fast_registry_loaded_timestamp_seconds",
+        kind="gauge",
+        help="Unix time in seconds when the served registry was read.",
+        combine="min",
+    ),
+    Family(
+        name="yummy_fast_registry_reloads_total",
+        kind="counter",
+        help="Number of times that a changed registry was loaded and served.",
+    ),
+    Family(
+        name="yummy_fast_registry_failures_total",
+        kind="counter",
+        help="Number of failed attempts to read or load a registry.",
+    ),
+    Family(
+        name="yummy_fast_registry_feature_views",
+        kind="gauge",
+        help="Number of feature views in the served registry.",
+        combine="max",
+    ),
+    Family(
+        name="yummy_fast_registry_feature_services",
+        kind="gauge",
+        help="Number of feature services in the served registry.",
+        combine="max",
+    ),
+    Family(
+        name="yummy_fast_event_loop_lag_seconds",
+        kind="histogram",
+        help="Seconds by which the event loop ran a timer late, measured ten times a second.",
         bounds=DURATIONS_S,
     ),
-    Family(*("yummy_fast_workers", "gauge", ()), "Worker processes that serve; with several workers only."),
     Family(
-        *("yummy_fast_worker_deaths_total", "counter", ()),
-        "Worker processes that ended without being asked to, by a signal, an error or because they were stuck; with "
-        "several workers only.",
+        name="yummy_fast_workers",
+        kind="gauge",
+        help="Number of worker processes that serve; only with several workers.",
     ),
-    Family(*("yummy_fast_build_info", "gauge", ("version", "python")), "Always 1.", "max"),
-    Family(*("process_cpu_seconds_total", "counter", ()), "User and system CPU time."),
-    Family(*("process_resident_memory_bytes", "gauge", ()), "Resident memory."),
-    Family(*("process_virtual_memory_bytes", "gauge", ()), "Virtual memory."),
-    Family(*("process_open_fds", "gauge", ()), "Open file descriptors."),
-    Family(*("process_max_fds", "gauge", ()), "The most file descriptors that a process may have.", "min"),
-    Family(*("process_start_time_seconds", "gauge", ()), "When the (oldest) process started.", "min"),
+    Family(
+        name="yummy_fast_worker_deaths_total",
+        kind="counter",
+        help=(
+            "Number of worker processes that ended unexpectedly: by a signal, by an error, or killed because "
+            "they were stuck; only with several workers."
+        ),
+    ),
+    Family(
+        name="yummy_fast_build_info",
+        kind="gauge",
+        help="Always 1; the labels are the versions of yummy-fast and Python.",
+        labels=("version", "python"),
+        combine="max",
+    ),
+    Family(
+        name="process_cpu_seconds_total",
+        kind="counter",
+        help="User and system CPU time in seconds.",
+    ),
+    Family(
+        name="process_resident_memory_bytes",
+        kind="gauge",
+        help="Resident memory in bytes.",
+    ),
+    Family(
+        name="process_virtual_memory_bytes",
+        kind="gauge",
+        help="Virtual memory in bytes.",
+    ),
+    Family(
+        name="process_open_fds",
+        kind="gauge",
+        help="Number of open file descriptors.",
+    ),
+    Family(
+        name="process_max_fds",
+        kind="gauge",
+        help="Maximum number of open file descriptors of a process.",
+        combine="min",
+    ),
+    Family(
+        name="process_start_time_seconds",
+        kind="gauge",
+        help="Unix time in seconds when the process started; with several workers, the oldest.",
+        combine="min",
+    ),
 )
 _BY_NAME = {family.name: family for family in FAMILIES}
 
 Snapshot = dict[str, list[list[Any]]]
-"""Family -> its samples, each [labels' values, number]; the number of a histogram is [count of each bucket, sum]."""
+"""The samples of each family, by its name. A sample is [values of the labels, number], with the labels in the family's
+order. The number of a histogram is [counts of the buckets, sum]; the counts are not cumulative, the last is of +Inf:
 
-
-# ------------------------------------------------------------------------------------------------------ several as one
+    {"yummy_fast_rows_total": [[["driver_ranking"], 1200]],
+     "yummy_fast_event_loop_lag_seconds": [[[], [[9, 1, 0, ...], 0.0011]]], ...}
+"""
 
 
 def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
-    """One snapshot for several processes: counters and histograms are added, gauges as their family says."""
-    found: dict[str, dict[tuple[str, ...], Any]] = {name: {} for name in _BY_NAME}
+    """One snapshot of several: samples with equal labels become one, as their family says, also within a snapshot."""
+    merged: dict[str, dict[tuple[str, ...], Any]] = {name: {} for name in _BY_NAME}
     for snapshot in snapshots:
         for name, samples in snapshot.items():
-            family, known = _BY_NAME[name], found[name]
+            family, values = _BY_NAME[name], merged[name]
             for labels, value in samples:
                 key = tuple(labels)
-                known[key] = _combined(family, known[key], value) if key in known else value
-    return {name: [[list(key), value] for key, value in known.items()] for name, known in found.items()}
+                values[key] = _combine(family, values[key], value) if key in values else value
+    return {name: [[list(key), value] for key, value in values.items()] for name, values in merged.items()}
 
 
-def _combined(family: Family, one: Any, other: Any) -> Any:
+def _combine(family: Family, one: Any, other: Any) -> Any:
     if family.kind == "histogram":
         return [[a + b for a, b in zip(one[0], other[0], strict=True)], one[1] + other[1]]
     if family.combine == "sum":
@@ -187,12 +341,12 @@ def _combined(family: Family, one: Any, other: Any) -> Any:
 
 
 def past(snapshot: Snapshot) -> Snapshot:
-    """What is left of a process that has ended: its counters and histograms, which must not go down."""
+    """The part of a snapshot that is kept when its process has ended: counters and histograms, which must not drop."""
     return {name: samples for name, samples in snapshot.items() if _BY_NAME[name].kind != "gauge"}
 
 
 def render(snapshots: Iterable[Snapshot], accept: str = "") -> tuple[bytes, str]:
-    """The text for Prometheus and its Content-Type. `accept`: the scraper's header, which may ask for OpenMetrics."""
+    """The text for Prometheus and its Content-Type. `accept` is the scraper's Accept, which may ask for OpenMetrics."""
     from prometheus_client.exposition import choose_encoder
 
     encode, content_type = choose_encoder(accept)
@@ -201,7 +355,7 @@ def render(snapshots: Iterable[Snapshot], accept: str = "") -> tuple[bytes, str]
 
 
 class _Collected:
-    """What prometheus_client's encoders take for a registry."""
+    """A snapshot with the interface of a prometheus_client registry, as its encoders expect it."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
@@ -211,12 +365,12 @@ class _Collected:
 
         makers = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
         for family in FAMILIES:
-            made = makers[family.kind](family.name, family.help, labels=family.labels)
+            metric = makers[family.kind](family.name, family.help, labels=family.labels)
             for labels, value in self._snapshot[family.name]:
                 if family.kind == "histogram":
                     counts, total = value
-                    ends = [*map(repr, family.bounds), "+Inf"]
-                    made.add_metric(labels, list(zip(ends, accumulate(counts), strict=True)), total)
+                    bounds = [*map(repr, family.bounds), "+Inf"]
+                    metric.add_metric(labels, list(zip(bounds, accumulate(counts), strict=True)), total)
                 else:
-                    made.add_metric(labels, value)
-            yield made
+                    metric.add_metric(labels, value)
+            yield metric
