@@ -1,11 +1,14 @@
-"""What log lines look like: text for people, JSON for machines; and the sampled access log.
+"""The formats of log lines, text for people and JSON for machines; and the sampled access log.
 
-A line of JSON is one object with `time` (UTC), `level`, `logger` and `message`, `exception` where there is one, and for
-the access log its fields one by one.
+A JSON line is one object with `time` (UTC), `level`, `logger` and `message`. It has `exception` if there is one, and a
+line of the access log has its fields as keys of their own:
 
-The access log tells of a share of the requests, drawn at random: how they were answered, how long that took, and for
-which feature service. What was asked for and what was answered is in no line: no entity key, no value, of the target
-only the path, and of the headers only what the client calls the request (`trace`).
+    {"time": "2026-11-23T10:15:00.123Z", "level": "INFO", "logger": "yummy_fast.access", "message": "POST /get-...",
+     "method": "POST", "path": "/get-online-features", "status": 200, "bytes": 5012, "duration_ms": 1.204, ...}
+
+The access log has a line for a random share of the requests: the status and size of the answer, the duration, and the
+feature service. No line contains what was asked for or answered: no entity key and no value; of the target only the
+path, and of the headers only the ids of the request (see `trace_headers`).
 """
 
 from __future__ import annotations
@@ -25,25 +28,25 @@ logger = logging.getLogger("yummy_fast.access")
 
 TEXT = "%(asctime)s %(levelname)s %(message)s"
 MAX_PATH_CHARS = 200
-"""Of a target that somebody made up; ours have 20."""
+"""Longer paths are cut. The paths of our endpoints have about 20 characters; others are as long as a client likes."""
 
 
 def set_up_logging(level: str, form: str) -> None:
-    """Log to standard error, from `level` on, as "text" or "json"."""
+    """Log to standard error: messages of at least `level`, in the format `form`, "text" or "json"."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(TEXT))
     logging.basicConfig(level=level.upper(), handlers=[handler])
     if form == "json":
-        logging.captureWarnings(True)  # or Python writes them as text
+        logging.captureWarnings(True)  # otherwise Python prints warnings as text
 
 
 def utc_text(seconds: float) -> str:
-    """A moment in seconds since the epoch, as JSON of ours has it: ISO 8601 in UTC, to the millisecond."""
+    """A time in seconds since the epoch as ISO 8601 in UTC, to the millisecond: "2026-11-23T10:15:00.123Z"."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """Formats each record as one line with a JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, object] = {
@@ -61,7 +64,7 @@ class JsonFormatter(logging.Formatter):
 def log_sample(
     handle: Callable[[Request], ResponseOrCoroutine], share: float
 ) -> Callable[[Request], ResponseOrCoroutine]:
-    """`handle`, with a line in the log for a `share` of its requests, 0 to 1."""
+    """`handle`, with a line in the access log for a random `share` (0 to 1) of its requests."""
     draw = random.random
 
     def sampled(request: Request) -> ResponseOrCoroutine:
@@ -91,9 +94,15 @@ def _log(request: Request, status: int, size: int, service: str, began: float) -
     path = split_target(request.url)[0][:MAX_PATH_CHARS].decode("ascii", "backslashreplace")
     method = request.method.decode("ascii", "backslashreplace")
     duration_ms = round((time.perf_counter() - began) * 1000, 3)
-    named = (service and f", {service}") + log_text(request.trace)
     logger.info(
-        *("%s %s %d, %d bytes in %.3f ms%s", method, path, status, size, duration_ms, named),
+        "%s %s %d, %d bytes in %.3f ms%s%s",
+        method,
+        path,
+        status,
+        size,
+        duration_ms,
+        service and f", {service}",
+        log_text(request.trace),
         extra={
             "fields": {
                 "method": method,
