@@ -1,13 +1,14 @@
-"""Numbers about this process: integers and histograms of powers of two, counted where things happen.
+"""Counters and histograms of this process, counted on the hot path by additions of integers.
 
-The hot path has its numbers at hand: a `Plan` holds the `ServiceSlots` of its feature service, and an answer costs one
-call of `answered`, which adds to integers. No label, dict, lock or context manager there. Slots belong to names, so
-they outlive the plans of a reload. They are made when a service is first asked for: what nobody asks for has no series.
+A `Plan` holds the `ServiceSlots` of its feature service, so counting an answer is one call of `answered`: no label, no
+dict lookup, no lock, no context manager. Slots belong to names, so they outlive the plans of a reload. They are made
+when a service is first requested: services that are never requested have no series.
 
-`Metrics.snapshot` is all of it as plain data, from any thread. Which metrics there are, how several processes become
-one, and the text of a scrape are matters of `exposition`. prometheus_client's Counters are not used: each has a lock.
+`Metrics.snapshot` returns all numbers as plain data, in any thread. It reads those of the process itself (CPU time,
+memory, descriptors) from the kernel and /proc. Which metrics exist, how several processes are combined and what a
+scrape looks like is in `exposition`. prometheus_client's own Counters are not used, because each has a lock.
 
-Everything is bounded: MAX_SERVICES, MAX_VIEWS, and the codes and phases that there are.
+Everything is bounded: by MAX_SERVICES, by MAX_VIEWS, and by the number of status codes and phases.
 """
 
 from __future__ import annotations
@@ -27,14 +28,15 @@ from yummy_fast import __version__
 from yummy_fast.telemetry.exposition import AGES_S, DURATIONS_S, FAMILIES, FLOOR_NS, ROWS, Snapshot, merge
 
 MAX_SERVICES = 200
-"""Feature services with series of their own, each with some 90 lines; those first asked for later share one."""
+"""How many feature services have series of their own, about 90 lines each. Those that are requested later share one."""
 MAX_VIEWS = 1000
-"""Feature views (and on-demand views) with series of their own, each with some 25 lines; later ones share one."""
+"""How many feature views, and how many on-demand views, have series of their own, about 25 lines each."""
 AD_HOC = "(ad hoc)"
-"""The feature_service of requests that list features."""
+"""The label feature_service of requests that list features."""
 NO_PLAN = ""
-"""The feature_service of requests that were refused before it was known what they are for."""
+"""The label feature_service of requests that were refused before they had a plan."""
 OTHER = "(other)"
+"""The label that services, or views, beyond the limit share."""
 
 _ENDPOINT = "/get-online-features"
 
@@ -42,7 +44,7 @@ _FEATURE_COUNTS = (10, 50, 200)  # Feast's feature_count_bins
 
 
 def feature_count_range(features: int) -> str:
-    """Feast's label for a number of features (feast/feature_server.py bin_feature_count)."""
+    """Feast's label for a number of features, such as "11-50" (feast/feature_server.py bin_feature_count)."""
     lower = 1
     for upper in _FEATURE_COUNTS:
         if features <= upper:
@@ -52,11 +54,41 @@ def feature_count_range(features: int) -> str:
 
 
 class ServiceSlots:
-    """The numbers of one feature service; of lists of features, there is one for each range of sizes."""
+    """The numbers of one feature service; for lists of features, of one range of feature counts."""
+
+    # Histograms by bit length. A histogram is a list of 64 counters, and a number is counted in the one whose index is
+    # the number's bit length. That is one call of a C method; bounds that are no powers of two would need a search.
+    # Durations are counted in units of 100 us (FLOOR_NS):
+    #
+    #     a store phase of 250 us:    250_000 ns // 100_000 = 2,  2 = 0b10,  counts[2] += 1
+    #
+    #     index                   0          1             2             3             ...  17         18 to 63
+    #     durations               < 100 us   100 - 200 us  200 - 400 us  400 - 800 us  ...  6.6-13 s   longer
+    #     bucket of the scrape    le=0.0001  le=0.0002     le=0.0004     le=0.0008     ...  le=13.1    le=+Inf
+    #
+    # Rows are counted as they are: 0, 1, 2-3, 4-7 ... rows have the indexes 0, 1, 2, 3 ..., which are the buckets le=0,
+    # le=1, le=3, le=7 ... Prometheus' bounds are inclusive. Those of rows are; a duration of exactly a bound, to the
+    # nanosecond, is counted in the next bucket.
+    #
+    # 64 counters take any number that can occur, so nothing is checked. The sums for the scrape are kept apart, in ns.
 
     __slots__ = (
-        *("code_counts", "decode", "decode_ns", "encode", "encode_ns", "feature_count", "label", "row_counts", "rows"),
-        *("rows_sampled", "store", "store_ns", "total", "transform", "transform_ns", "view_count"),
+        "code_counts",
+        "decode",
+        "decode_ns",
+        "encode",
+        "encode_ns",
+        "feature_count",
+        "label",
+        "row_counts",
+        "rows",
+        "rows_sampled",
+        "store",
+        "store_ns",
+        "total",
+        "transform",
+        "transform_ns",
+        "view_count",
     )
 
     def __init__(self, label: str, feature_count: str, view_count: str) -> None:
@@ -65,8 +97,7 @@ class ServiceSlots:
         self.view_count = view_count
         self.rows = 0
         self.rows_sampled = 0
-        """How many of `rows` stand in the numbers of the views: see `served`."""
-        # By the bit length of what is counted, which no number that comes here exceeds. An answer is counted in each.
+        """How many of `rows` are accounted for in the numbers of the views: see `value_sampling`."""
         self.row_counts = [0] * 64
         self.total = [0] * 64
         self.decode = [0] * 64
@@ -75,18 +106,19 @@ class ServiceSlots:
         self.transform: list[int] = []
         self.decode_ns = self.store_ns = self.encode_ns = self.transform_ns = 0
         self.code_counts: dict[int, int] = {}
-        """Requests that failed, by their status."""
+        """Requests that failed, by HTTP status."""
 
     def answered(self, begun: int, bound: int, read: int, computed: int, done: int, rows: int) -> None:
-        """Count an answer of so many rows.
+        """Count an answer with `rows` rows.
 
-        The rest are moments of time.perf_counter_ns; without views on demand, `computed` is `read`.
+        The others are times of time.perf_counter_ns(): when the request was begun, and when each phase ended. Without
+        on-demand views, `computed` equals `read`.
         """
         self.rows += rows
         self.row_counts[rows.bit_length()] += 1
         took = bound - begun
         self.decode_ns += took
-        self.decode[(took // 100_000).bit_length()] += 1  # FLOOR_NS; a name would have to be looked up
+        self.decode[(took // 100_000).bit_length()] += 1  # FLOOR_NS, without looking up the name
         took = read - bound
         self.store_ns += took
         self.store[(took // 100_000).bit_length()] += 1
@@ -96,14 +128,14 @@ class ServiceSlots:
         self.total[((done - begun) // 100_000).bit_length()] += 1
 
     def transformed(self, took: int) -> None:
-        """Count the time between `read` and `computed`, of answers that have views on demand."""
+        """Count the time between `read` and `computed`, for an answer with on-demand views."""
         if not self.transform:
             self.transform = [0] * 64
         self.transform_ns += took
         self.transform[(took // FLOOR_NS).bit_length()] += 1
 
     def failed(self, code: int) -> None:
-        """Count a request that got no features."""
+        """Count a request that failed."""
         self.code_counts[code] = self.code_counts.get(code, 0) + 1
 
 
@@ -114,36 +146,42 @@ class ViewSlots:
 
     def __init__(self) -> None:
         self.present = self.null = self.not_found = self.outside_max_age = 0.0
-        """Values. Not whole numbers: what is looked at stands for others as well."""
+        """Numbers of values, extrapolated from samples and therefore not whole."""
         self.age_counts = [0] * (len(AGES_S) + 1)
         self.age_sum_s = 0.0
 
     def aged(self, age_s: float) -> None:
-        """Count something that was served when it was `age_s` old."""
+        """Count a row of the view that was served when its values were `age_s` old."""
         self.age_counts[bisect_left(AGES_S, age_s)] += 1
         self.age_sum_s += age_s
 
 
 class Metrics:
-    """The numbers of one process. They are changed by the thread of the event loop, and read by any."""
+    """The numbers of one process. The thread of the event loop changes them, and any thread may read them.
+
+    There are no locks: a reader may see an answer counted in one number and not yet in another, which the next scrape
+    puts right.
+    """
 
     def __init__(self) -> None:
         self.unplanned = ServiceSlots(NO_PLAN, "", "")
-        """Of requests that came to no plan."""
+        """For requests that were refused before they had a plan."""
         self.sampling_budget_ns = 0
-        """How long answers may still be looked at in this beat of the heart: see `served`."""
+        """How long `value_sampling` may still examine answers before the next heartbeat."""
         self.error_counts: dict[int, int] = {}
-        """Answers with an error, by their status."""
+        """Answers with an error, by HTTP status."""
         self.store_errors = {"unavailable": 0, "timeout": 0, "error": 0}
         self.transformed: deque[tuple[str, str, int]] = deque(maxlen=10_000)
-        """Calls of on-demand views' functions: name, mode, ns. From the threads that run them; `fold` counts them."""
+        """Calls of on-demand views' functions as (name, mode, ns): appended by the threads that run them, counted by
+        `fold`.
+        """
         self._services: dict[tuple[str, str, str], ServiceSlots] = {}
         self._views: dict[str, ViewSlots] = {}
         self._transforms: dict[tuple[str, str], _Durations] = {}
         self._lag = _Durations()
 
     def service(self, name: str, features: int, views: int) -> ServiceSlots:
-        """The slots of a feature service's plan; of a list of features if the name is empty."""
+        """The slots of a plan: of the feature service `name`, or of a list of features if `name` is empty."""
         key = (name or AD_HOC, feature_count_range(features), str(views))
         slots = self._services.get(key)
         if slots is None:
@@ -164,11 +202,11 @@ class Metrics:
         self.error_counts[code] = self.error_counts.get(code, 0) + 1
 
     def lagged(self, lag_ns: int) -> None:
-        """Count a timer that was late."""
+        """Count by how much a timer of the event loop was late."""
         self._lag.add(lag_ns)
 
     def fold(self) -> None:
-        """Count what came from threads. In the loop's, now and then."""
+        """Count what other threads have appended. To be called regularly in the thread of the event loop."""
         while self.transformed:
             name, mode, took_ns = self.transformed.popleft()
             key = (name, mode)
@@ -179,32 +217,13 @@ class Metrics:
                 )
             durations.add(took_ns)
 
-    def snapshot(self, numbers: Mapping[str, float] = {}) -> Snapshot:  # it is only read
-        """All of it as plain data that JSON can hold. `numbers`: further families without labels, by name."""
+    def snapshot(self, numbers: Mapping[str, float] = {}) -> Snapshot:  # the default is never changed
+        """All numbers as plain data that JSON can carry. `numbers` are values of further metrics, by name."""
         found: Snapshot = {family.name: [] for family in FAMILIES}
         services = list(self._services.values())
-        self._requests(found, services)
+        self._add_requests(found, services)
         for slots in services:
-            found["feast_feature_server_request_latency_seconds"].append(
-                [
-                    [_ENDPOINT, slots.feature_count, slots.view_count],
-                    _duration(slots.total, slots.decode_ns + slots.store_ns + slots.encode_ns + slots.transform_ns),
-                ]
-            )
-            found["feast_online_features_request_total"].append([[], sum(slots.row_counts)])
-            found["feast_online_features_entity_count"].append([[], _bits(slots.row_counts, len(ROWS), slots.rows)])
-            found["feast_feature_server_online_store_read_duration_seconds"].append(
-                [[], _duration(slots.store, slots.store_ns)]
-            )
-            for phase, counts, took_ns in (
-                ("decode", slots.decode, slots.decode_ns),
-                ("store", slots.store, slots.store_ns),
-                ("transform", slots.transform, slots.transform_ns),
-                ("encode", slots.encode, slots.encode_ns),
-            ):
-                if counts:
-                    found["yummy_fast_request_phase_seconds"].append([[slots.label, phase], _duration(counts, took_ns)])
-            found["yummy_fast_rows_total"].append([[slots.label], slots.rows])
+            _add_answers(found, slots)
         for name, view in list(self._views.items()):
             for status in ("present", "null", "not_found", "outside_max_age"):
                 found["feast_online_features_status_total"].append([[name, status], getattr(view, status)])
@@ -221,8 +240,8 @@ class Metrics:
             found[name].append([[], value])
         return merge([found])
 
-    def _requests(self, found: Snapshot, services: Iterable[ServiceSlots]) -> None:
-        """Every request for features is in one of these, by service and by code."""
+    def _add_requests(self, found: Snapshot, services: Iterable[ServiceSlots]) -> None:
+        """Add the requests for features: each is in exactly one of the slots, and there in one status code."""
         per_service, per_endpoint = found["yummy_fast_requests_total"], found["feast_feature_server_request_total"]
         for slots in (*services, self.unplanned):
             answered = sum(slots.row_counts)
@@ -234,8 +253,29 @@ class Metrics:
             per_endpoint.append([[_ENDPOINT, "error"], sum(count for _, count in codes)])
 
 
+def _add_answers(found: Snapshot, slots: ServiceSlots) -> None:
+    """Add the numbers of the successful requests for one feature service."""
+    latency = _duration(slots.total, slots.decode_ns + slots.store_ns + slots.encode_ns + slots.transform_ns)
+    labels = [_ENDPOINT, slots.feature_count, slots.view_count]
+    found["feast_feature_server_request_latency_seconds"].append([labels, latency])
+    found["feast_online_features_request_total"].append([[], sum(slots.row_counts)])
+    rows = _histogram(slots.row_counts, len(ROWS), slots.rows)
+    found["feast_online_features_entity_count"].append([[], rows])
+    store = _duration(slots.store, slots.store_ns)
+    found["feast_feature_server_online_store_read_duration_seconds"].append([[], store])
+    for phase, counts, took_ns in (
+        ("decode", slots.decode, slots.decode_ns),
+        ("store", slots.store, slots.store_ns),
+        ("transform", slots.transform, slots.transform_ns),
+        ("encode", slots.encode, slots.encode_ns),
+    ):
+        if counts:
+            found["yummy_fast_request_phase_seconds"].append([[slots.label, phase], _duration(counts, took_ns)])
+    found["yummy_fast_rows_total"].append([[slots.label], slots.rows])
+
+
 class _Durations:
-    """A histogram of durations, for other places than the hot path."""
+    """A histogram of durations, counted as in ServiceSlots; for use outside the hot path."""
 
     def __init__(self) -> None:
         self._counts = [0] * 64
@@ -250,12 +290,11 @@ class _Durations:
 
 
 def _duration(counts: Sequence[int], sum_ns: int) -> list[Any]:
-    # A duration that is a bound to the very nanosecond is counted above it.
-    return _bits(counts, len(DURATIONS_S), sum_ns / 1e9)
+    return _histogram(counts, len(DURATIONS_S), sum_ns / 1e9)
 
 
-def _bits(counts: Sequence[int], bounds: int, total: float) -> list[Any]:
-    """A histogram by bit length as one of so many bounds and a rest."""
+def _histogram(counts: Sequence[int], bounds: int, total: float) -> list[Any]:
+    """The sample of a histogram by bit length. The counters beyond the last of its `bounds` are those of +Inf."""
     return [[*counts[:bounds], sum(counts[bounds:])], total]
 
 
@@ -263,12 +302,15 @@ _STARTED_AT = time.time()
 
 
 def _process_numbers() -> Iterator[tuple[str, float]]:
-    """What Prometheus's clients tell of a process. Theirs is not taken: to import it takes longer than to start."""
+    """The metrics process_* that all client libraries of Prometheus have; without /proc, as on macOS, some are missing.
+
+    prometheus_client is not asked for them: to import it takes longer than to start this server.
+    """
     usage = os.times()
     yield "process_cpu_seconds_total", usage.user + usage.system
     yield "process_start_time_seconds", _STARTED_AT
     yield "process_max_fds", float(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-    with suppress(OSError, ValueError):  # there is no /proc on macOS
+    with suppress(OSError, ValueError):
         yield "process_open_fds", float(len(os.listdir("/proc/self/fd")))
         size, resident = Path("/proc/self/statm").read_text().split()[:2]
         yield "process_virtual_memory_bytes", float(size) * resource.getpagesize()
