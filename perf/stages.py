@@ -120,7 +120,7 @@ def main() -> None:
             benchmark.write_repository(data_set, Path(folder), 6379)
             config = load_config(chdir=folder, environ={})
             store = open_store(config)
-            catalog = build_catalog(config, store, Path(config.registry_path).read_bytes())
+            catalog = build_catalog(config, store, Path(config.repository.registry_path).read_bytes())
         results = {}
         for shape in shapes:
             rows, features = shape.split("x")

@@ -71,7 +71,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 def source_of(folder: Path, registry: object) -> Source:
     """The source of a configuration with this `registry:`."""
     (folder / "feature_store.yaml").write_text(json.dumps({"project": "rides", "registry": registry}))
-    return open_source(load_config(chdir=str(folder), environ={}))
+    return open_source(load_config(chdir=str(folder), environ={}).repository)
 
 
 def refusal(source: Source, method: str = "read") -> str:

@@ -16,6 +16,7 @@ from tests import registries
 from tests.harness import Client, Outcome, Process, Server, Valkey, command_line, free_port, repository
 from yummy_fast import __version__
 from yummy_fast.cli import main
+from yummy_fast.config.settings import GROUPS
 from yummy_fast.feast_format._proto.registry_pb2 import Registry
 from yummy_fast.feast_format.values import ValueType
 
@@ -57,7 +58,34 @@ def test_serve_help() -> None:
     assert re.search(r"-p( PORT)?, --port PORT", out)
     assert "6566" in out
     assert "YUMMY_FAST_PORT" in out
-    assert "YUMMY_FAST_CHDIR" in out
+    # What stands for a value is what has to be given: a file, a number, milliseconds.
+    for option in ("--auth-tokens FILE", "--max-in-flight N", "--store-timeout-ms MS", "--admin HOST:PORT"):
+        assert f"  {option}  " in out
+    assert "[default: none; in the file: tls_key]" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_serve_help_has_every_setting_in_its_section(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    _, out, _ = in_process(capsys, "serve", "--help")
+    assert max(map(len, out.splitlines())) <= columns
+    sections = dict(re.findall(r"^([^\n]+):\n((?:  .*\n)+)", out, re.MULTILINE))
+    for group in GROUPS.values():
+        section = sections[group.title]
+        for setting in group.settings().values():
+            (text,) = re.findall(rf"^  (?:-\w\b.*, )?{setting.flag} .*\n(?:   .*\n)*", section, re.MULTILINE)
+            default = "none" if setting.default == "" else f"{setting.default}".lower().removesuffix(".0")
+            assert re.search(rf"\[default: {re.escape(default)}[];]", text), text  # on one line
+            assert setting.help in " ".join(text.split())
+
+
+def test_check_help_says_what_its_exit_codes_mean(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = in_process(capsys, "check", "--help")
+    assert (code, err) == (0, "")
+    assert re.search(r"Exit code 0: .* 1: .* 2: ", " ".join(out.split()))
+    assert in_process(capsys, "check", "-h") == (code, out, err)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,7 +65,7 @@ def test_the_example_names_settings_and_their_defaults(tmp_path: Path) -> None:
     example = (ROOT / "feature_store.yaml.example").read_text()
     (tmp_path / "feature_store.yaml").write_text(example)
     config = load_config(chdir=str(tmp_path), environ={"REDIS_PASSWORD": "secret"})
-    assert config.project == "driver_ranking"
+    assert config.repository.project == "driver_ranking"
     block = yaml.safe_load(example)["yummy_fast"]
     defaults = {setting.name: setting.default for setting in SETTINGS}
     assert block == {name: defaults[name] for name in block}

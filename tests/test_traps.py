@@ -25,7 +25,7 @@ import pytest
 
 from tests.harness import CORPUS, Answer, Server, Valkey, add_service, replace_file, repository, request
 from tests.registries import catalog, entity, fields, parsed, projection, serialised, service, view
-from yummy_fast.config.feature_store_yaml import Config
+from yummy_fast.config.settings import Config
 from yummy_fast.errors import ConfigError
 from yummy_fast.feast_format._proto import registry_pb2 as messages
 from yummy_fast.feast_format._proto.value_pb2 import Value
@@ -471,7 +471,7 @@ def test_trap_19_connection_strings_are_feasts(text: str, options: dict[str, Any
 
 def test_trap_19_names_of_options_are_not_trimmed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="connection_string"):
-        RedisStore(load(tmp_path, "online_store: {type: redis, connection_string: 'h:1, db=2'}"))
+        redis_store(load(tmp_path, "online_store: {type: redis, connection_string: 'h:1, db=2'}"))
 
 
 def test_trap_20_no_bytes_are_a_null(rides: Server, valkey: Valkey) -> None:
@@ -614,12 +614,16 @@ def load(folder: Path, *lines: str, **environ: str) -> Config:
     return load_config(chdir=str(folder), environ=environ)
 
 
+def redis_store(config: Config) -> RedisStore:
+    return RedisStore(config.repository, config.store)
+
+
 def test_trap_28_variables_are_text_before_it_is_yaml(tmp_path: Path) -> None:
     """One that is not set stays as it is where nobody reads it. Where it is read: tests/config."""
     lines = ("online_store: {type: redis, connection_string: '${HOST}:$PORT,db=2'}", "$MORE", "provider: ${NOPE}")
     config = load(tmp_path, *lines, HOST="h", PORT="1", MORE="entity_key_serialization_version: 2")
-    assert config.online_store["connection_string"] == "h:1,db=2"
-    assert config.key_version == 2
+    assert config.repository.online_store["connection_string"] == "h:1,db=2"
+    assert config.repository.key_version == 2
 
 
 @pytest.mark.parametrize("name", ["my-project", "_hidden", "-x"])
@@ -630,14 +634,14 @@ def test_trap_28_such_projects_are_always_refused(tmp_path: Path, name: str) -> 
 
 def test_trap_28_the_default_store_is_sqlite_and_paths_are_the_repositorys(tmp_path: Path) -> None:
     config = load(tmp_path)
-    assert config.online_store["type"] == "sqlite"
-    assert config.registry_path == str(tmp_path / "data" / "registry.db")
+    assert config.repository.online_store["type"] == "sqlite"
+    assert config.repository.registry_path == str(tmp_path / "data" / "registry.db")
 
 
 def test_trap_28_unknown_keys_of_the_online_store_are_refused_and_others_ignored(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"online_store\.extra"):
-        RedisStore(load(tmp_path, "online_store: {type: redis, extra: 1}"))
-    assert load(tmp_path, "extra: 1").project == "rides"
+        redis_store(load(tmp_path, "online_store: {type: redis, extra: 1}"))
+    assert load(tmp_path, "extra: 1").repository.project == "rides"
 
 
 def test_trap_29_a_registry_that_cannot_be_read_fails_no_request(corpus: Path) -> None:

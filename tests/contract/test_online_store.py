@@ -18,7 +18,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.harness import PATIENCE_S, Proxy, Valkey, repository, run
-from yummy_fast.config.feature_store_yaml import Config
+from yummy_fast.config.settings import Config
 from yummy_fast.errors import StoreError, StoreTimeoutError, StoreUnavailableError
 from yummy_fast.feast_format.keys import entity_key_header, feature_field, key_value_encoder, timestamp_field
 from yummy_fast.feast_format.values import ValueType
@@ -134,7 +134,8 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path, valkey: Valkey) -> I
 
 def open_store(backend: Backend) -> OnlineStore:
     """A store for the backend; `await open()` comes next."""
-    return open_store_class(str(backend.config.online_store["type"]), "test")(backend.config)
+    config = backend.config
+    return open_store_class(str(config.repository.online_store["type"]), "test")(config.repository, config.store)
 
 
 # ---------------------------------------------------------------------------------------------------- data to read

@@ -41,7 +41,7 @@ with atheris.instrument_imports(
     from yummy_fast.sources.yaml_text import load_config
 
 CONFIG = load_config(chdir=str(ROOT / "tests" / "conformance" / "redis"), environ={})
-CATALOG = build_catalog(CONFIG, open_store(CONFIG), Path(CONFIG.registry_path).read_bytes())
+CATALOG = build_catalog(CONFIG, open_store(CONFIG), Path(CONFIG.repository.registry_path).read_bytes())
 
 
 def test_one_input(body: bytes) -> None:

@@ -35,4 +35,4 @@ def test_variables(text: str, environ: dict[str, str]) -> None:
         assert variable in expected["online_store"]["connection_string"]
         assert variable.strip("${}") not in environ
     else:
-        assert config.online_store == expected["online_store"]
+        assert config.repository.online_store == expected["online_store"]

@@ -35,7 +35,7 @@ from tests.harness import (
     run,
     tls_server_context,
 )
-from yummy_fast.config.feature_store_yaml import Config
+from yummy_fast.config.settings import Config
 from yummy_fast.endpoints import Endpoints
 from yummy_fast.errors import ConfigError, StoreTimeoutError, StoreUnavailableError
 from yummy_fast.feast_format._proto.registry_pb2 import Registry
@@ -94,7 +94,7 @@ def test_connection_string(text: str, options: dict[str, Any]) -> None:
 )
 def test_connection_string_that_is_none(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=r"online_store\.connection_string"):
-        RedisStore(config_for(tmp_path / "r", text))
+        redis_store(config_for(tmp_path / "r", text))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_connection_string_that_is_none(tmp_path: Path, text: str) -> None:
 )
 def test_messages_do_not_quote_passwords(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        RedisStore(config_for(tmp_path / "r", text))
+        redis_store(config_for(tmp_path / "r", text))
     assert "hunter2" not in str(raised.value)
     assert "online_store.connection_string" in str(raised.value)
 
@@ -136,7 +136,7 @@ def test_options_that_only_fail_when_connecting(tmp_path: Path, valkey: Valkey, 
 
     async def opening() -> None:
         try:
-            store = RedisStore(config_for(tmp_path / "r", f"127.0.0.1:{valkey.port},{options}"))
+            store = redis_store(config_for(tmp_path / "r", f"127.0.0.1:{valkey.port},{options}"))
         except ConfigError:
             return
         try:
@@ -155,7 +155,7 @@ def test_options_that_only_fail_when_connecting(tmp_path: Path, valkey: Valkey, 
 @pytest.mark.parametrize("text", ["localhost:6379,pasword=x", "redis://localhost:6379?pasword=x"])
 def test_an_option_that_is_none_is_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=r"connection_string: pasword: no such option"):
-        RedisStore(config_for(tmp_path / "r", text))
+        redis_store(config_for(tmp_path / "r", text))
 
 
 @pytest.mark.parametrize("key_text", ["hostt: x", "redis_type: redis_cluster", "connection_string: ''"])
@@ -166,10 +166,14 @@ def test_keys_that_are_not_feasts(tmp_path: Path, key_text: str) -> None:
     lines[place : place + 1] = [f"  {key_text}"]
     (folder / "feature_store.yaml").write_text("\n".join(lines))
     with pytest.raises(ConfigError, match=rf"online_store\.{key_text.partition(':')[0]}"):
-        RedisStore(load_config(chdir=str(folder), environ={}))
+        redis_store(load_config(chdir=str(folder), environ={}))
 
 
 # -------------------------------------------------------------------------------------------------------- what we read
+
+
+def redis_store(config: Config) -> RedisStore:
+    return RedisStore(config.repository, config.store)
 
 
 def config_for(folder: Path, connection_string: str, **settings: object) -> Config:
@@ -337,7 +341,7 @@ def test_cancelled_fetches_keep_their_places(tmp_path: Path, valkey: Valkey, see
 
     async def reading(proxy: Proxy) -> None:
         config = config_for(tmp_path / "r", f"127.0.0.1:{proxy.port},db=3", redis_read=read, store_timeout_ms=10_000)
-        store = RedisStore(config)
+        store = redis_store(config)
         await store.open()
         try:
             prepared = store.prepare((lookup("n", view="many"), lookup("n", view="many")))
@@ -384,7 +388,7 @@ def test_another_command_while_replies_are_under_way(tmp_path: Path, valkey: Val
         valkey.do("HSET", key(driver) + b"corpus", *pairs, timestamp_field("long"), stamp, db=4)
 
     async def reading() -> None:
-        store = RedisStore(config_for(tmp_path / "r", f"127.0.0.1:{valkey.port},db=4"))
+        store = redis_store(config_for(tmp_path / "r", f"127.0.0.1:{valkey.port},db=4"))
         await store.open()
         try:
             prepared = store.prepare((wide,))
@@ -409,7 +413,7 @@ def test_late_replies_are_nobody_elses(tmp_path: Path, valkey: Valkey) -> None:
 
     async def reading(proxy: Proxy) -> None:
         config = config_for(tmp_path / "r", f"127.0.0.1:{proxy.port},db=3", store_timeout_ms=1000)
-        store = RedisStore(config)
+        store = redis_store(config)
         await store.open()
         try:
             prepared = store.prepare((lookup("n", view="many"),))
@@ -454,7 +458,7 @@ def test_what_came_in_time_is_no_timeout_although_we_look_late(tmp_path: Path, v
 
     async def reading(proxy: Proxy) -> None:
         loop = asyncio.get_running_loop()
-        store = RedisStore(config_for(tmp_path / "r", f"127.0.0.1:{proxy.port},db=3", store_timeout_ms=500))
+        store = redis_store(config_for(tmp_path / "r", f"127.0.0.1:{proxy.port},db=3", store_timeout_ms=500))
         await store.open()
         near, far = socket.socketpair()
 
@@ -498,7 +502,7 @@ def test_whatever_fails_it_goes_on_trying(
     monkeypatch.setattr(redis.asyncio.Connection, "connect", fail)
 
     async def reading() -> None:
-        store = RedisStore(config_for(tmp_path / "r", f"127.0.0.1:{valkey.port}"))
+        store = redis_store(config_for(tmp_path / "r", f"127.0.0.1:{valkey.port}"))
         await store.open()
         try:
             assert (await answered(store))[0][0][0] is not None
@@ -534,7 +538,9 @@ def test_the_kernel_watches_the_connection(
     monkeypatch.setattr("yummy_fast.stores.redis.RedisConnection", watched)
 
     async def looking(options: str) -> list[int]:
-        store = RedisStore(config_for(tmp_path / "r", f"127.0.0.1:{valkey.port}{options}", store_timeout_ms=timeout_ms))
+        store = redis_store(
+            config_for(tmp_path / "r", f"127.0.0.1:{valkey.port}{options}", store_timeout_ms=timeout_ms)
+        )
         await store.open()
         try:
             tcp = made.pop().get_extra_info("socket")
@@ -569,7 +575,7 @@ def test_the_name_is_looked_up_at_every_attempt(
 
     async def reading() -> None:
         nonlocal address
-        store = RedisStore(config_for(tmp_path / "r", f"redis.test:{valkey.port}"))
+        store = redis_store(config_for(tmp_path / "r", f"redis.test:{valkey.port}"))
         await store.open()
         try:
             prepared = store.prepare((stats(),))
@@ -888,16 +894,19 @@ class Whole:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.store = CountingStore(config)
-        catalog = build_catalog(config, self.store, Path(config.registry_path).read_bytes())
+        self.store = CountingStore(config.repository, config.store)
+        catalog = build_catalog(config, self.store, Path(config.repository.registry_path).read_bytes())
+        features = config.features
         self.endpoints = Endpoints(
-            *(catalog, self.store, Transforms(), config.compat, config.max_rows, config.max_cells, Metrics(), {})
+            *(catalog, self.store, Transforms(), features.compat, features.max_rows, features.max_cells, Metrics(), {})
         )
         self.client_side: list[Recorder] = []
 
     async def start(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         loop = asyncio.get_running_loop()
-        connections = Connections(self.endpoints.handle, self.endpoints.failed, self.config)
+        connections = Connections(
+            self.endpoints.handle, self.endpoints.failed, self.config.limits, self.config.timeouts
+        )
         recorders = self.client_side
 
         class Recorded(Connection):

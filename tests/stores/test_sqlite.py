@@ -96,7 +96,8 @@ TRIPS = lookup(("stats", "trips"))
 def make(repository: Path, online_store: str = "", timeout_ms: int = 5_000) -> SqliteStore:
     text = f"project: p\nregistry: registry.db\n{online_store}yummy_fast:\n  store_timeout_ms: {timeout_ms}\n"
     (repository / "feature_store.yaml").write_text(text)
-    return SqliteStore(load_config(chdir=str(repository), environ={}))
+    config = load_config(chdir=str(repository), environ={})
+    return SqliteStore(config.repository, config.store)
 
 
 @asynccontextmanager
@@ -435,7 +436,7 @@ def test_a_relative_path_beside_the_yaml_that_is_named(
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     config = load_config(feature_store_yaml=str(repository / "feature_store.yaml"), environ={})
-    assert str(database.path) in run(SqliteStore(config).ping())
+    assert str(database.path) in run(SqliteStore(config.repository, config.store).ping())
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def _resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
 def test_a_name_with_two_addresses(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both are listened on, at one port, also if it is a free one."""
     _resolve_to(monkeypatch, "::1", "127.0.0.1", "127.0.0.1")
-    sockets = open_sockets(load_config(chdir=str(corpus), flags={"host": "somewhere", "port": "0"}), {})
+    sockets = open_sockets(load_config(chdir=str(corpus), flags={"host": "somewhere", "port": "0"}).address, {})
     try:
         assert [listening.getsockname()[0] for listening in sockets] == ["::1", "127.0.0.1"]
         assert len({listening.getsockname()[1] for listening in sockets}) == 1
@@ -79,18 +79,18 @@ def test_an_address_that_the_machine_has_not(corpus: Path, monkeypatch: pytest.M
     """A name's other addresses do, as ::1 of localhost in a container without IPv6; none at all is an error."""
     config = load_config(chdir=str(corpus), flags={"host": "somewhere", "port": "0"})
     _resolve_to(monkeypatch, "192.0.2.1", "127.0.0.1")
-    sockets = open_sockets(config, {})
+    sockets = open_sockets(config.address, {})
     assert [listening.getsockname()[0] for listening in sockets] == ["127.0.0.1"]
     close_sockets(sockets)
     _resolve_to(monkeypatch, "192.0.2.1")
     with pytest.raises(ConfigError, match=r"^--host somewhere --port 0: cannot listen: Cannot assign "):
-        open_sockets(config, {})
+        open_sockets(config.address, {})
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 70, "é..é"])
 def test_a_name_that_is_none(corpus: Path, host: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        open_sockets(load_config(chdir=str(corpus), flags={"host": host, "port": "0"}, environ={}), {})
+        open_sockets(load_config(chdir=str(corpus), flags={"host": host, "port": "0"}, environ={}).address, {})
     assert str(caught.value).startswith(f"--host {host} --port 0: cannot listen: ")
     assert "\n" not in str(caught.value)
 
@@ -187,7 +187,7 @@ def test_paths_that_cannot_be_a_unix_socket(corpus: Path, place: str, reason: st
     before = (corpus / "feature_store.yaml").read_text()
     path = os.path.abspath(corpus / place)
     with pytest.raises(ConfigError) as caught:
-        open_sockets(load_config(chdir=str(corpus), flags={"uds": path}, environ={}), {})
+        open_sockets(load_config(chdir=str(corpus), flags={"uds": path}, environ={}).address, {})
     assert str(caught.value) == f"--uds {path}: cannot listen: {reason}"
     assert (corpus / "feature_store.yaml").read_text() == before
 

@@ -284,7 +284,7 @@ def test_what_cannot_be_used_is_one_line(corpus: Path, ours: Pki, theirs: Pki, s
             ours.ca.unlink()
     flags = {"tls_cert": str(ours.cert), "tls_key": str(ours.key), "tls_client_ca": str(ours.ca)}
     with pytest.raises(ConfigError) as caught:
-        tls_context(load_config(chdir=str(corpus), flags=flags, environ={}))
+        tls_context(load_config(chdir=str(corpus), flags=flags, environ={}).tls)
     assert str(caught.value) == expected.format(cert=ours.cert, key=ours.key, ca=ours.ca)
 
 

@@ -1,7 +1,8 @@
 """Text to settings: feature_store.yaml, flags and environment variables become one frozen `Config`.
 
-Reading order: `feature_store_yaml` (Feast's file, and which of several values decides), `settings` (the table of what
-can be set beyond Feast's own keys).
+Reading order: `settings` (all that can be set, and `Config`), `feature_store_yaml` (which of several values decides),
+`repository` (Feast's own keys), `kinds` (what values look like), `variables` ($NAME in the text).
 
-It reads no files: the text comes from `sources.yaml_text`. It must not know what its settings are used for.
+Pure: it opens no files and asks for no environment; `sources.yaml_text` hands it both. It must not know what its
+settings are used for.
 """

@@ -1,264 +1,399 @@
-"""What can be set beyond Feast's own keys: SETTINGS, the one table of it.
+"""What can be set beyond Feast's own keys, in groups; and `Config`, which holds them all.
 
-Each entry has a key under `yummy_fast:` in feature_store.yaml, a flag, an environment variable, a default, and what its
-value must look like. The command line is made from the table, and so are the messages about values that do not fit.
-Limits give their precedents beside them.
+A setting is one field of one group, and is declared there and nowhere else: its flag, the kind of its values, its
+default, and its text in `--help`. Its environment variable and its key under `yummy_fast:` in feature_store.yaml follow
+from the flag. The command line is made from SETTINGS, and so are the messages about values that do not fit. Limits give
+their precedents beside them.
 
-Who decides when several of these say something, and what the values end up as: `config`.
+    @dataclass(frozen=True, slots=True)
+    class HttpLimits(Group):
+        max_body_bytes: int = setting("--max-body-bytes", kinds.BYTES, 8 << 20, "Maximum size of a request's body.")
+
+A part of the server is handed the group that it needs, never the whole: its signature says what can change it. A group
+says nothing about what it is used for. Which of several values decides is in `feature_store_yaml`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
+from yummy_fast.config import kinds
+from yummy_fast.config.kinds import Kind, one_of, whole_number
+from yummy_fast.config.repository import Repository
 
-def _port(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= 65535:
-        raise ValueError
-    return number
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number <= 0:
-        raise ValueError
-    return number
-
-
-def _not_negative(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise ValueError
-    return number
-
-
-def _seconds(text: str) -> float:
-    number = float(text)
-    if not 0 <= number <= 86_400:  # nor what is no number at all
-        raise ValueError
-    return number
-
-
-def _workers(text: str) -> int:
-    number = int(text)
-    if number < 1 and number != -1:
-        raise ValueError
-    return number
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in choices:
-            raise ValueError
-        return text
-
-    return parse
-
-
-def _log_level(text: str) -> str:
-    level = text.upper()
-    if level not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
-        raise ValueError
-    return level.lower()
-
-
-def _share(text: str) -> float:
-    number = float(text)
-    if not 0 <= number <= 1:
-        raise ValueError
-    return number
-
-
-def _switch(text: str) -> bool:
-    return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
-
-
-def split_address(text: str) -> tuple[str, int]:
-    """ "HOST:PORT", with brackets around IPv6; ":PORT" is for all addresses there are. Raises ValueError."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or (":" in host and host[:1] + host[-1:] != "[]"):
-        raise ValueError
-    return host.strip("[]"), _port(port)
-
-
-def _address(text: str) -> str:
-    if text:
-        split_address(text)
-    return text
-
-
-def _mode(text: str) -> str:
-    # Of what YAML makes of 0660, 432, its owner could not write: it is refused, and not taken for another mode.
-    if int(text, 8) & ~0o777 or int(text, 8) & 0o600 != 0o600:
-        raise ValueError
-    return text
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One thing that can be set: `name` is its key under `yummy_fast:`, its field of Config and its variable's name."""
+    """One thing that can be set."""
 
     name: str
+    """Its key under `yummy_fast:`."""
     flag: str
+    letter: str
+    """A short flag, as Feast's; or nothing."""
+    kind: Kind[Any]
     default: Any
-    parse: Callable[[str], Any]
-    expected: str
-    """What `parse` takes, for the message when it does not."""
     help: str
-    letter: str = ""
 
     @property
     def variable(self) -> str:
-        """The environment variable."""
-        return f"YUMMY_FAST_{self.flag.removeprefix('--').replace('-', '_').upper()}"
+        """Its environment variable."""
+        return f"YUMMY_FAST_{_words(self.flag).upper()}"
+
+    @property
+    def named_after_flag(self) -> bool:
+        """Whether its key in the file is what everybody would expect."""
+        return self.name == _words(self.flag)
 
 
-SETTINGS: tuple[Setting, ...] = (
-    Setting(
-        *("log_level", "--log-level", "info", _log_level, "DEBUG, INFO, WARNING, ERROR or CRITICAL"),
-        "the least important messages to log",
-    ),
-    Setting(
-        *("log_format", "--log-format", "text", _one_of("text", "json"), "text or json"),
-        "how to write the log, to standard error",
-    ),
-    Setting(
-        *("access_log_sample", "--access-log-sample", 0.0, _share, "a number from 0 to 1"),
-        "log this share of the requests: 0.01 is one of a hundred",
-    ),
-    Setting(
-        *("otel", "--otel", False, _switch, "true or false"),
-        # One switch; all else about tracing is OpenTelemetry's own: OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER...
-        "write OpenTelemetry spans of the requests, as the environment's OTEL_* variables say; needs the extra otel",
-    ),
-    Setting("host", "--host", "127.0.0.1", str, "an address", "the address to listen on", "-h"),
-    Setting("port", "--port", 6566, _port, "a port number", "the port to listen on; 0 takes a free one", "-p"),
-    Setting("uds", "--uds", "", str, "a path", "listen on this Unix socket, and on no address"),  # as uvicorn
-    Setting(
-        *("uds_mode", "--uds-mode", "660", _mode, "a mode of three octal digits that lets the owner read and write"),
-        "the permissions of the Unix socket: who may connect",
-    ),
-    Setting(
-        *("admin", "--admin", "", _address, "HOST:PORT, such as 127.0.0.1:8000"),
-        "answer probes, metrics, status and reloads at this address, apart from requests; without it, /livez, /readyz "
-        "and /metrics are beside them",
-    ),
-    Setting(
-        *("workers", "--workers", 1, _workers, "a number of processes, 1 or more, or -1"),
-        *("how many processes serve; -1: twice the CPUs and one", "-w"),
-    ),
-    Setting(
-        *("registry_ttl_sec", "--registry_ttl_sec", 60, _not_negative, "a whole number of seconds, 0 or more"),
-        *("how often to look for a changed registry, in seconds; 0 never looks", "-r"),
-    ),
-    Setting(
-        *("keep_alive_timeout", "--keep-alive-timeout", 30, _positive, "a whole number of seconds, 1 or more"),
-        "close a client's connection after this many seconds without a request",
-    ),
-    Setting("tls_key", "--key", "", str, "a path", "the private key of the TLS certificate; needs --cert", "-k"),
-    Setting("tls_cert", "--cert", "", str, "a path", "the TLS certificate; needs --key", "-c"),
-    Setting(
-        *("tls_client_ca", "--client-ca", "", str, "a path"),
-        "accept only clients with a certificate that one of these authorities signed (mTLS); needs --cert",
-    ),
-    Setting(
-        *("auth_tokens", "--auth-tokens", "", str, "a path"),
-        "answer 401 to requests without a bearer token that is a line of this file; probes need none",
-    ),
-    Setting(
-        *("store_timeout_ms", "--store-timeout-ms", 1000, _positive, "a whole number of milliseconds, 1 or more"),
-        "give up on the online store after this long, and answer 504",
-    ),
-    Setting(
-        *("max_reply_bytes", "--max-reply-bytes", 64 << 20, _positive, "a whole number of bytes, 1 or more"),
-        "refuse to read more than this from Redis for one entity row (502)",  # Redis itself: 512 MB a value
-    ),
-    Setting(
-        *("max_body_bytes", "--max-body-bytes", 8 << 20, _positive, "a whole number of bytes, 1 or more"),
-        "refuse requests with a longer body (413)",  # 8 MiB: 100 rows x 250 features by name take 15 KB
-    ),
-    Setting(
-        *("max_header_bytes", "--max-header-bytes", 64 << 10, _positive, "a whole number of bytes, 1 or more"),
-        "refuse requests with longer headers (431)",  # nginx 32 KB, node 16 KB, h11 80 KB
-    ),
-    Setting(
-        *("max_target_bytes", "--max-target-bytes", 8 << 10, _positive, "a whole number of bytes, 1 or more"),
-        "refuse requests with a longer path and query (414)",  # RFC 9112 3: at least 8000; nginx and Apache 8 KB
-    ),
-    Setting(
-        *("max_rows", "--max-rows", 100_000, _positive, "a whole number of rows, 1 or more"),
+def _words(flag: str) -> str:
+    return flag.removeprefix("--").replace("-", "_")
+
+
+def setting(flag: str, kind: Kind[T], default: T, text: str, *, letter: str = "", name: str = "") -> T:
+    """A field of a group. `name` is its key under `yummy_fast:` if that does not follow from the flag."""
+    declared = Setting(name or _words(flag), flag, letter, kind, default, text)
+    return field(default=default, metadata={"setting": declared})
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Settings that belong together."""
+
+    title: ClassVar[str]
+    """Of their section in `--help`. Several groups may share one."""
+
+    @classmethod
+    def settings(cls) -> dict[str, Setting]:
+        """The group's settings, by the names of their fields."""
+        return {each.name: each.metadata["setting"] for each in fields(cls) if "setting" in each.metadata}
+
+
+@dataclass(frozen=True, slots=True)
+class Address(Group):
+    """Where clients connect."""
+
+    title = "address"
+
+    host: str = setting("--host", kinds.HOST, "127.0.0.1", "Address or host name to listen on.", letter="-h")
+    port: int = setting("--port", kinds.PORT, 6566, "Port to listen on; 0 takes a free one.", letter="-p")
+    uds: str = setting(  # as uvicorn
+        "--uds", kinds.PATH, "", "Unix socket to listen on, instead of --host and --port."
+    )
+    uds_mode: str = setting(
+        "--uds-mode", kinds.MODE, "660", "Permissions of the Unix socket, in octal: they decide who can connect."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Tls(Group):
+    """TLS, if there is a certificate."""
+
+    title = "TLS and authentication"
+
+    key: str = setting(
+        "--key",
+        kinds.FILE,
+        "",
+        "Private key of the TLS certificate, in PEM; needs --cert.",
+        letter="-k",
+        name="tls_key",
+    )
+    cert: str = setting(
+        "--cert", kinds.FILE, "", "TLS certificate and its chain, in PEM; needs --key.", letter="-c", name="tls_cert"
+    )
+    client_ca: str = setting(
+        "--client-ca",
+        kinds.FILE,
+        "",
+        "Certificates of authorities, in PEM: only clients with a certificate signed by one of them can connect "
+        "(mutual TLS); needs --key and --cert.",
+        name="tls_client_ca",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Auth(Group):
+    """Which clients get answers."""
+
+    title = Tls.title
+
+    tokens: str = setting(
+        "--auth-tokens",
+        kinds.FILE,
+        "",
+        "File of bearer tokens, one per line: a request without one of them gets 401. Probes need none.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Features(Group):
+    """What is served, how, and how much of it for one request."""
+
+    title = "features, registry and online store"
+
+    registry_ttl_s: int = setting(
+        "--registry_ttl_sec",
+        whole_number("seconds", "SECONDS", least=0),
+        60,
+        "Maximum seconds between two reads of the registry; a change that its source shows is read sooner. With 0, the "
+        "registry is read again only on request.",
+        letter="-r",
+    )
+    compat: str = setting(
+        "--compat",
+        one_of("feast", "strict"),
+        "feast",
+        "Statuses of values: feast answers as Feast does; strict answers NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE and "
+        "INVALID wherever they apply.",
+    )
+    max_rows: int = setting(
         # A Redis reads 30,000 to 100,000 hashes in the second of --store-timeout-ms: more would be a 504.
-        "refuse requests for more entity rows (413)",
-    ),
-    Setting(
-        *("max_cells", "--max-cells", 1_000_000, _positive, "a whole number of values, 1 or more"),
-        "refuse requests for more entity rows x features (413)",  # 4,000 rows of 250 features
-    ),
-    Setting(
-        *("header_timeout", "--header-timeout", 10, _positive, "a whole number of seconds, 1 or more"),
-        "give the headers of a request this many seconds to come (408)",  # Apache 20 to 40, node and nginx 60
-    ),
-    Setting(
-        *("body_timeout", "--body-timeout", 30, _positive, "a whole number of seconds, 1 or more"),
-        "give the body of a request this many seconds to come (408)",  # Apache 20 and more, nginx 60 between two reads
-    ),
-    Setting(
-        *("send_timeout", "--send-timeout", 30, _positive, "a whole number of seconds, 1 or more"),
-        "close a connection whose client has read nothing of its answers for this many seconds",  # nginx 60
-    ),
-    Setting(
-        *("request_timeout_ms", "--request-timeout-ms", 15_000, _positive, "a whole number of milliseconds, 1 or more"),
-        # As an Envoy route. X-Request-Timeout-Ms can only shorten it.
-        "answer 504 to a request that takes longer; a client may ask for less with X-Request-Timeout-Ms",
-    ),
-    Setting(
-        *("max_in_flight", "--max-in-flight", 1024, _positive, "a whole number of requests, 1 or more"),
-        "answer 503 when so many requests are under way",  # as an Envoy cluster (max_requests)
-    ),
-    Setting(
-        *("max_pipelined", "--max-pipelined", 16, _positive, "a whole number of requests, 1 or more"),
-        "read no more of a client that waits for so many answers",  # browsers once sent 4 to 8 at a time
-    ),
-    Setting(
-        *("worker_connections", "--worker-connections", 1000, _positive, "a whole number of connections, 1 or more"),
-        "answer 503 to clients that would be one connection more",  # as gunicorn, and so `feast serve`
-    ),
-    Setting(
-        *("drain_delay", "--drain-delay", 0.0, _seconds, "seconds, from 0 to 86400"),
-        # Envoy's and Kubernetes' preStop sleeps: 5 to 15, for the endpoints to be told.
-        "told to stop, say that we are not ready and go on for this many seconds",
-    ),
-    Setting(
-        *("drain_idle", "--drain-idle", 0.5, _seconds, "seconds, from 0 to 86400"),
-        "then keep connections without a request for this many seconds: their next answer is their last",
-    ),
-    Setting(
-        *("shutdown_timeout", "--shutdown-timeout", 10.0, _seconds, "seconds, from 0 to 86400"),
-        # `docker stop` kills after 10; gunicorn (graceful_timeout) 30.
-        "and cut off the requests that are not answered after this many seconds more",
-    ),
-    Setting(
-        *("worker_timeout", "--worker-timeout", 30.0, _seconds, "seconds, from 0 to 86400"),
-        # gunicorn's --timeout
-        "replace a worker whose event loop has not turned for this many seconds; 0 never does",
-    ),
-    Setting(
-        *("worker_max_rss_mb", "--worker-max-rss-mb", 0, _not_negative, "a whole number of megabytes, 0 or more"),
-        # uwsgi's reload-on-rss
-        "replace a worker that has more resident memory, without losing requests; 0 never does",
-    ),
-    Setting(
-        *("compat", "--compat", "feast", _one_of("feast", "strict"), "feast or strict"),
-        "feast: Feast's statuses; strict: NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE and INVALID where they hold",
-    ),
-    Setting(
-        *("redis_read", "--redis-read", "auto", _one_of("auto", "hmget", "hgetall"), "auto, hmget or hgetall"),
-        "how to read a Redis hash: hmget, hgetall, or auto for whichever costs less",
-    ),
-)
+        "--max-rows",
+        whole_number("rows", "N"),
+        100_000,
+        "Maximum entity rows of a request; a request for more gets 413.",
+    )
+    max_cells: int = setting(
+        "--max-cells",
+        whole_number("values", "N"),
+        1_000_000,  # 4,000 rows of 250 features
+        "Maximum entity rows x features of a request; a request for more gets 413.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions(Group):
+    """How the online store is read."""
+
+    title = Features.title
+
+    timeout_ms: int = setting(
+        "--store-timeout-ms",
+        kinds.MILLISECONDS,
+        1000,
+        "Milliseconds to wait for the online store before the request gets 504.",
+    )
+    max_reply_bytes: int = setting(
+        "--max-reply-bytes",
+        kinds.BYTES,
+        64 << 20,  # Redis itself: 512 MB a value
+        "Maximum size of what Redis replies for one entity row; if it is larger, the request gets 502.",
+    )
+    redis_read: str = setting(
+        "--redis-read",
+        one_of("auto", "hmget", "hgetall"),
+        "auto",
+        "Command that reads a Redis hash; auto chooses the one that costs less.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits(Group):
+    """What one client, and all clients of a worker together, may have the HTTP side hold."""
+
+    title = "limits"
+
+    max_body_bytes: int = setting(
+        "--max-body-bytes",
+        kinds.BYTES,
+        8 << 20,  # 100 rows x 250 features by name take 15 KB
+        "Maximum size of a request's body; a request with a larger one gets 413.",
+    )
+    max_header_bytes: int = setting(
+        "--max-header-bytes",
+        kinds.BYTES,
+        64 << 10,  # nginx 32 KB, node 16 KB, h11 80 KB
+        "Maximum size of a request's headers; a request with larger ones gets 431.",
+    )
+    max_target_bytes: int = setting(
+        "--max-target-bytes",
+        kinds.BYTES,
+        8 << 10,  # RFC 9112 3: at least 8000; nginx and Apache 8 KB
+        "Maximum size of a request's path and query; a request with a longer one gets 414.",
+    )
+    max_in_flight: int = setting(
+        "--max-in-flight",
+        whole_number("requests", "N"),
+        1024,  # as an Envoy cluster (max_requests)
+        "Maximum requests in progress per worker; further ones get 503.",
+    )
+    max_pipelined: int = setting(
+        "--max-pipelined",
+        whole_number("requests", "N"),
+        16,  # browsers once sent 4 to 8 at a time
+        "Maximum requests in progress per connection; the next ones are not read until one is answered.",
+    )
+    max_connections: int = setting(
+        "--worker-connections",
+        whole_number("connections", "N"),
+        1000,  # as gunicorn, and so `feast serve`
+        "Maximum open connections per worker; further ones get 503.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts(Group):
+    """How long the HTTP side waits for a client, and a client for its answer."""
+
+    title = "timeouts"
+
+    keep_alive_s: int = setting(
+        "--keep-alive-timeout",
+        kinds.WHOLE_SECONDS,
+        30,
+        "Seconds that a connection may stay open without a request before it is closed.",
+    )
+    header_s: int = setting(
+        "--header-timeout",
+        kinds.WHOLE_SECONDS,
+        10,  # Apache 20 to 40, node and nginx 60
+        "Seconds that a client gets to send a request's headers before the answer is 408, and to finish a TLS "
+        "handshake.",
+    )
+    body_s: int = setting(
+        "--body-timeout",
+        kinds.WHOLE_SECONDS,
+        30,  # Apache 20 and more, nginx 60 between two reads
+        "Seconds that a client gets to send a request's body before the answer is 408.",
+    )
+    send_s: int = setting(
+        "--send-timeout",
+        kinds.WHOLE_SECONDS,
+        30,  # nginx 60
+        "Seconds that a client may read nothing of its answers before its connection is closed.",
+    )
+    request_ms: int = setting(
+        "--request-timeout-ms",
+        kinds.MILLISECONDS,
+        15_000,  # as an Envoy route
+        "Milliseconds that a request may take before it gets 504; its X-Request-Timeout-Ms header can ask for less.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Workers(Group):
+    """The serving processes, and when one of them is replaced."""
+
+    title = "workers"
+
+    count: int = setting(
+        "--workers",
+        kinds.PROCESSES,
+        1,
+        "Number of processes that serve; -1 means two for each CPU, and one more.",
+        letter="-w",
+    )
+    timeout_s: float = setting(
+        "--worker-timeout",
+        kinds.SECONDS,
+        30.0,  # gunicorn's --timeout
+        "Seconds that the event loop of a worker may be stuck before the worker is replaced; 0 means never.",
+    )
+    max_rss_mb: int = setting(
+        "--worker-max-rss-mb",
+        whole_number("megabytes", "MB", least=0),
+        0,  # uwsgi's reload-on-rss
+        "Megabytes of resident memory above which a worker is replaced, without losing requests; 0 means never.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Drain(Group):
+    """From SIGTERM to the end."""
+
+    title = "shutdown"
+
+    delay_s: float = setting(
+        "--drain-delay",
+        kinds.SECONDS,
+        0.0,  # Envoy's and Kubernetes' preStop sleeps: 5 to 15, for the endpoints to be told
+        "Seconds to keep serving after SIGTERM while /readyz returns 503.",
+    )
+    idle_s: float = setting(
+        "--drain-idle",
+        kinds.SECONDS,
+        0.5,
+        "Seconds to keep idle connections open after --drain-delay, for one last request each.",
+    )
+    timeout_s: float = setting(
+        "--shutdown-timeout",
+        kinds.SECONDS,
+        10.0,  # `docker stop` kills after 10; gunicorn (graceful_timeout) 30
+        "Seconds in-flight requests get to finish before they are aborted.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Admin(Group):
+    """The admin listener, if it has an address."""
+
+    title = "probes, metrics, logs and traces"
+
+    address: str = setting(
+        "--admin",
+        kinds.ADDRESS,
+        "",
+        "Separate address for probes, metrics, status and reloads. Without one, /livez, /readyz and /metrics are "
+        "served beside the features.",
+    )
+    reload: bool = False
+    """Whether it takes reloads. Not where Feast's --metrics asked for it: that listens on all addresses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry(Group):
+    """What is logged and traced."""
+
+    title = Admin.title
+
+    log_level: str = setting(
+        "--log-level", kinds.LOG_LEVEL, "info", "Minimum level to log: debug, info, warning, error or critical."
+    )
+    log_format: str = setting(
+        "--log-format", one_of("text", "json"), "text", "Format of the log, which is written to standard error."
+    )
+    access_log_sample: float = setting(
+        "--access-log-sample", kinds.FRACTION, 0.0, "Fraction of the requests to log: 0.01 logs one in a hundred."
+    )
+    otel: bool = setting(
+        # One switch; all else about tracing is OpenTelemetry's own: OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER...
+        "--otel",
+        kinds.SWITCH,
+        False,
+        "Send OpenTelemetry spans of requests, as the OTEL_* environment variables say. Needs the extra otel: "
+        "pip install 'yummy-fast[otel]'.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything that was decided before start. Nothing in it is looked up again."""
+
+    repository: Repository
+    address: Address
+    tls: Tls
+    auth: Auth
+    features: Features
+    store: StoreOptions
+    limits: HttpLimits
+    timeouts: Timeouts
+    workers: Workers
+    drain: Drain
+    admin: Admin
+    telemetry: Telemetry
+
+
+GROUPS: Mapping[str, type[Group]] = {
+    name: group for name, group in get_type_hints(Config).items() if issubclass(group, Group)
+}
+"""The groups by their fields of Config, in the order of `--help`."""
+
+SETTINGS: tuple[Setting, ...] = tuple(each for group in GROUPS.values() for each in group.settings().values())
 
 IGNORED_FLAGS: Mapping[str, str] = {
     "--max-requests": "workers need no recycling",

@@ -24,7 +24,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from yummy_fast.config.feature_store_yaml import Config
+from yummy_fast.config.settings import HttpLimits, Timeouts
 from yummy_fast.errors import LimitError, ProtocolError
 from yummy_fast.http.http11 import CONTINUE, Clock, Request, RequestParser, Response, ResponseOrCoroutine, response_head
 
@@ -45,22 +45,30 @@ class Connections:
     __slots__ = (
         "clock",
         "closing",
-        "config",
         "emptied",
         "failed",
         "handle",
         "in_flight",
+        "limits",
         "lingering",
         "max_pipelined",
         "open",
+        "timeouts",
     )
 
-    def __init__(self, handle: Handle, failed: Callable[[BaseException, Request], Response], config: Config) -> None:
+    def __init__(
+        self,
+        handle: Handle,
+        failed: Callable[[BaseException, Request], Response],
+        limits: HttpLimits,
+        timeouts: Timeouts,
+    ) -> None:
         """`failed` returns the answer for a request whose handling raised an exception, of any kind."""
         self.handle = handle
         self.failed = failed
-        self.config = config
-        self.max_pipelined = config.max_pipelined
+        self.limits = limits
+        self.timeouts = timeouts
+        self.max_pipelined = limits.max_pipelined
         self.clock = Clock()
         self.open: set[Connection] = set()
         self.lingering = 0
@@ -106,14 +114,14 @@ class Exchange:
         if isinstance(outcome, Response):
             self.response = outcome
             return
-        if shared.in_flight >= shared.config.max_in_flight:
+        if shared.in_flight >= shared.limits.max_in_flight:
             outcome.close()
             full = LimitError(503, "Service Unavailable: too many requests in flight")
             self.response = shared.failed(full, self.request)
             return
         shared.in_flight += 1
         self._coroutine = outcome
-        timeout_ms = shared.config.request_timeout_ms
+        timeout_ms = shared.timeouts.request_ms
         self.deadline = now + timeout_ms / 1000
         self._run()
         asked_ms = self.request.timeout_ms
@@ -217,18 +225,18 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         shared = self.shared
-        config = shared.config
+        limits = shared.limits
         # Not in __init__: after a failed TLS handshake nothing calls `connection_lost`, which closes the parser.
         self._parser = RequestParser(
-            config.max_body_bytes, max_head_bytes=config.max_header_bytes, max_target_bytes=config.max_target_bytes
+            limits.max_body_bytes, max_head_bytes=limits.max_header_bytes, max_target_bytes=limits.max_target_bytes
         )
-        if len(shared.open) < shared.config.worker_connections:
+        if len(shared.open) < limits.max_connections:
             shared.open.add(self)
             return
         # One connection too many. If it were not accepted, its client would wait in the kernel's queue, without knowing
         # how long; a 503 sends it elsewhere at once. There may be as many such connections as served ones.
         shared.lingering += 1
-        if shared.lingering > shared.config.worker_connections:
+        if shared.lingering > limits.max_connections:
             self._last_request = True
             self.abort()
         else:
@@ -278,7 +286,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends nothing more, but may still read. True keeps the connection, for its answers."""
         self._last_request = True
-        if self.shared.config.tls_cert:
+        if self._transport.get_extra_info("sslcontext") is not None:
             return False  # asyncio cannot keep one half of a TLS connection open, and logs a warning for True
         return bool(self._begun or self._queued)
 
@@ -421,7 +429,7 @@ class Connection(asyncio.Protocol):
         # `_progress_at` is when the current wait of the last four began. Bytes that do not end a wait do not move it: a
         # client that sends one byte of a head every ten seconds is refused after header_timeout all the same. Only in a
         # client's reading does each byte count, because how long an answer takes depends on its size.
-        config = self.shared.config
+        timeouts = self.shared.timeouts
         for exchange in list(self._begun):
             if exchange.response is None and exchange.deadline < now:
                 exchange.time_out()
@@ -430,14 +438,14 @@ class Connection(asyncio.Protocol):
         if unsent:
             if not 0 < self._unsent_bytes <= unsent:  # less than at the last sweep, or nothing was unsent then
                 self._progress_at = now
-            elif age > config.send_timeout:
+            elif age > timeouts.send_s:
                 self.abort()
         elif self.busy or self._last_request:
             pass  # the client waits for us
         elif not self._parser.in_request:
-            if age > config.keep_alive_timeout:
+            if age > timeouts.keep_alive_s:
                 self._transport.close()
-        elif age > (config.body_timeout if self._parser.in_body else config.header_timeout):
+        elif age > (timeouts.body_s if self._parser.in_body else timeouts.header_s):
             self._refuse(ProtocolError(408, "Request Timeout: the request did not come to its end"))
         self._unsent_bytes = unsent
 

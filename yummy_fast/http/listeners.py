@@ -22,7 +22,7 @@ import sys
 from collections.abc import MutableMapping, Sequence
 from typing import Any
 
-from yummy_fast.config.feature_store_yaml import Config
+from yummy_fast.config.settings import Address, Tls
 from yummy_fast.errors import ConfigError
 
 logger = logging.getLogger("yummy_fast")
@@ -41,7 +41,7 @@ SAME_PORT_ATTEMPTS = 10
 # ------------------------------------------------------------------------------------------------------------- sockets
 
 
-def open_sockets(config: Config, environ: MutableMapping[str, str] | None = None) -> list[socket.socket]:
+def open_sockets(listen_at: Address, environ: MutableMapping[str, str] | None = None) -> list[socket.socket]:
     """The sockets that the configuration describes, listening; at least one. Raises ConfigError, and leaves none open.
 
     The caller closes them by `close_sockets`. `environ` defaults to os.environ. systemd's variables are removed from
@@ -50,9 +50,9 @@ def open_sockets(config: Config, environ: MutableMapping[str, str] | None = None
     sockets = _inherited(os.environ if environ is None else environ)
     if sockets:
         return sockets
-    if config.uds:
-        return [_unix(os.path.abspath(config.uds), int(config.uds_mode, 8))]
-    return _tcp(config.host, config.port)
+    if listen_at.uds:
+        return [_unix(os.path.abspath(listen_at.uds), int(listen_at.uds_mode, 8))]
+    return _tcp(listen_at.host, listen_at.port)
 
 
 def refuse_new(sockets: Sequence[socket.socket]) -> None:
@@ -78,13 +78,13 @@ def close_sockets(sockets: Sequence[socket.socket]) -> None:
         listening.close()
 
 
-def url_of(listening: socket.socket, config: Config) -> str:
+def url_of(listening: socket.socket, tls: Tls) -> str:
     """The address for clients, such as http://127.0.0.1:6566 or unix:/run/yummy-fast.sock."""
     address = listening.getsockname()
     if listening.family == socket.AF_UNIX:
         return f"unix:{address if isinstance(address, str) else address.decode('utf-8', 'replace')}"
     host = f"[{address[0]}]" if listening.family == socket.AF_INET6 else address[0]
-    return f"http{'s' if config.tls_cert else ''}://{host}:{address[1]}"
+    return f"http{'s' if tls.cert else ''}://{host}:{address[1]}"
 
 
 def _inherited(environ: MutableMapping[str, str]) -> list[socket.socket]:
@@ -255,21 +255,21 @@ def _remove_stale(path: str, where: str) -> None:
 # ----------------------------------------------------------------------------------------------------------------- TLS
 
 
-def tls_context(config: Config) -> ssl.SSLContext | None:
+def tls_context(tls: Tls) -> ssl.SSLContext | None:
     """A context with the configured files as they are now; None if TLS is not configured. Raises ConfigError."""
-    if not config.tls_cert:
+    if not tls.cert:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(config.tls_cert, config.tls_key, password=_no_password)
+        context.load_cert_chain(tls.cert, tls.key, password=_no_password)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"--cert {config.tls_cert} --key {config.tls_key}: {_reason(error)}") from None
-    if config.tls_client_ca:
+        raise ConfigError(f"--cert {tls.cert} --key {tls.key}: {_reason(error)}") from None
+    if tls.client_ca:
         try:
-            context.load_verify_locations(config.tls_client_ca)
+            context.load_verify_locations(tls.client_ca)
         except (OSError, ValueError) as error:
-            raise ConfigError(f"--client-ca {config.tls_client_ca}: {_reason(error)}") from None
+            raise ConfigError(f"--client-ca {tls.client_ca}: {_reason(error)}") from None
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 

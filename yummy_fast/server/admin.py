@@ -27,7 +27,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Any, NamedTuple
 
-from yummy_fast.config.settings import split_address
+from yummy_fast.config.kinds import split_address
 from yummy_fast.errors import ConfigError
 from yummy_fast.server.health import RELOAD_TIMEOUT_S, Health, ProbeResult
 from yummy_fast.telemetry.exposition import render

@@ -21,7 +21,7 @@ from typing import NoReturn
 
 import uvloop
 
-from yummy_fast.config.feature_store_yaml import Config
+from yummy_fast.config.settings import Admin, Config, Tls
 from yummy_fast.endpoints import Endpoints
 from yummy_fast.errors import ConfigError, ShutdownRequested
 from yummy_fast.feast_format.registry import Throttle, parse_registry, unthrottled
@@ -53,8 +53,9 @@ LATE_S = 0.1
 
 def open_store(config: Config) -> OnlineStore:
     """The online store that the configuration names, not yet connected. Raises ConfigError."""
-    where = f"{config.source}: online_store.type"
-    return open_store_class(str(config.online_store["type"]), where)(config)
+    repository = config.repository
+    where = f"{repository.source}: online_store.type"
+    return open_store_class(str(repository.online_store["type"]), where)(repository, config.store)
 
 
 def import_spans() -> ModuleType:
@@ -70,25 +71,26 @@ def import_spans() -> ModuleType:
 
 def build_catalog(config: Config, store: OnlineStore, data: bytes, throttle: Throttle = unthrottled) -> Catalog:
     """Compile a registry's bytes. Raises RegistryError."""
-    where = without_secrets(config.registry_path)
-    registry = parse_registry(data, config.project, where, throttle)
+    repository = config.repository
+    where = without_secrets(repository.registry_path)
+    registry = parse_registry(data, repository.project, where, throttle)
     if not registry.views:
         others = ", ".join(registry.other_projects) or "none"
         logger.warning(
             "%s: no feature views in project %s; the registry's other projects: %s",
             where,
-            config.project,
+            repository.project,
             others,
         )
     catalog = Catalog(
         registry,
-        key_version=config.key_version,
-        versioning=config.versioning,
+        key_version=repository.key_version,
+        versioning=repository.versioning,
         prepare=store.prepare,
-        render=partial(Rendering, statuses=statuses(config, store)),
+        render=partial(Rendering, statuses=statuses(config.features.compat, store)),
         load=load,
         collisions=store.collisions,
-        serve_materializing=config.serve_materializing,
+        serve_materializing=repository.serve_materializing,
         throttle=throttle,
     )
     for _, error in catalog.broken_views():
@@ -104,9 +106,9 @@ def build_catalog(config: Config, store: OnlineStore, data: bytes, throttle: Thr
     return catalog
 
 
-def statuses(config: Config, store: OnlineStore) -> StatusPolicy:
+def statuses(compat: str, store: OnlineStore) -> StatusPolicy:
     """Which statuses the cells of an answer have."""
-    if config.compat == "strict":
+    if compat == "strict":
         return StatusPolicy.EXACT
     return StatusPolicy.PRESENT if store.absent_is_present else StatusPolicy.MISSING_AWARE
 
@@ -136,7 +138,7 @@ def _leave(number: int, frame: object) -> NoReturn:
 
 
 async def _run_alone(config: Config, started: Callable[[str], None]) -> None:
-    process = ServerHealth(config)
+    process = ServerHealth(config.repository, config.store)
     process.beat()
     stop = Stop()
     no_rolling_restart = partial(logger.warning, "SIGUSR2 ignored: a rolling restart needs --workers 2 or more")
@@ -150,7 +152,7 @@ async def _run_alone(config: Config, started: Callable[[str], None]) -> None:
         logger.info("serving %s on %s", what, " and ".join(urls))
         started(urls[0])
 
-    with admin_listener(config, process):
+    with admin_listener(config.admin, process):
         await serve(config, process, WorkerContext(stop, process, signals), announce)
 
 
@@ -178,28 +180,32 @@ async def serve(
 
     Raises ConfigError, RegistryError.
     """
-    source = open_source(config)
+    source = open_source(config.repository)
     stamp = source.stamp()  # before it is read: what changes in between is seen at the first look
     data = source.read()
     store = open_store(config)
+    features = config.features
     transforms = Transforms(process.metrics.transformed)
-    pages = {} if config.admin else _data_pages(context.health)
+    pages = {} if config.admin.address else _data_pages(context.health)
     with gc_paused():
         endpoints = Endpoints(
             build_catalog(config, store, data),  # and no name for it here: this frame lives as long as the server
-            *(store, transforms, config.compat, config.max_rows, config.max_cells, process.metrics, pages),
+            *(store, transforms, features.compat, features.max_rows, features.max_cells, process.metrics, pages),
         )
-    tokens = Tokens(config.auth_tokens) if config.auth_tokens else None
+    tokens = Tokens(config.auth.tokens) if config.auth.tokens else None
     handle: Callable[[Request], ResponseOrCoroutine] = (
         endpoints.handle if tokens is None else tokens.guard(endpoints.handle)
     )
-    if config.access_log_sample:
-        handle = log_sample(handle, config.access_log_sample)
+    if config.telemetry.access_log_sample:
+        handle = log_sample(handle, config.telemetry.access_log_sample)
     failed = endpoints.failed
-    spans = import_spans().open_spans(config) if config.otel else None
+    spans = None
+    if config.telemetry.otel:
+        store_type = str(config.repository.online_store["type"])
+        spans = import_spans().open_spans(https=bool(config.tls.cert), store_type=store_type)
     if spans is not None:
         handle, failed = spans.follow(handle), spans.follow_failed(failed)
-    connections = Connections(handle, failed, config)
+    connections = Connections(handle, failed, config.limits, config.timeouts)
     loop = asyncio.get_running_loop()
     reloader = Reloader(
         source,
@@ -207,16 +213,16 @@ async def serve(
         data,
         partial(build_catalog, config, store),
         endpoints.replace_catalog,
-        config.registry_ttl_sec,
+        features.registry_ttl_s,
     )
-    tls = tls_context(config)
-    sockets = context.sockets or open_sockets(config)
+    tls = tls_context(config.tls)
+    sockets = context.sockets or open_sockets(config.address)
     if spans is not None:
         spans.serve_at(sockets[0])
     acceptor = Acceptor(
         *(sockets, lambda: Connection(connections, loop), lambda: len(connections.open)),
         tls=tls,
-        handshake_timeout_s=config.header_timeout,
+        handshake_timeout_s=config.timeouts.header_s,
         balance=context.balance,
         place=context.place,
     )
@@ -225,7 +231,7 @@ async def serve(
         reloader.reload_now()
         if tokens is not None:
             tokens.reload()
-        _reload_tls(config, acceptor)
+        _reload_tls(config.tls, acceptor)
 
     for number, meaning in {**context.signals, signal.SIGHUP: on_sighup}.items():
         loop.add_signal_handler(number, meaning)
@@ -237,18 +243,18 @@ async def serve(
             refuse_new(sockets)
         acceptor.stop(take_waiting=context.is_last)
         close_sockets(sockets)
-        await acceptor.arrived(config.drain_idle)
+        await acceptor.arrived(config.drain.idle_s)
 
     try:
         await store.open()
         # Whoever came meanwhile waited in the kernel's queue: better than a 503 from a store that is not connected yet.
         acceptor.start()
         process.listening = True
-        announce(describe(endpoints.catalog), [url_of(listening, config) for listening in sockets])
+        announce(describe(endpoints.catalog), [url_of(listening, config.tls) for listening in sockets])
         await context.stop.requested.wait()
     finally:
         process.draining = True
-        await drain(config, context.stop, connections, stop_taking)
+        await drain(config.drain, context.stop, connections, stop_taking)
         if spans is not None:
             await spans.close(context.stop.rest)
         for task in housekeeping:
@@ -258,25 +264,25 @@ async def serve(
         transforms.close()
 
 
-def _reload_tls(config: Config, acceptor: Acceptor) -> None:
+def _reload_tls(tls: Tls, acceptor: Acceptor) -> None:
     """Read the TLS files again: the next handshakes use them. What cannot be used is logged and changes nothing."""
-    if not config.tls_cert:
+    if not tls.cert:
         return
     try:
-        acceptor.tls = tls_context(config)
+        acceptor.tls = tls_context(tls)
     except ConfigError as error:
         logger.error("TLS files not reloaded, those before stay: %s", error)
     else:
-        logger.info("TLS files reloaded: %s", config.tls_cert)
+        logger.info("TLS files reloaded: %s", tls.cert)
 
 
 @contextlib.contextmanager
-def admin_listener(config: Config, health: Health) -> Iterator[None]:
+def admin_listener(options: Admin, health: Health) -> Iterator[None]:
     """The admin listener, if one is wanted. It is there before the registry is read, and says so."""
-    if not config.admin:
+    if not options.address:
         yield
         return
-    listener = AdminListener(config.admin, health, reload=config.admin_reload)
+    listener = AdminListener(options.address, health, reload=options.reload)
     logger.info("admin on %s", listener.url)
     try:
         yield

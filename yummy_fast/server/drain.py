@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from yummy_fast.config.feature_store_yaml import Config
+from yummy_fast.config.settings import Drain
 from yummy_fast.http.connection import Connections
 
 logger = logging.getLogger("yummy_fast")
@@ -45,24 +45,22 @@ class Stop:
                 each.cancel()
 
 
-async def drain(
-    config: Config, stop: Stop, connections: Connections, stop_taking: Callable[[], Awaitable[None]]
-) -> None:
+async def drain(times: Drain, stop: Stop, connections: Connections, stop_taking: Callable[[], Awaitable[None]]) -> None:
     """Stop, from `told` on. `stop_taking` ends the taking of connections."""
-    if config.drain_delay and not stop.no_delay.is_set():
-        logger.info("stopping in %g s: %d connections open", config.drain_delay, len(connections.open))
-        await stop.rest(config.drain_delay, stop.no_delay)
+    if times.delay_s and not stop.no_delay.is_set():
+        logger.info("stopping in %g s: %d connections open", times.delay_s, len(connections.open))
+        await stop.rest(times.delay_s, stop.no_delay)
     logger.info("stopping: %d connections open", len(connections.open))
     await stop_taking()
     connections.closing = True
-    for timeout_s in (config.drain_idle, config.shutdown_timeout):
+    for timeout_s in (times.idle_s, times.timeout_s):
         if connections.open:
             await stop.rest(timeout_s, connections.emptied)
         for connection in list(connections.open):
             connection.close_if_idle()
     busy = [connection for connection in connections.open if connection.busy]
     if busy:
-        why = "told again to stop" if stop.forced.is_set() else f"not done {config.shutdown_timeout:g} s after the end"
+        why = "told again to stop" if stop.forced.is_set() else f"not done {times.timeout_s:g} s after the end"
         logger.warning("%d connections cut off with a request under way: %s", len(busy), why)
     for connection in list(connections.open):
         connection.abort()

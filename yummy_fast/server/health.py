@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from yummy_fast import __version__
-from yummy_fast.config.feature_store_yaml import Config
+from yummy_fast.config.repository import Repository
+from yummy_fast.config.settings import StoreOptions
 from yummy_fast.endpoints import Endpoints
 from yummy_fast.features.value_sampling import BUDGET_NS_PER_HEARTBEAT
 from yummy_fast.http.connection import Connections
@@ -86,7 +87,7 @@ SILENT_S = 3.0
 class ServerHealth:
     """The Health of this process."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, repository: Repository, options: StoreOptions) -> None:
         self.metrics = Metrics()
         self.draining = False
         """Told to stop: no more requests should come."""
@@ -98,7 +99,8 @@ class ServerHealth:
         self.reloader: Reloader | None = None
         self.listening = False
         """Whether the data port is open."""
-        self._config = config
+        self._repository = repository
+        self._store_timeout_s = options.timeout_ms / 1000
         self._started_at = time.time()
         self._made_at = self._beat_at = time.monotonic()
 
@@ -164,7 +166,7 @@ class ServerHealth:
         silent_s = self._silent_s(self.store)
         if not self.store.state.answered_at:
             found.append("the online store has not answered yet")
-        elif silent_s > SILENT_S + self._config.store_timeout_ms / 1000:
+        elif silent_s > SILENT_S + self._store_timeout_s:
             found.append(f"the online store has not answered for {silent_s:.0f} s")
         return found
 
@@ -174,8 +176,8 @@ class ServerHealth:
             "version": __version__,
             "pid": os.getpid(),
             "started": utc_text(self._started_at),
-            "configuration": self._config.source,
-            "project": self._config.project,
+            "configuration": self._repository.source,
+            "project": self._repository.project,
             "live": live.good,
             "ready": ready.good,
             "reasons": [*live.reasons, *ready.reasons],
@@ -184,7 +186,7 @@ class ServerHealth:
         if self.store is not None:
             state = self.store.state
             found["online_store"] = {
-                "type": self._config.online_store["type"],
+                "type": self._repository.online_store["type"],
                 "connections": state.connections,
                 "connects": state.connects,
                 "connect_failures": state.failures,

@@ -1,4 +1,4 @@
-"""A registry in a local file, as `feast apply` writes it.
+"""Local files: where a relative path leads, and a registry in a file, as `feast apply` writes it.
 
 Feast empties the file and writes it again, so a reader may find nothing, or a part. `open_source` refuses an empty
 registry, and server/reload.py reads again if the stamp has moved meanwhile.
@@ -7,11 +7,22 @@ registry, and server/reload.py reads again if the stamp has moved meanwhile.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 from yummy_fast.errors import RegistryError
 from yummy_fast.sources import download
 from yummy_fast.sources.source import MAX_REGISTRY_BYTES
+
+
+def find_path(path: str, repository: str, beside: str) -> str:
+    """A relative path as Feast takes it, from the repository's folder; failing that, from the file's own.
+
+    The second is for `-f some/where/feature_store.yaml`, where Feast would look in the current folder only.
+    """
+    if (Path(repository) / path).exists() or not (Path(beside) / path).exists():
+        return str(Path(repository) / path)
+    return str(Path(beside) / path)
 
 
 class Stamp(NamedTuple):

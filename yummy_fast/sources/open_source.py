@@ -18,7 +18,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from yummy_fast.config.feature_store_yaml import Config
+from yummy_fast.config.repository import Repository
 from yummy_fast.errors import ConfigError, RegistryError
 from yummy_fast.sources.deadline import DeadlineRunner
 from yummy_fast.sources.file import FileSource
@@ -60,23 +60,23 @@ class BoundedSource:
             raise RegistryError.unreadable(self.name, str(error)) from None
 
 
-def open_source(config: Config) -> Source:
+def open_source(repository: Repository) -> Source:
     """The source that `registry:` describes; nothing is read yet. Raises ConfigError."""
-    return BoundedSource(_source(config))
+    return BoundedSource(_source(repository))
 
 
-def _source(config: Config) -> Source:
-    path = config.registry_path
-    if config.registry.get("registry_type", "file") == "sql":
-        with _extra("sql", f"{config.source}: registry.registry_type: sql"):
-            return SqlSource(path, config.project, config.registry.get("sqlalchemy_config_kwargs") or {})
+def _source(repository: Repository) -> Source:
+    path, registry = repository.registry_path, repository.registry
+    if registry.get("registry_type", "file") == "sql":
+        with _extra("sql", f"{repository.source}: registry.registry_type: sql"):
+            return SqlSource(path, repository.project, registry.get("sqlalchemy_config_kwargs") or {})
     scheme, separator, _ = path.partition("://")
     if not separator:
         return FileSource(path)
     if scheme in ("http", "https"):
         return HttpSource(path)
-    with _extra({"s3": "s3", "gs": "gcs"}[scheme], f"{config.source}: registry: {scheme}://"):
-        return ObjectSource(path, config.registry.get("s3_additional_kwargs") or {})
+    with _extra({"s3": "s3", "gs": "gcs"}[scheme], f"{repository.source}: registry: {scheme}://"):
+        return ObjectSource(path, registry.get("s3_additional_kwargs") or {})
 
 
 _EXTRAS = {"s3": ("s3fs",), "gcs": ("gcsfs",), "sql": ("sqlalchemy", "psycopg")}

@@ -1,6 +1,7 @@
 """Where the text of feature_store.yaml comes from: a file, a URL, or an environment variable; and `load_config`.
 
-What the text means is `config.feature_store_yaml`'s business.
+It is read once, at start, and never again. `load_config` hands it to `config.feature_store_yaml`, which knows what the
+text means and neither files nor the process's environment. No message holds the text, nor a secret of its URL.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from yummy_fast.config.feature_store_yaml import Config, YamlText, parse_config
+from yummy_fast.config.feature_store_yaml import YamlText, parse_config
+from yummy_fast.config.settings import Config
 from yummy_fast.errors import ConfigError
 from yummy_fast.sources import download
 from yummy_fast.sources.deadline import DeadlineRunner
+from yummy_fast.sources.file import find_path
 
 
 def load_config(
@@ -33,11 +36,17 @@ def load_config(
     environ = os.environ if environ is None else environ
     chdir = chdir or environ.get("YUMMY_FAST_CHDIR") or environ.get("FEATURE_REPO_DIR_ENV_VAR")
     yaml_text = read_yaml(Path(chdir or ".").absolute(), feature_store_yaml, environ)
-    return parse_config(yaml_text, flags or {}, environ, metrics=metrics)
+    return parse_config(
+        yaml_text,
+        flags or {},
+        environ,
+        find_path=lambda path: find_path(path, *yaml_text.folders),
+        metrics=metrics,
+    )
 
 
 MAX_YAML_BYTES = 1 << 20
-"""Of a file behind a URL; people write a few hundred bytes."""
+"""A file behind a URL may be this long. Most have a few hundred bytes."""
 
 
 def read_yaml(repo: Path, given: str | None, environ: Mapping[str, str]) -> YamlText:
@@ -46,7 +55,7 @@ def read_yaml(repo: Path, given: str | None, environ: Mapping[str, str]) -> Yaml
     if encoded:
         try:
             text = base64.b64decode(encoded, validate=True).decode()
-            return YamlText(text, "FEATURE_STORE_YAML_BASE64", (repo, repo))
+            return YamlText(text, "FEATURE_STORE_YAML_BASE64", (str(repo), str(repo)))
         except (binascii.Error, UnicodeDecodeError):
             raise ConfigError("FEATURE_STORE_YAML_BASE64: expected the file's text in base64") from None
     given = given or environ.get("YUMMY_FAST_FEATURE_STORE_YAML") or environ.get("FEAST_FS_YAML_FILE_PATH")
@@ -54,13 +63,13 @@ def read_yaml(repo: Path, given: str | None, environ: Mapping[str, str]) -> Yaml
         name = download.without_secrets(given)
         try:
             reply = DeadlineRunner(2 * download.TIMEOUT_S).run(lambda: download.get(given, MAX_YAML_BYTES))
-            return YamlText(reply.body.decode(), name, (repo, repo))
+            return YamlText(reply.body.decode(), name, (str(repo), str(repo)))
         except (OSError, UnicodeDecodeError) as error:
             why = download.reason(error) if isinstance(error, OSError) else "not UTF-8 text"
             raise ConfigError(f"{name}: cannot be read: {why}") from None
     path = Path(given or repo / "feature_store.yaml").absolute()
     try:
-        return YamlText(path.read_text(), str(path), (repo, path.parent))
+        return YamlText(path.read_text(), str(path), (str(repo), str(path.parent)))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise ConfigError(f"{path}: cannot be read: {reason}") from None

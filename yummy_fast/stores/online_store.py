@@ -24,7 +24,8 @@ from collections.abc import Collection, Iterable, Sequence
 from importlib import import_module
 from typing import Any, Protocol
 
-from yummy_fast.config.feature_store_yaml import Config
+from yummy_fast.config.repository import Repository
+from yummy_fast.config.settings import StoreOptions
 from yummy_fast.errors import ConfigError
 from yummy_fast.features.plan import Feature, Lookup, Rows
 
@@ -59,7 +60,7 @@ class OnlineStore(Protocol):
     def in_flight(self) -> int:
         """How many fetches wait for replies. Any thread may ask."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, repository: Repository, options: StoreOptions) -> None:
         """Read the configuration; connect to nothing. Raises ConfigError."""
 
     async def open(self) -> None:

@@ -41,7 +41,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError, RedisError
 
-from yummy_fast.config.feature_store_yaml import Config
+from yummy_fast.config.repository import Repository
+from yummy_fast.config.settings import StoreOptions
 from yummy_fast.errors import ConfigError, StoreUnavailableError
 from yummy_fast.features.plan import Feature, Lookup, Rows
 from yummy_fast.stores import redis_hash
@@ -102,19 +103,19 @@ class RedisStore:
 
     absent_is_present = True
 
-    def __init__(self, config: Config) -> None:
-        block = config.online_store
-        where = f"{config.source}: online_store"
+    def __init__(self, repository: Repository, options: StoreOptions) -> None:
+        block = repository.online_store
+        where = f"{repository.source}: online_store"
         check_keys(block, _KEYS, where)
         if block.get("redis_type", "redis") != "redis":
             raise ConfigError(f"{where}.redis_type: this server reads a single Redis, not {block['redis_type']!r}")
         connection_string = block.get("connection_string", "localhost:6379")
         self._client_options = parse_connection_string(str(connection_string), f"{where}.connection_string")
         self.state = StoreState()
-        self._suffix = config.project.encode()
-        self._timeout_s = config.store_timeout_ms / 1000
-        self._max_reply_bytes = config.max_reply_bytes
-        self._read = config.redis_read
+        self._suffix = repository.project.encode()
+        self._timeout_s = options.timeout_ms / 1000
+        self._max_reply_bytes = options.max_reply_bytes
+        self._read = options.redis_read
         self._connection: RedisConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -129,8 +130,8 @@ class RedisStore:
             client = self._client()
         except (TypeError, ValueError, RedisError) as error:
             raise ConfigError(f"{where}.connection_string: {error}") from None
-        options = client.connection_pool.connection_kwargs
-        self.address = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+        given = client.connection_pool.connection_kwargs
+        self.address = given.get("path") or f"{given.get('host', 'localhost')}:{given.get('port', 6379)}"
 
     def _client(self) -> redis.asyncio.Redis:
         step_s = max(CONNECT_STEP_S, self._timeout_s / 2)

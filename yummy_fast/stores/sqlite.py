@@ -34,10 +34,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from yummy_fast.config.feature_store_yaml import Config, find_path
+from yummy_fast.config.repository import Repository
+from yummy_fast.config.settings import StoreOptions
 from yummy_fast.errors import ConfigError, CorruptValueError, StoreError, StoreTimeoutError, StoreUnavailableError
 from yummy_fast.feast_format.timestamps import encode_timestamp
 from yummy_fast.features.plan import Feature, Lookup, Rows
+from yummy_fast.sources.file import find_path
 from yummy_fast.stores.online_store import StoreState, check_keys
 
 logger = logging.getLogger("yummy_fast")
@@ -89,18 +91,18 @@ class SqliteStore:
 
     absent_is_present = False
 
-    def __init__(self, config: Config) -> None:
-        block = config.online_store
-        where = f"{config.source}: online_store"
+    def __init__(self, repository: Repository, options: StoreOptions) -> None:
+        block = repository.online_store
+        where = f"{repository.source}: online_store"
         check_keys(block, _KEYS, where)
         path = block.get("path", DEFAULT_PATH)
         if not isinstance(path, str) or not path or "\0" in path:
             raise ConfigError(f"{where}.path: expected the path of a file, got {path!r}")
         self._given_path = path
-        self._folders = config.folders
-        self._project = config.project
+        self._folders = repository.folders
+        self._project = repository.project
         self.state = StoreState()
-        self._timeout_s = config.store_timeout_ms / 1000
+        self._timeout_s = options.timeout_ms / 1000
         self._waiting: set[asyncio.Future[Rows]] = set()
         self._idle_ping: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -46,7 +46,6 @@ from opentelemetry.trace import (
 )
 
 from yummy_fast import __version__
-from yummy_fast.config.feature_store_yaml import Config
 from yummy_fast.errors import ConfigError, LimitError
 from yummy_fast.http.http11 import Request, Response, ResponseOrCoroutine, split_target
 from yummy_fast.http.trace_headers import Phases, Trace
@@ -76,7 +75,7 @@ _SPOKEN = (
 """Variables that would choose another exporter, and the one there is."""
 
 
-def open_spans(config: Config) -> Spans | None:
+def open_spans(*, https: bool, store_type: str) -> Spans | None:
     """What writes spans, as the environment says; None if that says OTEL_SDK_DISABLED. Starts a thread.
 
     Raises ConfigError.
@@ -96,7 +95,7 @@ def open_spans(config: Config) -> Spans | None:
         if os.environ.get(variable, spoken).strip() not in ("", spoken):
             logger.warning("%s: without effect, spans leave by %s", variable, spoken)
     logger.info("spans are written to %s", exporter.endpoint)
-    return Spans(provider, tracer, config)
+    return Spans(provider, tracer, https=https, store_type=store_type)
 
 
 def _resource() -> Resource:
@@ -121,12 +120,12 @@ class _Followed(NamedTuple):
 class Spans:
     """Writes the spans of a server's requests."""
 
-    def __init__(self, provider: TracerProvider, tracer: Tracer, config: Config) -> None:
+    def __init__(self, provider: TracerProvider, tracer: Tracer, *, https: bool, store_type: str) -> None:
         self._provider = provider
         self._tracer = tracer
-        self._always: Attributes = {"url.scheme": "https" if config.tls_cert else "http"}
+        self._always: Attributes = {"url.scheme": "https" if https else "http"}
         self._usual = self._describe(Request(b"POST", ROUTE, b"", True))
-        self._store: Attributes = {"db.system.name": str(config.online_store["type"])}
+        self._store: Attributes = {"db.system.name": store_type}
         self._unfinished: tuple[BaseException, _Followed] | None = None
         """A request that failed this moment, for `failed` to learn of."""
         self._broken = False

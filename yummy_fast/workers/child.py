@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from yummy_fast import __version__
-from yummy_fast.config.feature_store_yaml import Config
+from yummy_fast.config.repository import Repository
 from yummy_fast.server.health import STALLED_S, STUCK_S, ProbeResult, Reloaded, standstill
 from yummy_fast.telemetry.exposition import Snapshot, merge, past
 from yummy_fast.telemetry.logs import utc_text
@@ -71,14 +71,14 @@ class Child:
 class Fleet:
     """All children there are, and what is left of those that there were."""
 
-    def __init__(self, config: Config, wanted: int) -> None:
+    def __init__(self, repository: Repository, wanted: int) -> None:
         """`wanted`: how many workers there should be."""
         self.children: list[Child] = []
         self.stopping = False
         """The supervisor was told to stop."""
         self.deaths = 0
         """Workers that ended without being asked to."""
-        self._config = config
+        self._repository = repository
         self._wanted = wanted
         self._past: Snapshot | None = None
         self._started = utc_text(time.time())
@@ -168,8 +168,8 @@ class Fleet:
             "version": __version__,
             "pid": os.getpid(),
             "started": self._started,
-            "configuration": self._config.source,
-            "project": self._config.project,
+            "configuration": self._repository.source,
+            "project": self._repository.project,
             "live": live.good,
             "ready": ready.good,
             "reasons": [*live.reasons, *ready.reasons],

@@ -29,7 +29,7 @@ from contextlib import suppress
 from functools import partial
 from typing import NoReturn
 
-from yummy_fast.config.feature_store_yaml import Config
+from yummy_fast.config.settings import Config
 from yummy_fast.errors import ConfigError
 from yummy_fast.http.accept import ConnectionBalance
 from yummy_fast.http.listeners import close_sockets, open_sockets, refuse_new
@@ -63,9 +63,9 @@ _SIGNALS = (*_STOPS, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
 def run(config: Config) -> int:
     """Serve with several workers until told to stop; the exit code. Raises ConfigError."""
     open_store(config)  # imported here, its modules are shared
-    if config.otel:
+    if config.telemetry.otel:
         import_spans()
-    sockets = open_sockets(config)
+    sockets = open_sockets(config.address)
     try:
         return Supervisor(config, sockets).run()
     finally:
@@ -86,11 +86,11 @@ class Supervisor:
     def __init__(self, config: Config, sockets: Sequence[socket.socket]) -> None:
         self._config = config
         self._sockets = sockets
-        self._wanted = count_workers(config.workers)
+        self._wanted = count_workers(config.workers.count)
         # In a rolling restart there is one more for a while, and of those that drain, a few.
         self._places = list(range(2 * self._wanted + 2))
         self._balance = ConnectionBalance(len(self._places))
-        self.fleet = Fleet(config, self._wanted)
+        self.fleet = Fleet(config.repository, self._wanted)
         self._selector = selectors.DefaultSelector()
         self._wakeup, self._woken = socket.socketpair()
         self._old: list[Child] = []
@@ -188,7 +188,7 @@ class Supervisor:
                 continue
             self.fleet.ask_for_report(worker)
             still_s = now - worker.turned_at
-            if 0 < self._config.worker_timeout < still_s and worker.kill_at == float("inf"):
+            if 0 < self._config.workers.timeout_s < still_s and worker.kill_at == float("inf"):
                 self._kill(worker, f"its event loop has not turned for {still_s:.0f} s{worker.where}")
             elif now - worker.born_at > STEADY_S:
                 if self._failed_at < worker.born_at:
@@ -208,7 +208,7 @@ class Supervisor:
             self._exit = 2
 
     def _weigh(self, worker: Child) -> None:
-        limit_mb = self._config.worker_max_rss_mb
+        limit_mb = self._config.workers.max_rss_mb
         if not limit_mb or worker.leaving or worker in self._old or self.fleet.stopping:
             return
         rss_mb = worker.rss_bytes() >> 20
@@ -224,8 +224,8 @@ class Supervisor:
         for _ in range(self._wanted - len(present)):
             if self._start_worker() is None:
                 return  # those after it would fail as well
-        if self._config.admin and self.fleet.admin is None:
-            self._start("admin", 0, lambda connection: run_admin(self._config, connection))
+        if self._config.admin.address and self.fleet.admin is None:
+            self._start("admin", 0, lambda connection: run_admin(self._config.admin, connection))
 
     def _start_worker(self, replaces: Child | None = None) -> Child | None:
         """The worker, which has not begun to serve; None if there can be none now."""
@@ -436,7 +436,7 @@ class Supervisor:
     def _drain(self, worker: Child, *, is_last: bool = False) -> None:
         worker.leaving = True
         worker.end.tell("drain", last=is_last)
-        overdue_s = self._config.drain_idle + self._config.shutdown_timeout + OVERDUE_S
+        overdue_s = self._config.drain.idle_s + self._config.drain.timeout_s + OVERDUE_S
         worker.kill_at = min(worker.kill_at, time.monotonic() + overdue_s)
 
     def _stop(self) -> None:
@@ -444,7 +444,7 @@ class Supervisor:
             logger.warning("told again to stop: %d workers are killed", len(self.fleet.workers))
             self._exit = 0
             return
-        delay_s = self._config.drain_delay
+        delay_s = self._config.drain.delay_s
         logger.info("stopping%s: %d workers", f" in {delay_s:g} s" if delay_s else "", len(self.fleet.workers))
         self.fleet.stopping = True
         self._drain_at = time.monotonic() + delay_s

@@ -24,7 +24,7 @@ from typing import Any
 
 import uvloop
 
-from yummy_fast.config.feature_store_yaml import Config
+from yummy_fast.config.settings import Admin, Config
 from yummy_fast.errors import ConfigError, RegistryError
 from yummy_fast.http.accept import ConnectionBalance
 from yummy_fast.server.app import WorkerContext, admin_listener, serve
@@ -51,7 +51,7 @@ def run_worker(
 ) -> int:
     """Serve until the supervisor says to stop; the exit code. In a process just forked, with all signals blocked."""
     _begin(f"worker {number}", [signal.SIGINT, signal.SIGHUP, signal.SIGUSR2])
-    process = ServerHealth(config)
+    process = ServerHealth(config.repository, config.store)
     return _to_its_end(connection, lambda: uvloop.run(_work(config, process, connection, sockets, balance, place)))
 
 
@@ -82,7 +82,7 @@ async def _work(
         if not serving.is_set():
             os._exit(1)
         logger.error("the supervisor is gone: stopping")
-        overdue_s = config.drain_idle + config.shutdown_timeout + OVERDUE_S
+        overdue_s = config.drain.idle_s + config.drain.timeout_s + OVERDUE_S
         threading.Timer(overdue_s, os._exit, (1,)).start()
         loop.call_soon_threadsafe(drain, True)
 
@@ -130,7 +130,7 @@ def _where() -> str:
     return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} in {frame.f_code.co_name}"
 
 
-def run_admin(config: Config, connection: socket.socket) -> int:
+def run_admin(options: Admin, connection: socket.socket) -> int:
     """Answer on the admin listener until the supervisor says to stop; the exit code."""
     _begin("admin", [signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGTERM])
     done = threading.Event()
@@ -138,7 +138,7 @@ def run_admin(config: Config, connection: socket.socket) -> int:
 
     def listen() -> None:
         end.start()
-        with admin_listener(config, _SupervisorHealth(end)):
+        with admin_listener(options, _SupervisorHealth(end)):
             end.tell("ready")
             done.wait()
 
