@@ -233,7 +233,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     ignored = [flag for flag in IGNORED_FLAGS if getattr(arguments, flag[2:].replace("-", "_")) is not None]
     if ignored:
         reasons = dict.fromkeys(IGNORED_FLAGS[flag] for flag in ignored)
-        logger.warning("without effect: %s (%s)", ", ".join(ignored), "; ".join(reasons))
+        logger.warning("these flags have no effect: %s (%s)", ", ".join(ignored), "; ".join(reasons))
     if config.workers.count != 1:
         return supervisor.run(config)
     run(config)
@@ -247,7 +247,7 @@ def _check(arguments: argparse.Namespace) -> int:
     config = _load(arguments)
     repository = config.repository
     store = open_store(config)
-    source = open_source(config.repository)
+    source = open_source(repository)
     catalog = build_catalog(config, store, source.read())
     try:
         answer, reachable = asyncio.run(store.ping()), True
@@ -309,9 +309,9 @@ def _print_check(found: dict[str, Any]) -> None:
     for view in found["broken_views"]:
         print(f"               {view['error']}")
     for pair in found["collisions"]:
-        print(f"               STORED IN ONE PLACE: {pair}")
+        print(f"               hash collision: these features share one Redis field; rename one: {pair}")
     print()
-    rows = [("feature service", "features", "views", "keys a row", "commands")]
+    rows = [("feature service", "features", "views", "keys per row", "commands")]
     for service in found["feature_services"]:
         if "error" in service:
             rows.append((service["name"], "", "", "", f"CANNOT BE SERVED: {' '.join(service['error'].split())}"))

