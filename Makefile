@@ -8,8 +8,8 @@
 # make registries      registries written by Feast to SQLite, PostgreSQL, S3 and GCS; needs Debian's postgresql
 # make docs    write docs/metrics.md from the table of metrics, and the list of modules in docs/architecture.md
 # make proto   write yummy_fast/feast_format/_proto anew
-# All of them set up their virtual environments (.venv, .venv-feast) and need no root. PYTHON names the interpreter, 3.11
-# or newer; another one needs an environment of its own: make test PYTHON=python3.14 VENV=.venv-3.14
+# All of them set up their virtual environments (.venv, .venv-demo, .venv-feast) and need no root. PYTHON names the
+# interpreter, 3.11 or newer; another one needs an environment of its own: make test PYTHON=python3.14 VENV=.venv-3.14
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -17,8 +17,8 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test check differential sdk registries faults perf perf-full format docs proto clean
 
-demo: $(VENV)/ready
-	$(BIN)/yummy-fast demo
+demo: .venv-demo/ready
+	@.venv-demo/bin/yummy-fast demo
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest
@@ -68,6 +68,13 @@ $(VENV)/ready: pyproject.toml
 $(VENV)/perf-ready: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --group perf
 	touch $@
+
+# The program with its extra demo, and nothing that only developers need: 60 MB instead of 900.
+.venv-demo/ready: pyproject.toml
+	@echo "Installing yummy-fast into .venv-demo (about 60 MB and 10 seconds) ..."
+	@$(PYTHON) -m venv .venv-demo
+	@.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
 
 # The reference, at the version that our answers are compared with. It has a home of its own.
 .venv-feast/ready:
