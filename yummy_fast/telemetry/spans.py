@@ -1,18 +1,19 @@
-"""OpenTelemetry spans: one for each request, as what the client's `traceparent` names has begun, with its phases below.
+"""OpenTelemetry spans: one for each sampled request, a child of the client's span, with a child for each phase.
 
-What a span looks like is OpenTelemetry's semantic conventions for HTTP servers; what is sampled, where spans go and how
-many may wait is the SDK's, by its own variables (OTEL_*). The sampler is asked when a request begins; one that is not
-sampled goes the way of those that nobody follows. The phases are made at its end, from moments that were noted on the
-way (`trace.Phases`). Nothing is made for probes and metrics, nor for bytes that are no request.
+What a span contains follows OpenTelemetry's semantic conventions for HTTP servers. Which requests are sampled, where
+spans are sent and how many may be queued is decided by the SDK and its environment variables (OTEL_*). The sampler is
+asked when a request begins; a request that is not sampled is handled as if there were no spans. Phases become spans
+when the request ends, from times that `endpoints` has noted (`trace_headers.Phases`). Probes and metrics have no spans,
+nor have bytes that are no request.
 
-In a span stands what is in the access log, but for paths that are none of ours, and the numbers of rows and features.
-There is no entity in it, no value, no message of an error, no header, no query.
+A span contains what a line of the access log does, except for paths other than our own, and the numbers of rows and
+features. It contains no entity, no value, no text of an error, no header and no query.
 
-Spans leave by a thread of the SDK's, so `open_spans` is for processes that fork no more. A collector that does not
-answer is one line in the log, and one when it does again; requests do not wait for it, and of the spans that wait the
-oldest make room.
+The SDK sends spans in a thread, so `open_spans` must be called after the last fork. A collector that does not answer is
+logged once when it begins to fail and once when it works again. Requests never wait for it; if the queue is full, the
+oldest spans are dropped.
 
-All that is known of opentelemetry is known here. Nobody imports this who does not want spans: it is an extra.
+Only this file imports opentelemetry, and it is imported only if spans are enabled: the package is an extra.
 """
 
 from __future__ import annotations
@@ -50,56 +51,54 @@ from yummy_fast.errors import ConfigError, LimitError
 from yummy_fast.http.http11 import Request, Response, ResponseOrCoroutine, split_target
 from yummy_fast.http.trace_headers import Phases, Trace
 from yummy_fast.sources.download import without_secrets
+from yummy_fast.telemetry.once_log import OnceLog
 
 logger = logging.getLogger("yummy_fast")
 
 Attributes = dict[str, str | int]
 
 FLUSH_S = 2.0
-"""How long a server that stops waits for its last spans to leave. What kills it if it does not end comes a second later
-(worker.OVERDUE_S)."""
+"""How long a process that stops waits until its last spans are sent. A second later it is killed (worker.OVERDUE_S)."""
 
 ROUTE = b"/get-online-features"
-_UNSEEN = frozenset((b"/health", b"/livez", b"/readyz", b"/metrics"))
-"""Asked every few seconds by machines, about the server and not about features."""
+_PATHS_WITHOUT_SPANS = frozenset((b"/health", b"/livez", b"/readyz", b"/metrics"))
+"""Machines request these every few seconds, and they have nothing to do with features."""
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"))
-"""Those that the conventions know."""
+"""The methods that the semantic conventions name; others are "_OTHER"."""
 _NO_TRACE = Trace(b"", b"", False)
 _ROOT = Context()
+"""The context without a span: a span that is started in it has no parent, and begins a trace."""
 
-_SPOKEN = (
+_SUPPORTED = (
     ("OTEL_TRACES_EXPORTER", "otlp"),
     ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
     ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
 )
-"""Variables that would choose another exporter, and the one there is."""
+"""Variables that choose an exporter, each with the one value that is supported."""
 
 
 def open_spans(*, https: bool, store_type: str) -> Spans | None:
-    """What writes spans, as the environment says; None if that says OTEL_SDK_DISABLED. Starts a thread.
-
-    Raises ConfigError.
-    """
-    said = _Said()
+    """Spans as the environment configures them; None with OTEL_SDK_DISABLED. Starts a thread. Raises ConfigError."""
+    library_log = _LibraryLog()
     try:
         provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
         tracer = provider.get_tracer("yummy_fast", __version__)
         if isinstance(tracer, NoOpTracer):
-            logger.info("no spans are written: OTEL_SDK_DISABLED")
+            logger.info("no spans are sent: OTEL_SDK_DISABLED is set")
             return None
-        exporter = _Exporter(OTLPSpanExporter(), said)
+        exporter = _Exporter(OTLPSpanExporter(), library_log)
         provider.add_span_processor(BatchSpanProcessor(exporter))
-    except (ValueError, OSError) as error:  # a number that is none, a certificate that is not there
+    except (ValueError, OSError) as error:  # such as a malformed number, or a certificate that does not exist
         raise ConfigError(f"--otel: OTEL_*: {error}") from None
-    for variable, spoken in _SPOKEN:
-        if os.environ.get(variable, spoken).strip() not in ("", spoken):
-            logger.warning("%s: without effect, spans leave by %s", variable, spoken)
-    logger.info("spans are written to %s", exporter.endpoint)
+    for variable, supported in _SUPPORTED:
+        if os.environ.get(variable, supported).strip() not in ("", supported):
+            logger.warning("%s is ignored: the only supported value is %s", variable, supported)
+    logger.info("spans are sent to %s", exporter.endpoint)
     return Spans(provider, tracer, https=https, store_type=store_type)
 
 
 def _resource() -> Resource:
-    """As the environment describes this process; named after the program if the environment has no name for it."""
+    """This process as the environment describes it; its service.name is yummy-fast if the environment has none."""
     found = Resource.create()
     if str(found.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
         found = found.merge(Resource({SERVICE_NAME: "yummy-fast"}))
@@ -108,17 +107,33 @@ def _resource() -> Resource:
     return found
 
 
-class _Followed(NamedTuple):
-    """A request that is sampled, and under way."""
+class _Recording(NamedTuple):
+    """The unfinished span of a sampled request."""
 
     span: Span
     epoch_ns: int
-    """When time.perf_counter_ns() was 0, as the SDK counts."""
+    """The Unix time when time.perf_counter_ns() was 0: the phases use that clock, the SDK uses Unix time."""
     phases: Phases
 
 
 class Spans:
-    """Writes the spans of a server's requests."""
+    """Makes the spans of a server's requests.
+
+    The tree of spans for one request, and how each finds its parent:
+
+        traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
+                        trace id                         parent span id   flags: 01 is sampled
+
+        00f067aa0ba902b7                  the client's span, made by the client
+        └── POST /get-online-features     `_parent_context` finds its parent in the header; without a header, it has
+            ├── decode                    no parent and begins a new trace
+            ├── store
+            └── encode                    `_make_phases` makes these, and so has their parent at hand
+
+    The parent is always passed as an argument, never taken from OpenTelemetry's current context. That is a context
+    variable, and requests have no contexts of their own, because `connection.Exchange` runs their coroutines without a
+    Task: a span that was made current in one request could become the parent in another.
+    """
 
     def __init__(self, provider: TracerProvider, tracer: Tracer, *, https: bool, store_type: str) -> None:
         self._provider = provider
@@ -126,34 +141,35 @@ class Spans:
         self._always: Attributes = {"url.scheme": "https" if https else "http"}
         self._usual = self._describe(Request(b"POST", ROUTE, b"", True))
         self._store: Attributes = {"db.system.name": store_type}
-        self._unfinished: tuple[BaseException, _Followed] | None = None
-        """A request that failed this moment, for `failed` to learn of."""
-        self._broken = False
+        self._failed: tuple[BaseException, _Recording] | None = None
+        """The request that has just failed: passed from `follow` to `follow_failed`, which ends its span."""
+        self._once = OnceLog(logger)
 
     def serve_at(self, listener: socket.socket) -> None:
-        """Where requests come in; one of several places perhaps. All spans from now on name it."""
+        """Name the address of `listener` in all spans from now on. Of several listeners, one is enough."""
         self._always |= _address(listener)
         self._usual = self._describe(Request(b"POST", ROUTE, b"", True))
 
     def follow(self, handle: Callable[[Request], ResponseOrCoroutine]) -> Callable[[Request], ResponseOrCoroutine]:
-        """`handle`, with a span for each request that is sampled. Those that fail end in `follow_failed`."""
+        """`handle`, with a span for each sampled request. If the request fails, `follow_failed` ends the span."""
 
         def followed(request: Request) -> ResponseOrCoroutine:
-            following = None if _is_unseen(request) else self._begin(request)
-            return handle(request) if following is None else to_the_end(request, following)
+            recording = None if _has_no_span(request) else self._begin(request)
+            return handle(request) if recording is None else to_the_end(request, recording)
 
-        async def to_the_end(request: Request, following: _Followed) -> Response:
-            trace = (request.trace or _NO_TRACE)._replace(phases=following.phases)
+        async def to_the_end(request: Request, recording: _Recording) -> Response:
+            trace = (request.trace or _NO_TRACE)._replace(phases=recording.phases)
             try:
                 answer = handle(request._replace(trace=trace))
                 response = answer if isinstance(answer, Response) else await answer
-            except GeneratorExit:  # the client has left, and nobody will ask `failed` for an answer
-                self._end(following, 0, "client_left")
+            except GeneratorExit:  # the client has disconnected, so there will be no answer and no call of `failed`
+                self._end(recording, 0, "client_left")
                 raise
             except BaseException as error:
-                self._unfinished = error, following
+                # `connection.Exchange` calls `failed` with this error before it runs another request: one slot will do.
+                self._failed = error, recording
                 raise
-            self._end(following, response.status)
+            self._end(recording, response.status)
             return response
 
         return followed
@@ -161,36 +177,40 @@ class Spans:
     def follow_failed(
         self, failed: Callable[[BaseException, Request], Response]
     ) -> Callable[[BaseException, Request], Response]:
-        """`failed`, with the end of the request's span; and with one for those that were not begun, being too many."""
+        """`failed`, which also ends the span of the failed request.
+
+        A request that is refused with 503 because too many are in flight has not run, so its span begins and ends here.
+        Bytes that are refused because they are no request have an empty method.
+        """
 
         def answer(error: BaseException, request: Request) -> Response:
             response = failed(error, request)
-            unfinished, self._unfinished = self._unfinished, None
-            following = unfinished[1] if unfinished is not None and unfinished[0] is error else None
-            if following is None and isinstance(error, LimitError) and error.status == 503 and request.method:
-                following = self._begin(request)
-            if following is not None:
-                self._end(following, response.status, type(error).__name__)
+            just_failed, self._failed = self._failed, None
+            recording = just_failed[1] if just_failed is not None and just_failed[0] is error else None
+            if recording is None and isinstance(error, LimitError) and error.status == 503 and request.method:
+                recording = self._begin(request)
+            if recording is not None:
+                self._end(recording, response.status, type(error).__name__)
             return response
 
         return answer
 
-    def _begin(self, request: Request) -> _Followed | None:
-        """Begin a span; None if it is not sampled. The request does not depend on whether this succeeds."""
+    def _begin(self, request: Request) -> _Recording | None:
+        """Begin the span of a request; None if it is not sampled, or the SDK fails, which must not fail the request."""
         try:
             usual = request.url == ROUTE and request.method == b"POST" and request.version == "1.1"
             name, attributes = self._usual if usual else self._describe(request)
             now_ns = time_ns()
             epoch_ns = now_ns - perf_counter_ns()
-            parent = _parent(request.trace)
+            parent = _parent_context(request.trace)
             span = self._tracer.start_span(name, parent, SpanKind.SERVER, attributes, start_time=now_ns)
-            return _Followed(span, epoch_ns, Phases()) if span.is_recording() else None
-        except Exception:  # a sampler of somebody's, perhaps
-            self._complain()
+            return _Recording(span, epoch_ns, Phases()) if span.is_recording() else None
+        except Exception:  # a third-party sampler may raise anything
+            self._log_failure()
             return None
 
     def _describe(self, request: Request) -> tuple[str, Attributes]:
-        """The name of a request's span, and what is known when it begins. The name is none that a client made up."""
+        """The name of a request's span, and its first attributes. No part of the name is chosen by the client."""
         method = request.method.decode("ascii", "replace")
         path = split_target(request.url)[0]
         known = method if method in _METHODS else "_OTHER"
@@ -202,18 +222,18 @@ class Spans:
         }
         if known != method:
             attributes["http.request.method_original"] = method
-        if path.rstrip(b"/") == ROUTE:  # what else there is of paths may hold anything
+        if path.rstrip(b"/") == ROUTE:  # other paths may contain anything
             attributes["url.path"] = path.decode()
         if path == ROUTE:
             attributes["http.route"] = path.decode()
             name = f"{name} {path.decode()}"
         return name, attributes
 
-    def _end(self, following: _Followed, status: int, error: str = "") -> None:
-        """End a request's span, with its phases below; `status` is 0 if there was no answer. As `_begin`."""
+    def _end(self, recording: _Recording, status: int, error: str = "") -> None:
+        """End the span of a request, with those of its phases; `status` is 0 if there was no answer. Never raises."""
         try:
-            self._make_phases(following, status, error)
-            span, epoch_ns, phases = following
+            self._make_phases(recording, status, error)
+            span, epoch_ns, phases = recording
             found: Attributes = {"http.response.status_code": status} if status else {}
             if phases.service:
                 found["feast.feature_service"] = phases.service
@@ -222,46 +242,48 @@ class Spans:
             if phases.features >= 0:
                 found["feast.features"] = phases.features
             span.set_attributes(found)
-            _end(span, status, error, epoch_ns + perf_counter_ns())
+            _end_span(span, status, error, epoch_ns + perf_counter_ns())
         except Exception:
-            self._complain()
+            self._log_failure()
 
-    def _make_phases(self, following: _Followed, status: int, error: str) -> None:
-        span, epoch_ns, phases = following
-        here = set_span_in_context(span, _ROOT)
-        for place, (phase, begun, ended) in enumerate(phases.took, 1):
-            kind, what = (SpanKind.CLIENT, self._store) if phase == "store" else (SpanKind.INTERNAL, None)
-            part = self._tracer.start_span(phase, here, kind, what, start_time=epoch_ns + begun)
-            failed = phases.unfinished and place == len(phases.took)
-            _end(part, status if failed else 0, error if failed else "", epoch_ns + ended)
+    def _make_phases(self, recording: _Recording, status: int, error: str) -> None:
+        span, epoch_ns, phases = recording
+        parent = set_span_in_context(span, _ROOT)
+        last = len(phases.took) - 1
+        for index, (phase, begun, ended) in enumerate(phases.took):
+            kind, attributes = (SpanKind.CLIENT, self._store) if phase == "store" else (SpanKind.INTERNAL, None)
+            child = self._tracer.start_span(phase, parent, kind, attributes, start_time=epoch_ns + begun)
+            failed = phases.unfinished and index == last
+            _end_span(child, status if failed else 0, error if failed else "", epoch_ns + ended)
 
-    def _complain(self) -> None:
-        if not self._broken:
-            self._broken = True
-            logger.exception("a span could not be made, and others will not be")
+    def _log_failure(self) -> None:
+        self._once.log(logging.ERROR, "a span is lost, and further ones may be: the SDK failed", exc_info=True)
 
     async def close(self, rest: Callable[[float, asyncio.Event], Coroutine[Any, Any, None]]) -> None:
-        """Let the last spans leave, for FLUSH_S. `rest` waits so long, or until an event."""
+        """Send the last spans, in at most FLUSH_S. `rest` waits for a number of seconds, or until an event is set."""
         loop, flushed = asyncio.get_running_loop(), asyncio.Event()
 
         def flush() -> None:
             self._provider.shutdown()
-            with suppress(RuntimeError):  # nobody has waited
+            with suppress(RuntimeError):  # the event loop is closed: FLUSH_S is over
                 loop.call_soon_threadsafe(flushed.set)
 
-        # A thread that nobody waits for: it may have to do with a collector that does not answer.
+        # A daemon thread, because a collector that does not answer may block it for longer than FLUSH_S.
         threading.Thread(target=flush, daemon=True).start()
         await rest(FLUSH_S, flushed)
         if not flushed.is_set():
-            logger.warning("the last spans are lost: they could not leave within %g s", FLUSH_S)
+            logger.warning("the last spans are lost: they could not be sent within %g s", FLUSH_S)
 
 
-def _is_unseen(request: Request) -> bool:
-    return request.url != ROUTE and split_target(request.url)[0] in _UNSEEN
+def _has_no_span(request: Request) -> bool:
+    return request.url != ROUTE and split_target(request.url)[0] in _PATHS_WITHOUT_SPANS
 
 
-def _end(span: Span, status: int, error: str, at_ns: int) -> None:
-    """5xx are errors of ours, 4xx of the client's. There is no description: it might quote what was asked for."""
+def _end_span(span: Span, status: int, error: str, at_ns: int) -> None:
+    """End a span. A 5xx is an error of the server; a 4xx is the client's, and not an error of this span.
+
+    The status gets no description, because the text of an error may quote entities.
+    """
     if error and not 400 <= status < 500:
         span.set_attribute("error.type", error)
     if status >= 500:
@@ -269,18 +291,29 @@ def _end(span: Span, status: int, error: str, at_ns: int) -> None:
     span.end(at_ns)
 
 
-def _parent(trace: Trace | None) -> Context:
-    """What `trace` found to be well-formed, in the SDK's terms."""
+def _parent_context(trace: Trace | None) -> Context:
+    """The context whose span is the client's, for the SDK to start ours in.
+
+    Of the client's span only the ids and flags are known, which `trace_headers` has found to be well-formed. A
+    NonRecordingSpan holds them. The sampler reads the flags: the default one samples what the client samples.
+    """
     if trace is None or not trace.traceparent:
         return _ROOT
+    # The first 55 bytes, 00-<32>-<16>-<2>. Later versions of the header may have more.
     _, trace_id, span_id, flags = trace.traceparent[:55].split(b"-")
     state = TraceState.from_header([trace.tracestate.decode()]) if trace.tracestate else None
-    context = SpanContext(int(trace_id, 16), int(span_id, 16), True, TraceFlags(int(flags, 16)), state)
+    context = SpanContext(
+        trace_id=int(trace_id, 16),
+        span_id=int(span_id, 16),
+        is_remote=True,
+        trace_flags=TraceFlags(int(flags, 16)),
+        trace_state=state,
+    )
     return set_span_in_context(NonRecordingSpan(context), _ROOT)
 
 
 def _address(listener: socket.socket) -> Attributes:
-    """Where requests come in, as far as clients could know it."""
+    """The attributes for the address of a listener, as clients may know it: 0.0.0.0 becomes the host's name."""
     name = listener.getsockname()
     if listener.family == socket.AF_UNIX:
         return {"server.address": os.fsdecode(name)} if name else {}
@@ -288,17 +321,21 @@ def _address(listener: socket.socket) -> Attributes:
     return {"server.address": socket.gethostname() if host in ("0.0.0.0", "::") else host, "server.port": port}  # noqa: S104
 
 
-# ----------------------------------------------------------------------------------------------------- the way out
+# ------------------------------------------------------------------------------------------------------ sending
 
 
 class _Exporter(SpanExporter):
-    """OTLP over HTTP. Its own lines, several for each batch, become one when it begins to fail and one when it ends."""
+    """OTLP over HTTP, with one log line when it begins to fail and one when it works again.
 
-    def __init__(self, exporter: OTLPSpanExporter, said: _Said) -> None:
+    The library would log several lines for each batch that it cannot send.
+    """
+
+    def __init__(self, exporter: OTLPSpanExporter, library_log: _LibraryLog) -> None:
         self._exporter = exporter
-        self._said = said
+        self._library_log = library_log
         self._lost = 0
-        self._told_of_full = False
+        """How many spans could not be sent since the last batch that was."""
+        self._once = OnceLog(logger)
         self.endpoint = without_secrets(
             os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
             or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -306,20 +343,20 @@ class _Exporter(SpanExporter):
         )
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        library_log = self._library_log
         result = self._exporter.export(spans)
         if result is not SpanExportResult.SUCCESS:
             if not self._lost:
-                why = self._said.why or "no answer in time"
-                logger.warning("spans cannot be sent to %s, and are lost until they can: %s", self.endpoint, why)
+                why = library_log.send_error or "no answer in time"
+                logger.warning("spans cannot be sent to %s and are lost: %s", self.endpoint, why)
             self._lost += len(spans)
-            self._said.full = False  # that is why
+            library_log.queue_was_full = False  # a consequence, which needs no line of its own
         elif self._lost:
-            logger.info("spans are sent to %s again: %d were lost, if not more", self.endpoint, self._lost)
+            logger.info("spans are sent to %s again; at least %d were lost", self.endpoint, self._lost)
             self._lost = 0
-            self._said.full = False
-        elif self._said.full and not self._told_of_full:
-            self._told_of_full = True
-            logger.warning("spans are lost: more of them come than can wait; see OTEL_BSP_MAX_QUEUE_SIZE")
+            library_log.queue_was_full = False
+        elif library_log.queue_was_full:
+            self._once.log(logging.WARNING, "spans are lost: the queue is full; see OTEL_BSP_MAX_QUEUE_SIZE")
         return result
 
     def shutdown(self) -> None:
@@ -329,39 +366,43 @@ class _Exporter(SpanExporter):
         return self._exporter.force_flush(timeout_millis)
 
 
-class _Said(logging.Handler):
-    """What OpenTelemetry's own loggers say from now on: kept, where it is about the way out, and else said once."""
+class _LibraryLog(logging.Handler):
+    """Replaces the log output of OpenTelemetry's own loggers.
+
+    What they report about sending is kept for `_Exporter`. Anything else is logged once per message.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.why = ""
-        """Why nothing leaves."""
-        self.full = False
-        """Something was lost because too much waits."""
-        self._known: set[str] = set()
-        """Texts before anything is put into them: there are as many as the library has."""
-        its = logging.getLogger("opentelemetry")
-        its.propagate = False
-        its.handlers = [self]
+        self.send_error = ""
+        """Why the last batch could not be sent."""
+        self.queue_was_full = False
+        """Whether spans were dropped because the queue was full."""
+        self._once = OnceLog(logger)
+        opentelemetry = logging.getLogger("opentelemetry")
+        opentelemetry.propagate = False
+        opentelemetry.handlers = [self]
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.name.startswith("opentelemetry.exporter."):
-            self.why = _why(record) or self.why
+            self.send_error = _reason(record) or self.send_error
         elif record.msg.startswith("Queue full"):
-            self.full = True
-        elif record.msg not in self._known:
-            self._known.add(record.msg)
-            # With OTEL_EXPORTER_OTLP_HEADERS that are none, it quotes them: there may well be a key in them.
+            self.queue_was_full = True
+        else:
+            # This logger quotes OTEL_EXPORTER_OTLP_HEADERS if they are malformed, and there may be a key in them.
             secret = record.name == "opentelemetry.util.re"
             text = record.msg.removesuffix(": %s") if secret else record.getMessage()
-            logger.log(record.levelno, "OpenTelemetry: %s", text)
+            self._once.log(record.levelno, "OpenTelemetry: %s", text, key=record.msg)
 
 
-def _why(record: logging.LogRecord) -> str:
-    """A reason without URLs, which can hold secrets: the class of an exception, or a status; empty if there is none."""
-    for given in record.args if isinstance(record.args, tuple) else ():
-        if isinstance(given, Exception):
-            return type(given).__name__
-        if isinstance(given, int) and "code" in record.msg:
-            return f"HTTP status {given}"
+def _reason(record: logging.LogRecord) -> str:
+    """Why a batch was not sent: the class of an exception, or an HTTP status; empty if the record has neither.
+
+    Its text is not used, because it contains the URL, which may contain a password.
+    """
+    for argument in record.args if isinstance(record.args, tuple) else ():
+        if isinstance(argument, Exception):
+            return type(argument).__name__
+        if isinstance(argument, int) and "code" in record.msg:
+            return f"HTTP status {argument}"
     return ""
