@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 import pytest
 
@@ -100,12 +101,21 @@ def test_an_exception_is_written_with_its_traceback(caplog: pytest.LogCaptureFix
 
 
 def test_of_several_threads_one_writes_a_message() -> None:
+    """The key's hash lets another thread run in the middle of each look-up, where it would do harm without a lock."""
+
+    class YieldingKey(str):
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            time.sleep(0)
+            return super().__hash__()
+
     once, ready = OnceLog(logger), threading.Barrier(8)
     written: list[bool] = []
 
     def run() -> None:
         ready.wait()
-        written.extend(once.log(logging.WARNING, "message %d", number) for number in range(100))
+        written.extend(once.log(logging.WARNING, "message", key=YieldingKey(number)) for number in range(100))
 
     threads = [threading.Thread(target=run) for _ in range(8)]
     for thread in threads:

@@ -63,7 +63,6 @@ class OnceLog:
         with self._lock:
             if self._expiry.get(key, -math.inf) > now:
                 return False
-            self._expiry.pop(key, None)
             if len(self._expiry) >= self._max_messages:
                 self._expiry = {kept: expiry for kept, expiry in self._expiry.items() if expiry > now}
                 if len(self._expiry) >= self._max_messages:
