@@ -1,4 +1,4 @@
-"""What a request is called, as a function of its headers. What a server makes of it is in server/test_trace.py."""
+"""The ids of a request as a function of its headers. Tests with a server are in tests/system/test_trace.py."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ GOOD = b"00-%b-%b-01" % (TRACE, SPAN)
 @pytest.mark.parametrize(
     "value", [b"a", b"!~", b"x" * 128, b'{"a":"b"}', bytes(range(0x21, 0x7F)), b"8a5e1bd2-56c5-4ff5-a5a7-9d6c24b9f9a4"]
 )
-def test_ids(value: bytes) -> None:
+def test_request_ids(value: bytes) -> None:
     assert read_trace({REQUEST_ID: value}) == Trace(value, b"", False)
 
 
 @pytest.mark.parametrize(
     "value", [b"", b"x" * 129, b"a b", b"a, b", b"a\tb", b"a\r\nb", b"a\n", b"\x00", b"\x7f", "ä".encode(), b"\xe4"]
 )
-def test_what_is_no_id(value: bytes) -> None:
+def test_malformed_request_ids(value: bytes) -> None:
     assert read_trace({REQUEST_ID: value}) is None
 
 
@@ -47,7 +47,7 @@ def test_what_is_no_id(value: bytes) -> None:
         b"01-%b-%b-01-%b" % (TRACE, SPAN, b"x" * 72),
     ],
 )
-def test_parents(value: bytes) -> None:
+def test_traceparents(value: bytes) -> None:
     assert read_trace({TRACEPARENT: value}) == Trace(b"", value, False)
 
 
@@ -82,36 +82,36 @@ def test_parents(value: bytes) -> None:
         b"cc-%b-%b-01" % (b"0" * 32, SPAN),
     ],
 )
-def test_what_is_no_parent(value: bytes) -> None:
+def test_malformed_traceparents(value: bytes) -> None:
     """W3C Trace Context, 3.2.2 and "Versioning of traceparent"."""
     assert read_trace({TRACEPARENT: value}) is None
     assert read_trace({REQUEST_ID: b"a", TRACEPARENT: value}) == Trace(b"a", b"", False)
 
 
 @pytest.mark.parametrize("value", [b"a=b", b"a=b,c@d=e,\tf=g", b"x" * 512])
-def test_states(value: bytes) -> None:
-    """W3C Trace Context 3.3: nothing without a parent."""
+def test_tracestates(value: bytes) -> None:
+    """W3C Trace Context 3.3: without a valid traceparent, tracestate is ignored."""
     assert read_trace({TRACEPARENT: GOOD, TRACESTATE: value}) == Trace(b"", GOOD, False, value)
     assert read_trace({TRACESTATE: value}) is None
     assert read_trace({TRACESTATE: value, TRACEPARENT: GOOD[:-1]}) is None
 
 
 @pytest.mark.parametrize("value", [b"", b"x" * 513, b"a=\n", "ä=b".encode()])
-def test_what_is_no_state(value: bytes) -> None:
+def test_malformed_tracestates(value: bytes) -> None:
     assert read_trace({TRACEPARENT: GOOD, TRACESTATE: value}) == Trace(b"", GOOD, False)
 
 
-def test_phases_as_times() -> None:
+def test_server_timing_lists_phases_in_milliseconds() -> None:
     phases = [("decode", 5, 75_005), ("store", 75_005, 2_075_005)]
     assert server_timing(phases) == b"server-timing: decode;dur=0.075, store;dur=2.000\r\n"
 
 
 @pytest.mark.parametrize(("value", "wanted"), [(b"1", True), (b"0", False), (b"", False), (b"true", False)])
-def test_wanted_times(value: bytes, wanted: bool) -> None:
+def test_server_timing_is_asked_for_by_1(value: bytes, wanted: bool) -> None:
     assert read_trace({SERVER_TIMING: value, REQUEST_ID: b"a"}) == Trace(b"a", b"", wanted)
 
 
-def test_what_goes_back_and_into_the_log() -> None:
+def test_the_ids_in_an_answer_and_in_the_log() -> None:
     both = Trace(b"a", GOOD, True)
     assert both.head_lines() == b"x-request-id: a\r\ntraceparent: " + GOOD + b"\r\n"
     assert Trace(b"", b"", True).head_lines() == b""

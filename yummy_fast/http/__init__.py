@@ -1,9 +1,8 @@
-"""The bytes of clients: sockets in, requests out; answers in, bytes out.
+"""Clients and their bytes: sockets and connections, bytes to requests, answers to bytes.
 
-Reading order: `listeners` (where clients connect, and TLS), `accept` (taking connections), `connection` (one client:
-the order of its answers, backpressure, deadlines), `http11` (HTTP/1.1 itself: requests in, response heads out),
+Reading order: `listeners` (listening sockets and TLS), `accept` (accepting connections), `connection` (one client: the
+order of its answers, backpressure, deadlines), `http11` (HTTP/1.1 itself: bytes to requests, and response heads),
 `tokens` (bearer tokens), `trace_headers` (X-Request-Id, traceparent and Server-Timing).
 
-This wing knows nothing of Feast: what a request asks for is the business of `endpoints`, which it calls by a function
-that it was given.
+This package knows nothing of Feast. `server.app` passes in the function that answers requests (see `endpoints`).
 """

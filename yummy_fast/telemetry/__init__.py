@@ -1,8 +1,7 @@
-"""What the server says about itself: numbers, log lines, spans.
+"""What the server reports about itself: metrics, log lines, spans.
 
-Reading order: `metrics` (counting, where things happen), `exposition` (the table of all metrics, and the text of a
-scrape), `logs` (log lines and the access log), `once_log` (a repeated message, logged once per period), `spans`
-(OpenTelemetry, an extra).
+Reading order: `metrics` (counting), `exposition` (the table of all metrics, and the text of a scrape), `logs` (log
+lines and the access log), `once_log` (repeated messages, logged once per period), `spans` (OpenTelemetry, an extra).
 
-Nothing here changes the answer to a request, and nothing here is slow: counting a request takes additions of integers.
+Nothing here changes the answer to a request, and counting a request takes only additions of integers.
 """
