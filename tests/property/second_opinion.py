@@ -79,7 +79,7 @@ def value_of(message: Value) -> Any:
             return [{key: value_of(one.val[key]) for key in one.val} for one in found.val]
         case values.RepeatedValue():
             return [value_of(one) for one in found.val]
-        case values.ZonedTimestamp():  # the strategies stay with UTC; test_codec.py has the zones
+        case values.ZonedTimestamp():  # the strategies stay with UTC; feast_format/test_values.py has the zones
             return datetime.fromtimestamp(found.unix_timestamp, tz=UTC).isoformat()
         case bytes() | str() | int() | float():
             return _scalar(found)

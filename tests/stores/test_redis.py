@@ -1025,7 +1025,7 @@ def test_no_catalog_work_in_a_request(tmp_path: Path, valkey: Valkey, monkeypatc
             if callable(getattr(Catalog, name)):
                 monkeypatch.setattr(Catalog, name, tripwire)
         monkeypatch.setattr("yummy_fast.features.plan.Plan._bind_names", tripwire)
-        monkeypatch.setattr("yummy_fast.features.plan.entity_key_header", tripwire)
+        monkeypatch.setattr("yummy_fast.features.plan.compile_key", tripwire)
         for body in (MIXED, ad_hoc):
             writer.write(post(body))
             await read_answer(reader)

@@ -11,14 +11,22 @@ _get_table_entity_values, Feast 0.67.0). Pure: no store, no HTTP.
 
 from __future__ import annotations
 
-import struct
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from yummy_fast.errors import NotFoundError, RequestError
-from yummy_fast.feast_format.keys import KEY_TYPES, entity_key_header, key_value_encoder
+from yummy_fast.feast_format.keys import (
+    KEY_TYPES,
+    KeyPart,
+    KeyValueError,
+    MakeKeys,
+    NullKeyValueError,
+    compile_key,
+    constant_key,
+    not_a_key_type,
+)
 from yummy_fast.feast_format.registry import DUMMY_JOIN_KEY, DUMMY_VALUE, OnDemandFeatureView, Registry
 from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.entities import convert_column
@@ -138,7 +146,7 @@ class Binding:
     """Those whose values are answered, and ..."""
     answered_names: list[str]
     """... the join keys they are answered as."""
-    key_makers: list[Callable[[Mapping[str, list[Any]], int], list[bytes]]]
+    key_makers: list[MakeKeys]
     request_data: list[str]
     """The columns that only on-demand views use: they are not answered."""
     missing: RequestError | None
@@ -168,10 +176,6 @@ class JoinKeys:
             f"No values provided for keys: {[key for key in keys if key not in given or key in empty]}. "
             f"Provided join_key_values: {list(given)}"
         )
-
-
-class _NoKeyValueError(Exception):
-    """The name of a column, and the place in it of what was converted to None: null, an array, an object."""
 
 
 class Plan:
@@ -220,7 +224,7 @@ class Plan:
             for _, name in lookup.join_keys:
                 declared = self._types.get(name, ValueType.UNKNOWN)
                 if declared and declared not in KEY_TYPES:
-                    return _not_in_a_key(name, declared.name)
+                    return RequestError(f"entities.{name}: {not_a_key_type(declared.name)}")
         return None
 
     def bind(self, entities: Mapping[str, list[Any]], convert: Callable[..., list[Any]] = convert_column) -> Bound:
@@ -250,11 +254,12 @@ class Plan:
         for make_keys in binding.key_makers:
             try:
                 made = make_keys(values, rows)
-            except _NoKeyValueError as error:
-                name, place = error.args
-                value = entities[name][place]
+            except NullKeyValueError as error:
+                value = entities[error.column][error.row]
                 sent = "an array" if isinstance(value, list) else "an object" if isinstance(value, dict) else "null"
-                raise RequestError(f"entities.{name}[{place}]: expected a key value, got {sent}") from None
+                raise RequestError(f"entities.{error.column}[{error.row}]: expected a key value, got {sent}") from None
+            except KeyValueError as error:
+                raise RequestError(f"entities.{error.column}: {error}") from None
             if rows > 1:
                 places: dict[bytes, int] = {}
                 key_of_row = [places.setdefault(key, len(places)) for key in made]
@@ -303,18 +308,14 @@ class Plan:
             self._bindings[names] = binding
         return binding
 
-    def _key_maker(
-        self, lookup: Lookup, source_of: Mapping[str, str]
-    ) -> Callable[[Mapping[str, list[Any]], int], list[bytes]] | None:
+    def _key_maker(self, lookup: Lookup, source_of: Mapping[str, str]) -> MakeKeys | None:
         """What makes the entity keys of `lookup`; None if none of its join keys is given.
 
         A key of which only a part is given is made of that part, as in Feast: nothing will be found under it.
         """
         version = self._join_keys.key_version
         if lookup.join_keys == ((DUMMY_JOIN_KEY, DUMMY_JOIN_KEY),):
-            header = entity_key_header([DUMMY_JOIN_KEY], version)
-            key = header + key_value_encoder(ValueType.STRING, version)(DUMMY_VALUE)
-            return lambda values, rows: [key] * rows
+            return constant_key(DUMMY_JOIN_KEY, DUMMY_VALUE, version)
         join_key_of = {request_name: join_key for join_key, request_name in lookup.join_keys}
         own = set(join_key_of.values())
         given: dict[str, str] = {}  # join key -> the column it comes from; of two, the later in the request
@@ -324,59 +325,5 @@ class Plan:
                 given[join_key] = name
         if not given:
             return None
-        join_keys = sorted(given)
-        header = entity_key_header(join_keys, version)
-        encoders = [self._encoder(given[join_key]) for join_key in join_keys]
-        names = [given[join_key] for join_key in join_keys]
-        if len(names) == 1:
-            name, encode = names[0], encoders[0]
-            if self._types.get(name) is ValueType.INT64 and version > 1:
-                # The usual key, at half the price: the text before the number is the same for all.
-                head = header + struct.pack("<II", ValueType.INT64, 8)
-                pack = struct.Struct("<q").pack
-
-                def make_integer_keys(values: Mapping[str, list[Any]], rows: int) -> list[bytes]:
-                    try:
-                        return [head + pack(value) for value in values[name]]
-                    except struct.error:  # a null: `encode` says where
-                        return [header + part for part in encode(values[name])]
-
-                return make_integer_keys
-            return lambda values, rows: [header + part for part in encode(values[name])]
-
-        def make_keys(values: Mapping[str, list[Any]], rows: int) -> list[bytes]:
-            parts = [encode(values[name]) for name, encode in zip(names, encoders, strict=True)]
-            return [header + b"".join(row) for row in zip(*parts, strict=True)]
-
-        return make_keys
-
-    def _encoder(self, name: str) -> Callable[[list[Any]], list[bytes]]:
-        """What turns the converted values of column `name` into their parts of the entity keys."""
-        declared = self._types.get(name, ValueType.UNKNOWN)
-        version = self._join_keys.key_version
-
-        def encode(values: list[Any]) -> list[bytes]:
-            # A column that no view declares has the type of its values; Feast infers it the same way.
-            value_type = declared or {int: ValueType.INT64, str: ValueType.STRING}.get(
-                type(values[0]), ValueType.UNKNOWN
-            )
-            if None in values:
-                raise _NoKeyValueError(name, values.index(None))
-            if value_type not in KEY_TYPES:
-                kind = value_type.name if declared else type(values[0]).__name__
-                raise _not_in_a_key(name, kind)
-            try:
-                return list(map(key_value_encoder(value_type, version), values))
-            except (struct.error, UnicodeEncodeError):
-                raise RequestError(
-                    f"entities.{name}: a value does not fit an entity key of version {version}"
-                ) from None
-
-        return encode
-
-
-def _not_in_a_key(name: str, kind: str) -> RequestError:
-    return RequestError(
-        f"entities.{name}: values of type {kind} cannot be part of an entity key; expected one of "
-        f"{', '.join(sorted(key_type.name for key_type in KEY_TYPES))}"
-    )
+        parts = [KeyPart(join_key, name, self._types.get(name, ValueType.UNKNOWN)) for join_key, name in given.items()]
+        return compile_key(parts, version)

@@ -1,20 +1,17 @@
-"""The bulk decoders find what protobuf finds one by one; entity keys and timestamps are what FEAST.md says."""
+"""The decoders of columns and rows find what protobuf finds one by one."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.property import second_opinion
-from tests.property.strategies import FIELDS, anything, int32s, int64s, nothing, stored, texts, value_types, well_stored
+from tests.property.strategies import FIELDS, anything, nothing, stored, value_types, well_stored
 from yummy_fast.errors import CorruptValueError
 from yummy_fast.feast_format._proto.value_pb2 import Value
-from yummy_fast.feast_format.keys import entity_key_header, key_value_encoder
-from yummy_fast.feast_format.timestamps import decode_timestamp, decode_timestamps
 from yummy_fast.feast_format.values import ColumnDecoder, RowDecoder, ValueType, decode_value, spell_non_finite
 
 each_type = pytest.mark.parametrize("value_type", ValueType, ids=lambda value_type: value_type.name)
@@ -83,60 +80,3 @@ def test_bytes_of_any_kind_decode_or_raise_what_is_documented(value_type: ValueT
             decode(column)
         except CorruptValueError:
             continue
-
-
-key_parts = st.dictionaries(
-    texts,
-    st.one_of(
-        st.tuples(st.just("INT32"), int32s),
-        st.tuples(st.just("INT64"), int64s),
-        st.tuples(st.just("UNIX_TIMESTAMP"), int64s),
-        st.tuples(st.just("STRING"), texts),
-        st.tuples(st.just("BYTES"), st.binary(max_size=8)),
-    ),
-    min_size=1,
-    max_size=3,
-)
-
-
-def key_of(version: int, parts: dict[str, tuple[str, Any]]) -> bytes:
-    join_keys = sorted(parts)
-    encoded = [key_value_encoder(ValueType[parts[name][0]], version)(parts[name][1]) for name in join_keys]
-    return entity_key_header(join_keys, version) + b"".join(encoded)
-
-
-@given(st.sampled_from([2, 3]), key_parts)
-def test_an_entity_key(version: int, parts: dict[str, tuple[str, Any]]) -> None:
-    assert key_of(version, parts) == second_opinion.entity_key(version, parts)
-
-
-@given(key_parts, key_parts)
-def test_two_entities_have_two_keys(one: dict[str, tuple[str, Any]], other: dict[str, tuple[str, Any]]) -> None:
-    assert (key_of(3, one) == key_of(3, other)) == (one == other)
-
-
-@given(st.integers(-62_135_596_800 + 86_400 * 366_000, 253_402_300_798), st.integers(0, 999_999_999))
-def test_a_timestamp(seconds: int, nanos: int) -> None:
-    serialised = Timestamp(seconds=seconds, nanos=nanos).SerializeToString()
-    assert decode_timestamp(serialised) == second_opinion.moment_of_stored(serialised)
-
-
-moments = st.builds(
-    lambda seconds, nanos: Timestamp(seconds=seconds, nanos=nanos).SerializeToString(),
-    st.integers(-(2**33), 2**33),
-    st.one_of(st.just(0), st.integers(0, 999_999_999), st.integers(0, 999_999).map(lambda micros: micros * 1000)),
-)
-
-
-@given(st.lists(st.one_of(moments, moments, st.none(), st.just(b"")), max_size=6))
-def test_timestamps_decoded_at_once_are_those_decoded_alone(stored: list[bytes | None]) -> None:
-    assert decode_timestamps(stored) == [second_opinion.moment_of_stored(one) for one in stored]
-
-
-@given(st.binary(max_size=24))
-def test_bytes_of_any_kind_are_a_timestamp_or_raise_what_is_documented(data: bytes) -> None:
-    try:
-        moment = decode_timestamp(data)
-    except CorruptValueError:
-        return
-    assert moment == second_opinion.moment_of_stored(data)

@@ -1,105 +1,16 @@
-"""Stored bytes, against what Feast 0.67.0 wrote and answered (FEAST.md 2.8, 3, 4.0, 4.1). More in property/."""
+"""Stored Values, against what Feast 0.67.0 wrote and answered (FEAST.md 2.8, 3). More in property/test_values.py."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from yummy_fast.errors import CorruptValueError
 from yummy_fast.feast_format._proto import value_pb2 as values
 from yummy_fast.feast_format._proto.value_pb2 import Value
-from yummy_fast.feast_format.keys import (
-    KEY_TYPES,
-    entity_key_header,
-    feature_field,
-    key_value_encoder,
-    timestamp_field,
-)
-from yummy_fast.feast_format.timestamps import decode_timestamp, decode_timestamps, encode_timestamp
 from yummy_fast.feast_format.values import ColumnDecoder, RowDecoder, ValueType, decode_value, spell_non_finite
-
-
-def entity_key(version: int, *parts: tuple[str, ValueType, Any]) -> bytes:
-    header = entity_key_header([name for name, _, _ in parts], version)
-    return header + b"".join(key_value_encoder(value_type, version)(value) for _, value_type, value in parts)
-
-
-# -------------------------------------------------------------------------------------------------------- entity keys
-
-
-@pytest.mark.parametrize(
-    ("version", "parts", "stored"),
-    [
-        (
-            *(3, [("driver_id", ValueType.INT64, 1001)]),
-            "0100000002000000090000006472697665725f69640400000008000000e903000000000000",
-        ),
-        (2, [("driver_id", ValueType.INT64, 1001)], "020000006472697665725f69640400000008000000e903000000000000"),
-        (1, [("driver_id", ValueType.INT64, 1001)], "020000006472697665725f69640400000004000000e9030000"),
-        (
-            *(3, [("a", ValueType.INT64, 5), ("b", ValueType.STRING, "x")]),
-            "0200000002000000010000006102000000010000006204000000080000000500000000000000020000000100000078",
-        ),
-        (
-            *(2, [("a", ValueType.INT64, 5), ("b", ValueType.STRING, "x")]),
-            "0200000061020000006204000000080000000500000000000000020000000100000078",
-        ),
-        (
-            *(3, [("t", ValueType.UNIX_TIMESTAMP, 1_700_000_000)]),
-            "01000000020000000100000074080000000800000000f1536500000000",
-        ),
-        (3, [("by", ValueType.BYTES, b"\x01\x02")], "010000000200000002000000627901000000020000000102"),
-        (3, [("i", ValueType.INT32, -1)], "0100000002000000010000006903000000" + "04000000ffffffff"),
-        (
-            *(3, [("__dummy_id", ValueType.STRING, "")]),
-            "01000000020000000a0000005f5f64756d6d795f69640200000000000000",
-        ),
-    ],
-)
-def test_entity_keys_are_the_bytes_that_feast_wrote(version: int, parts: list[Any], stored: str) -> None:
-    assert entity_key(version, *parts).hex() == stored
-
-
-def test_a_key_counts_the_bytes_of_its_text_and_not_the_characters() -> None:
-    assert entity_key(3, ("é", ValueType.STRING, "日本")) == (
-        b"\x01\0\0\0" + b"\x02\0\0\0\x02\0\0\0\xc3\xa9" + b"\x02\0\0\0\x06\0\0\0\xe6\x97\xa5\xe6\x9c\xac"
-    )
-
-
-def test_the_type_is_part_of_a_key() -> None:
-    assert entity_key(3, ("id", ValueType.INT32, 7)) != entity_key(3, ("id", ValueType.INT64, 7))
-
-
-@pytest.mark.parametrize("value_type", sorted(set(ValueType) - KEY_TYPES), ids=lambda value_type: value_type.name)
-def test_other_types_have_no_place_in_a_key(value_type: ValueType) -> None:
-    with pytest.raises(KeyError):
-        key_value_encoder(value_type, 3)
-
-
-# ----------------------------------------------------------------------------------------------------------- fields
-
-
-@pytest.mark.parametrize(
-    ("view", "feature", "field"),
-    [
-        ("stats", "trips", "eb342a65"),
-        ("stats", "conv_rate", "d5713f9f"),
-        ("stats", "acc_rate", "6361db4b"),
-    ],
-)
-def test_feature_fields_are_the_hashes_that_feast_wrote(view: str, feature: str, field: str) -> None:
-    assert feature_field(view, feature).hex() == field
-
-
-def test_a_timestamp_field_is_text() -> None:
-    assert timestamp_field("stats_é") == "_ts:stats_é".encode()
-
-
-# ----------------------------------------------------------------------------------------------------------- Values
 
 
 def nested(*items: Value) -> values.RepeatedValue:
@@ -234,6 +145,14 @@ def test_a_value_of_a_type_of_a_later_feast_is_null() -> None:
     ]
 
 
+def test_a_row_with_a_type_of_a_later_feast_and_nothing_stored_for_it() -> None:
+    decode = RowDecoder([ValueType.UNKNOWN, ValueType.INT64])
+    stored = Value(int64_val=7).SerializeToString()
+    assert list(decode([None, stored])) == [None, 7]
+    assert list(decode([stored, None])) == [7, None]
+    assert list(decode([b"", b""])) == [None, None]
+
+
 # Types that change places: what is stored decides, value by value (FEAST.md 3), however the counts come out.
 
 INT, DOUBLE, STRING = (
@@ -271,68 +190,3 @@ def test_of_a_field_that_is_there_twice_the_last_one_counts_as_in_protobuf(other
     expected = [8, *map(decode_value, others)]
     assert list(RowDecoder(types)([twice, *others])) == expected
     assert ColumnDecoder(ValueType.INT64)([twice, *others]) == expected
-
-
-# ------------------------------------------------------------------------------------------------------- timestamps
-
-
-@pytest.mark.parametrize(
-    ("seconds", "nanos", "moment"),
-    [
-        (0, 0, datetime(1970, 1, 1, tzinfo=UTC)),
-        (1_700_000_000, 0, datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)),
-        (1_700_000_000, 123_456_000, datetime(2023, 11, 14, 22, 13, 20, 123_456, tzinfo=UTC)),
-        (1_700_000_000, 1_000, datetime(2023, 11, 14, 22, 13, 20, 1, tzinfo=UTC)),
-        (
-            1_700_000_000,
-            123_456_789,
-            datetime(2023, 11, 14, 22, 13, 20, 123_457, tzinfo=UTC),
-        ),  # Redis' rule: through a float
-        (-1, 0, datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC)),
-        (253_402_300_799, 0, datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
-    ],
-)
-def test_timestamps_have_microseconds(seconds: int, nanos: int, moment: datetime) -> None:
-    stored = Timestamp(seconds=seconds, nanos=nanos).SerializeToString()
-    assert decode_timestamp(stored) == moment
-    assert decode_timestamps([stored, stored, stored]) == [moment] * 3
-
-
-def test_timestamps_of_all_kinds_are_decoded_side_by_side() -> None:
-    stored = [
-        Timestamp(seconds=1_700_000_000).SerializeToString(),
-        Timestamp(seconds=1_700_000_000, nanos=500_000_000).SerializeToString(),
-        None,
-        b"",
-        Timestamp(seconds=-1, nanos=1).SerializeToString(),
-    ]
-    assert decode_timestamps(stored) == [decode_timestamp(one) for one in stored]
-
-
-@pytest.mark.parametrize("stored", [b"\xff", b"\x08", Timestamp(seconds=2**62).SerializeToString()])
-def test_bytes_that_are_no_timestamp_raise(stored: bytes) -> None:
-    with pytest.raises(CorruptValueError, match="not a timestamp"):
-        decode_timestamp(stored)
-    with pytest.raises(CorruptValueError, match="not a timestamp"):
-        decode_timestamps([Timestamp(seconds=1).SerializeToString(), stored])
-
-
-@pytest.mark.parametrize("absent", [None, b""])
-def test_an_absent_timestamp_is_the_epoch(absent: bytes | None) -> None:
-    assert decode_timestamp(absent) == datetime(1970, 1, 1, tzinfo=UTC)
-    assert decode_timestamps([absent]) == [datetime(1970, 1, 1, tzinfo=UTC)]
-
-
-@pytest.mark.parametrize("seconds", [0, 1, -1, 1_700_000_000])
-def test_a_timestamp_written_is_read_again(seconds: int) -> None:
-    stored = encode_timestamp(seconds)
-    assert Timestamp.FromString(stored) == Timestamp(seconds=seconds)
-    assert decode_timestamp(stored) == datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
-
-
-def test_a_row_with_a_type_of_a_later_feast_and_nothing_stored_for_it() -> None:
-    decode = RowDecoder([ValueType.UNKNOWN, ValueType.INT64])
-    stored = Value(int64_val=7).SerializeToString()
-    assert list(decode([None, stored])) == [None, 7]
-    assert list(decode([stored, None])) == [7, None]
-    assert list(decode([b"", b""])) == [None, None]
