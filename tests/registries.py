@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from yummy_fast.feast_format._proto import registry_pb2 as messages
 from yummy_fast.feast_format.registry import Registry, parse_registry
 from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.catalog import Catalog
-from yummy_fast.features.plan import Feature, Plan
-from yummy_fast.features.vectors import NO_MOMENT, Rendering, StatusPolicy, encode_vectors
+from yummy_fast.features.plan import ComputedColumn, Feature, Plan
+from yummy_fast.features.statuses import NO_MOMENT, StatusPolicy
+from yummy_fast.features.vectors import Layout, Tails, encode_vectors
 
 PROJECT = "rides"
 
@@ -143,7 +145,7 @@ def catalog(
         key_version=key_version,
         versioning=versioning,
         prepare=lambda lookups: lookups,
-        render=lambda plan: Rendering(plan, statuses),
+        render=partial(Layout, policy=statuses, tails=Tails()),
         load=lambda view: None,
         collisions=collisions,
     )
@@ -156,8 +158,9 @@ def answer(
     *,
     version_metadata: bool = False,
     now: datetime = NO_MOMENT,
+    computed: Sequence[ComputedColumn] = (),
 ) -> bytes:
-    """The body that answers `entities`, with `store` for the online store."""
+    """The body that answers `entities`, with `store` for the online store, and `computed` by on-demand views."""
     stored = store or {}
     bound = plan.bind(entities)
     rows = [
@@ -170,7 +173,7 @@ def answer(
         ]
         for lookup, keys in zip(plan.lookups, bound.keys, strict=True)
     ]
-    return encode_vectors(plan, bound, rows, version_metadata=version_metadata, now=now)
+    return encode_vectors(plan, bound, rows, version_metadata=version_metadata, now=now, computed=computed)
 
 
 def columns(body: bytes) -> dict[str, list[Any]]:

@@ -32,9 +32,10 @@ from yummy_fast.features.catalog import Catalog
 from yummy_fast.features.entities import convert_column
 from yummy_fast.features.plan import Bound, ComputedColumn, Plan
 from yummy_fast.features.query import LARGE_BODY_BYTES, parse_exactly, parse_query
+from yummy_fast.features.statuses import NO_MOMENT
 from yummy_fast.features.transforms import Transforms
 from yummy_fast.features.value_sampling import sample
-from yummy_fast.features.vectors import NO_MOMENT, encode_vectors
+from yummy_fast.features.vectors import encode_vectors
 from yummy_fast.http.http11 import CLIENT_LEFT, Request, Response, ResponseOrCoroutine, split_target
 from yummy_fast.http.trace_headers import Phases, log_fields, log_text, server_timing
 from yummy_fast.stores.online_store import OnlineStore

@@ -43,7 +43,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import data
 import orjson
 
-from yummy_fast.features import vectors
 from yummy_fast.features.vectors import encode_vectors
 from yummy_fast.server.app import build_catalog, open_store
 from yummy_fast.sources.yaml_text import load_config
@@ -73,10 +72,12 @@ def main() -> None:
             (lookup,) = plan.rendering.lookups
             names = [data.JOIN_KEY, *plan.rendering.names]
 
-            def whole(found: Any = found, lookup: Any = lookup, names: Any = names) -> bytes:
+            times_of = plan.rendering.tails.timestamps.joined
+
+            def whole(found: Any = found, lookup: Any = lookup, names: Any = names, times_of: Any = times_of) -> bytes:
                 columns = list(zip(*found, strict=True))
                 columns, stamps = columns[: lookup.width], columns[lookup.width :]
-                times = [[text[1:-1].decode() for text in vectors._times(stamp).split(b",")] for stamp in stamps]
+                times = [[text[1:-1].decode() for text in times_of(stamp).split(b",")] for stamp in stamps]
                 statuses, epochs = ["PRESENT"] * len(found), ["1970-01-01T00:00:00Z"] * len(found)
                 results = [{"values": list(range(1, len(found) + 1)), "statuses": statuses, "event_timestamps": epochs}]
                 if len(found) == 1:
@@ -85,7 +86,7 @@ def main() -> None:
                     decoded = [decode(stored) for decode, stored in zip(lookup.columns, columns, strict=True)]
                 results += [
                     {"values": values, "statuses": statuses, "event_timestamps": times[view]}
-                    for values, view in zip(decoded, lookup.view_places, strict=True)
+                    for values, view in zip(decoded, lookup.view_of, strict=True)
                 ]
                 return orjson.dumps({"results": results, "metadata": {"feature_names": names}})
 

@@ -36,8 +36,9 @@ from yummy_fast.feast_format._proto.value_pb2 import Value
 from yummy_fast.feast_format.registry import OnDemandFeatureView
 from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.catalog import Catalog
+from yummy_fast.features.statuses import StatusPolicy
 from yummy_fast.features.transforms import THREADS, compute, is_foreign, load
-from yummy_fast.features.vectors import Rendering, StatusPolicy
+from yummy_fast.features.vectors import Layout, Tails
 
 INT64, DOUBLE, STRING = ValueType.INT64, ValueType.DOUBLE, ValueType.STRING
 
@@ -663,7 +664,7 @@ def computed(
         key_version=3,
         versioning=False,
         prepare=lambda lookups: lookups,
-        render=lambda plan: Rendering(plan, StatusPolicy.PRESENT),
+        render=functools.partial(Layout, policy=StatusPolicy.PRESENT, tails=Tails()),
         load=load,
     )
     plan = catalog.plan_for(named, list(features), full_names)

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tests.registries import Item, answer, catalog, entity, projection, service, view
+from tests.registries import PROJECT, Item, answer, catalog, entity, fields, projection, service, view
 from yummy_fast.errors import CorruptValueError, RequestError
+from yummy_fast.feast_format._proto import registry_pb2 as messages
 from yummy_fast.feast_format._proto import value_pb2 as values
 from yummy_fast.feast_format._proto.value_pb2 import Value
 from yummy_fast.feast_format.values import ValueType
-from yummy_fast.features import vectors
-from yummy_fast.features.vectors import MAX_KNOWN_TIMES, StatusPolicy
+from yummy_fast.features.plan import ComputedColumn
+from yummy_fast.features.statuses import NO_MOMENT, StatusPolicy
 
 STATS = view(
     "stats", ["driver"], {"driver_id": ValueType.INT64}, {"trips": ValueType.INT64, "rate": ValueType.FLOAT}, version=1
@@ -53,7 +54,7 @@ def ask(
     *features: str,
     statuses: StatusPolicy = StatusPolicy.PRESENT,
     version_metadata: bool = False,
-    now: datetime = vectors.NO_MOMENT,
+    now: datetime = NO_MOMENT,
 ) -> bytes:
     plan = catalog(*BASE, statuses=statuses).plan_for(None, list(features), False)
     return answer(plan, entities, STORE, version_metadata=version_metadata, now=now)
@@ -237,24 +238,6 @@ def test_an_absent_time_and_the_epoch_are_one_text_however_often_they_come(monke
         assert result["event_timestamps"] == ["1970-01-01T00:00:01Z" if stamp else EPOCH]
 
 
-def test_what_is_remembered_of_times_has_a_bound() -> None:
-    """In number and in bytes: of long columns whose times repeat, and of a Timestamp with fields of somebody else's."""
-    vectors._KNOWN_TIMES.clear()
-    stamps = [Timestamp(seconds=second).SerializeToString() for second in range(1, 3 * MAX_KNOWN_TIMES)]
-    assert vectors._times([*stamps, *stamps]).endswith(b',"1970-01-01T03:24:47Z"')
-    assert len(vectors._KNOWN_TIMES) <= MAX_KNOWN_TIMES
-    for first in range(0, len(stamps), 10):
-        for _ in range(8):
-            vectors._times(stamps[first : first + 20])
-            vectors._present_tails(stamps[first : first + 10])
-    assert 0 < len(vectors._KNOWN_TIMES) <= MAX_KNOWN_TIMES
-    assert 0 < len(vectors._KNOWN_TAILS) <= MAX_KNOWN_TIMES
-    foreign = Timestamp(seconds=7).SerializeToString() + b"\x1a\xff\x01" + bytes(255)
-    for _ in range(9):
-        assert vectors._times([foreign, None]) == b'"1970-01-01T00:00:07Z","1970-01-01T00:00:00Z"'
-    assert foreign not in vectors._KNOWN_TIMES
-
-
 @pytest.mark.parametrize("rows", [[1001], [1001, 7, 1001]])
 def test_strict_marks_what_is_corrupt_and_nothing_else(rows: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(STORE, (KEYS[1001], "stats", "rate"), b"\x08")
@@ -280,6 +263,46 @@ def test_strict_answers_nothing_of_a_view_whose_time_is_corrupt(
         "statuses": ["INVALID", "NOT_FOUND"][: len(rows)],
         "event_timestamps": ["1970-01-01T00:00:00Z"] * len(rows),
     }
+
+
+DERIVED = messages.OnDemandFeatureView(
+    spec=messages.OnDemandFeatureViewSpec(
+        name="derived",
+        project=PROJECT,
+        mode="python",
+        features=fields({"sum": ValueType.INT64}),
+        sources={"stats": messages.OnDemandSource(feature_view_projection=projection(STATS))},
+    )
+)
+
+
+@pytest.mark.parametrize("policy", StatusPolicy)
+@pytest.mark.parametrize("values", [[None], [1], [1, None], [1, 2]], ids=str)
+def test_a_computed_column_comes_last_and_only_strict_tells_its_nulls(
+    policy: StatusPolicy, values: list[int | None]
+) -> None:
+    plan = catalog(*BASE, DERIVED, statuses=policy).plan_for(None, ["derived:sum", "stats:trips"], False)
+    body = json.loads(
+        answer(plan, {"driver_id": [1001, 7][: len(values)]}, STORE, computed=[ComputedColumn("sum", list(values))])
+    )
+    assert body["metadata"]["feature_names"] == ["driver_id", "trips", "sum"]
+    null = "NULL_VALUE" if policy is StatusPolicy.EXACT else "PRESENT"
+    assert body["results"][2] == {
+        "values": values,
+        "statuses": [null if value is None else "PRESENT" for value in values],
+        "event_timestamps": [EPOCH] * len(values),
+    }
+
+
+@pytest.mark.parametrize("rows", [[1001], [1001, 7]])
+def test_strict_keeps_absent_and_null_cells_beside_a_corrupt_time(
+    rows: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(STORE, (KEYS[1001], "stats", ""), b"\x08")
+    for stored, status in ((None, "NOT_FOUND"), (b"", "NULL_VALUE")):
+        monkeypatch.setitem(STORE, (KEYS[1001], "stats", "rate"), stored)
+        body = json.loads(ask({"driver_id": rows}, "stats:trips", "stats:rate", statuses=StatusPolicy.EXACT))
+        assert [column["statuses"][0] for column in body["results"][1:]] == ["INVALID", status]
 
 
 def test_a_service_is_answered_with_full_names_under_its_aliases() -> None:

@@ -26,8 +26,12 @@ with atheris.instrument_imports(
     include=[
         "yummy_fast.features.query",
         "yummy_fast.features.vectors",
+        "yummy_fast.features.statuses",
+        "yummy_fast.features.json_text",
+        "yummy_fast.features.timestamp_text",
         "yummy_fast.features.plan",
         "yummy_fast.features.entities",
+        "yummy_fast.features.collection_values",
         "yummy_fast.features.catalog",
         "yummy_fast.errors",
     ]

@@ -26,8 +26,9 @@ from yummy_fast.endpoints import Endpoints
 from yummy_fast.errors import ConfigError, ShutdownRequested
 from yummy_fast.feast_format.registry import Throttle, parse_registry, unthrottled
 from yummy_fast.features.catalog import Catalog
+from yummy_fast.features.statuses import StatusPolicy
 from yummy_fast.features.transforms import Transforms, load
-from yummy_fast.features.vectors import Rendering, StatusPolicy
+from yummy_fast.features.vectors import Layout, Tails
 from yummy_fast.http.accept import Acceptor, ConnectionBalance
 from yummy_fast.http.connection import Connection, Connections
 from yummy_fast.http.http11 import Request, Response, ResponseOrCoroutine
@@ -87,7 +88,7 @@ def build_catalog(config: Config, store: OnlineStore, data: bytes, throttle: Thr
         key_version=repository.key_version,
         versioning=repository.versioning,
         prepare=store.prepare,
-        render=partial(Rendering, statuses=statuses(config.features.compat, store)),
+        render=partial(Layout, policy=statuses(config.features.compat, store), tails=Tails()),
         load=load,
         collisions=store.collisions,
         serve_materializing=repository.serve_materializing,
