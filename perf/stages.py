@@ -28,7 +28,7 @@ import data as benchmark
 from yummy_fast.feast_format.keys import feature_field, timestamp_field
 from yummy_fast.features.catalog import Catalog
 from yummy_fast.features.query import parse_query
-from yummy_fast.features.value_sampling import look
+from yummy_fast.features.value_sampling import sample
 from yummy_fast.features.vectors import encode_vectors
 from yummy_fast.http.http11 import Clock, RequestParser, Response, response_head
 from yummy_fast.server.app import build_catalog, open_store
@@ -55,7 +55,7 @@ def bulk(parts: Sequence[bytes]) -> bytes:
 
 
 def stages(
-    catalog: Catalog, data_set: benchmark.DataSet, order: benchmark.Order, service: str, rows: int
+    catalog: Catalog[Any], data_set: benchmark.DataSet, order: benchmark.Order, service: str, rows: int
 ) -> dict[str, float]:
     """Microseconds of each stage, for a request of `rows` random entities to `service`."""
     hashes = {words[1]: words[2:] for words in islice(benchmark.hashes(data_set, order), rows)}
@@ -65,9 +65,10 @@ def stages(
     request += b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
     parser = RequestParser(8 << 20)
     query = parse_query(body)
-    plan = catalog.plan_for(query.feature_service, query.features, query.full_feature_names)
-    bound = plan.bind(query.entities)
-    (lookup,) = plan.prepared
+    compiled = catalog.plan_for(query.feature_service, query.features, query.full_feature_names)
+    plan, binder, layout = compiled.plan, compiled.binder, compiled.layout
+    bound = binder.bind(query.entities)
+    (lookup,) = compiled.prepared
     found_hashes = [hashes[key + data_set.project.encode()] for key in bound.keys[0]]
     if lookup.name == "hmget":
         fields = [feature_field(feature.view, feature.name) for feature in plan.lookups[0].features]
@@ -83,7 +84,7 @@ def stages(
         return list(map(lookup.make_row, found))
 
     found = [parse_replies()]
-    answer = Response(200, encode_vectors(plan, bound, found))
+    answer = Response(200, encode_vectors(layout, bound, found))
     clock = Clock()
     metrics = Metrics()
     slots = metrics.service(service, len(plan.columns), 1)
@@ -96,13 +97,13 @@ def stages(
         "http in": microseconds(lambda: parser.feed(request)),
         "query": microseconds(lambda: parse_query(body)),
         "plan": microseconds(lambda: catalog.plan_for(query.feature_service, query.features, False)),
-        "bind": microseconds(lambda: plan.bind(query.entities)),
+        "bind": microseconds(lambda: binder.bind(query.entities)),
         "command": microseconds(lambda: lookup.command.render(bound.keys[0])),
         "replies": microseconds(parse_replies),
-        "encode": microseconds(lambda: encode_vectors(plan, bound, found)),
+        "encode": microseconds(lambda: encode_vectors(layout, bound, found)),
         "count": microseconds(count),
         "http out": microseconds(lambda: response_head(answer, clock.line, True) + answer.body),
-        LOOK: microseconds(lambda: look(plan, bound, found, slots, metrics, datetime(2026, 12, 1, tzinfo=UTC))),
+        LOOK: microseconds(lambda: sample(plan, bound, found, slots, metrics, datetime(2026, 12, 1, tzinfo=UTC))),
     }
 
 

@@ -15,8 +15,8 @@ from typing import Any
 from yummy_fast.feast_format._proto import registry_pb2 as messages
 from yummy_fast.feast_format.registry import Registry, parse_registry
 from yummy_fast.feast_format.values import ValueType
-from yummy_fast.features.catalog import Catalog
-from yummy_fast.features.plan import ComputedColumn, Feature, Plan
+from yummy_fast.features.catalog import Catalog, Compiled
+from yummy_fast.features.plan import ComputedColumn, Feature, Lookup
 from yummy_fast.features.statuses import NO_MOMENT, StatusPolicy
 from yummy_fast.features.vectors import Layout, Tails, encode_vectors
 
@@ -138,21 +138,25 @@ def catalog(
     versioning: bool = False,
     statuses: StatusPolicy = StatusPolicy.PRESENT,
     collisions: Callable[[Iterable[Feature]], list[tuple[Feature, Feature]]] = lambda features: [],
-) -> Catalog:
-    """A catalog whose store needs no preparing, and whose on-demand views have no functions."""
+) -> Catalog[tuple[Lookup, ...]]:
+    """A catalog whose store needs no preparing, and whose on-demand views have functions that nobody may call."""
     return Catalog(
         parsed(*items),
         key_version=key_version,
         versioning=versioning,
         prepare=lambda lookups: lookups,
-        render=partial(Layout, policy=statuses, tails=Tails()),
-        load=lambda view: None,
+        lay_out=partial(Layout, policy=statuses, tails=Tails()),
+        load=lambda view: _not_called,
         collisions=collisions,
     )
 
 
+def _not_called(_: object) -> object:
+    raise AssertionError("a function of an on-demand view was called")
+
+
 def answer(
-    plan: Plan,
+    compiled: Compiled[object],
     entities: Mapping[str, list[Any]],
     store: Store | None = None,
     *,
@@ -162,7 +166,7 @@ def answer(
 ) -> bytes:
     """The body that answers `entities`, with `store` for the online store, and `computed` by on-demand views."""
     stored = store or {}
-    bound = plan.bind(entities)
+    bound = compiled.binder.bind(entities)
     rows = [
         [
             [
@@ -171,9 +175,9 @@ def answer(
             ]
             for key in keys
         ]
-        for lookup, keys in zip(plan.lookups, bound.keys, strict=True)
+        for lookup, keys in zip(compiled.plan.lookups, bound.keys, strict=True)
     ]
-    return encode_vectors(plan, bound, rows, version_metadata=version_metadata, now=now, computed=computed)
+    return encode_vectors(compiled.layout, bound, rows, version_metadata=version_metadata, now=now, computed=computed)
 
 
 def columns(body: bytes) -> dict[str, list[Any]]:

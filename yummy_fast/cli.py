@@ -24,11 +24,11 @@ from typing import Any, NoReturn
 from yummy_fast import __version__
 from yummy_fast.config.settings import GROUPS, IGNORED_FLAGS, SETTINGS, Config, Setting, Telemetry
 from yummy_fast.errors import ConfigError, RegistryError, RequestError, StoreError
-from yummy_fast.features.plan import Plan
+from yummy_fast.features.catalog import Compiled
 from yummy_fast.server.app import build_catalog, install_startup_signals, open_store, run
 from yummy_fast.sources.open_source import open_source
 from yummy_fast.sources.yaml_text import load_config
-from yummy_fast.stores.online_store import OnlineStore
+from yummy_fast.stores.online_store import OnlineStore, Prepared
 from yummy_fast.telemetry.logs import set_up_logging
 from yummy_fast.workers import supervisor
 
@@ -263,7 +263,7 @@ def _check(arguments: argparse.Namespace) -> int:
         "feature_views": len(catalog.registry.views),
         "broken_views": [{"name": name, "error": str(error)} for name, error in catalog.broken_views()],
         "collisions": catalog.collisions,
-        "feature_services": [_describe(name, plan, store) for name, plan in catalog.services()],
+        "feature_services": [_describe(name, compiled, store) for name, compiled in catalog.services()],
     }
     try:
         if arguments.json:
@@ -282,17 +282,18 @@ def _check(arguments: argparse.Namespace) -> int:
     return int(any((nothing, catalog.broken_services(), catalog.broken_views(), catalog.collisions)))
 
 
-def _describe(name: str, plan: Plan | RequestError, store: OnlineStore) -> dict[str, Any]:
-    if isinstance(plan, RequestError):
-        return {"name": name, "error": str(plan)}
+def _describe(name: str, compiled: Compiled[Prepared] | RequestError, store: OnlineStore[Prepared]) -> dict[str, Any]:
+    if isinstance(compiled, RequestError):
+        return {"name": name, "error": str(compiled)}
+    plan = compiled.plan
     return {
         "name": name,
-        "features": len(plan.columns) + sum(len(one.outputs) for one in plan.computed),
+        "features": plan.feature_count,
         "feature_views": sum(len(lookup.views) for lookup in plan.lookups),
         "keys_per_row": len(plan.lookups),
         "commands": [
             f"{', '.join(request_name for _, request_name in lookup.join_keys)}: {command}"
-            for lookup, command in zip(plan.lookups, store.describe(plan.prepared), strict=True)
+            for lookup, command in zip(plan.lookups, store.describe(compiled.prepared), strict=True)
         ],
     }
 

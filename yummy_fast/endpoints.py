@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from time import monotonic, perf_counter_ns
+from typing import Generic
 from urllib.parse import unquote_to_bytes
 
 from yummy_fast.errors import (
@@ -28,9 +29,10 @@ from yummy_fast.errors import (
     StoreUnavailableError,
     YummyError,
 )
-from yummy_fast.features.catalog import Catalog
+from yummy_fast.features.binding import Bound
+from yummy_fast.features.catalog import Catalog, Compiled
 from yummy_fast.features.entities import convert_column
-from yummy_fast.features.plan import Bound, ComputedColumn, Plan
+from yummy_fast.features.plan import ComputedColumn, Plan
 from yummy_fast.features.query import LARGE_BODY_BYTES, parse_exactly, parse_query
 from yummy_fast.features.statuses import NO_MOMENT
 from yummy_fast.features.transforms import Transforms
@@ -38,7 +40,7 @@ from yummy_fast.features.value_sampling import sample
 from yummy_fast.features.vectors import encode_vectors
 from yummy_fast.http.http11 import CLIENT_LEFT, Request, Response, ResponseOrCoroutine, split_target
 from yummy_fast.http.trace_headers import Phases, log_fields, log_text, server_timing
-from yummy_fast.stores.online_store import OnlineStore
+from yummy_fast.stores.online_store import OnlineStore, Prepared
 from yummy_fast.telemetry.metrics import Metrics, ServiceSlots
 
 logger = logging.getLogger("yummy_fast")
@@ -51,13 +53,13 @@ _EMPTY = Response(200, b"", b"")
 _convert_exactly = partial(convert_column, exact=True)
 
 
-class Endpoints:
+class Endpoints(Generic[Prepared]):
     """What the server answers. `catalog` is replaced as a whole when the registry changes."""
 
     def __init__(
         self,
-        catalog: Catalog,
-        store: OnlineStore,
+        catalog: Catalog[Prepared],
+        store: OnlineStore[Prepared],
         transforms: Transforms,
         compat: str,
         max_rows: int,
@@ -87,7 +89,7 @@ class Endpoints:
             **{path: {b"GET": page, b"HEAD": page} for path, page in pages.items()},
         }
 
-    def replace_catalog(self, catalog: Catalog) -> Catalog:
+    def replace_catalog(self, catalog: Catalog[Prepared]) -> Catalog[Prepared]:
         """From now on, answer by `catalog`. Returns the one before; requests in flight keep the plan that they hold."""
         before, self.catalog = self.catalog, catalog
         return before
@@ -119,21 +121,22 @@ class Endpoints:
         bound: Bound | None = None
         try:
             query = parse_query(request.body)
-            plan = self.catalog.plan_for(query.feature_service, query.features, query.full_feature_names)
-            slots = plan.slots or self._slots_for(plan)
+            compiled = self.catalog.plan_for(query.feature_service, query.features, query.full_feature_names)
+            plan = compiled.plan
+            slots = compiled.slots or self._slots_for(compiled)
             count = max(map(len, query.entities.values()), default=1)
             if count > self._max_rows:
                 raise LimitError(413, f"Content Too Large: the limit is {self._max_rows} entity rows")
             if count * len(plan.columns) > self._max_cells:
                 raise LimitError(413, f"Content Too Large: the limit is {self._max_cells} rows x features")
             try:
-                bound = plan.bind(query.entities)
+                bound = compiled.binder.bind(query.entities)
             except InexactNumberError:
                 if len(request.body) > LARGE_BODY_BYTES:
                     raise
-                bound = plan.bind(parse_exactly(request.body).entities, _convert_exactly)
+                bound = compiled.binder.bind(parse_exactly(request.body).entities, _convert_exactly)
             bound_at = perf_counter_ns()
-            rows = await self._store.fetch(plan.prepared, bound.keys)
+            rows = await self._store.fetch(compiled.prepared, bound.keys)
             read_at = computed_at = perf_counter_ns()
             computed: Sequence[ComputedColumn] = ()
             if plan.computed:
@@ -142,7 +145,7 @@ class Endpoints:
                 slots.transformed(computed_at - read_at)
             now = datetime.now(UTC) if self._strict else NO_MOMENT  # only strict looks at ages
             body = encode_vectors(
-                plan, bound, rows, version_metadata=query.version_metadata, now=now, computed=computed
+                compiled.layout, bound, rows, version_metadata=query.version_metadata, now=now, computed=computed
             )
         except BaseException as error:
             self._count_failed(slots, error)
@@ -162,10 +165,10 @@ class Endpoints:
                 headers += server_timing(phases.took)
         return Response(200, body, headers, plan.service)
 
-    def _slots_for(self, plan: Plan) -> ServiceSlots:
-        """Where requests for `plan` are counted. A reload makes new plans, which find the slots of the old by name."""
-        views = {(column.lookup, plan.lookups[column.lookup].view_of[column.place]) for column in plan.columns}
-        plan.slots = slots = self._metrics.service(plan.service, _features(plan), len(views) + len(plan.computed))
+    def _slots_for(self, compiled: Compiled[Prepared]) -> ServiceSlots:
+        """Where requests for a plan are counted. A reload makes new plans, which find the slots of the old by name."""
+        plan = compiled.plan
+        compiled.slots = slots = self._metrics.service(plan.service, plan.feature_count, plan.view_count)
         return slots
 
     def _count_failed(self, slots: ServiceSlots, error: BaseException) -> None:
@@ -208,16 +211,12 @@ class Endpoints:
         return methods
 
 
-def _features(plan: Plan) -> int:
-    return len(plan.columns) + sum(len(view.outputs) for view in plan.computed)
-
-
 def _tell(phases: Phases, plan: Plan | None, bound: Bound | None, moments: tuple[int, int, int, int, int]) -> None:
     """Write down what became of a request: what it was for, and its phases. Moments that never came are 0."""
     begun, bound_at, read_at, computed_at, done_at = moments
     took = [("decode", begun, bound_at), ("store", bound_at, read_at), ("encode", computed_at, done_at)]
     if plan is not None:
-        phases.service, phases.features = plan.service, _features(plan)
+        phases.service, phases.features = plan.service, plan.feature_count
         if plan.computed:  # until they are, `computed_at` is `read_at`
             took.insert(2, ("transform", read_at, computed_at if computed_at > read_at else 0))
     if bound is not None:

@@ -92,11 +92,11 @@ def measure(way: str) -> None:
     before = time.process_time()
     for number in range(REQUESTS):
         query = parse_query(body)
-        plan = catalog.plan_for(query.feature_service, query.features, False)
-        bound = plan.bind(query.entities)
-        (make_row,) = (reader.make_row for reader in plan.prepared)
+        compiled = catalog.plan_for(query.feature_service, query.features, False)
+        bound = compiled.binder.bind(query.entities)
+        (make_row,) = (reader.make_row for reader in compiled.prepared)
         (reply,) = parser.read(replies[number % len(replies)])
-        waiting.append((query, bound, encode_vectors(plan, bound, [[make_row(reply)]])))
+        waiting.append((query, bound, encode_vectors(compiled.layout, bound, [[make_row(reply)]])))
         if len(waiting) == 32:
             waiting.clear()
     spent = (time.process_time() - before) / REQUESTS * 1e6

@@ -43,7 +43,7 @@ def catalog_bytes(data_set: data.DataSet) -> int:
         catalog = build_catalog(config, store, registry)
         for features in data_set.services:
             for full_names in (False, True):
-                catalog.plan_for(data.service_name(features), [], full_names).bind({data.JOIN_KEY: [1]})
+                catalog.plan_for(data.service_name(features), [], full_names).binder.bind({data.JOIN_KEY: [1]})
         taken = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
         return taken

@@ -43,6 +43,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import data
 import orjson
 
+from yummy_fast.features.catalog import Compiled
 from yummy_fast.features.vectors import encode_vectors
 from yummy_fast.server.app import build_catalog, open_store
 from yummy_fast.sources.yaml_text import load_config
@@ -65,14 +66,15 @@ def main() -> None:
             catalog = build_catalog(config, open_store(config), Path(config.repository.registry_path).read_bytes())
         hashes = [words[2:] for words in islice(data.hashes(data_set, "store"), 100)]
         for rows, features in SHAPES:
-            plan = catalog.plan_for(data.service_name(features), [], False)
-            bound = plan.bind({data.JOIN_KEY: list(range(1, rows + 1))})
-            (reader,) = plan.prepared
+            compiled: Compiled[Any] = catalog.plan_for(data.service_name(features), [], False)
+            layout = compiled.layout
+            bound = compiled.binder.bind({data.JOIN_KEY: list(range(1, rows + 1))})
+            (reader,) = compiled.prepared
             found = [reader.make_row(list(words)) for words in hashes[:rows]]
-            (lookup,) = plan.rendering.lookups
-            names = [data.JOIN_KEY, *plan.rendering.names]
+            (lookup,) = layout.lookups
+            names = [data.JOIN_KEY, *(column.name for column in compiled.plan.columns)]
 
-            times_of = plan.rendering.tails.timestamps.joined
+            times_of = layout.tails.timestamps.joined
 
             def whole(found: Any = found, lookup: Any = lookup, names: Any = names, times_of: Any = times_of) -> bytes:
                 columns = list(zip(*found, strict=True))
@@ -90,9 +92,11 @@ def main() -> None:
                 ]
                 return orjson.dumps({"results": results, "metadata": {"feature_names": names}})
 
-            spliced = microseconds(lambda plan=plan, bound=bound, found=found: encode_vectors(plan, bound, [found]))  # type: ignore[misc]
+            spliced = microseconds(
+                lambda layout=layout, bound=bound, found=found: encode_vectors(layout, bound, [found])
+            )  # type: ignore[misc]
             print(f"{name:8}{f'{rows} x {features}':>16}{spliced:10.1f}{microseconds(whole):10.1f}", flush=True)
-            if orjson.loads(whole()) != orjson.loads(encode_vectors(plan, bound, [found])):
+            if orjson.loads(whole()) != orjson.loads(encode_vectors(layout, bound, [found])):
                 raise SystemExit("they differ")
 
 

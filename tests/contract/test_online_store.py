@@ -132,7 +132,7 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path, valkey: Valkey) -> I
     made.close()
 
 
-def open_store(backend: Backend) -> OnlineStore:
+def open_store(backend: Backend) -> OnlineStore[object]:
     """A store for the backend; `await open()` comes next."""
     config = backend.config
     return open_store_class(str(config.repository.online_store["type"]), "test")(config.repository, config.store)

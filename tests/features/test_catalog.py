@@ -14,7 +14,7 @@ from yummy_fast.errors import CollisionError, NotFoundError, RequestError
 from yummy_fast.feast_format._proto import registry_pb2 as messages
 from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features import catalog as module
-from yummy_fast.features.catalog import Catalog
+from yummy_fast.features.catalog import Catalog, Compiled
 from yummy_fast.features.plan import Feature, HashContents, Plan
 
 INT64, FLOAT, STRING = ValueType.INT64, ValueType.FLOAT, ValueType.STRING
@@ -28,15 +28,19 @@ ENTITIES: list[Item] = [entity("driver", "driver_id"), entity("customer", "custo
 BASE: list[Item] = [*ENTITIES, STATS, STATS2, COMBO, GLOBAL]
 
 
-def plan_of(catalog: Catalog, *features: str, full_names: bool = False) -> Plan:
-    return catalog.plan_for(None, list(features), full_names)
+def plan_of(catalog: Catalog[object], *features: str, full_names: bool = False) -> Plan:
+    return catalog.plan_for(None, list(features), full_names).plan
+
+
+def plan_of_service(catalog: Catalog[object], service: str, *, full_names: bool = False) -> Plan:
+    return catalog.plan_for(service, [], full_names).plan
 
 
 def names(plan: Plan) -> list[str]:
     return [column.name for column in plan.columns]
 
 
-def refusal(catalog: Catalog, *features: str, full_names: bool = False) -> RequestError:
+def refusal(catalog: Catalog[object], *features: str, full_names: bool = False) -> RequestError:
     with pytest.raises(RequestError) as caught:
         plan_of(catalog, *features, full_names=full_names)
     return caught.value
@@ -140,7 +144,7 @@ def test_one_feature_by_two_references_is_one_column() -> None:
 def test_columns_come_in_the_order_of_the_request() -> None:
     plan = plan_of(catalog(*BASE), "stats2:a:b", "stats:trips", "combo:pair", "stats:rate")
     assert names(plan) == ["a:b", "trips", "pair", "rate"]
-    assert [plan.lookups[column.lookup].features[column.place].name for column in plan.columns] == names(plan)
+    assert [plan.lookups[column.lookup].features[column.position].name for column in plan.columns] == names(plan)
 
 
 def test_views_of_one_entity_share_a_lookup() -> None:
@@ -161,14 +165,14 @@ def test_views_of_one_entity_share_a_lookup() -> None:
 def test_a_service_has_its_projections_in_order_and_only_what_they_choose() -> None:
     svc = service("svc", projection(STATS2, ["rate"]), projection(STATS, ["trips"]))
     compiled = catalog(*BASE, svc)
-    assert names(compiled.plan_for("svc", [], False)) == ["rate", "trips"]
-    assert names(compiled.plan_for("svc", [], True)) == ["stats2__rate", "stats__trips"]
+    assert names(plan_of_service(compiled, "svc")) == ["rate", "trips"]
+    assert names(plan_of_service(compiled, "svc", full_names=True)) == ["stats2__rate", "stats__trips"]
 
 
 def test_a_service_wins_over_features_and_an_empty_name_does_not() -> None:
     compiled = catalog(*BASE, service("svc", projection(STATS, ["trips"])))
-    assert names(compiled.plan_for("svc", ["bogus"], False)) == ["trips"]
-    assert names(compiled.plan_for("", ["stats:rate"], False)) == ["rate"]
+    assert names(compiled.plan_for("svc", ["bogus"], False).plan) == ["trips"]
+    assert names(compiled.plan_for("", ["stats:rate"], False).plan) == ["rate"]
 
 
 def test_aliases_name_the_columns_and_the_real_view_the_store() -> None:
@@ -179,13 +183,13 @@ def test_aliases_name_the_columns_and_the_real_view_the_store() -> None:
         projection(temp, alias="dest", join_key_map={"loc_id": "dest_id"}),
     )
     compiled = catalog(entity("location", "loc_id"), temp, svc)
-    plan = compiled.plan_for("fs_alias", [], True)
+    plan = plan_of_service(compiled, "fs_alias", full_names=True)
     assert names(plan) == ["origin__temp", "dest__temp"]
     assert [lookup.features for lookup in plan.lookups] == [(Feature("locfv", "temp", FLOAT),)] * 2
     assert [lookup.join_keys for lookup in plan.lookups] == [(("loc_id", "origin_id"),), (("loc_id", "dest_id"),)]
     with pytest.raises(CollisionError):
         compiled.plan_for("fs_alias", [], False)
-    assert [(name, type(found)) for name, found in compiled.services()] == [("fs_alias", Plan)]
+    assert [(name, type(found)) for name, found in compiled.services()] == [("fs_alias", Compiled)]
 
 
 def test_a_projection_of_what_the_view_has_not_fails_its_service_and_no_other() -> None:
@@ -194,7 +198,7 @@ def test_a_projection_of_what_the_view_has_not_fails_its_service_and_no_other() 
     for _ in range(2):
         with pytest.raises(RequestError, match="The projection for stats cannot be applied because it contains gone"):
             compiled.plan_for("bad", [], False)
-    assert names(compiled.plan_for("good", [], False)) == ["trips", "rate"]
+    assert names(plan_of_service(compiled, "good")) == ["trips", "rate"]
 
 
 def test_a_kept_error_does_not_grow_with_each_request_that_gets_it() -> None:
@@ -251,9 +255,11 @@ def test_a_service_reads_the_version_it_pins_and_else_the_unversioned_rows() -> 
         *VERSIONED, service("pinned", projection(OLD, ["old"], version=1)), service("free", projection(NOW)),
         versioning=True,
     )  # fmt: skip
-    assert compiled.plan_for("pinned", [], True).lookups[0].features == (Feature("stats_v1", "old", INT64),)
-    assert names(compiled.plan_for("pinned", [], True)) == ["stats@v1__old"]
-    assert compiled.plan_for("free", [], False).lookups[0].features == (Feature("stats", "trips", INT64),)
+    assert plan_of_service(compiled, "pinned", full_names=True).lookups[0].features == (
+        Feature("stats_v1", "old", INT64),
+    )
+    assert names(plan_of_service(compiled, "pinned", full_names=True)) == ["stats@v1__old"]
+    assert plan_of_service(compiled, "free").lookups[0].features == (Feature("stats", "trips", INT64),)
 
 
 # ----------------------------------------------------------------------------------------------------------- caches
@@ -290,7 +296,7 @@ def test_a_long_list_takes_the_place_of_several(monkeypatch: pytest.MonkeyPatch)
     assert plan_of(compiled, "stats:trips") is not first
 
 
-def test_each_plan_is_prepared_and_rendered_once() -> None:
+def test_each_plan_is_prepared_and_laid_out_once() -> None:
     calls: list[str] = []
 
     def note(what: str) -> Any:
@@ -301,10 +307,10 @@ def test_each_plan_is_prepared_and_rendered_once() -> None:
         key_version=3,
         versioning=False,
         prepare=note("prepare"),
-        render=note("render"),
+        lay_out=note("lay out"),
         load=note("load"),
     )
-    assert calls == ["prepare", "render"] * 2, "at compile time: short names and full names"
+    assert calls == ["prepare", "lay out"] * 2, "at compile time: short names and full names"
     for _ in range(3):
         compiled.plan_for("svc", [], False)
     assert len(calls) == 4

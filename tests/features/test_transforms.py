@@ -664,11 +664,11 @@ def computed(
         key_version=3,
         versioning=False,
         prepare=lambda lookups: lookups,
-        render=functools.partial(Layout, policy=StatusPolicy.PRESENT, tails=Tails()),
+        lay_out=functools.partial(Layout, policy=StatusPolicy.PRESENT, tails=Tails()),
         load=load,
     )
-    plan = catalog.plan_for(named, list(features), full_names)
-    bound = plan.bind(entities)
+    compiled = catalog.plan_for(named, list(features), full_names)
+    plan, bound = compiled.plan, compiled.binder.bind(entities)
 
     def cell(feature: str, place: int) -> bytes | None:
         value = ((stored or {}).get(feature) or [None] * (place + 1))[place]

@@ -11,7 +11,7 @@ from tests.registries import catalog, entity, view
 from yummy_fast.feast_format._proto.value_pb2 import Value
 from yummy_fast.feast_format.timestamps import encode_timestamp
 from yummy_fast.feast_format.values import ValueType
-from yummy_fast.features.plan import Plan
+from yummy_fast.features.catalog import Compiled
 from yummy_fast.features.value_sampling import BUDGET_NS_PER_HEARTBEAT, MAX_CELLS, sample
 from yummy_fast.telemetry.metrics import Metrics, ServiceSlots
 
@@ -25,13 +25,12 @@ def ago(seconds: float) -> bytes:
     return encode_timestamp(int((NOW - timedelta(seconds=seconds)).replace(tzinfo=UTC).timestamp()))
 
 
-def plan(ttl_s: int = 0) -> Plan:
+def compiled(ttl_s: int = 0) -> Compiled[object]:
     """Features a and b of one view, c of another."""
     fresh = view("fresh", ["driver"], KEY, {"a": ValueType.INT64, "b": ValueType.INT64})
     aging = view("aging", ["driver"], KEY, {"c": ValueType.INT64})
     aging.spec.ttl.seconds = ttl_s
-    compiled = catalog(entity("driver", "driver_id"), fresh, aging)
-    return compiled.plan_for(None, ["fresh:a", "fresh:b", "aging:c"], False)
+    return catalog(entity("driver", "driver_id"), fresh, aging).plan_for(None, ["fresh:a", "fresh:b", "aging:c"], False)
 
 
 class Looked:
@@ -39,11 +38,12 @@ class Looked:
         self.metrics = Metrics()
         self.metrics.sampling_budget_ns = BUDGET_NS_PER_HEARTBEAT
         self.slots: ServiceSlots = self.metrics.service("svc", 3, 2)
-        self.plan = plan(ttl_s)
+        one = compiled(ttl_s)
+        self.plan, self.binder = one.plan, one.binder
 
     def serve(self, rows: Sequence[Sequence[bytes | None]], drivers: Sequence[int] = (), *, at: bool = True) -> None:
         """Answer `rows`, which are those of `drivers`, or of one driver each; and look `at` them."""
-        bound = self.plan.bind({"driver_id": list(drivers or range(len(rows)))})
+        bound = self.binder.bind({"driver_id": list(drivers or range(len(rows)))})
         self.slots.answered(0, 0, 0, 0, 0, bound.rows)
         if at:
             sample(self.plan, bound, [rows], self.slots, self.metrics, NOW)
@@ -134,5 +134,7 @@ def test_of_a_large_answer_a_part_is_looked_at() -> None:
 
 def test_an_answer_without_rows_is_looked_at_in_vain() -> None:
     served = Looked()
-    sample(served.plan, served.plan.bind({"driver_id": [1]})._replace(rows=0), [[]], served.slots, served.metrics, NOW)
+    sample(
+        served.plan, served.binder.bind({"driver_id": [1]})._replace(rows=0), [[]], served.slots, served.metrics, NOW
+    )
     assert served.values("fresh") == {}

@@ -30,6 +30,7 @@ with atheris.instrument_imports(
         "yummy_fast.features.json_text",
         "yummy_fast.features.timestamp_text",
         "yummy_fast.features.plan",
+        "yummy_fast.features.binding",
         "yummy_fast.features.entities",
         "yummy_fast.features.collection_values",
         "yummy_fast.features.catalog",
@@ -38,7 +39,8 @@ with atheris.instrument_imports(
 ):
     from tests.fuzz import corpus
     from yummy_fast.errors import LimitError, RequestError
-    from yummy_fast.features.plan import Bound, Plan
+    from yummy_fast.features.binding import Bound
+    from yummy_fast.features.catalog import Compiled
     from yummy_fast.features.query import Query, parse_query
     from yummy_fast.features.vectors import encode_vectors
     from yummy_fast.server.app import build_catalog, open_store
@@ -51,19 +53,20 @@ CATALOG = build_catalog(CONFIG, open_store(CONFIG), Path(CONFIG.repository.regis
 def test_one_input(body: bytes) -> None:
     try:
         query = parse_query(body)
-        plan = CATALOG.plan_for(query.feature_service, query.features, query.full_feature_names)
-        bound = plan.bind(query.entities)
+        compiled = CATALOG.plan_for(query.feature_service, query.features, query.full_feature_names)
+        bound = compiled.binder.bind(query.entities)
     except (RequestError, LimitError) as error:
         refusal = error
     else:
-        check_answer(query, plan, bound)
+        check_answer(query, compiled, bound)
         return
     assert 400 <= refusal.status < 500
     json.loads(refusal.body(), parse_constant=_refuse)
 
 
-def check_answer(query: Query, plan: Plan, bound: Bound) -> None:
+def check_answer(query: Query, compiled: Compiled[object], bound: Bound) -> None:
     """What would be answered if the store had none of the keys."""
+    plan = compiled.plan
     if plan.computed:
         return  # functions of users' begin here
     absent = [
@@ -71,7 +74,7 @@ def check_answer(query: Query, plan: Plan, bound: Bound) -> None:
         for lookup, keys in zip(plan.lookups, bound.keys, strict=True)
     ]
     text = encode_vectors(
-        plan, bound, absent, version_metadata=query.version_metadata, now=datetime(2026, 1, 1), computed=()
+        compiled.layout, bound, absent, version_metadata=query.version_metadata, now=datetime(2026, 1, 1), computed=()
     )
     answer = json.loads(text, parse_constant=_refuse)
     assert len(answer["results"]) == len(answer["metadata"]["feature_names"]) >= len(plan.columns)

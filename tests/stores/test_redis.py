@@ -1024,8 +1024,8 @@ def test_no_catalog_work_in_a_request(tmp_path: Path, valkey: Valkey, monkeypatc
         for name in [name for name in vars(Catalog) if name.startswith("_") and not name.startswith("__")]:
             if callable(getattr(Catalog, name)):
                 monkeypatch.setattr(Catalog, name, tripwire)
-        monkeypatch.setattr("yummy_fast.features.plan.Plan._bind_names", tripwire)
-        monkeypatch.setattr("yummy_fast.features.plan.compile_key", tripwire)
+        monkeypatch.setattr("yummy_fast.features.binding.Binder._compile", tripwire)
+        monkeypatch.setattr("yummy_fast.features.binding.compile_key", tripwire)
         for body in (MIXED, ad_hoc):
             writer.write(post(body))
             await read_answer(reader)

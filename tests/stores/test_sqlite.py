@@ -413,7 +413,8 @@ def test_ping(repository: Path, database: Database) -> None:
 
 
 def test_it_is_the_store_of_type_sqlite() -> None:
-    assert open_store_class("sqlite", "") is SqliteStore
+    found: object = open_store_class("sqlite", "")
+    assert found is SqliteStore
 
 
 @pytest.mark.parametrize("block", ["", "online_store: sqlite\n", "online_store: {path: data/online.db}\n"])

@@ -1,21 +1,22 @@
 """Compile a registry's feature services, and callers' lists of features, into plans.
 
-Everything that depends on the registry and the configuration alone is worked out here, once: which features are read
-together because their views share an entity key, how the answer's columns are called, what on-demand views need, in
-Feast's order of checks, because that decides which error wins (feast/utils.py _get_online_request_context, Feast
-0.67.0). Which views a request uses is found by `views`.
+Everything that depends only on the registry and the configuration is worked out here, once: which features are read
+together because their views share an entity key, how the columns of the answer are called, what on-demand views need.
+It is done in Feast's order of checks, because that decides which error wins (feast/utils.py
+_get_online_request_context, Feast 0.67.0). Which views a request uses is found by `views`.
 
-A `Catalog` is one version of the registry. It is immutable but for a bounded cache of plans for lists of features; a
-reload makes a new catalog, and the cache dies with the old one. Pure: the store's and the answer's share of a plan come
-from the functions it is handed.
+A `Catalog` is one version of the registry. It is immutable but for a bounded cache of plans for lists of features. A
+reload makes a new catalog, and the cache dies with the old one. It has no reference cycles (see "No cycles" in
+docs/architecture.md). It does not know which store there is: it gets the store's functions from whoever makes it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain, product
-from typing import Any
+from typing import Generic, ParamSpec, TypeVar
 
 from yummy_fast.errors import CollisionError, NotFoundError, RequestError
 from yummy_fast.feast_format.registry import (
@@ -28,7 +29,10 @@ from yummy_fast.feast_format.registry import (
     unthrottled,
 )
 from yummy_fast.feast_format.values import ValueType
-from yummy_fast.features.plan import Column, ComputedView, Feature, HashContents, JoinKeys, Lookup, Plan
+from yummy_fast.features.binding import Binder, JoinKeys
+from yummy_fast.features.plan import Column, ComputedView, Feature, HashContents, Lookup, Plan
+from yummy_fast.features.python_values import UserFunction
+from yummy_fast.features.vectors import Layout
 from yummy_fast.features.views import (
     Ref,
     ResolvedOnDemandView,
@@ -39,14 +43,40 @@ from yummy_fast.features.views import (
     refs_of,
     stored_name,
 )
+from yummy_fast.telemetry.metrics import ServiceSlots
 
 MAX_AD_HOC_PLANS = 512
 """Plans kept for lists of features."""
 MAX_AD_HOC_REFS = 50_000
-"""Features in all plans kept. A plan takes half a kilobyte a feature, so these take 25 MB."""
+"""Features in all plans kept. A plan takes half a kilobyte for each, so these take 25 MB."""
+
+Prepared = TypeVar("Prepared", covariant=True)
+"""The online store's private form of a plan's lookups. Only the store knows what it is."""
+P = ParamSpec("P")
+T = TypeVar("T")
+
+JoinKeyNames = tuple[tuple[str, str], ...]
+"""(join key, the name that requests give it), sorted by join key: what a Lookup is read by."""
+FeatureName = tuple[str, str]
+"""What a request calls a feature: (name of the view as in `ResolvedViews`, name of the feature)."""
 
 
-class Catalog:
+@dataclass(slots=True, eq=False)
+class Compiled(Generic[Prepared]):
+    """A plan, and beside it what others make of it before the first request. Only `slots` ever changes."""
+
+    plan: Plan
+    binder: Binder
+    """Binds the entities of requests to the plan."""
+    prepared: Prepared
+    """What the online store reads."""
+    layout: Layout
+    """What `vectors` answers by."""
+    slots: ServiceSlots | None = None
+    """Where requests are counted, from the first one on: a registry may hold plans that nobody asks for."""
+
+
+class Catalog(Generic[Prepared]):
     """All plans of one version of the registry."""
 
     def __init__(
@@ -55,9 +85,9 @@ class Catalog:
         *,
         key_version: int,
         versioning: bool,
-        prepare: Callable[[tuple[Lookup, ...]], Any],
-        render: Callable[[Plan], Any],
-        load: Callable[[OnDemandFeatureView], Any],
+        prepare: Callable[[tuple[Lookup, ...]], Prepared],
+        lay_out: Callable[[Plan], Layout],
+        load: Callable[[OnDemandFeatureView], UserFunction],
         collisions: Callable[[Iterable[Feature]], list[tuple[Feature, Feature]]] = lambda features: [],
         serve_materializing: bool = False,
         throttle: Throttle = unthrottled,
@@ -65,19 +95,18 @@ class Catalog:
         """
         - `key_version`: entity_key_serialization_version.
         - `versioning`: registry.enable_online_feature_view_versioning.
-        - `prepare`: the online store's, called once a plan.
-        - `render`: what `vectors` needs to answer for a plan, made once a plan.
-        - `load`: makes an on-demand view's function callable, once a catalog. Where it raises a RequestError, so do
+        - `prepare`: the online store's, called once for each plan.
+        - `lay_out`: makes a plan's Layout, once.
+        - `load`: makes an on-demand view's function callable, once for each view. If it raises a RequestError, so do
           requests for that view.
         - `collisions`: the online store's, called once for all features under the same join keys.
         - `serve_materializing`: registry.serve_features_while_materializing.
-        - `throttle`: how fast to go on from view to view, and from feature to feature of a service.
         """
         self.registry = registry
         self._join_keys = JoinKeys(registry, key_version)
         self._versioning = versioning
         self._prepare = prepare
-        self._render = render
+        self._lay_out = lay_out
         by_join_keys = self._features_by_join_keys(throttle)
         self._contents = {join_keys: HashContents.of(features) for join_keys, features in by_join_keys.items()}
         self.collisions = [
@@ -85,8 +114,8 @@ class Catalog:
             for join_keys, features in by_join_keys.items()
             for one, other in collisions(throttle(chain(features, self._earlier_features(join_keys))))
         ]
-        """Features that the store keeps in one place, though they are two: whichever was written last is served."""
-        self._functions: dict[tuple[str, int | None], Any] = {
+        """Features that the store cannot keep apart: whichever was written last is served for both."""
+        self._functions: dict[tuple[str, int | None], UserFunction | RequestError] = {
             (view.name, version): _try(load, view)
             for view, version in (
                 *((view, None) for view in registry.views.values()),
@@ -95,16 +124,16 @@ class Catalog:
             if isinstance(view, OnDemandFeatureView)
         }
         self._views = Views(registry, self._functions, versioning=versioning, serve_materializing=serve_materializing)
-        # A service that cannot be compiled is an error for those who ask for it; the others are fine.
-        self._services: dict[tuple[str, bool], Plan | RequestError] = {
+        # A service that cannot be compiled is an error for those who ask for it. The others are served.
+        self._services: dict[tuple[str, bool], Compiled[Prepared] | RequestError] = {
             (service.name, full_names): _try(self._compile_service, service, full_names, throttle)
             for service, full_names in product(registry.services.values(), (False, True))
         }
-        self._ad_hoc: dict[tuple[tuple[str, ...], bool], Plan] = {}
+        self._ad_hoc: dict[tuple[tuple[str, ...], bool], Compiled[Prepared]] = {}
         self._ad_hoc_refs = 0
 
-    def plan_for(self, service: str | None, features: list[str], full_names: bool) -> Plan:
-        """The plan of a service, or of a list of features when `service` is empty. Raises RequestError."""
+    def plan_for(self, service: str | None, features: list[str], full_names: bool) -> Compiled[Prepared]:
+        """The plan of a service, or of a list of features if `service` is empty. Raises RequestError."""
         if service:
             found = self._services.get((service, full_names))
             if found is None:
@@ -116,14 +145,14 @@ class Catalog:
                 raise found.fresh_copy()
             return found
         key = (tuple(features), full_names)
-        plan = self._ad_hoc.get(key)
-        if plan is None:
-            plan = self._compile_refs(features, full_names)
-            self._keep(key, plan)
-        return plan
+        compiled = self._ad_hoc.get(key)
+        if compiled is None:
+            compiled = self._compile_refs(features, full_names)
+            self._keep(key, compiled)
+        return compiled
 
-    def _keep(self, key: tuple[tuple[str, ...], bool], plan: Plan) -> None:
-        """Remember a plan for a list of features, and forget the oldest ones that it leaves no room for."""
+    def _keep(self, key: tuple[tuple[str, ...], bool], compiled: Compiled[Prepared]) -> None:
+        """Remember the plan of a list of features, and forget the oldest ones until it fits."""
         refs = len(key[0])
         if refs > MAX_AD_HOC_REFS:
             return
@@ -131,22 +160,22 @@ class Catalog:
             oldest = next(iter(self._ad_hoc))
             del self._ad_hoc[oldest]
             self._ad_hoc_refs -= len(oldest[0])
-        self._ad_hoc[key] = plan
+        self._ad_hoc[key] = compiled
         self._ad_hoc_refs += refs
 
     def pieces(self) -> list[object]:
-        """What nearly all of its memory is in, for who would rather free it bit by bit than all at once."""
+        """The large objects of a catalog, so that a caller can free them one by one."""
         registry = self.registry
         records = (registry.views, registry.services, registry.versions)
         return [*self._services.values(), *self._ad_hoc.values(), *(one for some in records for one in some.values())]
 
-    def services(self) -> Iterable[tuple[str, Plan | RequestError]]:
-        """Each feature service with its plan (with full names where short ones collide), or why it cannot be served."""
+    def services(self) -> Iterable[tuple[str, Compiled[Prepared] | RequestError]]:
+        """Each feature service with its plan (with full names if short ones collide), or why it cannot be served."""
         for name in self.registry.services:
             found = self._services[name, False]
             if isinstance(found, CollisionError):
                 found = self._services[name, True]
-            yield name, found if isinstance(found, RequestError) else found.obstacle() or found
+            yield name, found if isinstance(found, RequestError) else found.plan.obstacle() or found
 
     def broken_services(self) -> Sequence[tuple[str, RequestError]]:
         """The feature services that cannot be served, and why."""
@@ -155,114 +184,117 @@ class Catalog:
     def broken_views(self) -> Sequence[tuple[str, RequestError]]:
         """The on-demand views that cannot be computed, and why."""
         return [
-            (name, made)
-            for (name, version), made in self._functions.items()
-            if version is None and isinstance(made, RequestError)
+            (name, function)
+            for (name, version), function in self._functions.items()
+            if version is None and isinstance(function, RequestError)
         ]
 
-    def _compile_service(self, service: FeatureService, full_names: bool, throttle: Throttle) -> Plan:
-        resolved = self._views.of_service(service)
-        plan = self._compile(f"feature_service {service.name}", refs_of(service), resolved, full_names, throttle)
-        plan.service = service.name
-        return plan
+    # -------------------------------------------------------------------------------------------------------- compiling
 
-    def _compile_refs(self, features: list[str], full_names: bool) -> Plan:
+    def _compile_service(self, service: FeatureService, full_names: bool, throttle: Throttle) -> Compiled[Prepared]:
+        views = self._views.of_service(service)
+        plan = self._plan(f"feature_service {service.name}", refs_of(service), views, full_names, throttle)
+        return self._compile(replace(plan, service=service.name))
+
+    def _compile_refs(self, features: list[str], full_names: bool) -> Compiled[Prepared]:
         if not features:
             raise RequestError("features: No features specified for retrieval")
-        refs = [parse_ref(text, place) for place, text in enumerate(features)]
-        return self._compile("features", refs, self._views.of_refs(refs), full_names)
+        refs = [parse_ref(text, position) for position, text in enumerate(features)]
+        return self._compile(self._plan("features", refs, self._views.of_refs(refs), full_names))
 
-    def _compile(
-        self, where: str, refs: list[Ref], resolved: ResolvedViews, full_names: bool, throttle: Throttle = unthrottled
+    def _compile(self, plan: Plan) -> Compiled[Prepared]:
+        return Compiled(plan, Binder(plan, self._join_keys), self._prepare(plan.lookups), self._lay_out(plan))
+
+    def _plan(
+        self, where: str, refs: list[Ref], views: ResolvedViews, full_names: bool, throttle: Throttle = unthrottled
     ) -> Plan:
-        """`where` begins the messages about a feature: what named it."""
+        """The plan of what is asked for. `where` begins the messages about a feature: it says what named it."""
         if not refs:
             raise RequestError(f"{where}: No features specified for retrieval")
-        types = self._entity_types([*resolved.stored.values(), *resolved.sources])
+        types = self._entity_types([*views.stored.values(), *views.typing])
         _check_collisions(refs, full_names)
-        asked: dict[tuple[str, str], None] = {}  # stored features, as (view, feature)
-        computed: dict[str, list[str]] = {}  # features of on-demand views, by view
-        read: dict[tuple[str, str], None] = {}  # what is asked for, and what on-demand views need
-        for place, ref in enumerate(throttle(refs)):
-            name = ref.used_name
-            used = resolved.stored.get(name) or resolved.on_demand[name]
-            if ref.feature not in used.features:
-                raise RequestError(f"{where}[{place}]: Feature {ref.feature} not found in projection {name}")
-            if isinstance(used, ResolvedOnDemandView):
+        asked: dict[FeatureName, None] = {}  # stored features that are asked for
+        computed: dict[str, list[str]] = {}  # features of on-demand views that are asked for, by view
+        read: dict[FeatureName, None] = {}  # all that is read: what is asked for, and what on-demand views need
+        for position, ref in enumerate(throttle(refs)):
+            name = ref.view_name
+            view = views.stored.get(name) or views.on_demand[name]
+            if ref.feature not in view.features:
+                raise RequestError(f"{where}[{position}]: Feature {ref.feature} not found in projection {name}")
+            if isinstance(view, ResolvedOnDemandView):
                 computed.setdefault(name, []).append(ref.feature)
-                read.update(((source.name, field), None) for source in used.sources for field in source.features)
+                read.update(((source.name, field), None) for source in view.sources for field in source.features)
             else:
                 asked[name, ref.feature] = read[name, ref.feature] = None
-        lookups, places = self._lookups(throttle(read), resolved.stored)
+        lookups, positions = self._lookups(throttle(read), views.stored)
         metadata: dict[str, int] = {}
         for name, _ in read:
-            metadata.setdefault(*resolved.stored[name].metadata)  # two versions of a view: the first speaks for both
-        plan = Plan(
-            self._join_keys,
+            metadata.setdefault(*views.stored[name].metadata)  # of two versions of a view, the first speaks for both
+        return Plan(
             lookups=lookups,
             columns=tuple(
-                Column(f"{name}__{feature}" if full_names else feature, *places[name, feature])
+                Column(f"{name}__{feature}" if full_names else feature, *positions[name, feature])
                 for name, feature in throttle(asked)
             ),
             computed=tuple(
-                _computed_view(name, resolved.on_demand[name], features, places, full_names)
+                _computed_view(name, views.on_demand[name], features, positions, full_names)
                 for name, features in computed.items()
             ),
             types=types,
             view_metadata=tuple(metadata.items()),
         )
-        plan.prepared = self._prepare(lookups)
-        plan.rendering = self._render(plan)
-        return plan
 
-    def _entity_types(self, resolved: Iterable[ResolvedView]) -> dict[str, ValueType]:
-        """Request name -> declared type, of all join keys of the views used; later views win (_get_entity_maps)."""
+    def _entity_types(self, views: Iterable[ResolvedView]) -> dict[str, ValueType]:
+        """Request name -> declared type, of all join keys of the views. Later views win (_get_entity_maps)."""
         types: dict[str, ValueType] = {}
-        for used in resolved:
-            for entity in used.view.entities:
+        for resolved in views:
+            for entity in resolved.view.entities:
                 if entity not in self.registry.entities:
                     raise NotFoundError(
                         "EntityNotFoundException", f"Entity {entity} does not exist in project {self.registry.project}"
                     )
                 join_key = self._join_keys.of_entity[entity]
-                types.setdefault(used.join_key_map.get(join_key, join_key), ValueType.UNKNOWN)
-            for column in used.view.entity_columns:
-                types[used.join_key_map.get(column.name, column.name)] = column.type
+                types.setdefault(resolved.join_key_map.get(join_key, join_key), ValueType.UNKNOWN)
+            for column in resolved.view.entity_columns:
+                types[resolved.join_key_map.get(column.name, column.name)] = column.type
         types.pop(DUMMY_JOIN_KEY, None)
         return types
 
     def _lookups(
-        self, asked: Iterable[tuple[str, str]], resolved: Mapping[str, ResolvedView]
-    ) -> tuple[tuple[Lookup, ...], dict[tuple[str, str], tuple[int, int]]]:
-        """Group what is asked for by join keys; and where each feature ended up, as (lookup, place)."""
-        join_keys_of: dict[str, tuple[tuple[str, str], ...]] = {}
-        groups: dict[tuple[tuple[str, str], ...], dict[tuple[str, str], None]] = {}
-        for name, feature in asked:
+        self, read: Iterable[FeatureName], views: Mapping[str, ResolvedView]
+    ) -> tuple[tuple[Lookup, ...], dict[FeatureName, tuple[int, int]]]:
+        """Group what is read by join keys. Beside the lookups, the position of each feature: (lookup, feature in
+        it)."""
+        join_keys_of: dict[str, JoinKeyNames] = {}
+        groups: dict[JoinKeyNames, dict[FeatureName, None]] = {}
+        for name, feature in read:
             if name not in join_keys_of:
-                used = resolved[name]
-                own = (self._join_keys.of_entity[entity] for entity in used.view.entities)
-                join_keys_of[name] = tuple(sorted((key, used.join_key_map.get(key, key)) for key in own))
+                resolved = views[name]
+                own = (self._join_keys.of_entity[entity] for entity in resolved.view.entities)
+                join_keys_of[name] = tuple(sorted((key, resolved.join_key_map.get(key, key)) for key in own))
             groups.setdefault(join_keys_of[name], {})[name, feature] = None
         lookups: list[Lookup] = []
-        places: dict[tuple[str, str], tuple[int, int]] = {}
+        positions: dict[FeatureName, tuple[int, int]] = {}
         for join_keys, group in groups.items():
-            views = {name: place for place, name in enumerate(dict.fromkeys(name for name, _ in group))}
-            for place, ref in enumerate(group):
-                places[ref] = (len(lookups), place)
+            view_numbers = {name: number for number, name in enumerate(dict.fromkeys(name for name, _ in group))}
+            for position, feature_name in enumerate(group):
+                positions[feature_name] = (len(lookups), position)
             lookups.append(
                 Lookup(
                     features=tuple(
-                        Feature(resolved[name].store_name, feature, resolved[name].features[feature].type)
+                        Feature(views[name].store_name, feature, views[name].features[feature].type)
                         for name, feature in group
                     ),
-                    views=tuple(resolved[name].store_name for name in views),
-                    view_of=tuple(views[name] for name, _ in group),
+                    views=tuple(views[name].store_name for name in view_numbers),
+                    view_of=tuple(view_numbers[name] for name, _ in group),
                     join_keys=join_keys,
                     holds=self._contents.get(tuple(key for key, _ in join_keys)) or HashContents.of(()),
-                    ttls_s=tuple(resolved[name].view.ttl_s for name in views),
+                    ttls_s=tuple(views[name].view.ttl_s for name in view_numbers),
                 )
             )
-        return tuple(lookups), places
+        return tuple(lookups), positions
+
+    # ------------------------------------------------------------------------------------------------ what a hash holds
 
     def _features_by_join_keys(self, throttle: Throttle) -> dict[tuple[str, ...], list[Feature]]:
         features: dict[tuple[str, ...], list[Feature]] = {}
@@ -273,46 +305,46 @@ class Catalog:
         return features
 
     def _earlier_features(self, join_keys: tuple[str, ...]) -> Iterable[Feature]:
-        """Those of the versions of views that are stored beside the current ones."""
+        """The features of all versions of views, which are stored beside the current ones if versioning is on."""
         for (name, version), view in self.registry.versions.items() if self._versioning else ():
             if version > 0 and self._join_keys_of(view) == join_keys:
                 yield from (Feature(stored_name(name, version), field.name, field.type) for field in view.features)
 
     def _join_keys_of(self, view: FeatureView | OnDemandFeatureView) -> tuple[str, ...] | None:
-        """What a view is stored under; None for one that is not, or whose entities there are not."""
+        """The join keys that a view is stored under. None if it is not stored, or if an entity of it is missing."""
         of_entity = self._join_keys.of_entity
         if isinstance(view, OnDemandFeatureView) or not all(entity in of_entity for entity in view.entities):
             return None
         return tuple(sorted(of_entity[entity] for entity in view.entities))
 
 
-def _try(make: Callable[..., Any], *arguments: Any) -> Any:
-    """What `make` returns, or the RequestError that it raises: for whoever asks for the thing, when they do."""
+def _try(make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | RequestError:
+    """What `make` returns, or the RequestError that it raises: it is kept for whoever asks for the thing."""
     try:
-        return make(*arguments)
+        return make(*args, **kwargs)
     except RequestError as error:
-        # A copy: the traceback of this one, or of what it was raised for, holds frames, and they the catalog.
+        # A copy: the traceback of this one, and of what it was raised for, holds frames, and these hold the catalog.
         return error.fresh_copy()
 
 
 def _computed_view(
     name: str,
-    used: ResolvedOnDemandView,
+    resolved: ResolvedOnDemandView,
     features: list[str],
-    places: Mapping[tuple[str, str], tuple[int, int]],
+    positions: Mapping[FeatureName, tuple[int, int]],
     full_names: bool,
 ) -> ComputedView:
     inputs = tuple(
-        Column(f"{source.view.name}__{field}", *places[source.name, field])
-        for source in used.sources
+        Column(f"{source.view.name}__{field}", *positions[source.name, field])
+        for source in resolved.sources
         for field in source.features
     )
     outputs = tuple((feature, f"{name}__{feature}" if full_names else feature) for feature in dict.fromkeys(features))
-    return ComputedView(used.view, used.function, inputs, outputs)
+    return ComputedView(resolved.view, resolved.function, inputs, outputs)
 
 
 def _check_collisions(refs: list[Ref], full_names: bool) -> None:
-    """Two features must not come under one name (feast/utils.py _validate_feature_refs)."""
+    """Raise CollisionError if two features come under one name (feast/utils.py _validate_feature_refs)."""
     names = [ref.text if full_names else ref.feature for ref in refs]
     twice = [name.replace(":", "__") if full_names else name for name, times in Counter(names).items() if times > 1]
     if not twice:

@@ -22,6 +22,9 @@ from typing import Any
 from yummy_fast.errors import CorruptValueError
 from yummy_fast.feast_format.values import NULL_TIMESTAMP, ValueType, parse_value, zone
 
+UserFunction = Callable[[Any], Any]
+"""The function of an on-demand view, loaded: from a dictionary to one, or in pandas mode from a DataFrame to one."""
+
 # ------------------------------------------------------------------------------------- stored bytes to Python's values
 
 

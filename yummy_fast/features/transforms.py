@@ -38,8 +38,9 @@ from typing import Any, cast
 from yummy_fast.errors import CorruptValueError, ShutdownRequested, TransformError, ViewUnavailableError
 from yummy_fast.feast_format.registry import OnDemandFeatureView
 from yummy_fast.feast_format.values import ValueType
-from yummy_fast.features.plan import Bound, ComputedColumn, ComputedView, Plan, Rows
-from yummy_fast.features.python_values import json_values, python_value, utc_datetime
+from yummy_fast.features.binding import Bound
+from yummy_fast.features.plan import ComputedColumn, ComputedView, Plan, Rows
+from yummy_fast.features.python_values import UserFunction, json_values, python_value, utc_datetime
 
 logger = logging.getLogger("yummy_fast")
 
@@ -50,7 +51,7 @@ THREADS = 4
 # -------------------------------------------------------------------------------------------------------------- loading
 
 
-def load(view: OnDemandFeatureView) -> Callable[..., Any]:
+def load(view: OnDemandFeatureView) -> UserFunction:
     """The view's function. Raises ViewUnavailableError with a message that names the view."""
 
     def unavailable(reason: str) -> ViewUnavailableError:
@@ -78,7 +79,7 @@ def load(view: OnDemandFeatureView) -> Callable[..., Any]:
     return executed
 
 
-def _pickled_function(view: OnDemandFeatureView) -> Callable[..., Any] | str:
+def _pickled_function(view: OnDemandFeatureView) -> UserFunction | str:
     """The function that the view's pickle holds, or why there is none."""
     import dill
 
@@ -98,7 +99,7 @@ def _pickled_function(view: OnDemandFeatureView) -> Callable[..., Any] | str:
         del unpickler.find_class  # which holds the unpickler, and that all that was read
     if not callable(function):
         return "what the registry holds is no function"
-    checked: Callable[..., Any] = function
+    checked: UserFunction = function
     return checked
 
 
@@ -106,7 +107,7 @@ _SEEDED = {"pd": "pandas", "pandas": "pandas", "np": "numpy", "numpy": "numpy"}
 """What Feast lets the source of a function use without importing it."""
 
 
-def _executed_function(view: OnDemandFeatureView) -> Callable[..., Any] | None:
+def _executed_function(view: OnDemandFeatureView) -> UserFunction | None:
     """The function that the view's source defines; None if it defines none, or one that needs more than is there.
 
     Names of its module, such as its imports and helpers, are not in the source. Feast finds that out when the function
@@ -134,7 +135,7 @@ def _executed_function(view: OnDemandFeatureView) -> Callable[..., Any] | None:
         return None
     if function.__name__ not in needed:
         del names[function.__name__]  # else it would hold itself: each reload would leave it behind
-    return cast("Callable[..., Any]", function)
+    return cast("UserFunction", function)
 
 
 def _global_names(code: CodeType) -> set[str]:
@@ -248,21 +249,22 @@ def compute(
 def _inputs(plan: Plan, computed: ComputedView, bound: Bound, rows: Rows) -> dict[str, list[Any]]:
     """What a function sees: join keys, request data, and each source feature under its short and its full name."""
     inputs: dict[str, list[Any]] = {}
-    for (name, value_type), answered_name in (
-        *((column, column[0]) for column in bound.binding.columns if column[0] in bound.binding.request_data),
-        *zip(bound.binding.answered_columns, bound.binding.answered_names, strict=True),
+    binding = bound.binding
+    for answered_name, name, value_type in (
+        *((name, name, value_type) for name, value_type in binding.columns if name in binding.request_data),
+        *binding.answered,
     ):
         values = bound.values[name]
         if value_type is ValueType.UNIX_TIMESTAMP:
             values = [None if value is None else utc_datetime(value) for value in values]
         inputs[answered_name] = list(values)
-    for full_name, lookup, place in computed.inputs:
+    for full_name, lookup, position in computed.inputs:
         found, key_of_row = rows[lookup], bound.row_to_key[lookup]
         each = found if key_of_row is None else [found[which] for which in key_of_row]
-        value_type = plan.lookups[lookup].features[place].type
+        value_type = plan.lookups[lookup].features[position].type
         try:
             # Each row has its own: a function may change lists and maps.
-            values = [python_value(row[place], value_type) for row in each]
+            values = [python_value(row[position], value_type) for row in each]
         except CorruptValueError as error:
             raise CorruptValueError(f"{full_name.replace('__', ':', 1)}: the online store holds {error}") from None
         inputs[full_name] = inputs[full_name.partition("__")[2]] = values

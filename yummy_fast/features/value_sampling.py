@@ -16,7 +16,8 @@ from datetime import datetime
 from time import perf_counter_ns
 
 from yummy_fast.feast_format.timestamps import decode_timestamps
-from yummy_fast.features.plan import Bound, Lookup, Plan, Row, Rows
+from yummy_fast.features.binding import Bound
+from yummy_fast.features.plan import Lookup, Plan, Row, Rows
 from yummy_fast.telemetry.metrics import Metrics, ServiceSlots
 
 BUDGET_NS_PER_HEARTBEAT = 500_000

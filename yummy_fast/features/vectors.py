@@ -37,8 +37,9 @@ from typing import Any
 from yummy_fast.errors import CorruptValueError
 from yummy_fast.feast_format.timestamps import decode_timestamps
 from yummy_fast.feast_format.values import RowDecoder, column_decoder, decode_value
+from yummy_fast.features.binding import Bound
 from yummy_fast.features.json_text import array_text, column_texts, json_text, value_texts
-from yummy_fast.features.plan import Bound, ComputedColumn, Lookup, Plan, Row, Rows
+from yummy_fast.features.plan import ComputedColumn, Lookup, Plan, Row, Rows
 from yummy_fast.features.statuses import NO_MOMENT, NULL_VALUE, PRESENT, LookupStatuses, StatusPolicy
 from yummy_fast.features.timestamp_text import Stamp, TimestampMemo, TimestampTexts
 
@@ -153,20 +154,20 @@ class _LookupLayout:
 class Layout:
     """What `encode_vectors` has to know of a plan, made when the plan is compiled."""
 
-    __slots__ = ("arrange", "lookups", "names", "policy", "tails", "version_metadata")
+    __slots__ = ("arrange", "lookups", "names_text", "policy", "tails", "version_metadata")
 
     def __init__(self, plan: Plan, policy: StatusPolicy, tails: Tails) -> None:
         self.policy = policy
         self.tails = tails
         self.lookups = [_LookupLayout(lookup, policy) for lookup in plan.lookups]
-        self.names = [column.name for column in plan.columns] + [
-            name for computed in plan.computed for _, name in computed.outputs
-        ]
+        computed = (name for view in plan.computed for _, name in view.outputs)
+        self.names_text = json_text([*(column.name for column in plan.columns), *computed])[1:]
+        """The names of the features as the end of a JSON array. Those of the join keys begin it."""
         entries = [{"name": name, **({"version": version} if version else {})} for name, version in plan.view_metadata]
         self.version_metadata = b',"feature_view_metadata":' + json_text(entries) if entries else b""
         # For each column of the answer, its place in the lookups' columns one after the other; None if it is the same.
         starts = list(accumulate((len(lookup.features) for lookup in plan.lookups), initial=0))
-        order = [starts[column.lookup] + column.place for column in plan.columns]
+        order = [starts[column.lookup] + column.position for column in plan.columns]
         self.arrange = None if order == list(range(starts[-1])) else order
 
 
@@ -174,7 +175,7 @@ class Layout:
 
 
 def encode_vectors(
-    plan: Plan,
+    layout: Layout,
     bound: Bound,
     rows: Rows,
     *,
@@ -196,7 +197,6 @@ def encode_vectors(
     3. If the tails are short, each run of columns is joined first, with `tail.join(values)`. It copies once more, but
        only short texts, and saves two items of the list for each column.
     """
-    layout: Layout = plan.rendering
     encode = _encode_row if bound.rows == 1 else _encode_columns
     parts = [_HEAD, _VALUES]
     for values in bound.entity_columns:
@@ -220,11 +220,7 @@ def encode_vectors(
     for column in computed:
         parts += (array_text(column.values), _computed_tail(column.values, layout.policy))
     parts[-1] = parts[-1][: -len(_TAIL_END)]  # no column follows the last one
-    feature_names = bound.binding.feature_names
-    if feature_names is None:
-        feature_names = json_text([*bound.binding.answered_names, *layout.names])
-        bound.binding.feature_names = feature_names
-    parts += (_METADATA, feature_names)
+    parts += (_METADATA, bound.binding.names_text, layout.names_text)
     if version_metadata:
         parts.append(layout.version_metadata)
     parts.append(_END)

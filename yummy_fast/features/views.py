@@ -1,18 +1,18 @@
 """Which views a request uses, and under which names: what it asks for, looked up in the registry.
 
-A request asks by a feature service, whose projections choose features and may call a view by an alias, or by a list of
-references. Either becomes `Ref`s, one for each feature that is asked for, and `ResolvedViews`, the views that they are
-read from or computed by. Views are looked up in Feast's order of checks, because that decides which error wins
-(feast/utils.py _get_feature_views_to_use, Feast 0.67.0).
+A request asks either by a feature service, whose projections choose features and may call a view by an alias, or by a
+list of references. Both become `Ref`s, one for each feature that is asked for, and `ResolvedViews`: the views that
+these features are read from or computed by. Views are looked up in Feast's order of checks, because that decides which
+error wins (feast/utils.py _get_feature_views_to_use, Feast 0.67.0).
 
-Pure. What a plan makes of it is not known here: see `catalog`.
+Pure. What becomes of them is not known here: `catalog` makes a plan of it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from yummy_fast.errors import NotFoundError, RequestError
 from yummy_fast.feast_format.registry import (
@@ -23,31 +23,37 @@ from yummy_fast.feast_format.registry import (
     Projection,
     Registry,
 )
+from yummy_fast.features.python_values import UserFunction
+
+MAX_VERSION_DIGITS = 300
+"""A longer number is no version but a part of the view's name: int() takes a time that grows with the square of it."""
 
 
 class Ref(NamedTuple):
-    """One feature that is asked for. `view` is the name it is asked under: an alias, in a service."""
+    """One feature that is asked for."""
 
     view: str
+    """The view that it is asked of: by its name or, in a service, by its alias."""
     version: int | None
     feature: str
     text: str
+    """The reference as the caller, or Feast in a service's place, writes it."""
 
     @property
-    def used_name(self) -> str:
-        """What it calls the view, with @vN."""
+    def view_name(self) -> str:
+        """What the view is called in this request: see `ResolvedViews`."""
         return _versioned(self.view, self.version)
 
 
 _VERSION = re.compile(r"[vV](\d+)")
 
 
-def parse_ref(text: str, place: int) -> Ref:
+def parse_ref(text: str, position: int) -> Ref:
     """ "view:feature" or "view@v2:feature" (feast/utils.py _parse_feature_ref). Raises RequestError."""
     view, colon, feature = text.partition(":")
     if not colon:
         raise RequestError(
-            f"features[{place}]: Invalid feature reference '{text}'. "
+            f"features[{position}]: Invalid feature reference '{text}'. "
             "Expected format: '<feature_view>:<feature>' or '<feature_view>@<version>:<feature>'"
         )
     name, at, tag = view.partition("@")
@@ -55,7 +61,7 @@ def parse_ref(text: str, place: int) -> Ref:
         if not tag or tag.lower() == "latest":
             return Ref(name, None, feature, text)
         version = _VERSION.fullmatch(tag)
-        if version and len(version[1]) <= 300:  # int() of a text without end would be slow work for an attacker
+        if version and len(version[1]) <= MAX_VERSION_DIGITS:
             return Ref(name, int(version[1]), feature, text)
     return Ref(view, None, feature, text)
 
@@ -67,7 +73,7 @@ def refs_of(service: FeatureService) -> list[Ref]:
             projection.alias or projection.view,
             projection.version,
             field.name,
-            f"{_used_name(projection)}:{field.name}",
+            f"{_name_of(projection)}:{field.name}",
         )
         for projection in service.projections
         for field in projection.features
@@ -75,41 +81,47 @@ def refs_of(service: FeatureService) -> list[Ref]:
 
 
 class ResolvedView(NamedTuple):
-    """One use of a view by a request: the same view may be used under several aliases with other keys."""
+    """A feature view as a request uses it. The same view may be used under several aliases, with other keys for
+    each."""
 
     name: str
-    """What requests call the view: alias or name, with @vN."""
+    """What the request calls it: see `ResolvedViews`."""
     metadata: tuple[str, int]
-    """What `feature_view_metadata` says of it: a name, and a version where Feast tells it."""
+    """What `feature_view_metadata` says of it: a name, and the version if Feast says it, else 0."""
     store_name: str
     """What the online store calls it."""
     view: FeatureView
     features: Mapping[str, Field]
+    """Those that can be asked for."""
     join_key_map: Mapping[str, str]
     """Join key -> the name that requests give it."""
 
 
 class ResolvedOnDemandView(NamedTuple):
-    """One use of an on-demand view."""
+    """An on-demand view as a request uses it."""
 
     view: OnDemandFeatureView
-    function: Any
+    function: UserFunction
     features: Mapping[str, Field]
+    """Those that can be asked for."""
     sources: tuple[ResolvedView, ...]
-    """What its function sees; all of it is read."""
+    """What the function sees. All features of these are read."""
 
 
 class ResolvedViews:
-    """The views that a request uses, by the names it uses them under."""
+    """The views that a request uses, by what it calls them: an alias or a name, with @vN for a pinned version."""
 
     def __init__(self) -> None:
         self.stored: dict[str, ResolvedView] = {}
         self.on_demand: dict[str, ResolvedOnDemandView] = {}
-        self.sources: list[ResolvedView] = []
-        """What stored on-demand views were computed from. They are not read, but their join keys are typed by them."""
+        self.typing: list[ResolvedView] = []
+        """What stored on-demand views were computed from. These are not read, but they type join keys."""
 
     def add(self, view: ResolvedView) -> None:
-        """A view may be used directly and as a source, or twice by a service: what either has can be asked for."""
+        """Use a view. If it is used already, what can be asked for is the features of both uses.
+
+        That is so if a service has two projections of it, or if it is a source of an on-demand view as well.
+        """
         before = self.stored.get(view.name)
         if before is not None:
             view = before._replace(features={**before.features, **view.features})
@@ -122,7 +134,7 @@ class Views:
     def __init__(
         self,
         registry: Registry,
-        functions: Mapping[tuple[str, int | None], Callable[..., Any] | RequestError],
+        functions: Mapping[tuple[str, int | None], UserFunction | RequestError],
         *,
         versioning: bool,
         serve_materializing: bool = False,
@@ -141,24 +153,24 @@ class Views:
 
     def of_service(self, service: FeatureService) -> ResolvedViews:
         """What a service uses. Raises RequestError."""
-        resolved = ResolvedViews()
+        views = ResolvedViews()
         for projection in service.projections:
-            self._resolve(resolved, projection.view, projection.version, projection)
-        return resolved
+            self._resolve(views, projection.view, projection.version, projection)
+        return views
 
     def of_refs(self, refs: Iterable[Ref]) -> ResolvedViews:
         """What a list of references uses. Raises RequestError."""
-        resolved = ResolvedViews()
-        for view, version in dict.fromkeys((ref.view, ref.version) for ref in refs):
-            self._resolve(resolved, view, version, None)
-        return resolved
+        views = ResolvedViews()
+        for name, version in dict.fromkeys((ref.view, ref.version) for ref in refs):
+            self._resolve(views, name, version, None)
+        return views
 
-    def _resolve(self, resolved: ResolvedViews, name: str, version: int | None, projection: Projection | None) -> None:
-        """Add a view to `uses`, with the sources of one that is on demand."""
-        view = self._find_view(name, version)
+    def _resolve(self, views: ResolvedViews, name: str, version: int | None, projection: Projection | None) -> None:
+        """Add a view to `views`, and the sources of an on-demand view. `projection` is a service's."""
+        view = self._find(name, version)
         if not isinstance(view, OnDemandFeatureView):
-            resolved.add(self._resolve_stored(view, version, projection))
-            resolved.sources += [self._resolve_source(source) for source in view.sources]
+            views.add(self._resolve_stored(view, version, projection))
+            views.typing += map(self._resolve_source, view.sources)
             return
         function = self._functions[view.name, version]
         if isinstance(function, RequestError):
@@ -168,9 +180,9 @@ class Views:
             features = _project(view.name, features, projection)
         sources = tuple(map(self._resolve_source, view.sources))
         for source in sources:
-            resolved.add(source)
-        used_name = _used_name(projection) if projection is not None else _versioned(view.name, version)
-        resolved.on_demand[used_name] = ResolvedOnDemandView(view, function, features, sources)
+            views.add(source)
+        called = _name_of(projection) if projection is not None else _versioned(view.name, version)
+        views.on_demand[called] = ResolvedOnDemandView(view, function, features, sources)
 
     def _resolve_source(self, source: Projection) -> ResolvedView:
         view = self._registry.views.get(source.view)
@@ -178,8 +190,8 @@ class Views:
             raise self._no_view(source.view)
         return self._resolve_stored(view, source.version, source)
 
-    def _find_view(self, name: str, version: int | None) -> FeatureView | OnDemandFeatureView:
-        """Look a view up as Feast does: existence, then disabled, then state."""
+    def _find(self, name: str, version: int | None) -> FeatureView | OnDemandFeatureView:
+        """Look a view up as Feast does: existence first, then whether it is disabled, then its state."""
         project = self._registry.project
         view: FeatureView | OnDemandFeatureView | None
         if version is not None:
@@ -217,26 +229,32 @@ class Views:
         )
 
     def _resolve_stored(self, view: FeatureView, version: int | None, projection: Projection | None) -> ResolvedView:
-        # A service's projection of the current version reads the unversioned rows (Feast: FeatureView.__copy__).
-        stored_version = version if version is not None else view.version if projection is None else 0
-        store_name = stored_name(view.name, stored_version if self._versioning else 0)
         features = {field.name: field for field in view.features}
         if projection is None:
             return ResolvedView(
-                _versioned(view.name, version), (view.name, view.version), store_name, view, features, {}
+                name=_versioned(view.name, version),
+                metadata=(view.name, view.version),
+                store_name=self._store_name(view, view.version if version is None else version),
+                view=view,
+                features=features,
+                join_key_map={},
             )
         return ResolvedView(
-            _used_name(projection),
-            (projection.alias or view.name, 0),
-            store_name,
-            view,
-            _project(view.name, features, projection),
-            projection.join_key_map,
+            name=_name_of(projection),
+            metadata=(projection.alias or view.name, 0),
+            # A projection that pins no version reads the unversioned rows, as in Feast (FeatureView.__copy__).
+            store_name=self._store_name(view, 0 if version is None else version),
+            view=view,
+            features=_project(view.name, features, projection),
+            join_key_map=projection.join_key_map,
         )
+
+    def _store_name(self, view: FeatureView, version: int) -> str:
+        return stored_name(view.name, version if self._versioning else 0)
 
 
 def _project(name: str, features: Mapping[str, Field], projection: Projection) -> dict[str, Field]:
-    """The features of a view that a projection has chosen. Raises RequestError for one that the view has not."""
+    """The features of a view that a projection has chosen. Raises RequestError for one that the view does not have."""
     unknown = [field.name for field in projection.features if field.name not in features]
     if unknown:
         raise RequestError(
@@ -247,11 +265,11 @@ def _project(name: str, features: Mapping[str, Field], projection: Projection) -
 
 
 def stored_name(view: str, version: int) -> str:
-    """What the online store calls a version of a view; 0 are the unversioned rows."""
+    """What the online store calls a version of a view. 0 stands for the unversioned rows."""
     return f"{view}_v{version}" if version > 0 else view
 
 
-def _used_name(projection: Projection) -> str:
+def _name_of(projection: Projection) -> str:
     return _versioned(projection.alias or projection.view, projection.version)
 
 

@@ -41,7 +41,7 @@ from yummy_fast.server.health import Health, ServerHealth
 from yummy_fast.server.reload import Reloader, describe, gc_paused
 from yummy_fast.sources.download import without_secrets
 from yummy_fast.sources.open_source import open_source
-from yummy_fast.stores.online_store import OnlineStore, open_store_class
+from yummy_fast.stores.online_store import OnlineStore, Prepared, open_store_class
 from yummy_fast.telemetry.logs import log_sample
 
 logger = logging.getLogger("yummy_fast")
@@ -52,7 +52,7 @@ LATE_S = 0.1
 """A sweep that comes this late lets the sockets be read first, for as long."""
 
 
-def open_store(config: Config) -> OnlineStore:
+def open_store(config: Config) -> OnlineStore[object]:
     """The online store that the configuration names, not yet connected. Raises ConfigError."""
     repository = config.repository
     where = f"{repository.source}: online_store.type"
@@ -70,7 +70,9 @@ def import_spans() -> ModuleType:
     return spans
 
 
-def build_catalog(config: Config, store: OnlineStore, data: bytes, throttle: Throttle = unthrottled) -> Catalog:
+def build_catalog(
+    config: Config, store: OnlineStore[Prepared], data: bytes, throttle: Throttle = unthrottled
+) -> Catalog[Prepared]:
     """Compile a registry's bytes. Raises RegistryError."""
     repository = config.repository
     where = without_secrets(repository.registry_path)
@@ -88,7 +90,7 @@ def build_catalog(config: Config, store: OnlineStore, data: bytes, throttle: Thr
         key_version=repository.key_version,
         versioning=repository.versioning,
         prepare=store.prepare,
-        render=partial(Layout, policy=statuses(config.features.compat, store), tails=Tails()),
+        lay_out=partial(Layout, policy=statuses(config.features.compat, store), tails=Tails()),
         load=load,
         collisions=store.collisions,
         serve_materializing=repository.serve_materializing,
@@ -107,7 +109,7 @@ def build_catalog(config: Config, store: OnlineStore, data: bytes, throttle: Thr
     return catalog
 
 
-def statuses(compat: str, store: OnlineStore) -> StatusPolicy:
+def statuses(compat: str, store: OnlineStore[Prepared]) -> StatusPolicy:
     """Which statuses the cells of an answer have."""
     if compat == "strict":
         return StatusPolicy.EXACT
@@ -310,7 +312,7 @@ def _response(page: admin.Page) -> Response:
     )
 
 
-async def _tick(connections: Connections, store: OnlineStore, acceptor: Acceptor) -> None:
+async def _tick(connections: Connections, store: OnlineStore[object], acceptor: Acceptor) -> None:
     """Once a second: the Date header, all deadlines but those that clients name themselves, a store that is silent."""
     loop = asyncio.get_running_loop()
     while True:

@@ -92,9 +92,9 @@ class ServerHealth:
         self.draining = False
         """Told to stop: no more requests should come."""
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.store: OnlineStore | None = None
+        self.store: OnlineStore[object] | None = None
         self.source: Source | None = None
-        self.endpoints: Endpoints | None = None
+        self.endpoints: Endpoints[object] | None = None
         self.connections: Connections | None = None
         self.reloader: Reloader | None = None
         self.listening = False
@@ -107,8 +107,8 @@ class ServerHealth:
     def enter(
         self,
         source: Source,
-        store: OnlineStore,
-        endpoints: Endpoints,
+        store: OnlineStore[object],
+        endpoints: Endpoints[object],
         connections: Connections,
         reloader: Reloader,
     ) -> None:
@@ -139,7 +139,7 @@ class ServerHealth:
         """How long the loop has not turned."""
         return time.monotonic() - self._beat_at
 
-    def _silent_s(self, store: OnlineStore) -> float:
+    def _silent_s(self, store: OnlineStore[object]) -> float:
         """How long the store has said nothing. While the loop does not turn, nobody listens: that is not counted."""
         return max(self._beat_at - (store.state.answered_at or self._made_at), 0.0)
 

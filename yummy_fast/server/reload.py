@@ -49,8 +49,8 @@ class Reloader:
         source: Source,
         stamp: Hashable,
         data: bytes,
-        compile_catalog: Callable[[bytes, Throttle], Catalog],
-        swap: Callable[[Catalog], Catalog],
+        compile_catalog: Callable[[bytes, Throttle], Catalog[object]],
+        swap: Callable[[Catalog[object]], Catalog[object]],
         ttl_s: int,
     ) -> None:
         """`data` is what the present catalog was compiled from, `stamp` the source's before that was read.
@@ -247,7 +247,7 @@ def _low_priority() -> Iterator[None]:
         sys.setswitchinterval(interval)
 
 
-def describe(catalog: Catalog) -> str:
+def describe(catalog: Catalog[object]) -> str:
     """A line about a catalog, for the log."""
     registry = catalog.registry
     return f"project {registry.project}, {len(registry.views)} feature views, {len(registry.services)} feature services"

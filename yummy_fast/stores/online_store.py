@@ -22,12 +22,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 from yummy_fast.config.repository import Repository
 from yummy_fast.config.settings import StoreOptions
 from yummy_fast.errors import ConfigError
 from yummy_fast.features.plan import Feature, Lookup, Rows
+
+Prepared = TypeVar("Prepared")
+"""A store's private form of a plan's lookups."""
 
 
 class StoreState:
@@ -48,7 +51,7 @@ class StoreState:
         """How many connections have ended that this process did not close."""
 
 
-class OnlineStore(Protocol):
+class OnlineStore(Protocol[Prepared]):
     """Where features are stored. There is one per process and event loop."""
 
     absent_is_present: bool
@@ -75,16 +78,16 @@ class OnlineStore(Protocol):
     def ping_if_idle(self) -> None:
         """Called every second. If the store has nothing to reply to, send a cheap question: `answered_at` must move."""
 
-    def prepare(self, lookups: tuple[Lookup, ...]) -> Any:
+    def prepare(self, lookups: tuple[Lookup, ...]) -> Prepared:
         """The store's private form of a plan's lookups. The thread that compiles a catalog calls it, not the loop."""
 
     def collisions(self, features: Iterable[Feature]) -> list[tuple[Feature, Feature]]:
         """Pairs of features that this store cannot keep apart. `features` are all those under the same join keys."""
 
-    def describe(self, prepared: Any) -> list[str]:
+    def describe(self, prepared: Prepared) -> list[str]:
         """For people: the command that each lookup became."""
 
-    def fetch(self, prepared: Any, keys: Sequence[Sequence[bytes]]) -> asyncio.Future[Rows]:
+    def fetch(self, prepared: Prepared, keys: Sequence[Sequence[bytes]]) -> asyncio.Future[Rows]:
         """Read the rows of entity keys, `keys[i]` for lookup i, in one round trip.
 
         The Future gets the Rows or a StoreError. The caller may cancel it at any time; no other fetch is harmed.
@@ -98,12 +101,15 @@ STORES = {
 """online_store.type -> module:class."""
 
 
-def open_store_class(store_type: str, where: str) -> type[OnlineStore]:
-    """The class for `online_store.type`. `where` names file and key for the ConfigError of an unknown type."""
+def open_store_class(store_type: str, where: str) -> type[OnlineStore[object]]:
+    """The class for `online_store.type`. `where` names file and key for the ConfigError of an unknown type.
+
+    What it prepares is an object to everybody else.
+    """
     if store_type not in STORES:
         raise ConfigError(f"{where}: unknown online store {store_type!r}; expected one of: {', '.join(sorted(STORES))}")
     module, _, name = STORES[store_type].partition(":")
-    store: type[OnlineStore] = getattr(import_module(module), name)
+    store: type[OnlineStore[object]] = getattr(import_module(module), name)
     return store
 
 

@@ -1,0 +1,238 @@
+"""Binding: from the entities of a request to entity keys.
+
+What a column of a request is for depends on the other columns that came with it: a join key may come under its own
+name, under an alias or as the name of its entity, and a key of two join keys may come in part. So a `Binding` is
+compiled when a plan first sees a set of columns, and kept, within bounds. From then on `Binder.bind` converts the
+values of a request, packs them into keys, and finds out which rows have the same key: each is read once.
+
+The rules for entity columns are Feast's (feast/utils.py _prepare_entities_to_read_from_online_store and
+_get_table_entity_values, Feast 0.67.0). Pure: it knows neither stores nor HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from yummy_fast.errors import NotFoundError, RequestError
+from yummy_fast.feast_format.keys import (
+    KeyPart,
+    KeyValueError,
+    MakeKeys,
+    NullKeyValueError,
+    compile_key,
+    constant_key,
+)
+from yummy_fast.feast_format.registry import DUMMY_JOIN_KEY, DUMMY_VALUE, Registry
+from yummy_fast.feast_format.values import ValueType
+from yummy_fast.features.entities import convert_column
+from yummy_fast.features.json_text import json_text
+from yummy_fast.features.plan import Lookup, Plan
+
+MAX_BINDINGS = 32
+"""Sets of entity columns that are kept for a plan. A caller who invents columns pays for compiling them each time."""
+MAX_BINDING_CHARS = 1_000
+"""The longest names of all columns in a set that is kept: so 32 of them have a bound in bytes as well."""
+
+Entities = Mapping[str, list[Any]]
+"""The entity columns of a request by name, as parsed from JSON."""
+Convert = Callable[[str, ValueType, list[Any]], list[Any]]
+"""`convert_column`, or what does the same."""
+
+
+class JoinKeys:
+    """The join keys of a project: what a column of a request can be, whichever plan it is for."""
+
+    def __init__(self, registry: Registry, key_version: int) -> None:
+        """`key_version` is entity_key_serialization_version."""
+        self.of_entity = {entity.name: entity.join_key for entity in registry.entities.values()}
+        self.all = frozenset(self.of_entity.values())
+        self.key_version = key_version
+
+    def missing(self, given: Sequence[str], empty: Sequence[str] = ()) -> RequestError:
+        """Feast's complaint about a view of which no join key is given, or none with values."""
+        keys = sorted(self.all - {DUMMY_JOIN_KEY})
+        return RequestError(
+            f"entities: Missing join key values for keys: {[key for key in keys if key not in given]}. "
+            f"No values provided for keys: {[key for key in keys if key not in given or key in empty]}. "
+            f"Provided join_key_values: {list(given)}"
+        )
+
+
+class EntityColumn(NamedTuple):
+    """A column of a request that is answered."""
+
+    join_key: str
+    """What it is called in the answer."""
+    name: str
+    """What the request calls it."""
+    type: ValueType
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What the columns of a request are for."""
+
+    columns: tuple[tuple[str, ValueType], ...]
+    """Every column of the request, and the type that its values are converted to."""
+    answered: tuple[EntityColumn, ...]
+    """The columns that are answered."""
+    names_text: bytes
+    """Their join keys as the beginning of a JSON array, to be followed by the names of the features."""
+    request_data: tuple[str, ...]
+    """The columns that on-demand views use. They are not answered."""
+    make_keys: tuple[MakeKeys, ...]
+    """What makes the entity keys of each Lookup."""
+    refusal: RequestError | None
+    """Why no request with these columns can be answered: request data is missing, or a view has no join key at all."""
+
+
+class Bound(NamedTuple):
+    """The entities of a request, bound to a plan."""
+
+    rows: int
+    values: Mapping[str, list[Any]]
+    """All columns of the request by their names, converted."""
+    entity_columns: list[list[Any]]
+    """The values of the columns that are answered, in the order of `Binding.answered`."""
+    keys: list[list[bytes]]
+    """For each Lookup the entity keys to read, each once."""
+    row_to_key: list[list[int] | None]
+    """For each Lookup which key belongs to each row of the answer; None if there is one key per row, in order."""
+    binding: Binding
+
+
+class Binder:
+    """Binds the entities of requests to one plan."""
+
+    __slots__ = ("_bindings", "_join_keys", "_plan")
+
+    def __init__(self, plan: Plan, join_keys: JoinKeys) -> None:
+        self._plan = plan
+        self._join_keys = join_keys
+        self._bindings: dict[tuple[str, ...], Binding] = {}
+
+    def bind(self, entities: Entities, convert: Convert = convert_column) -> Bound:
+        """Convert the values of a request's entity columns and make their entity keys. Raises RequestError."""
+        names = tuple(entities)
+        binding = self._bindings.get(names) or self._compile(names)
+        values: dict[str, list[Any]] = {}
+        rows = -1
+        for name, value_type in binding.columns:
+            column = convert(name, value_type, entities[name])
+            if len(column) != rows:
+                if rows >= 0:
+                    raise RequestError(
+                        f"entities.{name}: All entity rows must have the same columns. "
+                        f"Expected {rows} values, as in the columns before, got {len(column)}"
+                    )
+                rows = len(column)
+            values[name] = column
+        if binding.refusal is not None:
+            raise binding.refusal.fresh_copy()
+        if rows == 0 and self._plan.lookups:
+            join_keys = [column.join_key for column in binding.answered]
+            raise self._join_keys.missing(join_keys, empty=join_keys)
+        if rows < 0:
+            rows = 1  # there are no columns, and none are needed: views without entities have one row
+        keys: list[list[bytes]] = []
+        row_to_key: list[list[int] | None] = []
+        for make_keys in binding.make_keys:
+            try:
+                made = make_keys(values, rows)
+            except KeyValueError as error:
+                raise _not_a_key(error, entities) from None
+            key_of_row = None
+            if rows > 1:
+                made, key_of_row = _distinct(made)
+            keys.append(made)
+            row_to_key.append(key_of_row)
+        return Bound(rows, values, [values[column.name] for column in binding.answered], keys, row_to_key, binding)
+
+    def _compile(self, names: tuple[str, ...]) -> Binding:
+        """Find out what each of a request's columns is for, and remember it."""
+        types, join_keys = self._plan.types, self._join_keys
+        needed = dict.fromkeys(field.name for view in self._plan.computed for field in view.view.request_data)
+        request_data: list[str] = []
+        column_of: dict[str, str] = {}  # join key, as the answer calls it -> the column that it comes from
+        for name in names:
+            if name in needed:
+                request_data.append(name)
+            elif DUMMY_JOIN_KEY in (name, join_keys.of_entity.get(name)):
+                continue  # Feast strips it from its answers
+            elif name in types or name in join_keys.all:
+                column_of[name] = name
+            elif name in join_keys.of_entity:  # the entity's name in place of its join key: an old habit of Feast's
+                column_of[join_keys.of_entity[name]] = name
+        make_keys: list[MakeKeys] = []
+        refusal = _missing_data([name for name in needed if name not in request_data])
+        for lookup in () if refusal else self._plan.lookups:
+            make = self._make_keys(lookup, column_of)
+            if make is None:
+                refusal = join_keys.missing(tuple(column_of))
+                break
+            make_keys.append(make)
+        binding = Binding(
+            columns=tuple((name, types.get(name, ValueType.UNKNOWN)) for name in names),
+            answered=tuple(
+                EntityColumn(join_key, name, types.get(name, ValueType.UNKNOWN)) for join_key, name in column_of.items()
+            ),
+            names_text=json_text(list(column_of))[:-1] + b"," if column_of else b"[",
+            request_data=tuple(request_data),
+            make_keys=tuple(make_keys),
+            refusal=refusal,
+        )
+        if sum(map(len, names)) <= MAX_BINDING_CHARS:
+            if len(self._bindings) >= MAX_BINDINGS:
+                self._bindings.clear()
+            self._bindings[names] = binding
+        return binding
+
+    def _make_keys(self, lookup: Lookup, column_of: Mapping[str, str]) -> MakeKeys | None:
+        """What makes the entity keys of `lookup`; None if none of its join keys is given.
+
+        If only a part of its join keys is given, a key is made of that part, as in Feast: nothing is found under it.
+        """
+        version = self._join_keys.key_version
+        if lookup.join_keys == ((DUMMY_JOIN_KEY, DUMMY_JOIN_KEY),):
+            return constant_key(DUMMY_JOIN_KEY, DUMMY_VALUE, version)
+        join_key_of = {request_name: join_key for join_key, request_name in lookup.join_keys}
+        own = set(join_key_of.values())
+        given: dict[str, str] = {}  # join key -> the column that it comes from; of two columns, the later
+        for answered_name, column in column_of.items():
+            join_key = join_key_of.get(answered_name, answered_name)
+            if join_key in own:
+                given[join_key] = column
+        if not given:
+            return None
+        types = self._plan.types
+        parts = [KeyPart(join_key, column, types.get(column, ValueType.UNKNOWN)) for join_key, column in given.items()]
+        return compile_key(parts, version)
+
+
+def _distinct(keys: list[bytes]) -> tuple[list[bytes], list[int] | None]:
+    """The different ones among the keys of rows, and for each row which of them is its own; None if all differ."""
+    numbers: dict[bytes, int] = {}
+    key_of_row = [numbers.setdefault(key, len(numbers)) for key in keys]
+    return (keys, None) if len(numbers) == len(keys) else (list(numbers), key_of_row)
+
+
+def _missing_data(names: Sequence[str]) -> RequestError | None:
+    """Feast's complaint about request data that did not come."""
+    if not names:
+        return None
+    return NotFoundError(
+        "RequestDataNotFoundInEntityRowsException",
+        f"Required request data source features {list(names)} not found in the entity rows, "
+        "but required by feature views",
+    )
+
+
+def _not_a_key(error: KeyValueError, entities: Entities) -> RequestError:
+    name = error.column
+    if not isinstance(error, NullKeyValueError):
+        return RequestError(f"entities.{name}: {error}")
+    value = entities[name][error.row]  # what was sent: arrays and objects are converted to null
+    sent = "an array" if isinstance(value, list) else "an object" if isinstance(value, dict) else "null"
+    return RequestError(f"entities.{name}[{error.row}]: expected a key value, got {sent}")
