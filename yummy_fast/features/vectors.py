@@ -178,15 +178,16 @@ def encode_vectors(
     layout: Layout,
     bound: Bound,
     rows: Rows,
+    computed: Sequence[ComputedColumn] = (),
     *,
     version_metadata: bool = False,
     now: datetime = NO_MOMENT,
-    computed: Sequence[ComputedColumn] = (),
 ) -> bytes:
     """The body of an answer. Raises CorruptValueError that names the feature, except with StatusPolicy.EXACT.
 
-    - `now`: the moment from which StatusPolicy.EXACT counts ages.
     - `computed`: the columns that follow the stored ones.
+    - `version_metadata`: whether the answer says which versions of views it is made of.
+    - `now`: the moment from which StatusPolicy.EXACT counts ages.
 
     The values of the stored columns and their tails are joined in one of three ways:
 

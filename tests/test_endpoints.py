@@ -1,0 +1,308 @@
+"""Requests in, responses out: the six steps over a store in memory, and what is not a request for features.
+
+How the steps work is tested where they are; with sockets and a real store, in system/ and stores/.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any
+
+import pytest
+
+from tests.registries import Item, entity, parsed, projection, service, view
+from tests.scrapes import samples, scrape
+from yummy_fast.endpoints import Endpoints
+from yummy_fast.errors import LimitError, RequestError, RouteError, StoreTimeoutError, YummyError
+from yummy_fast.feast_format._proto.value_pb2 import Value
+from yummy_fast.feast_format.values import ValueType
+from yummy_fast.features.catalog import Catalog
+from yummy_fast.features.plan import Feature, Lookup, Rows
+from yummy_fast.features.query import LARGE_BODY_BYTES
+from yummy_fast.features.statuses import StatusPolicy
+from yummy_fast.features.transforms import Transforms, load
+from yummy_fast.features.vectors import Layout, Tails
+from yummy_fast.http.http11 import Request, Response
+from yummy_fast.http.trace_headers import Trace
+from yummy_fast.stores.online_store import StoreState
+from yummy_fast.telemetry.metrics import Metrics
+
+STATS = view("stats", ["driver"], {"driver_id": ValueType.INT64}, {"trips": ValueType.INT64})
+NAMED = view("named", ["rider"], {"rider_id": ValueType.STRING}, {"age": ValueType.INT64})
+ITEMS: list[Item] = [
+    *(entity("driver", "driver_id"), entity("rider", "rider_id", ValueType.STRING), STATS, NAMED),
+    service("svc", projection(STATS)),
+]
+DRIVER_7 = bytes.fromhex("0100000002000000090000006472697665725f69640400000008000000") + (7).to_bytes(8, "little")
+TRIPS = Value(int64_val=11).SerializeToString()
+
+MAX_ROWS, MAX_CELLS = 4, 6
+
+
+class MemoryStore:
+    """An OnlineStore that has the trips of driver 7, and waits or fails when it is told to."""
+
+    absent_is_present = True
+    in_flight = 0
+
+    def __init__(self) -> None:
+        self.state = StoreState()
+        self.error: Exception | None = None
+        self.waits = False
+        self.fetched: list[Sequence[Sequence[bytes]]] = []
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def ping(self) -> str:
+        return "memory"
+
+    def ping_if_idle(self) -> None: ...
+
+    def prepare(self, lookups: tuple[Lookup, ...]) -> list[int]:
+        return [len(lookup.features) + len(lookup.views) for lookup in lookups]
+
+    def collisions(self, features: Iterable[Feature]) -> list[tuple[Feature, Feature]]:
+        return []
+
+    def describe(self, prepared: list[int]) -> list[str]:
+        return list(map(str, prepared))
+
+    def fetch(self, prepared: list[int], keys: Sequence[Sequence[bytes]]) -> asyncio.Future[Rows]:
+        self.fetched.append(keys)
+        future: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
+        if self.error is not None:
+            future.set_exception(self.error)
+        elif not self.waits:
+            rows = [
+                [[TRIPS, None] if key == DRIVER_7 else [None] * width for key in group]
+                for width, group in zip(prepared, keys, strict=True)
+            ]
+            future.set_result(rows)
+        return future
+
+
+class Served:
+    """Endpoints, put together."""
+
+    def __init__(self, compat: str = "feast") -> None:
+        self.store = MemoryStore()
+        self.metrics = Metrics()
+        policy = StatusPolicy.EXACT if compat == "strict" else StatusPolicy.PRESENT
+        tails = Tails()
+        catalog: Catalog[list[int]] = Catalog(
+            parsed(*ITEMS),
+            key_version=3,
+            versioning=False,
+            prepare=self.store.prepare,
+            lay_out=lambda plan: Layout(plan, policy, tails),
+            load=load,
+        )
+        self.endpoints = Endpoints(
+            catalog,
+            self.store,
+            Transforms(),
+            compat=compat,
+            max_rows=MAX_ROWS,
+            max_cells=MAX_CELLS,
+            metrics=self.metrics,
+            pages={b"/livez": lambda _: Response(200, b"alive")},
+        )
+
+    def ask(self, body: object, trace: Trace | None = None) -> Response:
+        """The answer to a POST, or what is raised for it."""
+        text = body if isinstance(body, bytes) else json.dumps(body).encode()
+        request = Request(b"POST", b"/get-online-features", text, True, trace=trace)
+
+        async def answered() -> Response:
+            coroutine = self.endpoints.handle(request)
+            assert isinstance(coroutine, Coroutine)
+            return await coroutine
+
+        return asyncio.run(answered())
+
+    def requests(self) -> dict[tuple[str, ...], float]:
+        """Counted requests by code and service."""
+        found = samples(scrape(self.metrics), "yummy_fast_requests_total")
+        return {labels: count for labels, count in found.items() if count}
+
+
+def get(url: bytes, method: bytes = b"GET") -> Request:
+    return Request(method, url, b"", True)
+
+
+# -------------------------------------------------------------------------------------------------------- the six steps
+
+
+def test_a_request_is_answered_from_the_store() -> None:
+    served = Served()
+    response = served.ask({"feature_service": "svc", "entities": {"driver_id": [7, 8, 7]}})
+    assert response == Response(
+        200,
+        b'{"results":[{"values":[7,8,7],"statuses":["PRESENT","PRESENT","PRESENT"],'
+        b'"event_timestamps":["1970-01-01T00:00:00Z","1970-01-01T00:00:00Z","1970-01-01T00:00:00Z"]},'
+        b'{"values":[11,null,11],"statuses":["PRESENT","PRESENT","PRESENT"],'
+        b'"event_timestamps":["1970-01-01T00:00:00Z","1970-01-01T00:00:00Z","1970-01-01T00:00:00Z"]}],'
+        b'"metadata":{"feature_names":["driver_id","trips"]}}',
+        b"content-type: application/json\r\nx-feast-compat: feast\r\n",
+        "svc",
+    )
+    ((keys,),) = served.store.fetched
+    assert list(keys) == [DRIVER_7, DRIVER_7[:-8] + (8).to_bytes(8, "little")]
+    assert served.requests() == {("200", "svc"): 1}
+
+
+def test_the_compat_is_named_and_decides_about_the_statuses() -> None:
+    response = Served("strict").ask({"feature_service": "svc", "entities": {"driver_id": [7, 8]}})
+    assert response.headers.endswith(b"x-feast-compat: strict\r\n")
+    assert json.loads(response.body)["results"][1]["statuses"] == ["PRESENT", "NOT_FOUND"]
+
+
+def test_versions_are_told_to_those_who_ask() -> None:
+    asked = {"features": ["stats:trips"], "entities": {"driver_id": [7]}}
+    wants = {"include_feature_view_version_metadata": True}
+    assert "feature_view_metadata" not in json.loads(Served().ask(asked).body)["metadata"]
+    assert json.loads(Served().ask({**asked, **wants}).body)["metadata"]["feature_view_metadata"] == [{"name": "stats"}]
+
+
+def test_a_client_that_wants_to_know_gets_the_times() -> None:
+    timing = Trace(b"", b"", True)
+    response = Served().ask({"feature_service": "svc", "entities": {"driver_id": [7]}}, timing)
+    assert b"\r\nserver-timing: decode;dur=" in response.headers
+
+
+@pytest.mark.parametrize(
+    ("entities", "features", "limit"),
+    [
+        ({"driver_id": [7] * (MAX_ROWS + 1)}, ["stats:trips"], f"{MAX_ROWS} entity rows"),
+        ({"driver_id": ["no number"] * (MAX_ROWS + 1)}, ["stats:trips"], f"{MAX_ROWS} entity rows"),
+        ({"driver_id": [7], "unused": [1] * (MAX_ROWS + 1)}, ["stats:trips"], f"{MAX_ROWS} entity rows"),
+        ({"driver_id": [7] * 4, "rider_id": ["x"] * 4}, ["stats:trips", "named:age"], f"{MAX_CELLS} rows x features"),
+    ],
+)
+def test_what_is_too_large_is_refused_before_it_is_bound(
+    entities: dict[str, list[Any]], features: list[str], limit: str
+) -> None:
+    served = Served()
+    with pytest.raises(LimitError, match=f"Content Too Large: the limit is {limit}$") as caught:
+        served.ask({"features": features, "entities": entities})
+    assert caught.value.status == 413
+    assert served.store.fetched == []
+    assert served.requests() == {("413", "(ad hoc)"): 1}
+
+
+def test_what_is_just_not_too_large_is_answered() -> None:
+    assert Served().ask({"features": ["stats:trips"], "entities": {"driver_id": [7] * MAX_ROWS}}).status == 200
+    both = {"features": ["stats:trips", "named:age"], "entities": {"driver_id": [7] * 3, "rider_id": ["x"] * 3}}
+    assert Served().ask(both).status == 200
+
+
+def test_an_unknown_feature_is_told_before_a_limit() -> None:
+    served = Served()
+    with pytest.raises(RequestError, match="Feature nope not found"):
+        served.ask({"features": ["stats:nope"], "entities": {"driver_id": [7] * 100}})
+    assert served.requests() == {("400", ""): 1}
+
+
+def test_a_number_that_matters_is_parsed_exactly() -> None:
+    """As text, 2 ** 64 is its digits; the fast parser would make them 1.8446744073709552e+19."""
+    served = Served()
+    body = b'{"features":["named:age"],"entities":{"rider_id":[18446744073709551616]}}'
+    assert json.loads(served.ask(body).body)["results"][0]["values"] == ["18446744073709551616"]
+    ((keys,),) = served.store.fetched
+    assert keys[0].endswith(b"\x02\0\0\0\x14\0\0\0" + b"18446744073709551616")
+
+
+def test_a_large_body_is_not_parsed_twice() -> None:
+    body = b'{"features":["named:age"],"entities":{"rider_id":[18446744073709551616]}}'
+    with pytest.raises(RequestError, match=r"^entities\.rider_id\[0\]: expected a string in range, got "):
+        Served().ask(body + b" " * LARGE_BODY_BYTES)
+
+
+def test_an_error_of_the_store_is_the_requests() -> None:
+    served = Served()
+    served.store.error = StoreTimeoutError("The online store has not answered in time")
+    with pytest.raises(StoreTimeoutError):
+        served.ask({"feature_service": "svc", "entities": {"driver_id": [7]}})
+    assert served.metrics.store_errors["timeout"] == 1
+    assert served.requests() == {("504", "svc"): 1}
+
+
+def test_a_client_that_leaves_is_counted_and_its_fetch_given_up() -> None:
+    served = Served()
+    served.store.waits = True
+
+    async def leaving() -> None:
+        coroutine = served.endpoints.handle(
+            Request(b"POST", b"/get-online-features", b'{"feature_service":"svc","entities":{"driver_id":[7]}}', True)
+        )
+        assert isinstance(coroutine, Coroutine)
+        waits_for = coroutine.send(None)
+        assert isinstance(waits_for, asyncio.Future), "a coroutine of an endpoint awaits Futures only"
+        coroutine.close()
+
+    asyncio.run(leaving())
+    assert served.requests() == {("499", "svc"): 1}
+
+
+def test_a_request_in_flight_keeps_its_plan_and_the_next_one_has_the_new() -> None:
+    served = Served()
+    before = served.endpoints.catalog
+    other = Served().endpoints.catalog
+    assert served.endpoints.replace_catalog(other) is before
+    assert served.endpoints.catalog is other
+
+
+# ------------------------------------------------------------------------------------------------------- other requests
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+def test_there_is_a_registry(method: bytes) -> None:
+    assert Served().endpoints.handle(get(b"/health", method)) == Response(200, b"", b"")
+
+
+@pytest.mark.parametrize("url", [b"/livez", b"/livez?verbose=1", b"/%6Civez", b"http://localhost/livez"])
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+def test_a_page_is_found_by_its_path(url: bytes, method: bytes) -> None:
+    assert Served().endpoints.handle(get(url, method)) == Response(200, b"alive")
+
+
+def test_a_path_that_is_not_there() -> None:
+    with pytest.raises(RouteError) as caught:
+        Served().endpoints.handle(get(b"/metrics"))
+    assert (caught.value.status, caught.value.body()) == (404, b'{"detail":"Not Found"}')
+
+
+def test_a_method_that_a_path_does_not_have() -> None:
+    with pytest.raises(RouteError) as caught:
+        Served().endpoints.handle(get(b"/get-online-features"))
+    assert (caught.value.status, caught.value.headers) == (405, b"allow: POST\r\n")
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST", b"DELETE"])
+def test_a_slash_too_many_is_redirected_whatever_the_method(method: bytes) -> None:
+    found = Served().endpoints.handle(get(b"/get-online-features/?a=1", method))
+    assert found == Response(307, b"", b"location: /get-online-features?a=1\r\n")
+
+
+# -------------------------------------------------------------------------------------------------------------- errors
+
+
+def test_an_error_of_ours_is_answered_as_it_says() -> None:
+    served = Served()
+    error: YummyError = LimitError(503, "busy")
+    assert served.endpoints.failed(error, get(b"/")) == Response(
+        503, b'{"detail":"busy"}', b"content-type: application/json\r\nretry-after: 1\r\n"
+    )
+    assert served.metrics.error_counts == {503: 1}
+
+
+def test_a_bug_is_logged_and_nothing_of_it_is_answered(caplog: pytest.LogCaptureFixture) -> None:
+    served = Served()
+    response = served.endpoints.failed(ValueError("secret"), get(b"/"))
+    assert (response.status, response.body) == (500, b'"Internal Server Error"')
+    assert served.metrics.error_counts == {500: 1}
+    assert "secret" in caplog.text

@@ -1,0 +1,156 @@
+"""What is noted about requests for features: metrics, their phases for traces, samples of values, errors of the store.
+
+The steps of a request (`endpoints`) write into a `Work` what they came to and when they ended. `Accounting` reads it
+once, when the request has been answered or has failed. So the steps can be read without it, and it costs a request what
+a few attributes cost.
+
+It must not change an answer; the one thing that it adds is the Server-Timing line, for clients that ask for it. It
+knows neither what the steps do nor the store.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from time import monotonic, perf_counter_ns
+
+from yummy_fast.errors import StoreError, StoreRefusedError, StoreTimeoutError, StoreUnavailableError, YummyError
+from yummy_fast.features.binding import Bound
+from yummy_fast.features.catalog import Compiled
+from yummy_fast.features.plan import ComputedColumn, Rows
+from yummy_fast.features.value_sampling import sample
+from yummy_fast.http.http11 import CLIENT_LEFT
+from yummy_fast.http.trace_headers import Phase, Phases, Trace, server_timing
+from yummy_fast.telemetry.metrics import Metrics, ServiceSlots
+
+logger = logging.getLogger("yummy_fast")
+
+MAX_LOGGED_ERRORS = 100
+"""Different errors of the online store that are logged in LOGGED_AGAIN_AFTER_S."""
+LOGGED_AGAIN_AFTER_S = 60.0
+"""The same error of the online store is logged once in this time."""
+
+
+class Work:
+    """One request for features: what its steps have come to so far."""
+
+    __slots__ = (
+        "begun_at",
+        "bound",
+        "bound_at",
+        "compiled",
+        "computed",
+        "computed_at",
+        "encoded_at",
+        "read_at",
+        "rows",
+    )
+
+    def __init__(self) -> None:
+        # The moments are those of time.perf_counter_ns(). A step that has not ended, or is not taken, has 0.
+        self.begun_at = perf_counter_ns()
+        self.compiled: Compiled[object] | None = None
+        """None until it is known what is asked for."""
+        self.bound: Bound | None = None
+        self.bound_at = 0
+        self.rows: Rows = ()
+        self.read_at = 0
+        self.computed: Sequence[ComputedColumn] = ()
+        self.computed_at = 0
+        self.encoded_at = 0
+
+    @property
+    def service(self) -> str:
+        """The feature service that is asked for; empty for a list of features, and as long as it is not known."""
+        return "" if self.compiled is None else self.compiled.plan.service
+
+
+class Accounting:
+    """Notes what has become of requests."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._logged_until: dict[str, float] = {}
+        """Errors of the online store in the log, and until when each is not logged again."""
+
+    def answered(self, work: Work, trace: Trace | None) -> bytes:
+        """Note an answer. Returns what its head has to say about it, if the client wants to know."""
+        compiled, bound = work.compiled, work.bound
+        assert compiled is not None, "an answer has a plan"  # noqa: S101
+        assert bound is not None, "an answer has rows"  # noqa: S101
+        slots = self._slots(compiled)
+        if work.computed_at:
+            slots.transformed(work.computed_at - work.read_at)
+        slots.answered(
+            work.begun_at, work.bound_at, work.read_at, work.computed_at or work.read_at, work.encoded_at, bound.rows
+        )
+        if self._metrics.sampling_budget_ns > 0:
+            sample(compiled.plan, bound, work.rows, slots, self._metrics, datetime.now(UTC))
+        if trace is None or not (trace.timing or trace.phases is not None):
+            return b""
+        phases = trace.phases or Phases()
+        _fill_in(phases, work)
+        return server_timing(phases.took) if trace.timing else b""
+
+    def failed(self, work: Work, error: BaseException, trace: Trace | None) -> None:
+        """Note a request that gets an error, or whose client did not wait for the answer."""
+        slots = self._metrics.unplanned if work.compiled is None else self._slots(work.compiled)
+        if work.computed_at:
+            slots.transformed(work.computed_at - work.read_at)
+        if isinstance(error, GeneratorExit):  # the connection has closed the coroutine
+            slots.failed(CLIENT_LEFT)
+        else:
+            slots.failed(error.status if isinstance(error, YummyError) else 500)
+        if isinstance(error, StoreError):
+            self._count_store_error(error)
+        if trace is not None and trace.phases is not None:
+            _fill_in(trace.phases, work)
+
+    def _slots(self, compiled: Compiled[object]) -> ServiceSlots:
+        """Where requests for a plan are counted. A reload makes new plans, which find the slots of the old by name."""
+        if compiled.slots is None:
+            plan = compiled.plan
+            compiled.slots = self._metrics.service(plan.service, plan.feature_count, plan.view_count)
+        return compiled.slots
+
+    def _count_store_error(self, error: StoreError) -> None:
+        if isinstance(error, StoreTimeoutError):
+            kind = "timeout"
+        elif isinstance(error, StoreUnavailableError):
+            kind = "unavailable"
+        else:
+            kind = "error"
+        self._metrics.store_errors[kind] += 1
+        if kind == "error" or isinstance(error, StoreRefusedError):
+            self._log(error)
+
+    def _log(self, error: StoreError) -> None:
+        """Log an error that only an operator can put right, once a minute. Its text names no entity."""
+        text, now = str(error), monotonic()
+        if self._logged_until.get(text, 0.0) > now:
+            return
+        if len(self._logged_until) >= MAX_LOGGED_ERRORS:
+            self._logged_until = {each: until for each, until in self._logged_until.items() if until > now}
+        if len(self._logged_until) < MAX_LOGGED_ERRORS:
+            self._logged_until[text] = now + LOGGED_AGAIN_AFTER_S
+            logger.error("requests are answered %d: %s", error.status, text)
+
+
+def _fill_in(phases: Phases, work: Work) -> None:
+    """Tell a trace what the request was for, and how long its phases took. Of a failed one, the last has no end."""
+    took: list[Phase] = [("decode", work.begun_at, work.bound_at), ("store", work.bound_at, work.read_at)]
+    if work.compiled is not None:
+        plan = work.compiled.plan
+        phases.service, phases.features = work.service, plan.feature_count
+        if plan.computed:
+            took.append(("transform", work.read_at, work.computed_at))
+    took.append(("encode", work.computed_at or work.read_at, work.encoded_at))
+    if work.bound is not None:
+        phases.rows = work.bound.rows
+    if not work.encoded_at:
+        phases.unfinished = True
+        last = next(number for number, (_, _, ended) in enumerate(took) if not ended)
+        name, begun, _ = took[last]
+        took[last:] = [(name, begun, perf_counter_ns())]
+    phases.took = took
