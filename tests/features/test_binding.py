@@ -80,10 +80,23 @@ def test_each_row_becomes_a_key_in_order() -> None:
 
 def test_a_key_is_read_once_and_fanned_out_to_its_rows() -> None:
     bound = bind({"driver_id": [1001, 1001, 1002, "1001"]})
-    [keys], [key_of_row] = bound.keys, bound.row_to_key
-    assert keys == [int_key("driver_id", 1001), int_key("driver_id", 1002)]
-    assert key_of_row is not None
-    assert [keys[place] for place in key_of_row] == [int_key("driver_id", value) for value in (1001, 1001, 1002, 1001)]
+    assert bound.keys == [[int_key("driver_id", 1001), int_key("driver_id", 1002)]]
+    assert bound.row_to_key == [[0, 0, 1, 0]]
+    assert bound.spread(0, ["a", "b"]) == ["a", "a", "b", "a"]
+    assert bound.spread(0, ["a", "b"], 2) == ["a", "b"]
+
+
+def test_what_is_read_for_one_key_per_row_is_what_the_rows_have() -> None:
+    bound = bind({"driver_id": [1001, 1002, 1003]})
+    found = ["a", "b", "c"]
+    assert bound.spread(0, found) is found
+    assert bound.spread(0, found, 2) == ["a", "c"]
+
+
+def test_each_lookup_is_spread_by_its_own_keys() -> None:
+    bound = bind({"driver_id": [1, 1, 2], "customer_id": ["x", "y", "x"]}, "stats:trips", "combo:pair")
+    assert bound.row_to_key == [[0, 0, 1], None]
+    assert [bound.spread(0, ["a", "b"]), bound.spread(1, ["c", "d", "e"])] == [["a", "a", "b"], ["c", "d", "e"]]
 
 
 def test_the_views_column_decides_the_type_in_the_key() -> None:

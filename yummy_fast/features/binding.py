@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from yummy_fast.errors import NotFoundError, RequestError
 from yummy_fast.feast_format.keys import (
@@ -34,6 +34,8 @@ MAX_BINDINGS = 32
 """Sets of entity columns that are kept for a plan. A caller who invents columns pays for compiling them each time."""
 MAX_BINDING_CHARS = 1_000
 """The longest names of all columns in a set that is kept: so 32 of them have a bound in bytes as well."""
+
+T = TypeVar("T")
 
 Entities = Mapping[str, list[Any]]
 """The entity columns of a request by name, as parsed from JSON."""
@@ -101,6 +103,16 @@ class Bound(NamedTuple):
     row_to_key: list[list[int] | None]
     """For each Lookup which key belongs to each row of the answer; None if there is one key per row, in order."""
     binding: Binding
+
+    def spread(self, lookup: int, per_key: Sequence[T], step: int = 1) -> Sequence[T]:
+        """What there is for each key of a Lookup, as the answer has it: for each row, or for every `step`-th one.
+
+        With the keys [a, b] for the rows [a, b, a], `row_to_key` is [0, 1, 0], and [x, y] becomes [x, y, x].
+        """
+        key_of_row = self.row_to_key[lookup]
+        if key_of_row is None:
+            return per_key if step == 1 else per_key[::step]
+        return [per_key[key] for key in key_of_row[::step]]
 
 
 class Binder:

@@ -259,8 +259,7 @@ def _inputs(plan: Plan, computed: ComputedView, bound: Bound, rows: Rows) -> dic
             values = [None if value is None else utc_datetime(value) for value in values]
         inputs[answered_name] = list(values)
     for full_name, lookup, position in computed.inputs:
-        found, key_of_row = rows[lookup], bound.row_to_key[lookup]
-        each = found if key_of_row is None else [found[which] for which in key_of_row]
+        each = bound.spread(lookup, rows[lookup])
         value_type = plan.lookups[lookup].features[position].type
         try:
             # Each row has its own: a function may change lists and maps.

@@ -37,9 +37,10 @@ def sample(
     """Look at an answer that has been counted in `slots`. `rows` are the store's; `now` is in UTC."""
     begun = perf_counter_ns()
     waiting, slots.rows_sampled = slots.rows - slots.rows_sampled, slots.rows
-    for lookup, found, key_of_row in zip(plan.lookups, rows, bound.row_to_key, strict=True):
-        step = max(1, -(-bound.rows * (len(lookup.features) + len(lookup.views)) // MAX_CELLS))
-        each = found[::step] if key_of_row is None else [found[place] for place in key_of_row[::step]]
+    for number, lookup in enumerate(plan.lookups):
+        cells = bound.rows * (len(lookup.features) + len(lookup.views))
+        step = max(1, -(-cells // MAX_CELLS))  # rounded up
+        each = bound.spread(number, rows[number], step)
         if each:
             _sample_rows(lookup, each, waiting / len(each), metrics, now)
     metrics.sampling_budget_ns -= perf_counter_ns() - begun

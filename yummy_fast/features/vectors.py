@@ -204,9 +204,8 @@ def encode_vectors(
         parts += (array_text(values), _plain_tail(len(values)))
     all_texts: list[bytes] = []
     all_tails: list[bytes] = []
-    for lookup, found, key_of_row in zip(layout.lookups, rows, bound.row_to_key, strict=True):
-        each = found if key_of_row is None else [found[place] for place in key_of_row]
-        texts, tails, runs = encode(lookup, each, layout.tails, now)
+    for number, lookup in enumerate(layout.lookups):
+        texts, tails, runs = encode(lookup, bound.spread(number, rows[number]), layout.tails, now)
         if layout.arrange is not None:
             all_texts += texts
             all_tails += chain.from_iterable(map(repeat, tails, runs.widths))
