@@ -9,7 +9,7 @@ import pytest
 from tests.registries import PROJECT, Item, catalog, entity, fields, projection, service, view
 from tests.scrapes import samples, scrape
 from yummy_fast import accounting as module
-from yummy_fast.accounting import LOGGED_AGAIN_AFTER_S, MAX_LOGGED_ERRORS, Accounting, Work
+from yummy_fast.accounting import Accounting, Work
 from yummy_fast.errors import (
     CorruptValueError,
     LimitError,
@@ -208,25 +208,14 @@ def test_a_function_that_has_run_is_counted_though_the_request_fails() -> None:
 # ------------------------------------------------------------------------------------------------------------- the log
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
     found = [record.getMessage() for record in caplog.records]
     caplog.clear()
     return found
 
 
-def test_the_same_error_of_the_store_is_logged_once_a_minute(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = Clock()
-    monkeypatch.setattr(module, "monotonic", clock)
+def test_the_same_error_of_the_store_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """For a minute: see telemetry/test_once_log.py."""
     caplog.set_level(logging.ERROR, "yummy_fast")
     accounting = Accounting(Metrics())
     for _ in range(3):
@@ -236,9 +225,6 @@ def test_the_same_error_of_the_store_is_logged_once_a_minute(
         "requests are answered 502: The online store answered WRONGTYPE",
         "requests are answered 503: The online store answered NOPERM",
     ]
-    clock.now += LOGGED_AGAIN_AFTER_S
-    accounting.failed(Work(), StoreError("The online store answered WRONGTYPE"), None)
-    assert len(logged(caplog)) == 1
 
 
 @pytest.mark.parametrize(
@@ -250,19 +236,3 @@ def test_what_mends_itself_or_is_the_callers_is_not_logged(
     caplog.set_level(logging.DEBUG, "yummy_fast")
     Accounting(Metrics()).failed(Work(), error, None)
     assert logged(caplog) == []
-
-
-def test_the_errors_that_are_kept_for_the_log_are_bounded(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = Clock()
-    monkeypatch.setattr(module, "monotonic", clock)
-    caplog.set_level(logging.ERROR, "yummy_fast")
-    accounting = Accounting(Metrics())
-    for number in range(MAX_LOGGED_ERRORS + 5):
-        accounting.failed(Work(), StoreError(f"error {number}"), None)
-    assert len(logged(caplog)) == MAX_LOGGED_ERRORS
-    clock.now += LOGGED_AGAIN_AFTER_S
-    accounting.failed(Work(), StoreError("another"), None)
-    assert logged(caplog) == ["requests are answered 502: another"]
-    assert len(accounting._logged_until) == 1

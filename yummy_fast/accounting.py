@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from time import monotonic, perf_counter_ns
+from time import perf_counter_ns
 
 from yummy_fast.errors import StoreError, StoreRefusedError, StoreTimeoutError, StoreUnavailableError, YummyError
 from yummy_fast.features.binding import Bound
@@ -23,13 +23,12 @@ from yummy_fast.features.value_sampling import sample
 from yummy_fast.http.http11 import CLIENT_LEFT
 from yummy_fast.http.trace_headers import Phase, Phases, Trace, server_timing
 from yummy_fast.telemetry.metrics import Metrics, ServiceSlots
+from yummy_fast.telemetry.once_log import OnceLog
 
 logger = logging.getLogger("yummy_fast")
 
-MAX_LOGGED_ERRORS = 100
-"""Different errors of the online store that are logged in LOGGED_AGAIN_AFTER_S."""
-LOGGED_AGAIN_AFTER_S = 60.0
-"""The same error of the online store is logged once in this time."""
+LOG_PERIOD_S = 60.0
+"""Each error of the online store is logged once in this time."""
 
 
 class Work:
@@ -71,8 +70,7 @@ class Accounting:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._logged_until: dict[str, float] = {}
-        """Errors of the online store in the log, and until when each is not logged again."""
+        self._log = OnceLog(logger, period_s=LOG_PERIOD_S)
 
     def answered(self, work: Work, trace: Trace | None) -> bytes:
         """Note an answer. Returns what its head has to say about it, if the client wants to know."""
@@ -123,18 +121,8 @@ class Accounting:
             kind = "error"
         self._metrics.store_errors[kind] += 1
         if kind == "error" or isinstance(error, StoreRefusedError):
-            self._log(error)
-
-    def _log(self, error: StoreError) -> None:
-        """Log an error that only an operator can put right, once a minute. Its text names no entity."""
-        text, now = str(error), monotonic()
-        if self._logged_until.get(text, 0.0) > now:
-            return
-        if len(self._logged_until) >= MAX_LOGGED_ERRORS:
-            self._logged_until = {each: until for each, until in self._logged_until.items() if until > now}
-        if len(self._logged_until) < MAX_LOGGED_ERRORS:
-            self._logged_until[text] = now + LOGGED_AGAIN_AFTER_S
-            logger.error("requests are answered %d: %s", error.status, text)
+            # Only an operator can put this right. The text names no entity, so that there are few different ones.
+            self._log.log(logging.ERROR, "requests are answered %d: %s", error.status, error)
 
 
 def _fill_in(phases: Phases, work: Work) -> None:
