@@ -46,9 +46,9 @@ def test_timestamps_of_all_kinds_are_decoded_side_by_side() -> None:
 
 @pytest.mark.parametrize("stored", [b"\xff", b"\x08", Timestamp(seconds=2**62).SerializeToString()])
 def test_bytes_that_are_no_timestamp_raise(stored: bytes) -> None:
-    with pytest.raises(CorruptValueError, match="no timestamp"):
+    with pytest.raises(CorruptValueError, match="not a timestamp"):
         decode_timestamp(stored)
-    with pytest.raises(CorruptValueError, match="no timestamp"):
+    with pytest.raises(CorruptValueError, match="not a timestamp"):
         decode_timestamps([Timestamp(seconds=1).SerializeToString(), stored])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
@@ -11,11 +10,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler, SamplingResult
 
-from yummy_fast.config.feature_store_yaml import Config
 from yummy_fast.errors import LimitError
 from yummy_fast.http.http11 import Request, Response
 from yummy_fast.http.trace_headers import Trace
-from yummy_fast.sources.yaml_text import load_config
 from yummy_fast.telemetry.spans import ROUTE, Spans
 
 TRACE_ID, SPAN_ID = 0x4BF92F3577B34DA6A3CE929D0E0E4736, 0x00F067AA0BA902B7
@@ -33,17 +30,11 @@ class BrokenSampler(Sampler):
         return "broken"
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Config:
-    (tmp_path / "feature_store.yaml").write_text("project: p\nregistry: r.db\nonline_store: {type: redis}\n")
-    return load_config(chdir=str(tmp_path), environ={})
-
-
-def spans_of(config: Config, sampler: Sampler) -> tuple[Spans, InMemorySpanExporter]:
+def spans_of(sampler: Sampler) -> tuple[Spans, InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
     provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    return Spans(provider, provider.get_tracer("test"), config), exporter
+    return Spans(provider, provider.get_tracer("test"), https=False, store_type="redis"), exporter
 
 
 def run(spans: Spans, request: Request, outcome: Response | Exception) -> Response:
@@ -67,10 +58,8 @@ def run(spans: Spans, request: Request, outcome: Response | Exception) -> Respon
     raise AssertionError("the coroutine waits")
 
 
-def test_an_sdk_that_fails_fails_no_request_and_is_logged_once(
-    config: Config, caplog: pytest.LogCaptureFixture
-) -> None:
-    spans, _ = spans_of(config, BrokenSampler())
+def test_an_sdk_that_fails_fails_no_request_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    spans, _ = spans_of(BrokenSampler())
     assert [run(spans, REQUEST, Response(200)).status for _ in range(3)] == [200] * 3
     (record,) = caplog.records
     assert (record.levelno, record.message) == (
@@ -82,8 +71,8 @@ def test_an_sdk_that_fails_fails_no_request_and_is_logged_once(
 
 
 @pytest.mark.parametrize("outcome", [Response(200), LimitError(504, "late"), ValueError("a bug")])
-def test_the_parent_is_the_span_that_traceparent_names(config: Config, outcome: Response | Exception) -> None:
-    spans, exporter = spans_of(config, ALWAYS_ON)
+def test_the_parent_is_the_span_that_traceparent_names(outcome: Response | Exception) -> None:
+    spans, exporter = spans_of(ALWAYS_ON)
     run(spans, REQUEST._replace(trace=Trace(b"", TRACEPARENT, False, b"vendor=a")), outcome)
     run(spans, REQUEST, outcome)
     with_header, without = exporter.get_finished_spans()
@@ -96,9 +85,9 @@ def test_the_parent_is_the_span_that_traceparent_names(config: Config, outcome: 
     assert without.context.trace_id not in (0, TRACE_ID)
 
 
-def test_a_request_that_is_one_too_many_has_a_span(config: Config) -> None:
+def test_a_request_that_is_one_too_many_has_a_span() -> None:
     """Its coroutine is never run, so its span begins when it is refused. Refused connections have none."""
-    spans, exporter = spans_of(config, ALWAYS_ON)
+    spans, exporter = spans_of(ALWAYS_ON)
     failed = spans.follow_failed(lambda _, __: Response(503))
     failed(LimitError(503, "too many"), REQUEST)
     failed(LimitError(503, "too many connections"), Request(b"", b"", b"", False))
