@@ -5,10 +5,11 @@ thousandths. So this tells small changes apart: a server of each revision runs u
 and gets bursts of requests for random entities over sixteen connections. Counting starts after the first bursts.
 
 What it does not see: the kernel, the processor's caches, Redis. An instruction is no microsecond; rivals.py and ab.py
-measure those. The look at what is served (`served`) has a budget of time, so a server fifty times slower would look at
-fifty times as many answers: it is switched off in both.
+measure those. Served values are sampled within a budget of time (`value_sampling`), so the share of the answers that is
+sampled depends on the server's speed: sampling is switched off.
 
-It needs Debian's valgrind. Nothing is written to perf/results/.
+It needs Debian's valgrind and redis-server. All revisions run under the Python that runs this script, with the packages
+that are installed for it. Nothing is written to perf/results/.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import random
 import re
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -31,13 +33,23 @@ import rivals
 CONNECTIONS = 16
 WARM_UP = 20
 """Bursts before counting: connections, memos, lazy imports."""
-PRELUDE = """
-try:
-    import yummy_fast.features.value_sampling as served
-    served.BUDGET_NS_PER_HEARTBEAT = 0
-except ImportError:  # a revision before it
-    pass
-import sys
+SAMPLING_BUDGETS = (
+    ("yummy_fast.features.value_sampling", "BUDGET_NS_PER_HEARTBEAT"),
+    ("yummy_fast.features.value_sampling", "BUDGET_NS_A_BEAT"),
+    ("yummy_fast.served", "BUDGET_NS_A_BEAT"),
+)
+"""Where the budget of sampling is: in this revision, and in earlier ones."""
+PRELUDE = f"""
+import importlib, sys
+for module, budget in {SAMPLING_BUDGETS!r}:
+    try:
+        getattr(importlib.import_module(module), budget)
+    except (ImportError, AttributeError):
+        continue
+    setattr(importlib.import_module(module), budget, 0)
+    break
+else:
+    sys.exit("this revision has no budget of sampling by the names in SAMPLING_BUDGETS")
 sys.argv[0] = "yummy-fast"
 from yummy_fast.cli import main
 main()
@@ -115,9 +127,6 @@ def main() -> None:
     parser.add_argument("--order", choices=("entity", "store"), default="store", help="as in data.py")
     parser.add_argument("--port", type=int, default=7180, help="Redis's; the server's is the next")
     options = parser.parse_args()
-    programs = peers.install(peers.PEERS["yummy-fast"])
-    if isinstance(programs, peers.Missing):
-        raise SystemExit(programs.reason)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory())).resolve()
         trees = [
@@ -136,7 +145,7 @@ def main() -> None:
                     before = 0.0
                     for number, (tree, sources) in enumerate(trees):
                         config = data.write_repository(data_set, where / f"{shape}-{number}", options.port)
-                        python = [f"PYTHONPATH={sources}", str(programs / "python"), "-P"]
+                        python = [f"PYTHONPATH={sources}", sys.executable, "-P"]
                         wanted = rivals.Shape(rows, features, CONNECTIONS)
                         bursts = max(5, options.bursts // rows)
                         counted = count(python, config, options.port + 1, wanted, bursts)
