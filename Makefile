@@ -6,7 +6,7 @@
 # make faults  every way in which Redis breaks, under load; writes the table in docs/reliability.md
 # make perf    the benchmark against Feast and Yummy (half an hour); make perf-full, the original's whole grid
 # make registries      registries written by Feast to SQLite, PostgreSQL, S3 and GCS; needs Debian's postgresql
-# make docs    write docs/metrics.md from the table of metrics, and the list of modules in docs/architecture.md
+# make docs    write docs/metrics.md and docs/settings.md from their tables, and the modules in docs/architecture.md
 # make proto   write yummy_fast/feast_format/_proto anew
 # All of them set up their virtual environments (.venv, .venv-demo, .venv-feast) and need no root. PYTHON names the
 # interpreter, 3.11 or newer; another one needs an environment of its own: make test PYTHON=python3.14 VENV=.venv-3.14
@@ -55,6 +55,7 @@ format: $(VENV)/ready
 docs: $(VENV)/ready
 	$(BIN)/python -m tests.metrics_document
 	$(BIN)/python -m tests.rooms_document
+	$(BIN)/python -m tests.settings_document
 
 proto: $(VENV)/ready
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. yummy_fast/feast_format/_proto/*.proto

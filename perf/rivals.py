@@ -5,7 +5,7 @@ of a data set run at once and are driven in turn, round after round: a change of
 figures kept are all of them, one record per round; the table that is printed shows medians.
 
 The rule: no speed without the same values. A peer that cannot be installed, does not start or answers differently is
-left out of the rest and stands in the result with its reason. StatusPolicy and timestamps are not compared: Yummy makes
+left out of the rest and stands in the result with its reason. Statuses and timestamps are not compared: Yummy makes
 them up (README.md says who reads what).
 
 It makes JSON under perf/results/ and prints; plots.py draws.

@@ -37,8 +37,8 @@ from yummy_fast.stores.resp import ReplyParser
 from yummy_fast.telemetry.metrics import Metrics
 
 SHAPES = ("1x50", "1x250", "10x50", "100x50", "100x250")
-LOOK = "(look)"
-"""No part of the sum: a few answers in a tenth of a second are looked at, however many there are (`served`)."""
+SAMPLE = "(sample)"
+"""Not part of the sum: a few answers in a tenth of a second are sampled, however many there are (`value_sampling`)."""
 TARGET_S = 0.1
 """How long each timing loop runs, about; the best of five counts."""
 
@@ -103,7 +103,7 @@ def stages(
         "encode": microseconds(lambda: encode_vectors(layout, bound, found)),
         "count": microseconds(count),
         "http out": microseconds(lambda: response_head(answer, clock.line, True) + answer.body),
-        LOOK: microseconds(lambda: sample(plan, bound, found, slots, metrics, datetime(2026, 12, 1, tzinfo=UTC))),
+        SAMPLE: microseconds(lambda: sample(plan, bound, found, slots, metrics, datetime(2026, 12, 1, tzinfo=UTC))),
     }
 
 
@@ -131,7 +131,7 @@ def main() -> None:
         print(f"{name:10}" + "".join(f"{shape:>10}" for shape in results))
         for stage in next(iter(results.values())):
             print(f"{stage:10}" + "".join(f"{result[stage]:10.1f}" for result in results.values()))
-        sums = [sum(took for stage, took in result.items() if stage != LOOK) for result in results.values()]
+        sums = [sum(took for stage, took in result.items() if stage != SAMPLE) for result in results.values()]
         print(f"{'sum':10}" + "".join(f"{took:10.1f}" for took in sums) + "\n")
 
 

@@ -1,18 +1,27 @@
-"""Write the list of modules in docs/architecture.md from their first lines: `make docs`.
+"""Write what docs/architecture.md shows of the modules from their first lines: `make docs`.
 
-tests/test_docs.py compares the two.
+Two things: docs/map.svg, the wings as the import contract of pyproject.toml stacks them, and the tables of modules
+between the markers in docs/architecture.md. Neither has a text of its own, but for what stands outside of the program
+(OUTSIDE). tests/test_docs.py compares both with what is there.
 """
 
 from __future__ import annotations
 
 import ast
+import textwrap
+import tomllib
+from collections.abc import Iterator, Sequence
+from html import escape
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "yummy_fast"
 DOCUMENT = ROOT / "docs" / "architecture.md"
+MAP = ROOT / "docs" / "map.svg"
 BEGIN, END = "<!-- written by `make docs` -->\n", "<!-- end -->\n"
 WINGS = ("workers", "server", "http", "features", "stores", "feast_format", "sources", "telemetry", "config")
+
+# ------------------------------------------------------------------------------------------------ the tables of modules
 
 
 def rooms() -> str:
@@ -39,11 +48,103 @@ def _first_line(path: Path) -> str:
 
 
 def current() -> str:
-    """The list as it stands in the document."""
+    """The tables as they stand in the document."""
     return DOCUMENT.read_text().partition(BEGIN)[2].partition(END)[0]
+
+
+# -------------------------------------------------------------------------------------------------------------- the map
+
+WIDTH, LEFT, RIGHT, TOP = 1000, 150, 850, 16
+ROW, SHARED_ROW, GAP = 42, 62, 8
+LINE, CHARACTER = 15, 6.6
+OUTSIDE = {
+    "cli": ("left", "flags, variables"),
+    "http": ("left", "clients"),
+    "server": ("right", "signals, probes"),
+    "stores": ("right", "Redis, SQLite"),
+    "telemetry": ("right", "scrapes, collectors"),
+    "sources": ("right", "the registry"),
+}
+"""What a part has to do with outside of the program, and on which side of the map that stands."""
+
+
+def map_svg() -> str:
+    """The import contract as a picture: a stack in which a part may import from what is further down."""
+    body = "".join(_rows(_layers()))
+    height = 2 * TOP + sum(map(_height, _layers())) + GAP * (len(_layers()) - 1)
+    arrow = f"M {LEFT - 16} {TOP + 40} V {height - TOP - 8}"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
+        ' font-family="DejaVu Sans, Verdana, Helvetica, Arial, sans-serif" font-size="12">\n'
+        "<title>The parts of yummy-fast: each may import from the parts below it</title>\n"
+        '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
+        '<path d="M0 0L8 4L0 8z" fill="#57606a"/></marker></defs>\n'
+        f'<rect width="{WIDTH}" height="{height}" rx="6" fill="#ffffff"/>\n'
+        f'<path d="{arrow}" stroke="#57606a" stroke-width="1.5" fill="none" marker-end="url(#head)"/>\n'
+        f'<text transform="translate({LEFT - 24} {height / 2 - 40:g}) rotate(-90)" text-anchor="middle" fill="#57606a">'
+        f"imports point down</text>\n{body}</svg>\n"
+    )
+
+
+def _layers() -> list[list[str]]:
+    """The parts of the program as the contract between wings has them, from the top; `__main__` only imports `cli`."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = (contract["layers"] for contract in contracts if contract.get("containers") == ["yummy_fast"])
+    return [parts for layer in layers if (parts := layer.split(" | ")) != ["__main__"]]
+
+
+def _height(parts: Sequence[str]) -> int:
+    return ROW if len(parts) == 1 else SHARED_ROW
+
+
+def _rows(layers: Sequence[Sequence[str]]) -> Iterator[str]:
+    y = TOP
+    for parts in layers:
+        height = _height(parts)
+        width = (RIGHT - LEFT - GAP * (len(parts) - 1)) / len(parts)
+        for place, part in enumerate(parts):
+            x = LEFT + place * (width + GAP)
+            yield _box(part, x, y, width, height)
+            if part in OUTSIDE:
+                side, text = OUTSIDE[part]
+                yield _outside(text, side, x if side == "left" else x + width, y + height / 2)
+        y += height + GAP
+
+
+def _box(part: str, x: float, y: float, width: float, height: int) -> str:
+    """A box with a name and, beside it or, in a shared row, below it, the caption."""
+    wing = PACKAGE / part / "__init__.py"
+    caption = _first_line(wing if wing.exists() else PACKAGE / f"{part}.py").replace("`", "")
+    fill = "#ddf4ff" if wing.exists() else "#fff8c5" if part == "endpoints" else "#f6f8fa"
+    below = height == SHARED_ROW
+    text_x = x + 12 if below else x + 116
+    lines = textwrap.wrap(caption, int((x + width - 6 - text_x) / CHARACTER), break_on_hyphens=False)
+    name_y = y + (19 if below else height / 2 + 5)
+    text_y = name_y + 18 if below else y + height / 2 + 4 - LINE / 2 * (len(lines) - 1)
+    texts = "".join(
+        f'<text x="{text_x:g}" y="{text_y + LINE * line:g}" fill="#1f2328">{escape(text)}</text>\n'
+        for line, text in enumerate(lines)
+    )
+    return (
+        f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height}" rx="5" fill="{fill}" stroke="#8c959f"/>\n'
+        f'<text x="{x + 12:g}" y="{name_y:g}" font-size="13.5" font-weight="bold" fill="#0a3069">'
+        f"{part}{'/' if wing.exists() else ''}</text>\n{texts}"
+    )
+
+
+def _outside(text: str, side: str, x: float, y: float) -> str:
+    """A text beside the stack, and a dotted line from it to a box's edge."""
+    away = -1 if side == "left" else 1
+    anchor = "end" if side == "left" else "start"
+    return (
+        f'<path d="M {x + away * 26:g} {y:g} H {x + away * 2:g}" stroke="#57606a" stroke-dasharray="3 3"/>\n'
+        f'<text x="{x + away * 32:g}" y="{y + 4:g}" text-anchor="{anchor}" font-style="italic" fill="#57606a">'
+        f"{escape(text)}</text>\n"
+    )
 
 
 if __name__ == "__main__":
     text = DOCUMENT.read_text()
     before, _, rest = text.partition(BEGIN)
     DOCUMENT.write_text(before + BEGIN + rooms() + END + rest.partition(END)[2])
+    MAP.write_text(map_svg())

@@ -1,20 +1,28 @@
-"""The documents against the program: what they link to, name and promise as defaults is there."""
+"""The documents against the program: what they link to, name and promise as defaults is there.
+
+And the whole of the text against names that were given up: one thing has one word, so a word that is no longer used for
+it stands nowhere.
+"""
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from tests import rooms_document
+from tests import rooms_document, settings_document
 from yummy_fast.cli import main
 from yummy_fast.config.settings import IGNORED_FLAGS, SETTINGS
 from yummy_fast.sources.yaml_text import load_config
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("perf/*.md"), *ROOT.glob("tests/*/*.md")])
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("perf/**/*.md"), *ROOT.glob("tests/*/*.md")]
+)
 OF_USERS = [path for path in DOCUMENTS if path.parent in (ROOT, ROOT / "docs")]
 
 
@@ -24,7 +32,7 @@ def anchors(document: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def named(pattern: str, documents: list[Path]) -> set[str]:
+def named(pattern: str, documents: list[Path]) -> set[Any]:
     return {found for document in documents for found in re.findall(pattern, document.read_text())}
 
 
@@ -75,5 +83,78 @@ def test_the_example_names_settings_and_their_defaults(tmp_path: Path) -> None:
 
 def test_the_map_has_every_room() -> None:
     assert rooms_document.current() == rooms_document.rooms(), "run `make docs`"
+    assert rooms_document.MAP.read_text() == rooms_document.map_svg(), "run `make docs`"
     wings = {path.parent.name for path in (ROOT / "yummy_fast").glob("*/__init__.py")}
     assert wings == set(rooms_document.WINGS)
+
+
+def test_the_settings_are_the_current_ones() -> None:
+    assert settings_document.DOCUMENT.read_text() == settings_document.text(), "run `make docs`"
+
+
+# ------------------------------------------------------------------------------------ what documents say of the code
+
+ABOUT_THE_CODE = [ROOT / "docs" / "architecture.md", ROOT / "CONTRIBUTING.md"]
+MODULES = sorted(path for path in (ROOT / "yummy_fast").rglob("*.py*") if path.suffix in (".py", ".pyi"))
+
+
+def definitions(body: list[ast.stmt], prefix: str = "") -> set[str]:
+    """What a module or class defines, with the names in its classes behind a dot."""
+    found: set[str] = set()
+    for statement in body:
+        if isinstance(statement, ast.ClassDef):
+            found |= {prefix + statement.name, *definitions(statement.body, f"{prefix}{statement.name}.")}
+        elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+            found.add(prefix + statement.name)
+        elif isinstance(statement, ast.Assign | ast.AnnAssign):
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            found |= {prefix + target.id for target in targets if isinstance(target, ast.Name)}
+    return found
+
+
+def test_every_name_in_the_code_that_is_named_is_there() -> None:
+    """`features/plan.py:Plan.bind` names a file below yummy_fast/ and a definition in it; `Plan.bind`, one anywhere."""
+    defined = {path.relative_to(ROOT / "yummy_fast").as_posix(): ast.parse(path.read_text()) for path in MODULES}
+    names = {path: definitions(tree.body) for path, tree in defined.items()}
+    placed = named(r"`([\w/]+\.py):([\w.]+)`", ABOUT_THE_CODE)
+    assert len(placed) > 20
+    assert [f"{path}:{name}" for path, name in placed if name not in names.get(path, ())] == []
+    anywhere = named(r"`([A-Z][a-z]+[A-Z]?\w*(?:\.\w+)?)`", ABOUT_THE_CODE)
+    assert len(anywhere) > 20
+    assert anywhere - set().union(*names.values()) == set()
+
+
+# ------------------------------------------------------------------------------------------------------- names given up
+
+LEFT_THE_TOP = (
+    "accept|board|catalog|codec|connection|control|download|drain|entities|exposition|fleet|http11|listeners|logs|"
+    "metrics|patience|plan|process|python_values|query|registry|reload|resp|served|settings|spans|sql_registry|"
+    "supervisor|tokens|trace|transforms|vectors|views|worker"
+)
+"""Modules that were directly below yummy_fast/ before there were wings. Not admin: yummy_fast.admin is a setting."""
+GIVEN_UP = re.compile(
+    rf"\byummy_fast[./](?:{LEFT_THE_TOP})\b(?!/)|\byummy_fast[./]stores[./]redis_wire\b|(?<![\w/])codec\.py\b|"
+    r"\b(?:leave_when_told|be_worker|Seat|Turns|Board|ServingProcess|nudge|looking_ns_left|Patience|Pace|Gently|Wire)\b|"
+    r"\bVerdict\b(?!:)|\bstop\.at_once\b|\bgrowing\(|\breload\.growing\b|\b(?:_unnoticed|_aside|_let_go|hang_up)\b|"
+    r"\.fans\b|\.echoes\b|\.again\(|\b\w*BITES?\w*\b|\bStatuses\.[A-Z]|\bStatusPolicy\.(?:FOUND|TRUE)\b|"
+    r"\bhttp11\.Answer\b|\bBUDGET_NS_A_BEAT\b"
+)
+MAY_NAME_THEM = {Path(__file__), ROOT / "perf" / "instructions.py"}
+"""This file; and what imports modules of earlier revisions."""
+
+
+def test_no_name_that_was_given_up_is_left() -> None:
+    folders = (ROOT / "yummy_fast", ROOT / "tests", ROOT / "docs", ROOT / "perf", ROOT / "perf" / "experiments")
+    paths = [path for folder in folders[:2] for path in folder.rglob("*.py")]
+    paths += [path for folder in folders[2:] for path in folder.iterdir() if path.suffix in (".py", ".md", ".lua")]
+    paths += [path for path in ROOT.iterdir() if path.suffix in (".md", ".toml", ".example")]
+    paths += [ROOT / "Makefile", ROOT / "Dockerfile", *(ROOT / ".ci").iterdir()]
+    assert len(paths) > 150
+    found = {
+        path.relative_to(ROOT).as_posix(): sorted(set(match))
+        for path in paths
+        if path not in MAY_NAME_THEM
+        and "_proto" not in path.parts  # generated: its package is yummy_fast.registry
+        and (match := GIVEN_UP.findall(path.read_text()))
+    }
+    assert found == {}

@@ -1,7 +1,7 @@
 """Question: what does a running load notice of a reload of a registry of 2,000 views x 50 features and 500 services?
 
 The catalog is compiled in a thread beside the event loop, which takes turns with it for the interpreter's lock
-(reload._unnoticed). The load is 1 x 50 at a fixed rate; first the registry stays as it is, then it is another one as
+(reload.gc_paused). The load is 1 x 50 at a fixed rate; first the registry stays as it is, then it is another one as
 soon as the last one is live.
 
 Asked on 2026-11-23; Python 3.11.2, one of two shared AMD EPYC cores for the server, 300 requests/s, two rounds:

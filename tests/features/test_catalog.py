@@ -317,7 +317,7 @@ def test_each_plan_is_prepared_and_laid_out_once() -> None:
 
 
 def test_a_catalog_goes_without_the_cycle_collector() -> None:
-    """A reload freezes it (`reload._unnoticed`): with a cycle in it, every reload would leave a catalog behind."""
+    """A reload freezes it (`reload.gc_paused`): with a cycle in it, every reload would leave a catalog behind."""
     collects = gc.isenabled()
     gc.disable()
     try:

@@ -9,7 +9,7 @@ A finding is a value that protobuf reads in another way, whether it stands alone
 ones; replies that depend on how their bytes were cut; and any exception but CorruptValueError and ProtocolError. Not
 asked for is that protobuf's choice be ours where one Value begins with no tag of a Value, or holds none and is not
 empty, or several, or one and a piece of another, which no Feast writes and no cut makes: with the right neighbours,
-their number comes out right. See codec.py.
+their number comes out right. See values.py.
 """
 
 from __future__ import annotations

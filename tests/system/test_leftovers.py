@@ -1,6 +1,6 @@
 """What requests and reloads leave behind: nothing, or a reload would make it permanent.
 
-After a reload the collector never looks again at what there is (`reload._unnoticed`), so a cycle that has died without
+After a reload the collector never looks again at what there is (`reload.gc_paused`), so a cycle that has died without
 being collected stays. The server here runs as it does, beside a thread that counts objects when it is told to.
 """
 
