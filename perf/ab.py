@@ -122,7 +122,9 @@ def show(data_set: data.DataSet, shape: rivals.Shape, results: dict[str, list[Sa
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sets", nargs="+", choices=data.SETS, default=["ints", "mixed"])
-    parser.add_argument("--order", choices=("entity", "store"), default="store", help="who has its own field order")
+    parser.add_argument(
+        "--order", choices=("entity", "store"), default="store", help="fields in one order per entity, or one for all"
+    )
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--port", type=int, default=7150, help="Redis's; the servers' are a hundred above")

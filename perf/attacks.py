@@ -1,4 +1,4 @@
-"""How long bodies made to be slow keep everybody else waiting: docs/reliability.md has the table that this prints.
+"""How long bodies that are made to be slow keep other clients waiting: the table in docs/reliability.md.
 
     .venv/bin/python perf/attacks.py
 

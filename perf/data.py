@@ -1,15 +1,15 @@
 """The benchmark's feature repository, and a Redis filled with it.
 
 A data set is 10,000 entities under one join key, feature views of ten features each, and feature services that ask for
-so many of them. Its registry and its hashes are written here byte by byte, without Feast: both are Feast's own formats
-(Registry.proto; redis.py and key_encoding_utils.py of the SDK), so every server of the comparison reads the same bytes,
-and rivals.py lets them prove that before it times anything.
+a number of them. Its registry and its hashes are written here byte by byte, without Feast, in Feast's own formats
+(Registry.proto; redis.py and key_encoding_utils.py of the SDK). So every server of the comparison reads the same bytes;
+rivals.py compares their answers before it times anything.
 
 The rule: nothing here may favour a server. Values are drawn anew for each entity from a fixed seed. Views are written
 in one shuffled order for all entities, as after one full `feast materialize` (`--order entity`: each in its own
 order). Keys use entity_key_serialization_version 2, the newest that all the rivals know.
 
-It starts no server, and empties only the Redis that it is told to fill.
+It starts no server, and empties only the Redis that it fills.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def feature_spec(name: str, kind: FeatureType) -> bytes:
 
 def view_spec(data_set: DataSet, view: int) -> bytes:
     name = view_name(view)
-    # Nobody reads this source; Feast only refuses a view without one.
+    # This source is never read, but Feast refuses a view without one.
     source = field(1, 1) + field(3, "event_timestamp") + field(11, field(2, "never-read.parquet")) + field(20, name)
     features = b"".join(field(4, feature_spec(*feature)) for feature in data_set.features(view))
     key_column = field(12, feature_spec(JOIN_KEY, INT64))
@@ -262,7 +262,9 @@ def main() -> None:
     parser.add_argument("set", choices=SETS)
     parser.add_argument("folder", type=Path, help="where feature_store.yaml and registry.db go")
     parser.add_argument("--redis-port", type=int, required=True, help="of a Redis on 127.0.0.1 that may be emptied")
-    parser.add_argument("--order", choices=("entity", "store"), default="store", help="who has its own field order")
+    parser.add_argument(
+        "--order", choices=("entity", "store"), default="store", help="fields in one order per entity, or one for all"
+    )
     options = parser.parse_args()
     print(write_repository(SETS[options.set], options.folder, options.redis_port))
     fill(SETS[options.set], options.redis_port, options.order)

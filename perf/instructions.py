@@ -1,8 +1,8 @@
 """Instructions a request, counted by callgrind: python perf/instructions.py [REV ...] beside the working tree.
 
 CPU times on a shared machine differ by a tenth from minute to minute; a count of instructions differs by a few
-thousandths. So this tells small changes apart: a server of each revision runs under valgrind on a Redis of its own set,
-and gets bursts of requests for random entities over sixteen connections. Counting starts after the first bursts.
+thousandths, so it shows small changes. A server of each revision runs under valgrind and gets bursts of requests for
+random entities over sixteen connections. Counting starts after the first bursts.
 
 What it does not see: the kernel, the processor's caches, Redis. An instruction is no microsecond; rivals.py and ab.py
 measure those. Served values are sampled within a budget of time (`value_sampling`), so the share of the answers that is

@@ -57,7 +57,7 @@ def bodies(features: int, rows: int) -> Iterator[bytes]:
 
 
 class Run:
-    """One rate for so many seconds: what is due, what waits for a connection, what was answered."""
+    """One rate for some seconds: what is due, what waits for a connection, what was answered."""
 
     def __init__(self, port: int, rate: int, seconds: float, timeout_s: float, requests: Iterator[bytes]) -> None:
         self.port = port
@@ -121,7 +121,7 @@ class Run:
             self.finished.set_result(None)
 
     def closed(self, client: Client) -> None:
-        """The server hung up: its request failed, and another connection takes the place."""
+        """The server has closed a connection: its request failed, and a new connection replaces it."""
         if self.finished.done():
             return
         self.clients.discard(client)
@@ -187,7 +187,7 @@ class Client(asyncio.Protocol):
 
 
 def drive(port: int, rate: int, *, rows: int, features: int, seconds: float, timeout_s: float = 5) -> Rung:
-    """One rate, so many seconds long; at most `timeout_s` more for the last answers."""
+    """One rate for `seconds`, and at most `timeout_s` more for the last answers."""
 
     async def run() -> Rung:
         return await Run(port, rate, seconds, timeout_s, bodies(features, rows)).result()

@@ -1,7 +1,8 @@
 """The servers of the comparison: how each is installed, at which version, and how it is started.
 
 Each peer has a virtual environment of its own under perf/.venvs/, made once and kept while its recipe stays the same.
-A peer that cannot be had (no Python of its version, no wheel) is a `Missing` with the reason, which rivals.py reports.
+A peer that cannot be installed (no Python of its version, no wheel) is a `Missing` with the reason, which rivals.py
+reports.
 
 Every peer is started as its own documentation says, for one process on one core, with its access log off and its own
 settings otherwise. Exceptions, all in the peer's favour: Feast 0.67 does not recycle its worker (`--max-requests 0`),
@@ -140,7 +141,7 @@ def install(peer: Peer) -> Path | Missing:
         run([*uv, "venv", "--clear", "--python", interpreter, str(venv)])
         run([*uv, "pip", "install", "--python", str(venv / "bin" / "python"), *peer.packages])
     except subprocess.CalledProcessError as error:
-        # Without addresses: whose package index it was is nobody's business in a published result.
+        # Without addresses: the package index of a machine does not belong into a published result.
         return Missing(peer.name, f"not installed: {re.sub(r'[a-z]+://[^ ]+', '...', error.stderr.strip())[-500:]}")
     receipt.write_text(recipe)
     return venv / "bin"

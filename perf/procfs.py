@@ -1,4 +1,4 @@
-"""What /proc tells about a server and about the machine.
+"""What /proc says about a server and about the machine.
 
 CPU time counts everything a server is: all processes of its session (peers.py starts each server as the leader of one),
 their threads, the threads that have ended and the children that were waited for. The kernel counts it exactly and shows

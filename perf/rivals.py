@@ -1,12 +1,12 @@
 """The same requests to yummy-fast and to its rivals, on the same Redis: first whether they agree, then how fast.
 
 Every server is pinned to core 0; Redis and the load generator share core 1, so no server pays for either. All servers
-of a data set run at once and are driven in turn, round after round: a change of the machine's mood hits them alike. The
-figures kept are all of them, one record per round; the table that is printed shows medians.
+of a data set run at once and are driven in turn, round after round, so that they share the machine's good and bad
+minutes. The result has one record per round; the table that is printed shows medians.
 
 The rule: no speed without the same values. A peer that cannot be installed, does not start or answers differently is
-left out of the rest and stands in the result with its reason. Statuses and timestamps are not compared: Yummy makes
-them up (README.md says who reads what).
+left out of the rest, and the result names it with the reason. Statuses and timestamps are not compared: Yummy makes
+them up (README.md says what each peer leaves out).
 
 It makes JSON under perf/results/ and prints; plots.py draws.
 """
@@ -305,7 +305,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--peers", nargs="+", choices=peers.PEERS, default=USUAL_PEERS)
     parser.add_argument("--sets", nargs="+", choices=data.SETS, default=list(data.SETS))
     parser.add_argument("--full", action="store_true", help="the original benchmark's whole grid: hours")
-    parser.add_argument("--order", choices=("entity", "store"), default="store", help="who has its own field order")
+    parser.add_argument(
+        "--order", choices=("entity", "store"), default="store", help="fields in one order per entity, or one for all"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=3, help="for each figure")
     parser.add_argument("--ladder-seconds", type=int, default=10, help="for each rate; over 5, or no queue is too long")

@@ -1,7 +1,7 @@
 """Question: what does a request cost with --otel, and what if it is not sampled?
 
-One server, 1 x 50 of `ints`, at a fixed rate over one connection, eight requests at a time; CPU time of its process, so
-that the thread which sends the spans is in it. The collector is in this process, and throws away what it gets.
+One server, 1 x 50 of `ints`, at a fixed rate over one connection, eight requests at a time. What counts is the CPU time
+of its process, with the thread that sends the spans. The collector is in this process, and drops what it gets.
 
 Asked on 2026-11-23; Python 3.11.2, opentelemetry-sdk 1.45.2, 1,000 requests/s on one of two shared cores that others
 kept busy (load average 5: the ratios count, a quiet machine needs less than half of each), two rounds, us and MB:
@@ -16,8 +16,8 @@ Asking the sampler first, before anything is kept of a request, halved what the 
 SDK's takes 35 us to make and as much to encode (97 with its eleven attributes, 19 for each phase below it). Phases as
 events of one span would save a third of all; ReadableSpan, made without a tracer, a fifth.
 
-Verdict: phases are spans, because that is what viewers draw, and made by the tracer, because the rest is not for its
-users. Whoever has many requests samples. Ask again when the SDK has become cheaper, or somebody needs every request.
+Verdict: phases are spans, because that is what viewers draw, and made by the tracer, because ReadableSpan is not meant
+for users of the SDK. A busy server samples. Ask again when the SDK is cheaper, or when every request is needed.
 
     python perf/experiments/cost_of_spans.py
 """

@@ -1,20 +1,20 @@
 """Question: are workers forked from the supervisor, or started anew (spawned)?
 
-Forked, they share what the supervisor has imported, as long as nobody writes to it; and Python writes to every object
-that it looks at, by counting references. Spawned, each is what a server alone is: so that is measured instead.
+Forked workers share what the supervisor has imported, until they write to it; and Python writes to every object that it
+looks at, by counting references. A spawned worker is what a server alone is, so four of those are measured instead.
 
-Asked on 2026-11-23; Python 3.11.7, 25 feature views, 4 workers, and with it the supervisor (which is one process more):
+Asked on 2026-11-23; Python 3.11.7, 25 feature views, 4 workers; forked, the supervisor is one process more:
 
     spawned                 4 processes   127.6 MB of PSS
     forked                  5 processes    73.6 MB of PSS
     forked, with --admin    6 processes    81.8 MB of PSS
 
-Verdict: fork. What must be paid for it: the supervisor has no threads and runs nothing that starts some (a fork copies
-locks, and not the threads that would release them), so it does not read the registry, and the admin listener has a
-process of its own. That the workers share the registry's catalog too, compiled before the fork, would save more at the
-start and nothing after the first reload; memory must be there for what comes after.
+Verdict: fork. The price: the supervisor has no threads and runs nothing that starts some (a fork copies locks, and not
+the threads that would release them), so it does not read the registry, and the admin listener has a process of its own.
+If the workers also shared the catalog, compiled before the fork, that would save more at the start but nothing after
+the first reload, and the machine needs enough memory for the time after it.
 
-Ask again with Python 3.12, whose immortal objects are not counted, or when everybody runs 3.14 (no fork by default).
+Ask again with Python 3.12, whose immortal objects are not counted, or when 3.14 is the oldest (no fork by default).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def sizes(servers: list[subprocess.Popen[bytes]]) -> tuple[float, int]:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        config = benchmark.write_repository(benchmark.SETS["ints"], Path(folder), 1)  # nobody is at port 1
+        config = benchmark.write_repository(benchmark.SETS["ints"], Path(folder), 1)  # no Redis is at port 1
         for name, arguments, number in (
             ("spawned", (), WORKERS),
             ("forked", ("--workers", str(WORKERS)), 1),

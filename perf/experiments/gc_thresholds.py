@@ -23,9 +23,9 @@ answers encoded; no network), beside a catalog of 1,000 services:
 
 Verdict: no thresholds of our own. In 30,000 requests there was one collection, of 2.4 ms, because requests free what
 they make; the differences between the ways are the machine's. But that one is 110 ms with a catalog of 2,000 views of
-50 features and 500 services, and while such a catalog is compiled there are several. So whenever one is, `reload` has
-the collector look at young objects only, and freezes what there is then (reload.gc_paused). That server starts within
-1.3 to 1.5 s instead of 1.6 to 2.0, and it never stops for such a look.
+50 features and 500 services, and several come while such a catalog is compiled. So during a compilation the collector
+looks at young objects only, and at its end all objects are frozen (reload.gc_paused). That server starts within 1.3 to
+1.5 s instead of 1.6 to 2.0, and never stops for such a collection.
 
 Ask again with Python 3.14, whose collector works in increments, or when a request leaves cycles behind.
 """

@@ -154,7 +154,7 @@ def redis_us(link: socket.socket, pid: int, command: Callable[[bytes], bytes], b
             before = cpu_ns(pid)
             converse(link, batch, PIPELINE)
             # Redis may still be on its way back to epoll when the last reply is here. That tail is the same few
-            # hundred ns for every command, and nobody's.
+            # hundred ns for every command.
             spent += cpu_ns(pid) - before
         best = min(best, spent / batches / PIPELINE / 1000)
     return best

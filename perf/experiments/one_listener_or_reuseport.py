@@ -46,8 +46,8 @@ the time.
 Verdict: one inherited listener, and "fewest". With SO_REUSEPORT an eighth of all connections was lost with a worker
 that was killed (its queue dies with it), and 38 % waited in vain for one that was stuck. What was cut off, or waited,
 with one listener had been taken already by the worker that was hurt. Left to themselves, workers at one listener are
-unfair: 32 connections can all end at one, and kept alive they stay there. Counting them in shared memory makes it
-even. It costs 35 us a connection, half of what an answer of 50 values costs, and nothing to those that are kept.
+unfair: one worker can get all 32 connections, and kept alive they stay there. Counting them in shared memory makes it
+even. It costs 35 us per new connection, half of what an answer of 50 values costs, and nothing for those that are kept.
 
 Ask again when workers handle connections that are not alike (HTTP/2, streams), or with a kernel that has
 net.ipv4.tcp_migrate_req on by default.

@@ -1,6 +1,6 @@
 """Question: is an answer built as text with values spliced in, or as Python objects that orjson dumps whole?
 
-Whole is what anybody would write first: decode each column, put `values`, `statuses` and `event_timestamps` into
+Whole is what one would write first: decode each column, put `values`, `statuses` and `event_timestamps` into
 dictionaries, one orjson.dumps. `vectors.encode_vectors` makes only the values through orjson; the text between them it
 knows from the plan and each view's timestamp.
 

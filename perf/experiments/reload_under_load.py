@@ -51,7 +51,7 @@ PATIENCE_S = 60
 
 
 def many_views() -> bytes:
-    """More of a registry, to be put behind that of `ints`: views of an entity that nobody asks for."""
+    """More of a registry, to be put behind that of `ints`: views of an entity that no request asks for."""
     project = data.SETS["ints"].project
     parts = [field(1, field(1, field(1, "other") + field(2, 4) + field(4, "other") + field(9, project)))]
     source = field(1, 1) + field(3, "event_timestamp") + field(11, field(2, "never-read.parquet"))

@@ -46,7 +46,7 @@ CHUNKS = (
     "store.CHUNK_BYTES = {bytes}; store.MAX_CHUNKS = (256 << 10) // {bytes}"
 )
 
-# A request goes over one of several connections, each in its turn. Only for measuring: nobody reconnects the others.
+# A request goes over one of several connections, each in its turn. Only for measuring: the others are not reconnected.
 CONNECTIONS = """
 import itertools
 from yummy_fast.stores import redis as store
