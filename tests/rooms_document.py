@@ -1,8 +1,8 @@
 """Write what docs/architecture.md shows of the modules from their first lines: `make docs`.
 
-Two things: docs/map.svg, the wings as the import contract of pyproject.toml stacks them, and the tables of modules
-between the markers in docs/architecture.md. Neither has a text of its own, but for what stands outside of the program
-(OUTSIDE). tests/test_docs.py compares both with what is there.
+Two things: docs/map.svg, the wings as the import contract of pyproject.toml stacks them, and the tables of modules and
+libraries between the markers in docs/architecture.md. Neither has a text of its own, except what stands outside of the
+program (OUTSIDE). tests/test_docs.py compares both with what is there.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "yummy_fast"
@@ -30,7 +31,23 @@ def rooms() -> str:
     for wing in WINGS:
         caption = _first_line(PACKAGE / wing / "__init__.py")
         tables.append(f"\n### `{wing}/`\n\n{caption}\n\n{_table('module', sorted((PACKAGE / wing).glob('*.py')))}")
-    return "\n" + "".join(tables) + "\n"
+    return "\n" + "".join(tables) + _owners() + "\n"
+
+
+def _owners() -> str:
+    """A table of third-party libraries, and of the modules that may import them."""
+    (allowed,) = (contract["ignore_imports"] for contract in _contracts() if "ignore_imports" in contract)
+    owners: dict[str, list[str]] = {}
+    for module, library in sorted(rule.split(" -> ") for rule in allowed):
+        owners.setdefault(library, []).append(f"`{module.removeprefix('yummy_fast.').removesuffix('.*')}`")
+    rows = "".join(f"| {library} | {', '.join(modules)} |\n" for library, modules in sorted(owners.items()))
+    return f"\n### Libraries\n\n| library | known to |\n|---|---|\n{rows}"
+
+
+def _contracts() -> list[dict[str, Any]]:
+    contracts: list[dict[str, Any]]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    return contracts
 
 
 def _table(title: str, paths: list[Path]) -> str:
@@ -55,7 +72,7 @@ def current() -> str:
 # -------------------------------------------------------------------------------------------------------------- the map
 
 WIDTH, LEFT, RIGHT, TOP = 1000, 150, 850, 16
-ROW, SHARED_ROW, GAP = 42, 62, 8
+ROW, GAP = 42, 8
 LINE, CHARACTER = 15, 6.6
 OUTSIDE = {
     "cli": ("left", "flags, variables"),
@@ -70,9 +87,9 @@ OUTSIDE = {
 
 def map_svg() -> str:
     """The import contract as a picture: a stack in which a part may import from what is further down."""
-    body = "".join(_rows(_layers()))
-    height = 2 * TOP + sum(map(_height, _layers())) + GAP * (len(_layers()) - 1)
-    arrow = f"M {LEFT - 16} {TOP + 40} V {height - TOP - 8}"
+    drawn, ends = zip(*_rows(_layers()), strict=True)
+    height = f"{ends[-1] + TOP - GAP:g}"
+    arrow = f"M {LEFT - 16} {TOP + 40} V {ends[-1] - 16:g}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
         ' font-family="DejaVu Sans, Verdana, Helvetica, Arial, sans-serif" font-size="12">\n'
@@ -81,54 +98,62 @@ def map_svg() -> str:
         '<path d="M0 0L8 4L0 8z" fill="#57606a"/></marker></defs>\n'
         f'<rect width="{WIDTH}" height="{height}" rx="6" fill="#ffffff"/>\n'
         f'<path d="{arrow}" stroke="#57606a" stroke-width="1.5" fill="none" marker-end="url(#head)"/>\n'
-        f'<text transform="translate({LEFT - 24} {height / 2 - 40:g}) rotate(-90)" text-anchor="middle" fill="#57606a">'
-        f"imports point down</text>\n{body}</svg>\n"
+        f'<text transform="translate({LEFT - 24} {ends[-1] / 2 - 40:g}) rotate(-90)" text-anchor="middle"'
+        f' fill="#57606a">imports point down</text>\n{"".join(drawn)}</svg>\n'
     )
 
 
 def _layers() -> list[list[str]]:
     """The parts of the program as the contract between wings has them, from the top; `__main__` only imports `cli`."""
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (layers,) = (contract["layers"] for contract in contracts if contract.get("containers") == ["yummy_fast"])
+    (layers,) = (contract["layers"] for contract in _contracts() if contract.get("containers") == ["yummy_fast"])
     return [parts for layer in layers if (parts := layer.split(" | ")) != ["__main__"]]
 
 
-def _height(parts: Sequence[str]) -> int:
-    return ROW if len(parts) == 1 else SHARED_ROW
-
-
-def _rows(layers: Sequence[Sequence[str]]) -> Iterator[str]:
-    y = TOP
+def _rows(layers: Sequence[Sequence[str]]) -> Iterator[tuple[str, float]]:
+    """Each layer as SVG, and where the next one begins."""
+    y = float(TOP)
     for parts in layers:
-        height = _height(parts)
         width = (RIGHT - LEFT - GAP * (len(parts) - 1)) / len(parts)
-        for place, part in enumerate(parts):
+        texts = [_wrapped(_caption(part), width - (18 if len(parts) > 1 else 122)) for part in parts]
+        height = ROW if len(parts) == 1 else 32 + LINE * max(map(len, texts))
+        drawn = ""
+        for place, (part, lines) in enumerate(zip(parts, texts, strict=True)):
             x = LEFT + place * (width + GAP)
-            yield _box(part, x, y, width, height)
+            drawn += _box(part, lines, (x, y, width, height), beside=len(parts) == 1)
             if part in OUTSIDE:
                 side, text = OUTSIDE[part]
-                yield _outside(text, side, x if side == "left" else x + width, y + height / 2)
+                drawn += _outside(text, side, x if side == "left" else x + width, y + height / 2)
         y += height + GAP
+        yield drawn, y
 
 
-def _box(part: str, x: float, y: float, width: float, height: int) -> str:
-    """A box with a name and, beside it or, in a shared row, below it, the caption."""
-    wing = PACKAGE / part / "__init__.py"
-    caption = _first_line(wing if wing.exists() else PACKAGE / f"{part}.py").replace("`", "")
-    fill = "#ddf4ff" if wing.exists() else "#fff8c5" if part == "endpoints" else "#f6f8fa"
-    below = height == SHARED_ROW
-    text_x = x + 12 if below else x + 116
-    lines = textwrap.wrap(caption, int((x + width - 6 - text_x) / CHARACTER), break_on_hyphens=False)
-    name_y = y + (19 if below else height / 2 + 5)
-    text_y = name_y + 18 if below else y + height / 2 + 4 - LINE / 2 * (len(lines) - 1)
+def _is_wing(part: str) -> bool:
+    return (PACKAGE / part / "__init__.py").exists()
+
+
+def _caption(part: str) -> str:
+    return _first_line(PACKAGE / part / "__init__.py" if _is_wing(part) else PACKAGE / f"{part}.py").replace("`", "")
+
+
+def _wrapped(text: str, width: float) -> list[str]:
+    return textwrap.wrap(text, int(width / CHARACTER), break_on_hyphens=False)
+
+
+def _box(part: str, lines: Sequence[str], at: tuple[float, float, float, float], *, beside: bool) -> str:
+    """A box with a name, and the lines of its caption beside or below it."""
+    x, y, width, height = at
+    fill = "#ddf4ff" if _is_wing(part) else "#fff8c5" if part == "endpoints" else "#f6f8fa"
+    name_y = y + (height / 2 + 5 if beside else 19)
+    text_x = x + (116 if beside else 12)
+    text_y = y + height / 2 + 4 - LINE / 2 * (len(lines) - 1) if beside else name_y + 18
     texts = "".join(
         f'<text x="{text_x:g}" y="{text_y + LINE * line:g}" fill="#1f2328">{escape(text)}</text>\n'
         for line, text in enumerate(lines)
     )
     return (
-        f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height}" rx="5" fill="{fill}" stroke="#8c959f"/>\n'
+        f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="5" fill="{fill}" stroke="#8c959f"/>\n'
         f'<text x="{x + 12:g}" y="{name_y:g}" font-size="13.5" font-weight="bold" fill="#0a3069">'
-        f"{part}{'/' if wing.exists() else ''}</text>\n{texts}"
+        f"{part}{'/' if _is_wing(part) else ''}</text>\n{texts}"
     )
 
 

@@ -20,9 +20,8 @@ from yummy_fast.config.settings import IGNORED_FLAGS, SETTINGS
 from yummy_fast.sources.yaml_text import load_config
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("perf/**/*.md"), *ROOT.glob("tests/*/*.md")]
-)
+FOLDERS = (".", "docs", "perf", "perf/results", "tests/*")
+DOCUMENTS = sorted(path for folder in FOLDERS for path in ROOT.glob(f"{folder}/*.md"))
 OF_USERS = [path for path in DOCUMENTS if path.parent in (ROOT, ROOT / "docs")]
 
 
