@@ -12,8 +12,8 @@ the count nor the lengths of the names; version 1 moreover packs an INT64 into f
 
 Everything before the first value depends on the join keys alone. So `compile_key` writes that part once, and the
 function that it returns only appends values. The facts are of Feast 0.67.0: feast/infra/key_encoding_utils.py (entity
-keys) and feast/infra/online_stores/helpers.py (field hashes). This file must not know plans or requests: a column has a
-name here, and whoever asked for it adds where the name comes from.
+keys) and feast/infra/online_stores/helpers.py (field hashes). This file must not know plans or requests: an error here
+names a column, and the caller adds where the column comes from.
 """
 
 from __future__ import annotations

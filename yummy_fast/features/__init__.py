@@ -1,9 +1,10 @@
 """What a request means: from its JSON to entity keys, from rows to the JSON of its answer.
 
-Reading order, as a request goes: `query` (the body of a request), `plan` (a feature service, compiled; binding
-entities to it) with `entities` (JSON values to typed ones), `vectors` (rows to the body of an answer). What is
-compiled before: `catalog` (all plans of a registry) from `views` (which views a request uses). On-demand feature
-views: `transforms` and `python_values`. `value_sampling` counts statuses and ages of the values that were served.
+Reading order, as a request goes: `query` (the body of a request), `plan` (what a feature service was compiled to),
+`binding` (entities to entity keys) with `entities` and `collection_values` (JSON values to typed ones), `vectors` (rows
+to the body of the answer) with `statuses`, `json_text` and `timestamp_text`. Compiled before: `catalog` (all plans of a
+registry) from `views` (which views a request uses). On-demand feature views: `transforms` and `python_values`.
+`value_sampling` counts statuses and ages of the values that were served.
 
 Nearly all of it is pure. It must not know sockets, stores or HTTP: rows come in as bytes, answers leave as bytes.
 """

@@ -175,7 +175,7 @@ class Binder:
                 continue  # Feast strips it from its answers
             elif name in types or name in join_keys.all:
                 column_of[name] = name
-            elif name in join_keys.of_entity:  # the entity's name in place of its join key: an old habit of Feast's
+            elif name in join_keys.of_entity:  # the entity's name for its join key, which Feast takes too
                 column_of[join_keys.of_entity[name]] = name
         make_keys: list[MakeKeys] = []
         refusal = _missing_data([name for name in needed if name not in request_data])

@@ -7,7 +7,7 @@ _get_online_request_context, Feast 0.67.0). Which views a request uses is found 
 
 A `Catalog` is one version of the registry. It is immutable but for a bounded cache of plans for lists of features. A
 reload makes a new catalog, and the cache dies with the old one. It has no reference cycles (see "No cycles" in
-docs/architecture.md). It does not know which store there is: it gets the store's functions from whoever makes it.
+docs/architecture.md). It does not know which store there is: its maker hands it the store's functions.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Compiled(Generic[Prepared]):
     layout: Layout
     """What `vectors` answers by."""
     slots: ServiceSlots | None = None
-    """Where requests are counted, from the first one on: a registry may hold plans that nobody asks for."""
+    """Where requests are counted. None before the first one: a registry may hold plans that are never asked for."""
 
 
 class Catalog(Generic[Prepared]):
@@ -319,7 +319,7 @@ class Catalog(Generic[Prepared]):
 
 
 def _try(make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | RequestError:
-    """What `make` returns, or the RequestError that it raises: it is kept for whoever asks for the thing."""
+    """What `make` returns, or the RequestError that it raises: requests for the thing will get it."""
     try:
         return make(*args, **kwargs)
     except RequestError as error:

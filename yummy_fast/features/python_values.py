@@ -1,10 +1,10 @@
-"""Python's values, as functions of the user's take and return them: out of stored Values, and into an answer's JSON.
+"""The Python values that users' functions take and return: from stored Values, and to the JSON of an answer.
 
-Which Python type a Value becomes, and which of a function's results a declared type takes, are Feast's rules
-(feast/type_map.py, Feast 0.67.0): feast_value_type_to_python_type for what a function sees; for what becomes of its
-results, python_values_to_proto_values and then the JSON that Feast's server makes of that, in one step.
+Which Python type a Value becomes, and which results of a function a declared type accepts, are Feast's rules
+(feast/type_map.py, Feast 0.67.0). What a function sees is made by the rules of feast_value_type_to_python_type. What
+becomes of its results is what python_values_to_proto_values and then Feast's server make of them, in one step.
 
-Pure. Which values those are is known to `transforms` alone.
+Pure. Only `transforms` knows which values these are.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ UserFunction = Callable[[Any], Any]
 
 
 def utc_datetime(seconds: int) -> datetime | None:
-    """The moment that a stored timestamp tells; None for Feast's null timestamp."""
+    """A stored timestamp as a datetime; None for Feast's null timestamp."""
     return None if seconds == NULL_TIMESTAMP else datetime.fromtimestamp(seconds, tz=UTC)
 
 
@@ -40,7 +40,7 @@ def _json(text: str) -> Any:
         return text
 
 
-_SCALARS: dict[str, Callable[[Any], Any]] = {
+_SCALARS: Mapping[str, Callable[[Any], Any]] = {
     "unix_timestamp": utc_datetime,
     "uuid": uuid.UUID,
     "time_uuid": uuid.UUID,
@@ -52,7 +52,8 @@ _SCALARS: dict[str, Callable[[Any], Any]] = {
 def python_value(stored: bytes | None, value_type: ValueType = ValueType.UNKNOWN) -> Any:
     """A stored Value as Feast hands it to Python (feast_value_type_to_python_type). Raises CorruptValueError.
 
-    `value_type` is what it is declared as: before Feast had a type for UUIDs, they were stored as text.
+    `value_type` is its declared type. It matters for UUIDs alone, which were stored as text before Feast had a type for
+    them.
     """
     message = parse_value(stored)
     if message is None:
@@ -61,7 +62,7 @@ def python_value(stored: bytes | None, value_type: ValueType = ValueType.UNKNOWN
         value = _python_value(message)
         return _with_uuids(value) if value_type in _UUIDS else value
     except (ValueError, ArithmeticError, OSError):
-        # Text that is no UUID or number, a time beyond the year 9999.
+        # Text that is not a UUID or not a number, or a time after the year 9999.
         raise CorruptValueError(f"a {message.WhichOneof('val')} that Python has no value for") from None
 
 
@@ -80,7 +81,7 @@ def _python_value(message: Any) -> Any:
         return None
     value = getattr(message, field)
     if field == "null_val":
-        return int(value)  # 0, in Feast's functions
+        return int(value)  # Feast's functions see 0
     if field == "scalar_map_val":
         return {_key(entry.key): _python_value(entry.value) for entry in value.val}
     if field == "zoned_timestamp_val":
@@ -114,22 +115,22 @@ def _key(message: Any) -> Any:
 
 
 def json_values(values: Iterable[Any], value_type: ValueType) -> list[Any]:
-    """A function's column as JSON values, by the declared type of its feature (python_values_to_proto_values).
+    """A column that a function has returned as JSON values, by the declared type (python_values_to_proto_values).
 
-    Raises TypeError, ValueError, OverflowError or AttributeError for a value that the type does not take.
+    Raises TypeError, ValueError, OverflowError or AttributeError for a value that the type does not accept.
     """
     if value_type is ValueType.UNIX_TIMESTAMP:
         return [_timestamp(value) for value in values]
     plain = [_plain(value) for value in values]
-    if value_type in (ValueType.JSON, ValueType.STRUCT):  # whatever else there is, can be written
+    if value_type in (ValueType.JSON, ValueType.STRUCT):  # of these, NaN and empty bytes are values as well
         return [None if value is None else _json_value(value, value_type) for value in plain]
-    if value_type.name in _OUTPUTS and not any(map(_says_something, plain)):
+    if value_type.name in _OUTPUTS and not any(map(_is_not_empty, plain)):
         return [None] * len(plain)
     return [None if _is_null(value) else _json_value(value, value_type) for value in plain]
 
 
 def _timestamp(value: Any) -> int | None:
-    """Feast takes any float for a null timestamp and answers numpy's NaT for it, as for a NaT of a DataFrame."""
+    """To Feast any float is a null timestamp. It answers numpy's NaT for it, and for a NaT in a DataFrame."""
     if isinstance(value, float):
         return NULL_TIMESTAMP
     if hasattr(value, "dtype") and value.dtype.kind == "M" and value.ndim == 0:
@@ -139,7 +140,7 @@ def _timestamp(value: Any) -> int | None:
 
 
 def _plain(value: Any) -> Any:
-    """Numpy's scalars and arrays as Python's own."""
+    """Numpy's scalars and arrays as Python's own values."""
     if hasattr(value, "dtype") and hasattr(value, "tolist"):
         if value.dtype.kind == "M":
             value = value.astype("datetime64[us]")
@@ -150,12 +151,15 @@ def _plain(value: Any) -> Any:
 def _is_null(value: Any) -> bool:
     try:
         return value is None or bool(value != value)  # NaN, NaT
-    except TypeError:  # pandas' NA is not even equal to itself, or not
+    except TypeError:  # of pandas' NA, a comparison with itself is neither true nor false
         return True
 
 
-def _says_something(value: Any) -> bool:
-    """Feast takes a column of nulls and empty bytes for one of nulls. Beside others, empty bytes are bytes."""
+def _is_not_empty(value: Any) -> bool:
+    """Whether a value is neither a null nor empty bytes.
+
+    To Feast, a column that has no such value is one of nulls. In any other column, empty bytes are bytes.
+    """
     return value is not None and not (isinstance(value, bytes) and not value)
 
 
@@ -187,7 +191,7 @@ def _bool(value: Any) -> bool:
 
 def _text(value: Any) -> str:
     text = str(value)
-    text.encode()  # half a surrogate pair cannot be answered
+    text.encode()  # raises for half of a surrogate pair, which cannot be answered
     return text
 
 
@@ -212,7 +216,7 @@ def _checked_integer(bits: int) -> Callable[[Any], int]:
     return convert
 
 
-_OUTPUTS: dict[str, Callable[[Any], Any]] = {
+_OUTPUTS: Mapping[str, Callable[[Any], Any]] = {
     "INT32": _checked_integer(32),
     "INT64": _checked_integer(64),
     "UNIX_TIMESTAMP": _checked_integer(64),
@@ -229,8 +233,9 @@ _OUTPUTS: dict[str, Callable[[Any], Any]] = {
 _COLLECTIONS = (list, dict, set, tuple, frozenset)
 
 
-# What an item of an array may be. A scalar of another type is converted, an item is not; and a null among them is ...
-_ITEMS: dict[str, tuple[tuple[type, ...], Any]] = {
+# The types that an item of an array may have, and what stands for a null. Unlike a scalar, an item of another type is
+# not converted.
+_ITEMS: Mapping[str, tuple[tuple[type, ...], Any]] = {
     "INT32": ((int,), 0),
     "INT64": ((int,), 0),
     "UNIX_TIMESTAMP": ((int, datetime), NULL_TIMESTAMP),
@@ -257,7 +262,7 @@ def _item(item: Any, kind: str) -> Any:
 def _json_value(value: Any, value_type: ValueType) -> Any:
     name = value_type.name
     if name in _OUTPUTS:
-        # An array in a scalar column is a null to Feast.
+        # To Feast, an array in a scalar column is a null.
         return None if isinstance(value, _COLLECTIONS) else _spelled(_OUTPUTS[name](value))
     kind, _, collection = name.rpartition("_")
     if collection in ("LIST", "SET") and kind in _OUTPUTS:
@@ -268,7 +273,7 @@ def _json_value(value: Any, value_type: ValueType) -> Any:
             return _json_text(value)
         case "JSON_LIST":
             return [_json_text(item) for item in value]
-        case "SCALAR_MAP":  # Feast's server has no JSON for it
+        case "SCALAR_MAP":  # Feast's server has no JSON for one
             return None
         case "MAP" | "STRUCT":
             value = _parsed(value)
@@ -283,7 +288,7 @@ def _json_value(value: Any, value_type: ValueType) -> Any:
 
 
 def _parsed(value: Any) -> Any:
-    """Maps may come as JSON text."""
+    """A map, or several, may come as JSON text."""
     return json.loads(value) if isinstance(value, str) else value
 
 
@@ -295,7 +300,7 @@ def _map(value: Any) -> dict[str, Any]:
 
 
 def _nested_lists(value: Any) -> list[Any]:
-    """Lists of lists. Feast stores one inside that is empty as a null."""
+    """Lists of lists. An inner list that is empty is stored by Feast as a null."""
     inner = [None if item is None else list(_plain(item)) for item in value]
     return [
         None
@@ -308,7 +313,7 @@ def _nested_lists(value: Any) -> list[Any]:
 
 
 def _nested(value: Any) -> Any:
-    """What is inside of maps and lists: by its own type."""
+    """What is inside maps and lists: each by its own type, since none is declared."""
     value = _plain(value)
     if isinstance(value, Mapping):
         return _map(value)
@@ -326,7 +331,7 @@ def _nested(value: Any) -> Any:
 
 
 def _spelled(value: Any) -> Any:
-    """Infinities by name; a NaN inside a list too. (A NaN that stands alone is a null.)"""
+    """Infinities by their names. So is a NaN within a list; one that stands alone is a null, and does not come here."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value

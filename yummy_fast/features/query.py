@@ -1,10 +1,10 @@
 """The JSON body of a request: bytes in, a Query or a refusal out.
 
 `parse_query` accepts and refuses what Feast's pydantic model does (GetOnlineFeaturesRequest in feast/feature_server.py,
-Feast 0.67.0), with FastAPI's 422 bodies; only the Content-Type does not matter here. Bodies that would keep the parser
-busy are refused before they are parsed.
+Feast 0.67.0), with FastAPI's 422 bodies. Only the Content-Type does not matter here. Bodies that would keep the parser
+busy for long are refused before they are parsed.
 
-It knows neither features nor entities: what the names in a Query mean is `catalog`'s and `plan`'s.
+Pure. It knows neither features nor entities: `catalog` and `binding` find out what the names in a Query mean.
 """
 
 from __future__ import annotations
@@ -29,22 +29,25 @@ class Query(NamedTuple):
 
 
 LARGE_BODY_BYTES = 64 << 10
-"""A body longer than this is looked at before it is parsed, and not quoted in answers: both would be slow work that an
-attacker can have for little. What people send is shorter: 1,000 rows of 250 features by name take 30 KB.
+"""A longer body is checked before it is parsed, and no piece of it is quoted in an answer: parsing and quoting are slow
+work, which an attacker could cause at little cost. Ordinary bodies are shorter: 1,000 rows of 250 features by name take
+30 KB.
 """
 MAX_NESTED = 10_000
-"""Lists, objects and keys in a large body. Real ones have a list for each entity column and one for the features. 8 MiB
-of empty lists would keep the parser busy for a second, in which nobody else is answered; so many take a millisecond.
+"""Lists, objects and keys in a large body. An ordinary one has a list for each entity column and one for the features.
+8 MiB of empty lists would keep the parser busy for a second, in which no other request is answered. 10,000 lists take a
+millisecond.
 """
 MAX_VALUES = 1_000_000
-"""Commas in a large body: ten entity columns of as many rows as there may be. So many values are parsed in 30 to 70 ms.
+"""Commas in a large body: enough for ten entity columns with as many rows as --max-rows allows by default. A million
+values are parsed in 30 to 70 ms.
 """
 MAX_FEATURES = 10_000
-"""Features that one request may name. To look at so many takes 20 ms; with 100 rows they reach --max-cells."""
+"""Features that one request may name. To look at 10,000 takes 20 ms. With 100 rows they reach --max-cells."""
 MAX_ENTITY_COLUMNS = 1_000
-"""Entity columns of one request, used or not. To look at so many takes 3 ms. A view has one to five join keys."""
+"""Entity columns of one request, used or not. To look at 1,000 takes 3 ms. A view has one to five join keys."""
 MAX_PROBLEMS = 100
-"""Mistakes of one kind that are told. Each takes 100 bytes of answer, for 2 bytes of request."""
+"""Mistakes of one kind that an answer lists. Each takes 100 bytes of it, for 2 bytes of the request."""
 
 _TRUE = frozenset(("1", "on", "t", "true", "y", "yes"))
 _FALSE = frozenset(("0", "off", "f", "false", "n", "no"))
@@ -63,9 +66,9 @@ def parse_query(body: bytes) -> Query:
 
 
 def parse_exactly(body: bytes) -> Query:
-    """As `parse_query`, for a body that it has taken: a slower parser, which changes no number.
+    """As `parse_query`, for a body that it has accepted, with a slower parser that changes no number.
 
-    For bodies up to LARGE_BODY_BYTES. Raises UnreadableBodyError where this parser's limits are tighter.
+    For bodies up to LARGE_BODY_BYTES. Raises UnreadableBodyError if the body exceeds a limit of this parser.
     """
     try:
         return _checked_query(json.loads(body), body)
@@ -74,7 +77,7 @@ def parse_exactly(body: bytes) -> Query:
 
 
 def _usual_query(data: Any) -> Query | None:
-    """What nearly all bodies are: a feature service's name, lists of entities, and nothing else."""
+    """The Query of a body like nearly all: a feature service's name, lists of entities and nothing else. Else None."""
     if type(data) is dict and len(data) == 2:
         service, entities = data.get("feature_service"), data.get("entities")
         if (
@@ -101,10 +104,10 @@ def _checked_query(data: Any, body: bytes) -> Query:
     else:
         if len(entities) > MAX_ENTITY_COLUMNS:
             raise LimitError(413, f"Content Too Large: entities: the limit is {MAX_ENTITY_COLUMNS} columns")
-        wrong = ((name, values) for name, values in entities.items() if type(values) is not list)
+        wrong_columns = ((name, values) for name, values in entities.items() if type(values) is not list)
         problems += [
             _detail("list_type", ("entities", name), "Input should be a valid list", values)
-            for name, values in islice(wrong, MAX_PROBLEMS)
+            for name, values in islice(wrong_columns, MAX_PROBLEMS)
         ]
     service = data.get("feature_service")
     if service is not None and type(service) is not str:
@@ -115,21 +118,21 @@ def _checked_query(data: Any, body: bytes) -> Query:
     elif len(features) > MAX_FEATURES:
         raise LimitError(413, f"Content Too Large: features: the limit is {MAX_FEATURES} features")
     elif not {str}.issuperset(map(type, features)):
-        others = ((place, ref) for place, ref in enumerate(features) if type(ref) is not str)
+        wrong_refs = ((position, ref) for position, ref in enumerate(features) if type(ref) is not str)
         problems += [
-            _detail("string_type", ("features", place), "Input should be a valid string", ref)
-            for place, ref in islice(others, MAX_PROBLEMS)
+            _detail("string_type", ("features", position), "Input should be a valid string", ref)
+            for position, ref in islice(wrong_refs, MAX_PROBLEMS)
         ]
     full_names = _boolean(data, "full_feature_names", problems)
     version_metadata = _boolean(data, "include_feature_view_version_metadata", problems)
     if problems:
         raise _refusal(problems, body)
-    assert entities is not None  # noqa: S101  # else there is a problem
+    assert entities is not None  # noqa: S101  # or there would be a problem
     return Query(entities, service, features, full_names, version_metadata)
 
 
 def _boolean(data: dict[str, Any], key: str, problems: list[dict[str, Any]]) -> bool:
-    """A boolean as pydantic's lax mode reads one; anything else is added to `problems`."""
+    """A boolean as pydantic's lax mode reads one. What it does not take for one is added to `problems`."""
     value = data.get(key, False)
     if type(value) is bool:
         return value
@@ -154,17 +157,21 @@ def _detail(kind: str, loc: tuple[str | int, ...], message: str, value: object) 
 
 
 def _refusal(problems: list[dict[str, Any]], body: bytes) -> ValidationError:
-    """The error for `problems`. Pieces of a large body are not quoted as FastAPI does: it would all come back."""
+    """The error for `problems`. FastAPI quotes pieces of the body in it; of a large body that could be all of it."""
     if len(body) > LARGE_BODY_BYTES:
         problems = [{**problem, "input": None} for problem in problems]
     return ValidationError(problems)
 
 
 def _check_structure(body: bytes) -> None:
-    """Count, much faster than a parser, what a parser is slow with: no fewer than there are. Raises LimitError.
+    """Refuse a body that would keep a parser busy for long. Raises LimitError.
 
-    What is within strings is counted as well, but for what entity keys are known to have: brackets at their beginning,
-    as of GUIDs, and colons. A bracket right behind a quote is the string's, and a colon is a key's only behind a quote.
+    Counting bytes is much faster than parsing: "[" and "{" begin lists and objects, ":" follows a key, "," stands
+    between two values. Strings may hold these bytes as well, so the counts can be too high, but they are never too
+    low. Before a body is refused, what entity keys are known to hold is left out of the counts:
+
+        {"guid_id":["{9f1c0e34-...}"]}    a bracket right behind a quote belongs to a string
+        {"driver_id":["driver:7"]}        a colon follows a key only right behind a quote, if spaces are left out
     """
     nested = body.count(b"[") + body.count(b"{")
     if nested > MAX_NESTED:
@@ -178,22 +185,22 @@ def _check_structure(body: bytes) -> None:
 
 
 def _loads_leniently(body: bytes, error: orjson.JSONDecodeError) -> Any:
-    """A body that orjson refused as the standard library reads it: Feast does, and takes NaN and Infinity.
+    """A body that orjson has refused, read by the standard library's parser, as Feast does: it takes NaN and Infinity.
 
-    Raises ValidationError with the standard library's message, which is the one that Feast's callers know, and
-    UnreadableBodyError where the standard library fails otherwise, as FastAPI does.
+    Raises ValidationError with the message of the standard library, which Feast's callers know, and UnreadableBodyError
+    for what FastAPI refuses with another error.
     """
     if not body:
         raise ValidationError([_detail("missing", (), "Field required", None)])
-    message, place = str(error).partition(":")[0], error.pos
-    if len(body) <= LARGE_BODY_BYTES:  # else not a second time
+    message, position = str(error).partition(":")[0], error.pos
+    if len(body) <= LARGE_BODY_BYTES:  # a larger one is not parsed a second time
         try:
             data = json.loads(body)
-            json.dumps(data, ensure_ascii=False).encode()  # what cannot be written could never be answered
+            json.dumps(data, ensure_ascii=False).encode()  # what cannot be written cannot be answered
         except json.JSONDecodeError as theirs:
-            message, place = theirs.msg, theirs.pos
+            message, position = theirs.msg, theirs.pos
         except UnicodeEncodeError:
-            pass  # half a surrogate pair
+            pass  # half of a surrogate pair
         except UnicodeDecodeError:
             raise UnreadableBodyError("it is not UTF-8") from None
         except RecursionError:
@@ -202,5 +209,5 @@ def _loads_leniently(body: bytes, error: orjson.JSONDecodeError) -> Any:
             raise UnreadableBodyError("it has a number of too many digits") from None
         else:
             return data
-    detail = _detail("json_invalid", (place,), "JSON decode error", {})
+    detail = _detail("json_invalid", (position,), "JSON decode error", {})
     raise ValidationError([{**detail, "ctx": {"error": message}}])

@@ -26,7 +26,7 @@ class StatusPolicy(Enum):
     PRESENT = "present"
     """All are PRESENT: Feast on a store in which an absent value looks like a null (Redis)."""
     MISSING_AWARE = "missing_aware"
-    """NOT_FOUND for an absent value, else PRESENT: Feast on a store that can tell one from a null (SQLite)."""
+    """NOT_FOUND for an absent value, else PRESENT: Feast on a store that distinguishes it from a null (SQLite)."""
     EXACT = "exact"
     """NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE where they hold, and INVALID for what is corrupt: --compat strict."""
 
@@ -80,7 +80,7 @@ class LookupStatuses:
 
     def mark_corrupt(self, row: Row) -> Row:
         """`row` with CORRUPT for each Value that does not decode, and for each that is there of a view whose event
-        timestamp does not: nobody can say whether it is too old.
+        timestamp does not: it cannot be said whether these are too old.
         """
         width = len(self.view_of)
         marked = [stored if _decodes(decode_value, stored) else CORRUPT for stored in row[:width]]

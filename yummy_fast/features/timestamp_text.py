@@ -4,7 +4,7 @@ A fraction has 3 or 6 digits, or there is none. The rows of one materialisation 
 are remembered. Other stores give each row a timestamp of its own, and there remembering would be work for nothing. So
 a memo takes in what was made only every eighth time: what comes often is soon known, and what comes once costs little.
 
-Pure: a memo belongs to whoever makes it. It is bounded in number and in bytes.
+Pure: a memo belongs to its maker, not to this module. It is bounded in number and in bytes.
 """
 
 from __future__ import annotations

@@ -1,15 +1,16 @@
-"""On-demand feature views: functions of the user's, over what was read and what the request brought.
+"""On-demand feature views: users' functions, applied to what was read and to what the request brought.
 
-Feast keeps such a function in the registry twice: as a dill pickle, and as its source. It is loaded when a catalog is
-compiled, which runs code from the registry, as `feast serve` does; without the extra `transforms` nothing is loaded.
-The pickle goes first, because it holds what the function uses of its module. Where it cannot be loaded, or is of
-another Python, the source is executed, as Feast does with all of them (feast/transformation/udf_rehydrate.py). A
-function that neither gives is a message for whoever asks for its view, and for the log; other views are not touched.
-Functions run in threads, never on the event loop, and one that raises fails its own request only.
+Feast keeps such a function in the registry twice, as a dill pickle and as its source. It is loaded when a catalog is
+compiled. That runs code from the registry, as `feast serve` does; without the extra `transforms` nothing is loaded.
+The pickle comes first, because it holds what the function uses of its module. If it cannot be loaded, or was made by
+another version of Python, the source is executed, as Feast does with all functions
+(feast/transformation/udf_rehydrate.py). If that does not work either, requests for the view are refused with a message
+that is also logged; other views are served. Functions run in threads, never on the event loop, and one that raises
+fails only its own request.
 
 What a function sees and what becomes of its result are Feast's rules (feast/utils.py
-_augment_response_with_on_demand_transforms, Feast 0.67.0), with two differences: its columns survive full_feature_names
-in python mode, and it sees the features of the sources it declared, whatever else was asked.
+_augment_response_with_on_demand_transforms, Feast 0.67.0), with two differences: in python mode its columns survive
+full_feature_names, and it sees the features of the sources that it declared, whatever else is asked for.
 
 `plan` says what to compute, `python_values` converts single values, `vectors` writes the columns. This file knows
 neither stores nor HTTP.
@@ -45,14 +46,14 @@ from yummy_fast.features.python_values import UserFunction, json_values, python_
 logger = logging.getLogger("yummy_fast")
 
 THREADS = 4
-"""Functions that run at a time. They hold the GIL for most of it, so more would only add switching."""
+"""Functions that run at the same time. They hold the GIL most of the time, so more threads would only add switching."""
 
 
 # -------------------------------------------------------------------------------------------------------------- loading
 
 
 def load(view: OnDemandFeatureView) -> UserFunction:
-    """The view's function. Raises ViewUnavailableError with a message that names the view."""
+    """Load the view's function. Raises ViewUnavailableError with a message that names the view."""
 
     def unavailable(reason: str) -> ViewUnavailableError:
         return ViewUnavailableError(f"On-demand feature view '{view.name}' cannot be served: {reason}")
@@ -65,7 +66,7 @@ def load(view: OnDemandFeatureView) -> UserFunction:
         import dill  # noqa: F401
 
         if view.mode == "pandas":
-            import pandas  # noqa: F401  # its absence is better told now than by the first request
+            import pandas  # noqa: F401  # if it is not installed, say so now and not at the first request
             import pyarrow  # noqa: F401
     except ImportError as error:
         raise unavailable(f"{error.name} is not installed; try: pip install 'yummy-fast[transforms]'") from None
@@ -96,22 +97,22 @@ def _pickled_function(view: OnDemandFeatureView) -> UserFunction | str:
             raise
         return f"its function does not unpickle here ({type(error).__name__})"
     finally:
-        del unpickler.find_class  # which holds the unpickler, and that all that was read
+        del unpickler.find_class  # no cycles: it holds the unpickler (see "No cycles" in docs/architecture.md)
     if not callable(function):
         return "what the registry holds is no function"
     checked: UserFunction = function
     return checked
 
 
-_SEEDED = {"pd": "pandas", "pandas": "pandas", "np": "numpy", "numpy": "numpy"}
-"""What Feast lets the source of a function use without importing it."""
+_SEEDED: Mapping[str, str] = {"pd": "pandas", "pandas": "pandas", "np": "numpy", "numpy": "numpy"}
+"""Modules that Feast lets the source of a function use without an import, by the names that it uses."""
 
 
 def _executed_function(view: OnDemandFeatureView) -> UserFunction | None:
-    """The function that the view's source defines; None if it defines none, or one that needs more than is there.
+    """The function that the view's source defines; None if it defines none, or one that uses names which are missing.
 
-    Names of its module, such as its imports and helpers, are not in the source. Feast finds that out when the function
-    is called (500).
+    The source is that of the function alone: imports and helpers of its module are not in it. Feast finds out when the
+    function is called, and answers 500.
     """
     try:
         tree = ast.parse(textwrap.dedent(view.source))
@@ -122,7 +123,7 @@ def _executed_function(view: OnDemandFeatureView) -> UserFunction | None:
         used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         names: dict[str, Any] = {"__name__": "feast_udf_rehydrate"}
         names |= {name: importlib.import_module(module) for name, module in _SEEDED.items() if name in used}
-        # Annotations are not evaluated: what they name may be of the module.
+        # Annotations are not evaluated, since they may name what only the module has.
         flags = __future__.annotations.compiler_flag
         exec(compile(tree, f"<on-demand feature view {view.name}>", "exec", flags, dont_inherit=True), names)  # noqa: S102
         function = names[view.function_name if view.function_name in named else named[0]]
@@ -134,26 +135,27 @@ def _executed_function(view: OnDemandFeatureView) -> UserFunction | None:
     if not needed <= names.keys() | vars(builtins).keys():
         return None
     if function.__name__ not in needed:
-        del names[function.__name__]  # else it would hold itself: each reload would leave it behind
+        del names[function.__name__]  # no cycles: a function holds the names that it was defined among
     return cast("UserFunction", function)
 
 
 def _global_names(code: CodeType) -> set[str]:
-    """The global names that a function reads, and those inside of it."""
+    """The global names that a function reads, and the functions inside it."""
     names = {one.argval for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
     inner = [_global_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
     return names.union(*inner)
 
 
 class _ForeignCodeError(Exception):
-    """A pickle holds bytecode of another Python."""
+    """A pickle holds bytecode of another version of Python."""
 
 
 def _refusing_foreign_code(find_class: Callable[[str, str], Any]) -> Callable[[str, str], Any]:
-    """An unpickler's `find_class` that looks at bytecode before there is a code object of it.
+    """An unpickler's `find_class` that checks bytecode before a code object is made of it.
 
-    All code of a pickle passes here: that of nested functions, and of what a decorator or a closure holds. Afterwards
-    it would be too late: `co_code` is not what the pickle held, and reading it can write past its end (CPython 3.11).
+    All code in a pickle passes through here, also that of nested functions and of what a decorator or a closure holds.
+    A check of the loaded function would come too late: its `co_code` is not what the pickle held, and in CPython 3.11
+    reading it can write past its end.
     """
 
     def find(module: str, name: str) -> Any:
@@ -162,7 +164,8 @@ def _refusing_foreign_code(find_class: Callable[[str, str], Any]) -> Callable[[s
             return found
 
         def create_code(*arguments: Any) -> Any:
-            # The first is an integer or, by some versions, a table of line numbers; then the bytecode is what is bytes.
+            # The first argument is an integer or, in some versions, a table of line numbers. Of the others, the first
+            # that is bytes is the bytecode.
             if any(is_foreign(part) for part in [part for part in arguments[1:] if isinstance(part, bytes)][:1]):
                 raise _ForeignCodeError
             return found(*arguments)
@@ -173,26 +176,37 @@ def _refusing_foreign_code(find_class: Callable[[str, str], Any]) -> Callable[[s
 
 
 def is_foreign(instructions: bytes) -> bool:
-    """Whether bytecode is of another Python than this one: running it could crash the process.
+    """Whether bytecode was compiled by another version of Python than this one: to run it could crash the process.
 
-    A pickle does not say what wrote it. But opcodes come and go with every minor version (RESUME, which all code has
-    since 3.11, is another number in 3.13 and 3.14), and so do the cache entries after an instruction, which are zero in
-    code that has never run. Code that is the same in two versions is at home in both.
+    A pickle does not say which version has written it. But every minor version has opcodes of its own: RESUME, which
+    all code has since 3.11, has another number in 3.13 and 3.14. So have the instructions that are followed by cache
+    entries, which are zero in code that has never run. In 3.11, `lambda x: x + 1` is
+
+        97 00    RESUME
+        7c 00    LOAD_FAST x
+        64 01    LOAD_CONST 1
+        7a 00    BINARY_OP +
+        00 00    a cache entry of BINARY_OP
+        53 00    RETURN_VALUE
+
+    This walks through the instructions as the running version would. Code of another version is found by an opcode that
+    does not exist, by a cache entry that is not zero, by an end within an instruction, or by a RESUME that is missing.
+    Code that is the same in two versions runs in both.
     """
     caches: Any = getattr(opcode, "_inline_cache_entries", ())
-    place, resumes = 0, False
-    while place < len(instructions):
-        operation = instructions[place]
+    offset, has_resume = 0, False
+    while offset < len(instructions):
+        operation = instructions[offset]
         name = opcode.opname[operation]
         if name == "CACHE" or name.startswith("<"):
             return True
-        resumes = resumes or name == "RESUME"
+        has_resume = has_resume or name == "RESUME"
         entries = caches.get(name, 0) if isinstance(caches, Mapping) else caches[operation] if caches else 0
-        place += 2
-        if any(instructions[place : place + 2 * entries]):
+        offset += 2
+        if any(instructions[offset : offset + 2 * entries]):
             return True
-        place += 2 * entries
-    return not resumes or place > len(instructions)
+        offset += 2 * entries
+    return not has_resume or offset > len(instructions)
 
 
 # ------------------------------------------------------------------------------------------------------------ computing
@@ -202,7 +216,7 @@ class Transforms:
     """Runs the functions of a server's on-demand views."""
 
     def __init__(self, calls: deque[tuple[str, str, int]] | None = None) -> None:
-        """`calls` gets name, mode and nanoseconds of each function that was run."""
+        """`calls` gets the view's name, its mode and the nanoseconds of each call of a function."""
         self._calls: deque[tuple[str, str, int]] = deque(maxlen=1) if calls is None else calls
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="on-demand")
 
@@ -217,7 +231,7 @@ class Transforms:
 def compute(
     plan: Plan, bound: Bound, rows: Rows, calls: deque[tuple[str, str, int]] | None = None
 ) -> list[ComputedColumn]:
-    """As `Transforms.compute`, here and now."""
+    """As `Transforms.compute`, in this thread."""
     columns: list[ComputedColumn] = []
     for computed in plan.computed:
         inputs = _inputs(plan, computed, bound, rows)
@@ -226,7 +240,7 @@ def compute(
             outputs = _run_pandas(computed, inputs) if computed.view.mode == "pandas" else _run_python(computed, inputs)
             types = {field.name: field.type for field in computed.view.features}
             for feature, name in computed.outputs:
-                # A function may call its results by either name.
+                # A function may name its results by the feature alone or together with the view.
                 for key in (feature, f"{computed.view.name}__{feature}"):
                     if key in outputs:
                         values = outputs[key]
@@ -235,7 +249,7 @@ def compute(
                     raise KeyError(f"the function returned no {feature}")
                 listed = values if isinstance(values, list) else [values]
                 columns.append(ComputedColumn(name, json_values(listed, types[feature])))
-        except BaseException as error:  # sys.exit() in a function must not end the server
+        except BaseException as error:  # also SystemExit: sys.exit() in a function must not end the server
             logger.exception("on-demand feature view %s failed", computed.view.name)
             raise TransformError(
                 f"On-demand feature view '{computed.view.name}' failed: {type(error).__name__}"
@@ -262,7 +276,7 @@ def _inputs(plan: Plan, computed: ComputedView, bound: Bound, rows: Rows) -> dic
         each = bound.spread(lookup, rows[lookup])
         value_type = plan.lookups[lookup].features[position].type
         try:
-            # Each row has its own: a function may change lists and maps.
+            # Rows of the same entity get values of their own, since a function may change lists and maps.
             values = [python_value(row[position], value_type) for row in each]
         except CorruptValueError as error:
             raise CorruptValueError(f"{full_name.replace('__', ':', 1)}: the online store holds {error}") from None
@@ -280,14 +294,14 @@ def _run_pandas(computed: ComputedView, inputs: dict[str, list[Any]]) -> Mapping
     import pyarrow
 
     arrow = {name: [_for_arrow(value) for value in values] for name, values in inputs.items()}
-    # Through Arrow both ways, as in Feast: it decides what a null does to a column's type.
+    # Through Arrow in both directions, as in Feast: Arrow decides which type a column with a null has.
     frame = computed.function(pyarrow.Table.from_pydict(arrow).to_pandas())
     table = pyarrow.Table.from_pandas(frame)
     return {name: list(table[name].to_numpy()) for name in table.column_names}
 
 
 def _for_arrow(value: Any) -> Any:
-    """Arrow knows neither UUIDs nor sets."""
+    """A value that Arrow can hold: it has neither UUIDs nor sets."""
     if isinstance(value, uuid.UUID):
         return str(value)
     if isinstance(value, set | list):

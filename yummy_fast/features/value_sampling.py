@@ -1,11 +1,11 @@
-"""Look at what is served: by feature view, what its values are and how old they are.
+"""Sample what is served: for each feature view, which statuses its values have and how old they are.
 
-To look at every value of every answer would cost a tenth of what it costs to make the answer. So answers are looked at
-while there is a budget of time: all of them on a quiet server, a few hundred a second on a busy one. What is seen
-stands for all rows in the same ServiceSlots since the last look, so that the numbers of values add up to what was
-served, and the ages are a sample.
+To count every value of every answer would cost a tenth of what it costs to make the answer. So there is a budget of
+time for it: all answers of a quiet server are sampled, and a few hundred a second of a busy one. What is seen in a
+sample stands for all rows that were answered for the same ServiceSlots since the sample before. So the numbers of
+values add up to what was served, while the ages are those of the samples alone.
 
-Pure but for the clock, and the numbers that it changes.
+Pure but for the clock and the metrics that it changes. It must not know stores: it gets the rows that were answered.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from yummy_fast.features.plan import Lookup, Plan, Row, Rows
 from yummy_fast.telemetry.metrics import Metrics, ServiceSlots
 
 BUDGET_NS_PER_HEARTBEAT = 500_000
-"""How long answers may be looked at in a tenth of a second: half a per cent of it. perf/stages.py times one."""
+"""The time for sampling in a tenth of a second: half a per cent of it. perf/stages.py measures one sample."""
 MAX_CELLS = 5_000
-"""Values and timestamps of one answer. Of a larger one, rows at equal distances are looked at."""
+"""Values and timestamps in one sample. Of a larger answer, rows at equal distances are sampled."""
 
 
 def sample(
@@ -34,39 +34,41 @@ def sample(
     metrics: Metrics,
     now: datetime,
 ) -> None:
-    """Look at an answer that has been counted in `slots`. `rows` are the store's; `now` is in UTC."""
+    """Sample an answer that has been counted in `slots`. `rows` are the store's; `now` is in UTC."""
     begun = perf_counter_ns()
-    waiting, slots.rows_sampled = slots.rows - slots.rows_sampled, slots.rows
+    # The rows of this answer, and of those before it that were not sampled.
+    unsampled, slots.rows_sampled = slots.rows - slots.rows_sampled, slots.rows
     for number, lookup in enumerate(plan.lookups):
         cells = bound.rows * (len(lookup.features) + len(lookup.views))
         step = max(1, -(-cells // MAX_CELLS))  # rounded up
         each = bound.spread(number, rows[number], step)
         if each:
-            _sample_rows(lookup, each, waiting / len(each), metrics, now)
+            _sample_rows(lookup, each, unsampled / len(each), metrics, now)
     metrics.sampling_budget_ns -= perf_counter_ns() - begun
 
 
 def _sample_rows(lookup: Lookup, rows: Sequence[Row], weight: float, metrics: Metrics, now: datetime) -> None:
-    """Look at rows that stand for `weight` times as many."""
+    """Count the values of rows, each of which stands for `weight` rows, and their ages."""
     width = len(lookup.features)
     views = list(map(metrics.view, lookup.views))
-    stale: list[list[int]] = []
-    for place, (view, ttl_s) in enumerate(zip(views, lookup.ttls_s, strict=True), width):
-        stamps = [row[place] for row in rows]
+    stale: list[list[int]] = []  # for each view, the rows whose values are too old
+    for position, (view, ttl_s) in enumerate(zip(views, lookup.ttls_s, strict=True), width):
+        stamps = [row[position] for row in rows]
         ages = [(now - moment).total_seconds() for moment in decode_timestamps(stamps)]
         for stamp, age in zip(stamps, ages, strict=True):
             if stamp:
                 view.aged(max(age, 0.0))
-        stale.append([number for number, age in enumerate(ages) if age > ttl_s] if ttl_s else [])
+        stale.append([row for row, age in enumerate(ages) if age > ttl_s] if ttl_s else [])
     if not any(stale) and not any(None in row or b"" in row for row in rows):
-        for which, features in Counter(lookup.view_of).items():  # everything is there: no need to look at each column
-            views[which].present += features * len(rows) * weight
+        # Every value is there and fresh, which is usual: the columns need not be counted one by one.
+        for number, features in Counter(lookup.view_of).items():
+            views[number].present += features * len(rows) * weight
         return
-    for place, which in enumerate(lookup.view_of):
-        view = views[which]
-        column = [row[place] for row in rows]
+    for position, view_number in enumerate(lookup.view_of):
+        view = views[view_number]
+        column = [row[position] for row in rows]
         absent, null = column.count(None), column.count(b"")
-        old = sum(1 for number in stale[which] if column[number]) if stale[which] else 0
+        old = sum(1 for row in stale[view_number] if column[row])
         view.not_found += absent * weight
         view.null += null * weight
         view.outside_max_age += old * weight

@@ -165,7 +165,7 @@ class Layout:
         """The names of the features as the end of a JSON array. Those of the join keys begin it."""
         entries = [{"name": name, **({"version": version} if version else {})} for name, version in plan.view_metadata]
         self.version_metadata = b',"feature_view_metadata":' + json_text(entries) if entries else b""
-        # For each column of the answer, its place in the lookups' columns one after the other; None if it is the same.
+        # For each column of the answer, its position in all lookups' columns, one after the other. None if they agree.
         starts = list(accumulate((len(lookup.features) for lookup in plan.lookups), initial=0))
         order = [starts[column.lookup] + column.position for column in plan.columns]
         self.arrange = None if order == list(range(starts[-1])) else order
@@ -215,8 +215,8 @@ def encode_vectors(
         else:
             parts += chain.from_iterable(zip(map(bytes.join, tails, runs.pieces(texts)), tails, strict=True))
     if layout.arrange is not None:
-        for place in layout.arrange:
-            parts += (all_texts[place], all_tails[place])
+        for position in layout.arrange:
+            parts += (all_texts[position], all_tails[position])
     for column in computed:
         parts += (array_text(column.values), _computed_tail(column.values, layout.policy))
     parts[-1] = parts[-1][: -len(_TAIL_END)]  # no column follows the last one

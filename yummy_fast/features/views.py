@@ -37,7 +37,7 @@ class Ref(NamedTuple):
     version: int | None
     feature: str
     text: str
-    """The reference as the caller, or Feast in a service's place, writes it."""
+    """The reference as the caller writes it; for a service, as Feast does."""
 
     @property
     def view_name(self) -> str:
