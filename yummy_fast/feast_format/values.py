@@ -28,7 +28,7 @@ from __future__ import annotations
 import math
 import re
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from enum import IntEnum
 from functools import cache
@@ -155,7 +155,7 @@ def _zoned_timestamp(message: Any) -> str | None:
         raise CorruptValueError(f"a zoned timestamp out of range: {error}") from None
 
 
-_TO_JSON: dict[str, Callable[[Any], Any] | None] = {
+_TO_JSON: Mapping[str, Callable[[Any], Any] | None] = {
     "int32_val": None,
     "int64_val": None,
     "double_val": None,
