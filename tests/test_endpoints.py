@@ -30,6 +30,7 @@ from yummy_fast.stores.online_store import StoreState
 from yummy_fast.telemetry.metrics import Metrics
 
 STATS = view("stats", ["driver"], {"driver_id": ValueType.INT64}, {"trips": ValueType.INT64})
+STATS.spec.ttl.seconds = 60  # what the store has is from 1970
 NAMED = view("named", ["rider"], {"rider_id": ValueType.STRING}, {"age": ValueType.INT64})
 ITEMS: list[Item] = [
     *(entity("driver", "driver_id"), entity("rider", "rider_id", ValueType.STRING), STATS, NAMED),
@@ -158,7 +159,7 @@ def test_a_request_is_answered_from_the_store() -> None:
 def test_the_compat_is_named_and_decides_about_the_statuses() -> None:
     response = Served("strict").ask({"feature_service": "svc", "entities": {"driver_id": [7, 8]}})
     assert response.headers.endswith(b"x-feast-compat: strict\r\n")
-    assert json.loads(response.body)["results"][1]["statuses"] == ["PRESENT", "NOT_FOUND"]
+    assert json.loads(response.body)["results"][1]["statuses"] == ["OUTSIDE_MAX_AGE", "NOT_FOUND"]
 
 
 def test_versions_are_told_to_those_who_ask() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from yummy_fast.errors import CorruptValueError
+from yummy_fast.feast_format import values as module
 from yummy_fast.feast_format._proto import value_pb2 as values
 from yummy_fast.feast_format._proto.value_pb2 import Value
 from yummy_fast.feast_format.values import ColumnDecoder, RowDecoder, ValueType, decode_value, spell_non_finite
@@ -135,6 +136,15 @@ def test_bytes_that_are_no_value_raise_and_are_not_quoted(corrupt: bytes) -> Non
             decode()
         assert "secret" not in str(caught.value)
         assert "\\x" not in str(caught.value)
+
+
+def test_a_stored_value_is_known_by_the_tag_that_it_begins_with() -> None:
+    """The number of its field, and how its value is encoded: one byte, or two from field 16 on (protobuf's
+    encoding)."""
+    for field in Value.DESCRIPTOR.oneofs_by_name["val"].fields:
+        tag = module._tag(field.name)
+        number = tag[0] >> 3 if len(tag) == 1 else (tag[0] & 0x7F | tag[1] << 7) >> 3
+        assert (number, len(tag)) == (field.number, 1 if field.number < 16 else 2), field.name
 
 
 def test_a_value_of_a_type_of_a_later_feast_is_null() -> None:

@@ -165,6 +165,7 @@ def test_of_a_name_and_its_join_key_the_later_one_holds(entities: dict[str, list
 
 def test_the_join_key_of_views_without_entities_is_never_echoed() -> None:
     assert echoed(bind({"__dummy_id": [""]}, "glob:g")) == {}
+    assert echoed(bind({"__dummy": ["x"]}, "glob:g")) == {}  # by the name of its entity
     assert echoed(bind({"driver_id": [1], "__dummy_id": [""]})) == {"driver_id": [1]}
 
 
@@ -252,6 +253,13 @@ def test_a_key_without_a_value_is_named_with_its_place(empty: object, shown: str
 )
 def test_values_that_make_no_key_are_named(entities: dict[str, list[Any]], feature: str, message: str) -> None:
     assert refusal(entities, feature) == message
+
+
+def test_half_of_a_surrogate_pair_is_no_text_key() -> None:
+    """JSON can carry one, as \\ud800, and UTF-8 cannot."""
+    assert refusal({"driver_id": [1], "customer_id": ["\ud800"]}, "combo:pair") == (
+        "entities.customer_id: a value does not fit an entity key of version 3"
+    )
 
 
 def test_an_ignored_column_that_feast_would_refuse_is_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import weakref
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -162,6 +163,16 @@ def test_views_of_one_entity_share_a_lookup() -> None:
     assert glob.join_keys == (("__dummy_id", "__dummy_id"),)
 
 
+@pytest.mark.parametrize("entities", [["driver", "customer"], ["customer", "driver"]])
+def test_views_share_a_hash_whatever_the_order_of_their_entities(entities: list[str]) -> None:
+    """The store sorts join keys, so the hash of a pair holds the features of all views of the pair."""
+    pair = {"driver_id": INT64, "customer_id": STRING}
+    other = view("other", entities, pair, {"x": FLOAT, "y": FLOAT})
+    (lookup,) = plan_of(catalog(*BASE, other), "combo:pair").lookups
+    assert lookup.join_keys == (("customer_id", "customer_id"), ("driver_id", "driver_id"))
+    assert lookup.holds == HashContents(fields=1 + 2 + 2, types={INT64: 1, FLOAT: 2})
+
+
 def test_a_service_has_its_projections_in_order_and_only_what_they_choose() -> None:
     svc = service("svc", projection(STATS2, ["rate"]), projection(STATS, ["trips"]))
     compiled = catalog(*BASE, svc)
@@ -260,6 +271,54 @@ def test_a_service_reads_the_version_it_pins_and_else_the_unversioned_rows() -> 
     )
     assert names(plan_of_service(compiled, "pinned", full_names=True)) == ["stats@v1__old"]
     assert plan_of_service(compiled, "free").lookups[0].features == (Feature("stats", "trips", INT64),)
+
+
+@pytest.mark.parametrize(
+    ("features", "version"), [(["stats@v2:trips", "stats@v1:old"], 2), (["stats@v1:old", "stats@v2:trips"], 1)]
+)
+def test_of_two_versions_of_a_view_the_first_is_told(features: list[str], version: int) -> None:
+    """`feature_view_metadata` has one entry for each name of a view."""
+    old = view("stats", ["driver"], DRIVER, {"old": INT64}, version=1)
+    compiled = catalog(*ENTITIES, NOW, earlier(old, 1), earlier(NOW, 2), versioning=True)
+    assert plan_of(compiled, *features).view_metadata == (("stats", version),)
+
+
+@pytest.mark.parametrize("versioning", [False, True])
+def test_collisions_are_looked_for_among_all_that_is_stored_under_the_same_join_keys(versioning: bool) -> None:
+    asked: list[list[Feature]] = []
+
+    def collisions(features: Iterable[Feature]) -> list[tuple[Feature, Feature]]:
+        asked.append(list(features))
+        return [(asked[-1][0], asked[-1][-1])]
+
+    # Versions of another entity's view are none of this hash; 0 are the unversioned rows, which the view itself has.
+    elsewhere = view("combo", ["driver", "customer"], {}, {"pair": INT64})
+    compiled = catalog(*VERSIONED, earlier(elsewhere, 1), versioning=versioning, collisions=collisions)
+    now = [Feature("stats", "trips", INT64)]
+    before = [
+        Feature("stats_v1", "trips", FLOAT),
+        Feature("stats_v1", "old", INT64),
+        Feature("stats_v2", "trips", INT64),
+    ]
+    assert asked == [now + before if versioning else now]
+    last = "stats_v2:trips" if versioning else "stats:trips"
+    assert compiled.collisions == [f"stats:trips and {last}, both of driver_id"]
+
+
+def test_a_computed_feature_that_is_named_twice_is_one_column() -> None:
+    on_demand = messages.OnDemandFeatureView(
+        spec=messages.OnDemandFeatureViewSpec(
+            name="derived",
+            project=PROJECT,
+            mode="python",
+            features=fields({"sum": INT64}),
+            sources={"stats": messages.OnDemandSource(feature_view_projection=projection(STATS))},
+        )
+    )
+    plan = plan_of(catalog(*BASE, on_demand), "derived:sum", "derived@latest:sum", full_names=True)
+    (computed,) = plan.computed
+    assert computed.outputs == (("sum", "derived__sum"),)
+    assert [name for name, _, _ in computed.inputs] == ["stats__trips", "stats__rate"]
 
 
 # ----------------------------------------------------------------------------------------------------------- caches

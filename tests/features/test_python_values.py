@@ -7,6 +7,8 @@ feast_value_type_to_python_type; and by python_values_to_proto_values, then conv
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -150,6 +152,31 @@ def test_what_python_has_no_value_for_is_corrupt(value_type: str, stored: str) -
 
 def test_nothing_stored_is_none() -> None:
     assert python_value(None) is None
+
+
+@pytest.fixture
+def new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine in another time zone than the tests' own."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("new_york")
+@pytest.mark.parametrize("value_type", ["UNIX_TIMESTAMP", "INT64", "MAP"])
+def test_a_time_without_a_zone_is_utc_wherever_the_server_is(value_type: str) -> None:
+    assert datetime(1970, 1, 2).timestamp() == 86_400 + 5 * 3_600, "the zone is set"
+    value: Any = {"a": MOMENT} if value_type == "MAP" else MOMENT
+    (found,) = json_values([value], ValueType[value_type])
+    assert (found["a"] if value_type == "MAP" else found) == 1704164645
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_an_array_of_times_is_seconds_whatever_numpy_counts_in(unit: str) -> None:
+    array = numpy.array(["2024-01-02T03:04:05"], dtype=f"datetime64[{unit}]")
+    assert json_values([array], ValueType.UNIX_TIMESTAMP_LIST) == [[1704164645]]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from yummy_fast.errors import LimitError, UnreadableBodyError, ValidationError
-from yummy_fast.features.query import LARGE_BODY_BYTES, Query, parse_exactly, parse_query
+from yummy_fast.features.query import LARGE_BODY_BYTES, MAX_PROBLEMS, Query, parse_exactly, parse_query
 
 
 def details(body: bytes) -> list[dict[str, Any]]:
@@ -108,6 +108,20 @@ def test_another_shape_is_refused_as_fastapi_does(
     body: bytes, kind: str, loc: list[str | int], message: str, given: object
 ) -> None:
     assert details(body) == [{"type": kind, "loc": ["body", *loc], "msg": message, "input": given}]
+
+
+@pytest.mark.parametrize("what", ["features", "entities"])
+def test_of_many_mistakes_of_a_kind_the_first_are_told(what: str) -> None:
+    """Else a request of 2 bytes for each would be answered with 100 bytes for each."""
+    many = 9 * MAX_PROBLEMS
+    wrong = (
+        {"features": list(range(many)), "entities": {}}
+        if what == "features"
+        else {"entities": {f"column {number}": number for number in range(many)}}
+    )
+    found = details(json.dumps(wrong).encode())
+    assert len(found) == MAX_PROBLEMS
+    assert [one["input"] for one in found] == list(range(MAX_PROBLEMS))
 
 
 def test_every_mistake_is_told_in_the_order_of_the_fields() -> None:

@@ -10,17 +10,23 @@ Functions defined inside a test are pickled by value, as `feast apply` does it.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
+import dis
 import functools
 import logging
 import math
+import opcode
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +35,18 @@ import pandas
 import pytest
 
 from tests.harness import Process, Server, eventually, request
-from tests.registries import entity, fields, parsed, projection, service, view
+from tests.registries import Item, entity, fields, parsed, projection, service, view
 from yummy_fast.errors import RequestError, ShutdownRequested, TransformError
 from yummy_fast.feast_format._proto import registry_pb2 as messages
+from yummy_fast.feast_format._proto import value_pb2 as values
 from yummy_fast.feast_format._proto.value_pb2 import Value
 from yummy_fast.feast_format.registry import OnDemandFeatureView
 from yummy_fast.feast_format.values import ValueType
+from yummy_fast.features.binding import Bound
 from yummy_fast.features.catalog import Catalog
+from yummy_fast.features.plan import Plan, Rows
 from yummy_fast.features.statuses import StatusPolicy
-from yummy_fast.features.transforms import THREADS, compute, is_foreign, load
+from yummy_fast.features.transforms import THREADS, Transforms, compute, is_foreign, load
 from yummy_fast.features.vectors import Layout, Tails
 
 INT64, DOUBLE, STRING = ValueType.INT64, ValueType.DOUBLE, ValueType.STRING
@@ -533,6 +542,27 @@ def test_bytes_that_are_no_code_of_this_python(instructions: bytes) -> None:
     assert is_foreign(instructions)
 
 
+def test_an_opcode_that_this_python_does_not_have_is_foreign() -> None:
+    unknown = next(number for number, name in enumerate(opcode.opname) if name.startswith("<"))
+    resume = bytes([opcode.opmap["RESUME"], 0])
+    assert not is_foreign(resume)
+    assert is_foreign(resume + bytes([unknown, 0]))
+
+
+def test_a_cache_entry_that_is_not_zero_is_foreign() -> None:
+    """In code that has never run it is zero: here is an instruction of another version."""
+
+    def fetch(inputs: dict[str, Any]) -> Any:
+        return inputs["v"]
+
+    code = bytearray(fetch.__code__.co_code)
+    offsets = [one.offset for one in dis.get_instructions(fetch)]  # cache entries are not among them
+    cache = next(offset + 2 for offset, after in pairwise(offsets) if after - offset > 2)
+    assert not is_foreign(bytes(code))
+    code[cache] = 1
+    assert is_foreign(bytes(code))
+
+
 def test_code_that_ends_within_an_instruction_is_foreign() -> None:
     def fetch(inputs: dict[str, Any]) -> Any:
         return inputs["v"]
@@ -655,10 +685,25 @@ def computed(
     stored: Stored | None = None,
     *,
     full_names: bool = False,
-    extra: Sequence[messages.FeatureService] = (),
+    extra: Sequence[Item] = (),
     named: str | None = None,
 ) -> dict[str, list[Any]]:
     """The columns that on-demand views make of a request. `named` is a service to ask for instead of `features`."""
+    plan, bound, rows = asked(views, features, entities, stored, full_names=full_names, extra=extra, named=named)
+    return {column.name: column.values for column in compute(plan, bound, rows)}
+
+
+def asked(
+    views: Sequence[messages.OnDemandFeatureView],
+    features: Sequence[str],
+    entities: Mapping[str, list[Any]],
+    stored: Stored | None = None,
+    *,
+    full_names: bool = False,
+    extra: Sequence[Item] = (),
+    named: str | None = None,
+) -> tuple[Plan, Bound, Rows]:
+    """A request for on-demand views, bound and read."""
     catalog = Catalog(
         parsed(entity("driver", "driver_id"), STATS, OTHER, *views, *extra),
         key_version=3,
@@ -681,7 +726,7 @@ def computed(
         ]
         for lookup, keys in zip(plan.lookups, bound.keys, strict=True)
     ]
-    return {column.name: column.values for column in compute(plan, bound, rows)}
+    return plan, bound, rows
 
 
 def ints(*values: int | None) -> list[Value | None]:
@@ -724,6 +769,28 @@ def test_a_function_sees_keys_request_data_and_features_by_both_names() -> None:
     }
 
 
+def test_a_function_sees_the_columns_that_it_asks_for_and_no_others() -> None:
+    """Of what a request brings, those are join keys and the view's own request data."""
+    seen = seen_by([], {"driver_id": [7], "bonus": [1], "of another": [2]}, {}, asked={"bonus": INT64})
+    assert {"driver_id", "bonus"} <= set(seen)
+    assert "of another" not in seen
+
+
+def test_request_data_may_be_times_of_which_some_are_missing() -> None:
+    """A column that a join key of the same name types: as a datetime, and None for a null."""
+    when = view("when", ["moment"], {"at": ValueType.UNIX_TIMESTAMP}, {"x": INT64})
+
+    def tell(inputs: dict[str, Any]) -> dict[str, Any]:
+        return {"told": [repr(inputs["at"])]}
+
+    spy = on_demand("spy", tell, {"told": STRING}, sources=[], asked={"at": ValueType.UNIX_TIMESTAMP})
+    entities: dict[str, list[Any]] = {"at": [None, 1_700_000_000]}
+    columns = computed(
+        [spy], ["spy:told", "when:x"], {**entities, "moment": [1, 2]}, extra=[entity("moment", "moment_id"), when]
+    )
+    assert columns["told"] == ["[None, datetime.datetime(2023, 11, 14, 22, 13, 20, tzinfo=datetime.timezone.utc)]"]
+
+
 def test_values_are_pythons() -> None:
     moment = Value(unix_timestamp_val=1_700_000_000)
     tags = Value()
@@ -748,6 +815,36 @@ def test_rows_of_the_same_entity_are_given_each() -> None:
     one = on_demand("fare", total, {"out": INT64}, asked={"bonus": INT64})
     entities: dict[str, list[Any]] = {"driver_id": [7, 8, 7, 7], "bonus": [1, 2, 3, 4]}
     assert computed([one], ["fare:out"], entities, {"trips": ints(10, 20)}) == {"out": [11, 22, 13, 14]}
+
+
+def test_uuids_are_text_in_a_frame_also_within_lists_and_sets() -> None:
+    """Arrow, through which Feast makes frames, has neither UUIDs nor sets."""
+    ids = view(
+        "ids",
+        ["driver"],
+        {"driver_id": INT64},
+        {"one": ValueType.UUID, "some": ValueType.UUID_LIST, "few": ValueType.UUID_SET},
+    )
+    text = "12345678-1234-5678-1234-567812345678"
+
+    def function(inputs: Any) -> Any:
+        return inputs.assign(
+            out=[
+                f"{one!r} {list(some)} {list(few)}"
+                for one, some, few in zip(inputs["one"], inputs["some"], inputs["few"], strict=True)
+            ]
+        )
+
+    one = on_demand("spy", function, {"out": STRING}, mode="pandas", sources=[ids])
+    listed = values.StringList(val=[text])
+    stored: Stored = {
+        "one": [Value(uuid_val=text)],
+        "some": [Value(uuid_list_val=listed)],
+        "few": [Value(uuid_set_val=listed)],
+    }
+    assert computed([one], ["spy:out"], {"driver_id": [7]}, stored, extra=[ids]) == {
+        "out": [f"{text!r} [{text!r}] [{text!r}]"]
+    }
 
 
 def test_nulls_are_none_in_python_and_nan_in_pandas() -> None:
@@ -838,6 +935,41 @@ def test_request_data_alone_is_enough() -> None:
     with pytest.raises(RequestError) as caught:
         computed([one], ["square:out"], {"other": [1]})
     assert caught.value.status == 404
+
+
+def test_what_has_not_begun_when_the_server_ends_is_not_begun() -> None:
+    """Functions of a user's may take for ever; those in line behind them must not hold up the end as well."""
+    inside = [threading.Event() for _ in range(THREADS)]
+    go_on = threading.Event()
+    ran: list[int] = []
+
+    def waits(inputs: dict[str, Any]) -> dict[str, Any]:
+        number = inputs["driver_id"][0]
+        ran.append(number)
+        if number < THREADS:
+            inside[number].set()
+            go_on.wait(10)
+        return {"out": [number]}
+
+    async def ending() -> None:
+        transforms = Transforms()
+        slow = on_demand("slow", lambda inputs: inputs, {"out": INT64})
+        futures = []
+        for number in range(THREADS + 1):
+            plan, bound, rows = asked([slow], ["slow:out"], {"driver_id": [number]})
+            (view,) = plan.computed
+            # Not through the registry: events cannot be pickled.
+            plan = replace(plan, computed=(view._replace(function=waits),))
+            futures.append(transforms.compute(plan, bound, rows))
+        for event in inside:
+            assert await asyncio.to_thread(event.wait, 10)
+        transforms.close()
+        go_on.set()
+        done = await asyncio.gather(*futures, return_exceptions=True)
+        assert [type(one) for one in done] == [*[list] * THREADS, asyncio.CancelledError]
+
+    asyncio.run(ending())
+    assert sorted(ran) == list(range(THREADS))
 
 
 def test_only_what_is_asked_for_comes_back_in_the_order_of_the_request() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.registries import PROJECT, Item, earlier, parsed, projection, service, view
+from tests.registries import PROJECT, Item, catalog, earlier, entity, fields, parsed, projection, service, view
 from yummy_fast.errors import NotFoundError, RequestError
 from yummy_fast.feast_format._proto import registry_pb2 as messages
 from yummy_fast.feast_format.values import ValueType
@@ -57,6 +57,14 @@ def refusal(views: Views, *features: str) -> RequestError:
 def test_references_are_split_as_feast_splits_them(text: str, ref: tuple[str, int | None, str]) -> None:
     found = parse_ref(text, 0)
     assert (found.view, found.version, found.feature, found.text) == (*ref, text)
+
+
+@pytest.mark.parametrize(("digits", "version"), [(300, int("9" * 300)), (301, None), (5_000, None)])
+def test_a_version_of_too_many_digits_is_a_part_of_the_name(digits: int, version: int | None) -> None:
+    """Python refuses to make a number of 5,000 digits, and takes its time for fewer."""
+    name = f"stats@v{'9' * digits}"
+    found = parse_ref(f"{name}:x", 0)
+    assert (found.view, found.version) == (name if version is None else "stats", version)
 
 
 @pytest.mark.parametrize("text", ["trips", "", "stats.trips", "stats@v1"])
@@ -141,6 +149,41 @@ def test_a_service_uses_what_it_chose_under_the_names_it_gave() -> None:
     (use,) = views(*items).of_service(svc).stored.values()
     assert (use.name, use.store_name, list(use.features)) == ("home", "stats", ["rate"])
     assert use.join_key_map == {"driver_id": "who"}
+
+
+def on_demand(
+    name: str, source: messages.FeatureViewProjection, *, stored: bool = False
+) -> messages.OnDemandFeatureView:
+    """`stored`: it was computed when it was written."""
+    spec = messages.OnDemandFeatureViewSpec(
+        name=name,
+        project=PROJECT,
+        features=fields({"sum": INT64}),
+        sources={"source": messages.OnDemandSource(feature_view_projection=source)},
+        write_to_online_store=stored,
+        entities=["driver"] if stored else [],
+    )
+    return messages.OnDemandFeatureView(spec=spec)
+
+
+def test_an_on_demand_view_reads_the_version_of_its_source_that_it_pins() -> None:
+    pinned = on_demand("pinned", projection(NOW, version=1))
+    items = (NOW, earlier(OLD, 1), pinned)
+    found = Views(parsed(*items), {("pinned", None): lambda inputs: inputs}, versioning=True)
+    views = used(found, "pinned:sum")
+    assert {name: view.store_name for name, view in views.stored.items()} == {"stats@v1": "stats_v1"}
+    assert views.on_demand["pinned"].sources == (views.stored["stats@v1"],)
+
+
+def test_a_stored_on_demand_view_is_read_itself_and_typed_by_its_sources() -> None:
+    """Its own join keys need not be typed; those of what it was computed from are."""
+    views = used(
+        Views(parsed(STATS, on_demand("kept", projection(STATS), stored=True)), {}, versioning=False), "kept:sum"
+    )
+    assert list(views.stored) == ["kept"]
+    assert [view.store_name for view in views.typing] == ["stats"]
+    compiled = catalog(entity("driver", "driver_id"), STATS, on_demand("kept", projection(STATS), stored=True))
+    assert compiled.plan_for(None, ["kept:sum"], False).plan.types == {"driver_id": INT64}
 
 
 def test_a_view_used_twice_by_one_name_has_the_features_of_both_uses() -> None:
