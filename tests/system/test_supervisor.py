@@ -38,8 +38,10 @@ from tests.harness import (
     replace_file,
     repository,
 )
-from yummy_fast.workers.supervisor import GIVEN_UP, MAX_FAILURES, count_workers
+from yummy_fast.workers.policy import GIVEN_UP, MAX_FAILURES
+from yummy_fast.workers.supervisor import count_workers
 
+ROOT = Path(__file__).resolve().parents[2]
 TRIPS = {1001: 0, 1002: 1}
 """The right answers."""
 NEW_SERVICE = {"feature_service": "svc_new", "entities": {"driver_id": [1002]}}
@@ -325,6 +327,32 @@ def test_a_rolling_restart_that_fails_changes_nothing(corpus: Path, fleet: Fleet
     assert fleet.features([1002]).columns["trips"] == [1]
 
 
+def test_a_worker_that_dies_before_its_successor_serves(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a rolling restart, which goes on."""
+    orders = (
+        "import os, time",
+        "def held():",
+        "    while os.path.exists('hold'):",
+        "        time.sleep(0.01)",
+        "os.register_at_fork(after_in_child=held)",
+    )
+    (tmp_path / "sitecustomize.py").write_text("\n".join(orders) + "\n")
+    monkeypatch.chdir(tmp_path)
+    with Fleet(corpus, "-w", "2", environment={"PYTHONPATH": f"{tmp_path}:{ROOT}"}) as fleet:
+        first, second = fleet.workers
+        Path("hold").touch()
+        fleet.send_signal(signal.SIGUSR2)
+        eventually(lambda: len(fleet.workers) == 3 or None, "a successor")
+        os.kill(first, signal.SIGKILL)
+        fleet.wait_for(rf"ERROR worker 1 \({first}\) ended: killed by SIGKILL")
+        Path("hold").unlink()
+        fleet.until_workers(lambda pids: len(pids) == 2 and not {*pids} & {first, second}, "two new workers")
+        assert fleet.status["worker_deaths"] == 1
+        assert fleet.features([1002]).columns["trips"] == [1]
+
+
 def _no_descriptors(pid: int) -> Callable[[], None]:
     there = set(map(int, os.listdir(f"/proc/{pid}/fd")))
     limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
@@ -350,8 +378,8 @@ def test_what_is_missing_for_a_worker_may_come_back(
     """However long it takes: there are more attempts here than places for workers."""
     orders = (
         "import os",
-        "from yummy_fast.workers import supervisor",
-        "supervisor.BACKOFF_FIRST_S = supervisor.BACKOFF_LAST_S = 0.01",
+        "from yummy_fast.workers import policy",
+        "policy.BACKOFF_FIRST_S = policy.BACKOFF_LAST_S = 0.01",
         "fork = os.fork",
         "def no_fork():",
         "    if os.path.exists('no_processes'):",

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 from yummy_fast.config.kinds import split_address
 from yummy_fast.errors import ConfigError
 from yummy_fast.server.health import RELOAD_TIMEOUT_S, Health, ProbeResult
-from yummy_fast.telemetry.exposition import render
+from yummy_fast.telemetry.exposition import Snapshot, render
 
 logger = logging.getLogger("yummy_fast")
 
@@ -73,10 +73,14 @@ def readyz(health: Health, _: str = "") -> Page:
     return _probe(health.ready())
 
 
-def metrics(health: Health, accept: str = "") -> Page:
+def metrics(snapshots: Callable[[], list[Snapshot]], accept: str = "") -> Page:
     """GET /metrics. `accept`: what the scraper takes. Takes milliseconds."""
-    text, content_type = render(health.snapshots(), accept)
+    text, content_type = render(snapshots(), accept)
     return Page(200, text, content_type)
+
+
+def _metrics(health: Health, accept: str) -> Page:
+    return metrics(health.snapshots, accept)
 
 
 def _status(health: Health, _: str) -> Page:
@@ -93,7 +97,7 @@ _View = Callable[[Health, str], Page]
 _PAGES: Mapping[str, tuple[str, _View]] = {
     "/livez": ("GET", livez),
     "/readyz": ("GET", readyz),
-    "/metrics": ("GET", metrics),
+    "/metrics": ("GET", _metrics),
     "/-/status": ("GET", _status),
     "/-/reload": ("POST", _reload),
 }

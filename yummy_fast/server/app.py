@@ -42,6 +42,7 @@ from yummy_fast.server.reload import Reloader, describe, gc_paused
 from yummy_fast.sources.download import without_secrets
 from yummy_fast.sources.open_source import open_source
 from yummy_fast.stores.online_store import OnlineStore, Prepared, open_store_class
+from yummy_fast.telemetry.exposition import Snapshot
 from yummy_fast.telemetry.logs import log_sample
 
 logger = logging.getLogger("yummy_fast")
@@ -156,7 +157,7 @@ async def _run_alone(config: Config, started: Callable[[str], None]) -> None:
         started(urls[0])
 
     with admin_listener(config.admin, process):
-        await serve(config, process, WorkerContext(stop, process, signals), announce)
+        await serve(config, process, WorkerContext(stop, process.snapshots, signals), announce)
 
 
 @dataclass(slots=True)
@@ -164,14 +165,15 @@ class WorkerContext:
     """Where a process serves: alone, or as a worker beside others."""
 
     stop: Stop
-    health: Health
-    """What the data port shows of the server where there is no admin listener."""
+    snapshots: Callable[[], list[Snapshot]]
+    """For /metrics on the data port, where there is no admin listener: the numbers of all workers."""
     signals: Mapping[signal.Signals, Callable[[], None]]
     """What they do from when there is something to serve; SIGHUP has its meaning everywhere."""
     sockets: Sequence[socket.socket] = ()
     """Of `open_sockets`, made for all workers; alone, they are made once there is something to serve."""
     balance: ConnectionBalance | None = None
-    place: int = 0
+    slot: int = 0
+    """The worker's index in it."""
     is_last: bool = True
     """Whether nobody goes on taking connections when this process stops."""
 
@@ -189,7 +191,7 @@ async def serve(
     store = open_store(config)
     features = config.features
     transforms = Transforms(process.metrics.transformed)
-    pages = {} if config.admin.address else _data_pages(context.health)
+    pages = {} if config.admin.address else _data_pages(process, context.snapshots)
     with gc_paused():
         endpoints = Endpoints(
             build_catalog(config, store, data),  # and no name for it here: this frame lives as long as the server
@@ -227,7 +229,7 @@ async def serve(
         tls=tls,
         handshake_timeout_s=config.timeouts.header_s,
         balance=context.balance,
-        place=context.place,
+        place=context.slot,
     )
 
     def on_sighup() -> None:
@@ -293,7 +295,9 @@ def admin_listener(options: Admin, health: Health) -> Iterator[None]:
         listener.close()
 
 
-def _data_pages(health: Health) -> dict[bytes, Callable[[Request], ResponseOrCoroutine]]:
+def _data_pages(
+    health: Health, snapshots: Callable[[], list[Snapshot]]
+) -> dict[bytes, Callable[[Request], ResponseOrCoroutine]]:
     """What the data port shows when there is no admin listener: nothing that changes anything."""
 
     def probe(view: Callable[[Health], admin.Page]) -> Callable[[Request], Response]:
@@ -301,7 +305,7 @@ def _data_pages(health: Health) -> dict[bytes, Callable[[Request], ResponseOrCor
 
     async def metrics(_: Request) -> Response:
         # In a thread: to write the text takes milliseconds.
-        return _response(await asyncio.get_running_loop().run_in_executor(None, admin.metrics, health))
+        return _response(await asyncio.get_running_loop().run_in_executor(None, admin.metrics, snapshots))
 
     return {b"/livez": probe(admin.livez), b"/readyz": probe(admin.readyz), b"/metrics": metrics}
 

@@ -19,6 +19,14 @@ from yummy_fast.http.connection import Connections
 
 logger = logging.getLogger("yummy_fast")
 
+OVERDUE_S = 3.0
+"""How much longer than allowed a drain may take before the process is ended by force."""
+
+
+def longest_drain_s(times: Drain) -> float:
+    """A drain that takes longer than this, after --drain-delay, has failed."""
+    return times.idle_s + times.timeout_s + OVERDUE_S
+
 
 class Stop:
     """Whether this process was told to stop, and whether told again."""

@@ -1,12 +1,14 @@
-"""One serving process as it is seen from outside: the `Health` of a server without a supervisor, and of each worker.
+"""What a server shows of itself: `Health`, which the admin listener reads, and `ServerHealth`, that of one process.
 
-The data loop's part is `beat`, ten times a second: it is the proof that the loop turns, measures how late it came, and
-refills the budget of `served`. All else here is called from other threads, looks at plain numbers, and waits for
-nothing but a reload. So a probe is answered while the loop is stuck, or Redis is.
+`ServerHealth` is all of a server without a supervisor, and what a worker reports to its supervisor, whose own Health is
+the sum of the workers (`workers.fleet`). The event loop's part in it is `beat`, ten times a second: the proof that the
+loop turns. It also measures how late the loop came, and refills the budget of `value_sampling`. Everything else is
+called from other threads, reads plain numbers, and waits for nothing but a reload: so a probe is answered while the
+loop is stuck, or while Redis does not answer.
 
-When is a stuck loop dead? A request that is worked on for a second is none of an orchestrator's business; a
-function of a user's that never returns is, because only a restart ends it. So readiness goes after STALLED_S, and
-liveness after STUCK_S.
+When is a stuck loop dead? A request that takes a second of computing is none of an orchestrator's business; a user's
+function that never returns is, because only a restart ends it. So readiness goes after STALLED_S, and liveness after
+STUCK_S.
 """
 
 from __future__ import annotations
@@ -31,6 +33,20 @@ from yummy_fast.telemetry.exposition import Snapshot
 from yummy_fast.telemetry.logs import utc_text
 from yummy_fast.telemetry.metrics import Metrics
 
+BEAT_S = 0.1
+"""Between two beats of the heart."""
+STALLED_S = 5.0
+"""A loop that has not turned for this long gets no more requests: /readyz is 503."""
+STUCK_S = 30.0
+"""A loop that has not turned for this long never will: /livez is 503. Requests end after 15 s by themselves."""
+SILENT_S = 3.0
+"""A store that has not answered for this long, beyond its timeout, makes /readyz 503. It gets a PING every second."""
+RELOAD_TIMEOUT_S = 60.0
+"""How long the answer to a reload may take. A registry of 2,000 views takes three seconds to compile."""
+
+
+# ------------------------------------------------------------------------------------------------- what can be shown
+
 
 class ProbeResult(NamedTuple):
     """The answer to a probe."""
@@ -45,16 +61,16 @@ class Reloaded(NamedTuple):
 
     good: bool
     detail: dict[str, Any]
-    """`registry` of the status afterwards; `error` with a line where it went wrong."""
+    """`registry` as the status has it afterwards; if it failed, `error`, a line that says why."""
 
 
 class Health(Protocol):
     """What the admin listener shows. Thread-safe; nothing here waits but `reload`."""
 
     def live(self) -> ProbeResult:
-        """Whether it is of any use to let this server live: if not, it should be killed and started anew.
+        """Whether this server can go on: if not, it should be killed and started anew.
 
-        Neither Redis nor the registry has a say in it: a restart would not bring them back.
+        It does not depend on Redis or the registry: a restart would not bring them back.
         """
 
     def ready(self) -> ProbeResult:
@@ -67,21 +83,20 @@ class Health(Protocol):
         """`metrics.Metrics.snapshot` of each serving process: `exposition.render` adds them up."""
 
     def reload(self) -> Reloaded:
-        """Read the registry now, and wait (RELOAD_TIMEOUT_S at most) for what comes of it."""
+        """Read the registry now, and wait until that is done: RELOAD_TIMEOUT_S at most."""
 
 
-RELOAD_TIMEOUT_S = 60.0
-"""How long the answer to a reload may take. A registry of 2,000 views takes three seconds to compile."""
+def standstill(still_s: float) -> str:
+    """What probes and status say of a loop that does not turn."""
+    return f"the event loop has not turned for {still_s:.0f} s"
 
 
-BEAT_S = 0.1
-"""Between two beats of the heart."""
-STALLED_S = 5.0
-"""A loop that has not turned for so long gets no more requests: /readyz is 503."""
-STUCK_S = 30.0
-"""A loop that has not turned for so long will not turn again: /livez is 503. Requests end after 15 s by themselves."""
-SILENT_S = 3.0
-"""A store that has not answered for so long, beyond its timeout, makes /readyz 503. It is asked every second."""
+def no_outcome() -> str:
+    """What the answer to a reload says that has taken too long."""
+    return f"the reload was not done within {RELOAD_TIMEOUT_S:g} s"
+
+
+# ---------------------------------------------------------------------------------------------------- one process
 
 
 class ServerHealth:
@@ -90,7 +105,7 @@ class ServerHealth:
     def __init__(self, repository: Repository, options: StoreOptions) -> None:
         self.metrics = Metrics()
         self.draining = False
-        """Told to stop: no more requests should come."""
+        """Whether it was told to stop: no more requests should come."""
         self.loop: asyncio.AbstractEventLoop | None = None
         self.store: OnlineStore[object] | None = None
         self.source: Source | None = None
@@ -102,7 +117,13 @@ class ServerHealth:
         self._repository = repository
         self._store_timeout_s = options.timeout_ms / 1000
         self._started_at = time.time()
-        self._made_at = self._beat_at = time.monotonic()
+        self._made_at = time.monotonic()
+        self.beat_at = self._made_at
+        """When the loop last turned, by time.monotonic(), which all processes of a machine share."""
+
+    def unready(self) -> None:
+        """Say from now on that the server was told to stop."""
+        self.draining = True
 
     def enter(
         self,
@@ -112,7 +133,7 @@ class ServerHealth:
         connections: Connections,
         reloader: Reloader,
     ) -> None:
-        """The parts, once the registry is loaded."""
+        """Show these parts as well: the registry is loaded."""
         self.source, self.store, self.endpoints = source, store, endpoints
         self.connections, self.reloader = connections, reloader
 
@@ -123,7 +144,7 @@ class ServerHealth:
 
     def _next_beat(self) -> None:
         assert self.loop is not None  # noqa: S101
-        self._beat_at = time.monotonic()
+        self.beat_at = time.monotonic()
         self.metrics.sampling_budget_ns = min(
             self.metrics.sampling_budget_ns + BUDGET_NS_PER_HEARTBEAT, BUDGET_NS_PER_HEARTBEAT
         )
@@ -137,13 +158,13 @@ class ServerHealth:
     @property
     def still_s(self) -> float:
         """How long the loop has not turned."""
-        return time.monotonic() - self._beat_at
+        return time.monotonic() - self.beat_at
 
     def _silent_s(self, store: OnlineStore[object]) -> float:
-        """How long the store has said nothing. While the loop does not turn, nobody listens: that is not counted."""
-        return max(self._beat_at - (store.state.answered_at or self._made_at), 0.0)
+        """How long the store has not answered. While the loop does not turn, no answer is read: that is not counted."""
+        return max(self.beat_at - (store.state.answered_at or self._made_at), 0.0)
 
-    # ------------------------------------------------------------------------------------------ the board, for threads
+    # -------------------------------------------------------------------------------------- Health, for other threads
 
     def live(self) -> ProbeResult:
         still_s = self.still_s
@@ -250,25 +271,12 @@ class ServerHealth:
         if loop is None or reloader is None:
             return Reloaded(False, {"error": "the server has not started yet"})
         outcome: concurrent.futures.Future[str] = concurrent.futures.Future()
-
-        def tell(told: asyncio.Future[str]) -> None:
-            if not told.cancelled():
-                outcome.set_result(told.result())
-
-        def ask() -> None:
-            reloader.reload_now().add_done_callback(tell)
-
         try:
-            loop.call_soon_threadsafe(ask)
+            loop.call_soon_threadsafe(reloader.reload_now, outcome.set_result)
             error = outcome.result(RELOAD_TIMEOUT_S)
         except TimeoutError:
-            error = f"nothing came of it within {RELOAD_TIMEOUT_S:g} s"
+            error = no_outcome()
         except RuntimeError:
             error = "the server is ending"
         registry = self._registry()
         return Reloaded(not error, {"registry": registry, **({"error": error} if error else {})})
-
-
-def standstill(still_s: float) -> str:
-    """What probes and status say of a loop that does not turn."""
-    return f"the event loop has not turned for {still_s:.0f} s"

@@ -64,7 +64,7 @@ class Reloader:
         self._swap = swap
         self._ttl_s = ttl_s
         self._wanted = asyncio.Event()
-        self._waiting: list[asyncio.Future[str]] = []
+        self._waiting: list[Callable[[str], None]] = []
         self._failed: set[str] = set()
         """What has been logged since the last good reading."""
         self.reloads = 0
@@ -74,12 +74,11 @@ class Reloader:
         self.loaded_at = self.checked_at = time.time()
         """When what is served was read; when it was last known to be the newest there is."""
 
-    def reload_now(self) -> asyncio.Future[str]:
-        """Read the registry without waiting for a sign of change. The Future gets what went wrong, or an empty text."""
-        outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._waiting.append(outcome)
+    def reload_now(self, done: Callable[[str], None] | None = None) -> None:
+        """Read the registry without waiting for a sign of change. `done` gets what went wrong, or an empty text."""
+        if done is not None:
+            self._waiting.append(done)
         self._wanted.set()
-        return outcome
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -103,9 +102,8 @@ class Reloader:
                 self._failure(str(error), asked)
             except Exception as error:
                 self._failure(f"{self._source.name}: {error!r}", asked, trace=True)
-            for outcome in waiting:
-                if not outcome.done():
-                    outcome.set_result(self.last_error)
+            for done in waiting:
+                done(self.last_error)
 
     async def _looks_new(self) -> bool:
         seen = await self._ask(self._source.stamp)

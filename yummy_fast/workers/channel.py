@@ -1,51 +1,71 @@
-"""What the supervisor and its children say to each other: lines of JSON on a pair of sockets.
+"""What the supervisor and its children send each other: lines of JSON on a pair of sockets.
 
-    {"tell": "ready", ...}                       no answer is expected
-    {"ask": "report", "id": 7}                   one is: {"id": 7, "answer": ...} or {"id": 7, "error": "..."}
+    from a child                                                    from the supervisor
+    {"event": "ready", "serves": "...", "urls": ["http://..."]}
+    {"event": "report", "beat_at": 81.2, "metrics": {...}, ...}     {"command": "drain"}
+    {"event": "final_metrics", "metrics": {...}}
+    {"request": "view", "number": 7}                                {"reply": "view", "number": 7, "value": {...}}
 
-Both sides may tell and ask. The child's end (`ChildEnd`) is a thread of its own, so that it answers while the event
-loop is stuck; the supervisor's end (`ParentEnd`) never waits, because the supervisor has no threads (it forks). The end
-of the one is an end of file to the other: there is no other way in which a child learns that its supervisor was killed.
+Events and commands have no answer. A worker sends a report each second without being asked, so that one that sends none
+is known to be stopped. Only what a child shows of all workers (`Fleet.view`) is requested, when somebody looks at it.
+
+The child's end is two threads, one that reads and one that writes: both may wait, and both go on while the event loop
+is stuck. The supervisor's end never waits, because the supervisor has no threads (it forks). When one process ends, the
+other reads an end of file: there is no other way in which a child learns that its supervisor was killed.
+
+It does not know what the words mean: `worker` and `policy` do.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import queue
 import socket
-import struct
 import threading
-from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Future
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 logger = logging.getLogger("yummy_fast")
 
-MAX_LINE = 64 << 20
-"""The longest message, in bytes: the metrics of forty workers with the most series that there can be."""
-SEND_S = 5
-"""How long a child waits for a supervisor that does not read."""
-AGAIN_S = 1
-"""How long until it tries again to send the rest, if nobody says anything meanwhile."""
+REPORT_S = 1.0
+"""Between two reports of a worker."""
+MAX_LINE_BYTES = 64 << 20
+"""The longest message: the metrics of forty workers with the most series that there can be."""
+MAX_QUEUED = 1000
+"""Messages of a child that wait to be sent. More of them are dropped: the supervisor is stopped, and reads nothing."""
+SEND_S = 5.0
+"""How long a child that ends waits for a supervisor that does not read."""
+_READ_BYTES = 1 << 18
 
 Message = dict[str, Any]
 
 
-class ControlError(Exception):
-    """An answer that did not come, or says that there is none."""
+class NoReplyError(Exception):
+    """The supervisor did not reply in time."""
+
+
+class _EndlessLineError(Exception):
+    """A line is longer than any message."""
 
 
 class _Lines:
     """Bytes in, messages out."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()
 
     def feed(self, data: bytes) -> list[Message]:
-        """Raises ControlError for what cannot be a message."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > MAX_LINE:
-            raise ControlError("a message without end")
+        """The messages that end in `data`. Raises ValueError or _EndlessLineError for what cannot be a message."""
+        self._rest += data
+        lines: list[bytearray] = []
+        if b"\n" in data:
+            *lines, self._rest = self._rest.split(b"\n")
+        if len(self._rest) > MAX_LINE_BYTES:
+            raise _EndlessLineError
         return [json.loads(line) for line in lines]
 
 
@@ -54,179 +74,167 @@ def _line(message: Message) -> bytes:
 
 
 class ChildEnd:
-    """The end of a worker, or of the admin process."""
+    """The end of a worker, or of the admin process. `notify` and `request` may be called in any thread."""
 
-    def __init__(
-        self,
-        connection: socket.socket,
-        answers: Mapping[str, Callable[[], Any]],
-        told: Mapping[str, Callable[[Message], None]],
-        lost: Callable[[], None],
-        slow: Collection[str] = (),
-    ) -> None:
-        """`answers` to what may be asked, `told` and `lost` (the supervisor is gone) are called in this end's thread.
-
-        Answers of the names in `slow` have a thread of their own each.
-        """
+    def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        # Not settimeout(), which would be one for both.
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_S, 0))
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", AGAIN_S, 0))
-        self._answers = answers
-        self._told = told
-        self._lost = lost
-        self._slow = slow
-        self._lock = threading.Lock()
-        self._unsent = b""
-        self._asked: dict[int, Future[Any]] = {}
+        self._queue: queue.Queue[Callable[[], Message] | None] = queue.Queue(MAX_QUEUED)
+        self._report: Callable[[], Message] | None = None
+        self._replied = threading.Condition()
         self._number = 0
+        self._replies: dict[str, Message] = {}
+        """The last reply to each kind of request."""
+        self._writer = threading.Thread(target=self._write, name="to supervisor", daemon=True)
 
-    def start(self) -> None:
-        """Begin to listen, in a thread that lasts as long as the process."""
-        threading.Thread(target=self._listen, name="control", daemon=True).start()
+    def start(
+        self,
+        commands: Mapping[str, Callable[[], None]],
+        on_eof: Callable[[], None],
+        report: Callable[[], Message] | None = None,
+    ) -> None:
+        """Begin to read and write. `commands` and `on_eof` (the supervisor is gone) are called in the reading thread.
 
-    def tell(self, what: str, /, **details: Any) -> None:
-        """Say something, from any thread. Who is gone does not hear it."""
-        self._send({"tell": what, **details})
+        `report` makes what is sent each second, in the writing thread.
+        """
+        self._report = report
+        self._writer.start()
+        threading.Thread(target=self._read, args=(commands, on_eof), name="from supervisor", daemon=True).start()
 
-    def ask(self, what: str, patience_s: float) -> Any:
-        """The supervisor's answer, from any thread but this end's. Raises ControlError."""
-        future: Future[Any] = Future()
-        with self._lock:
+    def notify(self, event: str, **details: Any) -> None:
+        """Send an event."""
+        message = {"event": event, **details}
+        self._put(lambda: message)
+
+    def report_now(self) -> None:
+        """Send a report before its time: something has changed."""
+        if self._report is not None:
+            self._put(self._report)
+
+    def request(self, what: str, timeout_s: float) -> Any:
+        """The supervisor's reply. Raises NoReplyError."""
+        with self._replied:
             self._number += 1
-            number = self._number
-            self._asked[number] = future
-        try:
-            self._send({"ask": what, "id": number})
-            return future.result(patience_s)
-        except TimeoutError:
-            raise ControlError(f"the supervisor has not answered for {patience_s:g} s") from None
-        finally:
-            self._asked.pop(number, None)
+            message = {"request": what, "number": self._number}
+            self._put(lambda: message)
+            # The reply to a later request of this kind is as good.
+            if not self._replied.wait_for(partial(self._has_reply, what, self._number), timeout_s):
+                raise NoReplyError(f"the supervisor has not answered for {timeout_s:g} s")
+            return self._replies[what]["value"]
 
-    def _send(self, message: Message) -> None:
-        with self._lock:
-            if len(self._unsent) < MAX_LINE:  # of a supervisor that reads nothing
-                self._unsent += _line(message)
-            self._flush()
+    def _has_reply(self, what: str, number: int) -> bool:
+        return what in self._replies and self._replies[what]["number"] >= number
 
-    def _flush(self) -> None:
-        """Send what can be sent in time, with the lock held. What cannot is for later: a line has to be whole."""
-        try:
-            while self._unsent:
-                self._unsent = self._unsent[self._connection.send(self._unsent) :]
-        except OSError as error:
-            logger.debug("nothing can be said to the supervisor: %s", error)
+    def finish(self, event: str, **details: Any) -> None:
+        """Send a last event, and wait until it has been sent, or SEND_S."""
+        self.notify(event, **details)
+        self._put(None)
+        self._writer.join(SEND_S)
 
-    def _hear(self) -> bytes:
-        """What the supervisor says next; nothing once it is gone."""
+    def _put(self, make: Callable[[], Message] | None) -> None:
+        with suppress(queue.Full):
+            self._queue.put_nowait(make)
+
+    # ------------------------------------------------------------------------------------------------ the two threads
+
+    def _write(self) -> None:
+        report_at = time.monotonic()
         while True:
+            make = self._next(report_at)
+            if make is None:
+                return
+            if make is self._report:
+                report_at = time.monotonic() + REPORT_S
             try:
-                return self._connection.recv(1 << 16)
-            except BlockingIOError:
-                with self._lock:
-                    self._flush()
+                line = _line(make())
+            except Exception:
+                logger.exception("a message to the supervisor failed by a bug of ours")
+                continue
+            try:
+                self._connection.sendall(line)
+            except OSError as error:
+                logger.debug("the supervisor cannot be reached: %s", error)
+                return
 
-    def _listen(self) -> None:
+    def _next(self, report_at: float) -> Callable[[], Message] | None:
+        """What makes the next message; None if there will be none."""
+        if self._report is None:
+            return self._queue.get()
+        wait_s = report_at - time.monotonic()
+        if wait_s <= 0:
+            return self._report
+        try:
+            return self._queue.get(timeout=wait_s)
+        except queue.Empty:
+            return self._report
+
+    def _read(self, commands: Mapping[str, Callable[[], None]], on_eof: Callable[[], None]) -> None:
         lines = _Lines()
         try:
-            while data := self._hear():
+            while data := self._connection.recv(_READ_BYTES):
                 for message in lines.feed(data):
-                    self._handle(message)
+                    if "command" in message:
+                        commands[message["command"]]()
+                    else:
+                        with self._replied:
+                            self._replies[message["reply"]] = message
+                            self._replied.notify_all()
         except ConnectionResetError:
-            pass  # it was killed with something unread
-        except (OSError, ControlError, ValueError):
+            pass  # the supervisor was killed before it had read everything
+        except Exception:
             logger.exception("the supervisor cannot be understood")
-        self._lost()
-
-    def _handle(self, message: Message) -> None:
-        if message.get("ask") in self._slow:
-            threading.Thread(target=self._answer, args=(message,), name="control answer", daemon=True).start()
-        elif "ask" in message:
-            self._answer(message)
-        elif "tell" in message:
-            self._told[message["tell"]](message)
-        elif (future := self._asked.get(message["id"])) is not None:
-            if "error" in message:
-                future.set_exception(ControlError(message["error"]))
-            else:
-                future.set_result(message["answer"])
-
-    def _answer(self, message: Message) -> None:
-        try:
-            self._send({"id": message["id"], "answer": self._answers[message["ask"]]()})
-        except Exception as error:
-            logger.exception("no answer to %r by a bug of ours", message["ask"])
-            self._send({"id": message["id"], "error": repr(error)})
+        on_eof()
 
 
-class ParentEnd:
+class SupervisorEnd:
     """The supervisor's end of one child. Nothing here waits."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         self.connection = connection
+        self.eof = False
+        """Whether the child has closed its end, or sends what cannot be understood: nothing more will be read."""
         self._lines = _Lines()
         self._unsent = b""
-        self._number = 0
-        self._waiting: dict[int, Callable[[Message], None]] = {}
 
     @property
     def wants_to_send(self) -> bool:
         """Whether something is left to `flush`."""
         return bool(self._unsent)
 
-    def tell(self, what: str, /, **details: Any) -> None:
-        """Say something. What a child does not read is lost, beyond MAX_LINE of it."""
-        self.send({"tell": what, **details})
+    def command(self, word: str) -> None:
+        """Send a command."""
+        self._send({"command": word})
 
-    def ask(self, what: str, then: Callable[[Message], None]) -> None:
-        """`then` gets the answer's message, if it ever comes; or one with an error, when the child has gone."""
-        self._number += 1
-        self._waiting[self._number] = then
-        self.send({"ask": what, "id": self._number})
+    def reply(self, request: Message, value: object) -> None:
+        """Answer a request."""
+        self._send({"reply": request["request"], "number": request["number"], "value": value})
 
-    def send(self, message: Message) -> None:
-        """Say it as it is; for the answer to a child's question, with its `id`."""
-        if len(self._unsent) < MAX_LINE:  # of a child that reads nothing
+    def _send(self, message: Message) -> None:
+        if len(self._unsent) < MAX_LINE_BYTES:  # a child that reads nothing loses the rest
             self._unsent += _line(message)
         self.flush()
 
     def flush(self) -> None:
-        """Send what can be sent now."""
+        """Send what can be sent now. The rest of a line is for later: it arrives whole, or not at all."""
         try:
             while self._unsent:
                 self._unsent = self._unsent[self.connection.send(self._unsent) :]
         except BlockingIOError:
             pass
         except OSError:
-            self._unsent = b""  # it has gone: reading tells
+            self._unsent = b""  # the child has gone: `receive` finds out
 
-    def receive(self) -> tuple[list[Message], bool]:
-        """What the child tells and asks, its answers having been passed on; and whether more may come."""
+    def receive(self) -> list[Message]:
+        """The events and requests that have come."""
         found: list[Message] = []
         try:
-            while data := self.connection.recv(1 << 18):
-                for message in self._lines.feed(data):
-                    if "id" in message and "ask" not in message:
-                        self._waiting.pop(message["id"], _ignore)(message)
-                    else:
-                        found.append(message)
+            while data := self.connection.recv(_READ_BYTES):
+                found += self._lines.feed(data)
         except BlockingIOError:
-            return found, True
+            return found
         except ConnectionResetError:
-            pass  # it was killed with something unread
-        except (OSError, ControlError, ValueError):
+            pass  # the child was killed before it had read everything
+        except (OSError, ValueError, _EndlessLineError):
             logger.exception("a child cannot be understood")
-        return found, False
-
-    def close(self) -> None:
-        """The child has gone: whoever waits for an answer of it gets an error."""
-        self.connection.close()
-        waiting, self._waiting = self._waiting, {}
-        for then in waiting.values():
-            then({"error": "it has ended"})
-
-
-def _ignore(_: Message) -> None:
-    pass
+        self.eof = True
+        return found
