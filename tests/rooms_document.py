@@ -52,11 +52,18 @@ def _contracts() -> list[dict[str, Any]]:
 
 def _table(title: str, paths: list[Path]) -> str:
     rows = [
-        f"| `{path.relative_to(PACKAGE).as_posix()}` | {_first_line(path)} |\n"
+        f"| `{path.relative_to(PACKAGE).as_posix()}` | {_first_line(path)}{' *Pure.*' if _is_pure(path) else ''} |\n"
         for path in paths
         if path.name not in ("__init__.py", "__main__.py")
     ]
     return f"| {title} | what it does |\n|---|---|\n{''.join(rows)}"
+
+
+def _is_pure(path: Path) -> bool:
+    """Whether the contract of pure modules holds for this one, or for its wing."""
+    (pure,) = (contract["source_modules"] for contract in _contracts() if contract["name"] == "Pure modules are pure")
+    module = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+    return module in pure or module.rpartition(".")[0] in pure
 
 
 def _first_line(path: Path) -> str:
