@@ -77,7 +77,7 @@ class Accounting:
         compiled, bound = work.compiled, work.bound
         assert compiled is not None, "an answer has a plan"  # noqa: S101
         assert bound is not None, "an answer has rows"  # noqa: S101
-        slots = self._slots(compiled)
+        slots = compiled.slots or self._new_slots(compiled)
         if work.computed_at:
             slots.transformed(work.computed_at - work.read_at)
         slots.answered(
@@ -93,7 +93,8 @@ class Accounting:
 
     def failed(self, work: Work, error: BaseException, trace: Trace | None) -> None:
         """Note a request that gets an error, or whose client did not wait for the answer."""
-        slots = self._metrics.unplanned if work.compiled is None else self._slots(work.compiled)
+        compiled = work.compiled
+        slots = self._metrics.unplanned if compiled is None else compiled.slots or self._new_slots(compiled)
         if work.computed_at:
             slots.transformed(work.computed_at - work.read_at)
         if isinstance(error, GeneratorExit):  # the connection has closed the coroutine
@@ -105,12 +106,11 @@ class Accounting:
         if trace is not None and trace.phases is not None:
             _fill_in(trace.phases, work)
 
-    def _slots(self, compiled: Compiled[object]) -> ServiceSlots:
+    def _new_slots(self, compiled: Compiled[object]) -> ServiceSlots:
         """Where requests for a plan are counted. A reload makes new plans, which find the slots of the old by name."""
-        if compiled.slots is None:
-            plan = compiled.plan
-            compiled.slots = self._metrics.service(plan.service, plan.feature_count, plan.view_count)
-        return compiled.slots
+        plan = compiled.plan
+        compiled.slots = slots = self._metrics.service(plan.service, plan.feature_count, plan.view_count)
+        return slots
 
     def _count_store_error(self, error: StoreError) -> None:
         if isinstance(error, StoreTimeoutError):

@@ -32,7 +32,7 @@ def json_text(value: object) -> bytes:
 def array_text(values: Sequence[Any]) -> bytes:
     """The values as JSON with commas between them: an array without its brackets."""
     text = orjson.dumps(values)
-    if _has_unwritten_floats(text, values):
+    if b"null" in text and _has_unwritten_floats(text, values):
         text = orjson.dumps(spell_non_finite(values))
     return text[1:-1]
 
@@ -73,7 +73,7 @@ def value_texts(values: Sequence[Any]) -> list[bytes]:
     3. Value by value.
     """
     text = orjson.dumps(values)
-    if _has_unwritten_floats(text, values):
+    if b"null" in text and _has_unwritten_floats(text, values):
         values = spell_non_finite(values)
         text = orjson.dumps(values)
     texts = text[1:-1].split(b",")
@@ -87,4 +87,4 @@ def value_texts(values: Sequence[Any]) -> list[bytes]:
 
 def _has_unwritten_floats(text: bytes, values: Sequence[Any]) -> bool:
     """Whether orjson may have written null for a float. (It may be a string that holds the word: no harm is done.)"""
-    return b"null" in text and text.count(b"null") > values.count(None)
+    return text.count(b"null") > values.count(None)
