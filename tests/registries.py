@@ -7,17 +7,25 @@ request from entities to body over a dictionary for a store, without HTTP or Red
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
+from unittest import mock
 
+import pytest
+
+from yummy_fast.errors import CorruptValueError
 from yummy_fast.feast_format._proto import registry_pb2 as messages
 from yummy_fast.feast_format.registry import Registry, parse_registry
 from yummy_fast.feast_format.values import ValueType
+from yummy_fast.features import large_answers, large_values
 from yummy_fast.features.catalog import Catalog, Compiled
+from yummy_fast.features.large_answers import encode_in_steps
 from yummy_fast.features.plan import ComputedColumn, Feature, Lookup
 from yummy_fast.features.statuses import NO_MOMENT, StatusPolicy
+from yummy_fast.features.steps import at_once
 from yummy_fast.features.vectors import Layout, Tails, encode_vectors
 
 PROJECT = "rides"
@@ -177,7 +185,37 @@ def answer(
         ]
         for lookup, keys in zip(compiled.plan.lookups, bound.keys, strict=True)
     ]
-    return encode_vectors(compiled.layout, bound, rows, version_metadata=version_metadata, now=now, computed=computed)
+    assert at_once(compiled.binder.bind_in_steps(entities))[:-1] == bound[:-1]
+
+    def in_steps(most_cells: int, most_bytes: int) -> bytes:
+        """The same, as a large answer is made, by small steps."""
+        with (
+            mock.patch.object(large_answers, "MAX_BLOCK_CELLS", most_cells),
+            mock.patch.object(large_answers, "MAX_BLOCK_BYTES", most_bytes),
+            mock.patch.object(large_answers, "CELLS_PER_STEP", 2),
+            mock.patch.object(large_values, "ITEMS_PER_STEP", 2),
+        ):
+            steps = encode_in_steps(
+                compiled.layout,
+                bound,
+                rows,
+                computed,
+                max_bytes=1 << 30,
+                version_metadata=version_metadata,
+                now=now,
+            )
+            return at_once(steps)
+
+    try:
+        body = encode_vectors(compiled.layout, bound, rows, computed, version_metadata=version_metadata, now=now)
+    except CorruptValueError as error:
+        for most_bytes in (1 << 20, 1):
+            with pytest.raises(CorruptValueError, match=re.escape(str(error))):
+                in_steps(1, most_bytes)
+        raise
+    # Whatever the tests ask: in steps it is the same, block by block, row by row, and value by value.
+    assert in_steps(3, 1 << 20) == in_steps(1, 1 << 20) == in_steps(3, 1) == body
+    return body
 
 
 def columns(body: bytes) -> dict[str, list[Any]]:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.registries import Item, entity, parsed, projection, service, view
 from tests.scrapes import samples, scrape
+from yummy_fast.config.settings import Features
 from yummy_fast.endpoints import Endpoints
 from yummy_fast.errors import LimitError, RequestError, RouteError, StoreTimeoutError, YummyError
 from yummy_fast.feast_format._proto.value_pb2 import Value
@@ -106,9 +107,7 @@ class Served:
             catalog,
             self.store,
             Transforms(),
-            compat=compat,
-            max_rows=MAX_ROWS,
-            max_cells=MAX_CELLS,
+            Features(compat=compat, max_rows=MAX_ROWS, max_cells=MAX_CELLS),
             metrics=self.metrics,
             pages={b"/livez": lambda _: Response(200, b"alive")},
         )

@@ -7,7 +7,9 @@
 3. _bind           its entities become entity keys                                       features/binding.py
 4. fetch           the online store reads the keys in one round trip                     stores/
 5. compute         functions of on-demand views make further columns, if there are any   features/transforms.py
-6. encode_vectors  all of it becomes the body of the answer                              features/vectors.py
+6. _encode         all of it becomes the body of the answer                              features/vectors.py
+
+Large requests take the same steps in slices, so that the others need not wait for them: features/slices.py.
 
 What is noted about a request (metrics, traces) is in `accounting`. The rest of this file is about requests that are not
 like that: other paths, other methods, and errors.
@@ -20,6 +22,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from time import perf_counter_ns
@@ -27,14 +30,19 @@ from typing import Generic
 from urllib.parse import unquote_to_bytes
 
 from yummy_fast.accounting import Accounting, Work
+from yummy_fast.config.settings import Features
 from yummy_fast.errors import InexactNumberError, LimitError, RouteError, YummyError
-from yummy_fast.features.binding import Bound
+from yummy_fast.feast_format.values import LargeValuesError
+from yummy_fast.features.binding import Binder, Bound
 from yummy_fast.features.catalog import Catalog, Compiled
-from yummy_fast.features.entities import convert_column
+from yummy_fast.features.entities import VALUES_PER_STEP, convert_column
+from yummy_fast.features.large_answers import encode_in_steps
 from yummy_fast.features.query import LARGE_BODY_BYTES, Query, parse_exactly, parse_query
+from yummy_fast.features.slices import Slices
 from yummy_fast.features.statuses import NO_MOMENT
+from yummy_fast.features.steps import Steps
 from yummy_fast.features.transforms import Transforms
-from yummy_fast.features.vectors import encode_vectors
+from yummy_fast.features.vectors import Layout, encode_vectors
 from yummy_fast.http.http11 import Request, Response, ResponseOrCoroutine, split_target
 from yummy_fast.http.trace_headers import log_fields, log_text
 from yummy_fast.stores.online_store import OnlineStore, Prepared
@@ -57,15 +65,13 @@ class Endpoints(Generic[Prepared]):
         catalog: Catalog[Prepared],
         store: OnlineStore[Prepared],
         transforms: Transforms,
-        compat: str,
-        max_rows: int,
-        max_cells: int,
+        limits: Features,
         metrics: Metrics,
         pages: Mapping[bytes, Endpoint],
     ) -> None:
         """
-        - `compat` is named in the answers: it says how the statuses in them are meant.
-        - `max_rows`, `max_cells`: how many entity rows, and rows x features, an answer may have.
+        - `limits`: how much an answer may have, and its `compat`, which is named in the answers: it says how the
+          statuses in them are meant.
         - `pages`: what else can be asked for with GET, by path.
         """
         self.catalog = catalog
@@ -73,10 +79,10 @@ class Endpoints(Generic[Prepared]):
         self._transforms = transforms
         self._metrics = metrics
         self._accounting = Accounting(metrics)
-        self._max_rows = max_rows
-        self._max_cells = max_cells
-        self._strict = compat == "strict"
-        self._answer_headers = _JSON + b"x-feast-compat: %b\r\n" % compat.encode()
+        self._limits = limits
+        self._slices = Slices()
+        self._strict = limits.compat == "strict"
+        self._answer_headers = _JSON + b"x-feast-compat: %b\r\n" % limits.compat.encode()
         self._table: dict[bytes, dict[bytes, Endpoint]] = {
             b"/get-online-features": {b"POST": self.get_online_features},
             # As in Feast, this is about the registry, and not about the store. Yummy's clients ask with POST.
@@ -106,23 +112,27 @@ class Endpoints(Generic[Prepared]):
         """From the body of a request to the body of its answer. `work` gets what each step comes to, and when."""
         query = parse_query(request.body)
         work.compiled = self.catalog.plan_for(query.feature_service, query.features, query.full_feature_names)
-        work.bound, work.bound_at = self._bind(work.compiled, query, request.body), perf_counter_ns()
+        bound = self._bind(work.compiled, query, request.body)
+        work.bound, work.bound_at = (
+            bound if isinstance(bound, Bound) else await self._slices.run(bound),
+            perf_counter_ns(),
+        )
         work.rows, work.read_at = await self._store.fetch(work.compiled.prepared, work.bound.keys), perf_counter_ns()
         if work.compiled.plan.computed:
             work.computed = await self._transforms.compute(work.compiled.plan, work.bound, work.rows)
             work.computed_at = perf_counter_ns()
-        now = datetime.now(UTC) if self._strict else NO_MOMENT  # only strict statuses depend on ages
-        return encode_vectors(
-            work.compiled.layout, work.bound, work.rows, work.computed, now=now, version_metadata=query.version_metadata
-        )
+        body = self._encode(work.compiled.layout, work.bound, work, query.version_metadata)
+        return body if isinstance(body, bytes) else await self._slices.run(body)
 
-    def _bind(self, compiled: Compiled[Prepared], query: Query, body: bytes) -> Bound:
+    def _bind(self, compiled: Compiled[Prepared], query: Query, body: bytes) -> Bound | Steps[Bound]:
         """Bind the entities of a request, unless there are too many. Raises LimitError, RequestError."""
         rows = max(map(len, query.entities.values()), default=1)
-        if rows > self._max_rows:
-            raise LimitError(413, f"Content Too Large: the limit is {self._max_rows} entity rows")
-        if rows * len(compiled.plan.columns) > self._max_cells:
-            raise LimitError(413, f"Content Too Large: the limit is {self._max_cells} rows x features")
+        if rows > self._limits.max_rows:
+            raise LimitError(413, f"Content Too Large: the limit is {self._limits.max_rows} entity rows")
+        if rows * compiled.layout.cells > self._limits.max_cells:
+            raise LimitError(413, f"Content Too Large: the limit is {self._limits.max_cells} rows x features")
+        if rows * len(query.entities) > VALUES_PER_STEP:
+            return _bind_in_steps(compiled.binder, query, body)
         try:
             return compiled.binder.bind(query.entities)
         except InexactNumberError:
@@ -130,6 +140,18 @@ class Endpoints(Generic[Prepared]):
                 raise
         # A number with more digits than the fast parser keeps, where they matter: once more with the exact one.
         return compiled.binder.bind(parse_exactly(body).entities, _convert_exactly)
+
+    def _encode(self, layout: Layout, bound: Bound, work: Work, version_metadata: bool) -> bytes | Steps[bytes]:
+        """Make the body of the answer, or the steps to it if it is large. Raises CorruptValueError."""
+        rows, computed = work.rows, work.computed
+        now = datetime.now(UTC) if self._strict else NO_MOMENT  # only strict statuses depend on ages
+        if layout.fits_at_once(bound, rows):
+            with suppress(LargeValuesError):
+                return encode_vectors(layout, bound, rows, computed, version_metadata=version_metadata, now=now)
+        limit = self._limits.max_answer_bytes
+        return encode_in_steps(
+            layout, bound, rows, computed, max_bytes=limit, version_metadata=version_metadata, now=now
+        )
 
     # ----------------------------------------------------------------------------------------------------- all the rest
 
@@ -166,6 +188,17 @@ class Endpoints(Generic[Prepared]):
         fields = {"fields": log_fields(request.trace)}
         logger.error("a request failed by a bug of ours%s", log_text(request.trace), exc_info=error, extra=fields)
         return Response(500, b'"Internal Server Error"')
+
+
+def _bind_in_steps(binder: Binder, query: Query, body: bytes) -> Steps[Bound]:
+    """As `Endpoints._bind`, step by step."""
+    try:
+        bound = yield from binder.bind_in_steps(query.entities)
+    except InexactNumberError:
+        if len(body) > LARGE_BODY_BYTES:
+            raise
+        bound = yield from binder.bind_in_steps(parse_exactly(body).entities, _convert_exactly)
+    return bound
 
 
 def _redirect(target: bytes) -> Response:

@@ -896,10 +896,7 @@ class Whole:
         self.config = config
         self.store = CountingStore(config.repository, config.store)
         catalog = build_catalog(config, self.store, Path(config.repository.registry_path).read_bytes())
-        features = config.features
-        self.endpoints = Endpoints(
-            *(catalog, self.store, Transforms(), features.compat, features.max_rows, features.max_cells, Metrics(), {})
-        )
+        self.endpoints = Endpoints(catalog, self.store, Transforms(), config.features, Metrics(), {})
         self.client_side: list[Recorder] = []
 
     async def start(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -164,6 +164,12 @@ class Features(Group):
         1_000_000,  # 4,000 rows of 250 features
         "Maximum entity rows x features of a request; a request for more gets 413.",
     )
+    max_answer_bytes: int = setting(
+        "--max-answer-bytes",
+        kinds.BYTES,
+        64 << 20,  # --max-cells values with their statuses and timestamps take 45 MB
+        "Maximum size of an answer; a request whose answer is longer gets 413.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

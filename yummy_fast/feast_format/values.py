@@ -28,7 +28,7 @@ from __future__ import annotations
 import math
 import re
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from enum import IntEnum
 from functools import cache
@@ -98,7 +98,8 @@ class ValueType(IntEnum):
         return cls.UNKNOWN  # a type of a later Feast; each of its values is decoded as the type that it says it has
 
 
-def _base64(value: bytes) -> str:
+def base64_text(value: bytes) -> str:
+    """What JSON says for bytes."""
     return b64encode(value).decode("ascii")
 
 
@@ -107,11 +108,11 @@ def _list(message: Any) -> list[Any]:
 
 
 def _map(message: Any) -> dict[str, Any]:
-    return {key: _json_value(value) for key, value in message.val.items()}
+    return {key: json_value(value) for key, value in message.val.items()}
 
 
 def _nested(message: Any) -> list[Any]:
-    return [_json_value(value) for value in message.val]
+    return [json_value(value) for value in message.val]
 
 
 def _maps(message: Any) -> list[Any]:
@@ -119,7 +120,7 @@ def _maps(message: Any) -> list[Any]:
 
 
 def _base64_list(message: Any) -> list[str]:
-    return [_base64(value) for value in message.val]
+    return [base64_text(value) for value in message.val]
 
 
 def _null(_: object) -> None:
@@ -167,7 +168,7 @@ _TO_JSON: Mapping[str, Callable[[Any], Any] | None] = {
     "uuid_val": None,
     "time_uuid_val": None,
     "decimal_val": None,
-    "bytes_val": _base64,
+    "bytes_val": base64_text,
     "null_val": _null,
     "map_val": _map,
     "struct_val": _map,
@@ -215,7 +216,17 @@ def _field(value_type: ValueType) -> str:
     return name if name in _TO_JSON else ""
 
 
-def _json_value(value: Value) -> Any:
+def scalar_items(value: Value) -> Sequence[Any] | None:
+    """The items of a list or set of scalars, without a copy; None if this is something else."""
+    field = value.WhichOneof("val")
+    if field is None or _TO_JSON[field] not in (_list, _base64_list):
+        return None
+    items: Sequence[Any] = getattr(value, field).val
+    return items
+
+
+def json_value(value: Value) -> Any:
+    """What JSON says for a parsed Value."""
     field = value.WhichOneof("val")
     if field is None:
         return None
@@ -226,7 +237,19 @@ def _json_value(value: Value) -> Any:
 def decode_value(stored: bytes | None) -> Any:
     """The JSON value of one stored Value. Absent, empty and null are all None. Raises CorruptValueError."""
     message = parse_value(stored)
-    return None if message is None else _json_value(message)
+    return None if message is None else json_value(message)
+
+
+def bytes_at_once(value_types: Iterable[ValueType]) -> int:
+    """How many stored bytes of features of these types may be decoded and written in one go; 0 is any number.
+
+    Most types take 10 ns a byte or less, and a decoder bounds what it is given: MAX_BYTES_AT_ONCE. Lists of scalars
+    and bytes become Python's objects one by one, and maps and nested lists entry by entry, at 300 ns a byte.
+    """
+    fields = {_field(value_type) for value_type in value_types}
+    if not all(fields) or any(_TO_JSON[field] in (_map, _maps, _nested, _zoned_timestamp) for field in fields):
+        return 16 << 10
+    return 1 << 20 if any(_TO_JSON[field] is not None for field in fields) else 0
 
 
 def parse_value(stored: bytes | None) -> Value | None:
@@ -237,6 +260,22 @@ def parse_value(stored: bytes | None) -> Value | None:
         return Value.FromString(stored)
     except DecodeError:
         raise CorruptValueError(f"{len(stored)} bytes that are not a feast.types.Value") from None
+
+
+MAX_BYTES_AT_ONCE = 256 << 10
+"""Stored bytes that a decoder takes in one call: some 3 ms of it for numbers and strings."""
+
+
+class LargeValuesError(Exception):
+    """Stored Values are more than MAX_BYTES_AT_ONCE together: to be decoded and written in steps."""
+
+
+def _joined(stored: Sequence[bytes]) -> bytes:
+    """Values as one message of `Values`. Raises TypeError if one is absent, LargeValuesError."""
+    joined = b"".join(stored)
+    if len(joined) > MAX_BYTES_AT_ONCE:
+        raise LargeValuesError
+    return joined
 
 
 class ColumnDecoder:
@@ -258,11 +297,14 @@ class ColumnDecoder:
         self._filler = _filler(self._field)
 
     def __call__(self, stored: Sequence[bytes | None]) -> list[Any]:
-        """The values in the order of `stored`; None for absent, empty and null. Raises CorruptValueError."""
+        """The values in the order of `stored`; None for absent, empty and null.
+
+        Raises CorruptValueError, LargeValuesError.
+        """
         if not self._field:
             return [decode_value(one) for one in stored]
         try:
-            values: Any = getattr(Values.FromString(b"".join(stored)), self._field)  # type: ignore[arg-type]  # None raises
+            values: Any = getattr(Values.FromString(_joined(stored)), self._field)  # type: ignore[arg-type]  # None raises
         except (TypeError, DecodeError):
             values = ()
         if len(values) == len(stored):
@@ -272,7 +314,7 @@ class ColumnDecoder:
     def _with_fillers(self, stored: Sequence[bytes | None]) -> list[Any]:
         """The second way and the third."""
         try:
-            values = getattr(Values.FromString(b"".join([one or self._filler for one in stored])), self._field)
+            values = getattr(Values.FromString(_joined([one or self._filler for one in stored])), self._field)
         except DecodeError:
             values = ()
         if len(values) != len(stored):
@@ -324,7 +366,10 @@ class RowDecoder:
         self._arrange = None if grouped == sorted(grouped) else _arranger(grouped)
 
     def __call__(self, stored: Sequence[bytes | None]) -> Sequence[Any]:
-        """The values in the order of `stored`; None for absent, empty and null. Raises CorruptValueError."""
+        """The values in the order of `stored`; None for absent, empty and null.
+
+        Raises CorruptValueError, LargeValuesError.
+        """
         try:
             values = self._at_once(stored)  # type: ignore[arg-type]  # None raises
         except (TypeError, IndexError):
@@ -347,7 +392,7 @@ class RowDecoder:
             elif not all(map(bytes.startswith, stored, self._tags)):
                 return None
         try:
-            groups = self._groups(Values.FromString(b"".join(stored)))
+            groups = self._groups(Values.FromString(_joined(stored)))
         except DecodeError:
             return None
         if len(self._counts) == 1:

@@ -11,7 +11,7 @@ _get_table_entity_values, Feast 0.67.0). Pure: it knows neither stores nor HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -26,21 +26,23 @@ from yummy_fast.feast_format.keys import (
 )
 from yummy_fast.feast_format.registry import DUMMY_JOIN_KEY, DUMMY_VALUE, Registry
 from yummy_fast.feast_format.values import ValueType
-from yummy_fast.features.entities import convert_column
+from yummy_fast.features.entities import Convert, convert_column, convert_in_steps
 from yummy_fast.features.json_text import json_text
 from yummy_fast.features.plan import Lookup, Plan
+from yummy_fast.features.steps import Steps
 
 MAX_BINDINGS = 32
 """Sets of entity columns that are kept for a plan. A caller who invents columns pays for compiling them each time."""
 MAX_BINDING_CHARS = 1_000
 """The longest names of all columns in a set that is kept: so 32 of them have a bound in bytes as well."""
 
+ROWS_PER_STEP = 4_096
+"""Rows whose keys are made in one step: a millisecond."""
+
 T = TypeVar("T")
 
 Entities = Mapping[str, list[Any]]
 """The entity columns of a request by name, as parsed from JSON."""
-Convert = Callable[[str, ValueType, list[Any]], list[Any]]
-"""`convert_column`, or what does the same."""
 
 
 class JoinKeys:
@@ -132,22 +134,9 @@ class Binder:
         values: dict[str, list[Any]] = {}
         rows = -1
         for name, value_type in binding.columns:
-            column = convert(name, value_type, entities[name])
-            if len(column) != rows:
-                if rows >= 0:
-                    raise RequestError(
-                        f"entities.{name}: All entity rows must have the same columns. "
-                        f"Expected {rows} values, as in the columns before, got {len(column)}"
-                    )
-                rows = len(column)
-            values[name] = column
-        if binding.refusal is not None:
-            raise binding.refusal.fresh_copy()
-        if rows == 0 and self._plan.lookups:
-            join_keys = [column.join_key for column in binding.answered]
-            raise self._join_keys.missing(join_keys, empty=join_keys)
-        if rows < 0:
-            rows = 1  # there are no columns, and none are needed: views without entities have one row
+            column = values[name] = convert(name, value_type, entities[name])
+            rows = _same_rows(name, rows, len(column))
+        rows = self._check(binding, rows)
         keys: list[list[bytes]] = []
         row_to_key: list[list[int] | None] = []
         for make_keys in binding.make_keys:
@@ -161,6 +150,43 @@ class Binder:
             keys.append(made)
             row_to_key.append(key_of_row)
         return Bound(rows, values, [values[column.name] for column in binding.answered], keys, row_to_key, binding)
+
+    def bind_in_steps(self, entities: Entities, convert: Convert = convert_column) -> Steps[Bound]:
+        """As `bind`, for requests of many rows or columns. The first error is the same: that of the first column."""
+        names = tuple(entities)
+        binding = self._bindings.get(names) or self._compile(names)
+        values: dict[str, list[Any]] = {}
+        rows = -1
+        for name, value_type in binding.columns:
+            column = values[name] = yield from convert_in_steps(name, value_type, entities[name], convert)
+            rows = _same_rows(name, rows, len(column))
+        rows = self._check(binding, rows)
+        keys: list[list[bytes]] = []
+        row_to_key: list[list[int] | None] = []
+        for make_keys in binding.make_keys:
+            numbers: dict[bytes, int] = {}
+            key_of_row: list[int] = []
+            for start in range(0, rows, ROWS_PER_STEP):
+                end = min(rows, start + ROWS_PER_STEP)
+                some = {name: column[start:end] for name, column in values.items()}
+                try:
+                    made = make_keys(some, end - start)
+                except KeyValueError as error:
+                    raise _not_a_key(error, entities, start) from None
+                key_of_row += [numbers.setdefault(key, len(numbers)) for key in made]
+                yield
+            keys.append(list(numbers))
+            row_to_key.append(None if len(numbers) == rows else key_of_row)
+        return Bound(rows, values, [values[column.name] for column in binding.answered], keys, row_to_key, binding)
+
+    def _check(self, binding: Binding, rows: int) -> int:
+        """The number of rows of a request with `rows` values in each column; -1 if it has no columns."""
+        if binding.refusal is not None:
+            raise binding.refusal.fresh_copy()
+        if rows == 0 and self._plan.lookups:
+            join_keys = [column.join_key for column in binding.answered]
+            raise self._join_keys.missing(join_keys, empty=join_keys)
+        return 1 if rows < 0 else rows  # no columns are needed by views without entities, which have one row
 
     def _compile(self, names: tuple[str, ...]) -> Binding:
         """Find out what each of a request's columns is for, and remember it."""
@@ -223,6 +249,16 @@ class Binder:
         return compile_key(parts, version)
 
 
+def _same_rows(name: str, rows: int, found: int) -> int:
+    """The number of values in column `name`, which has to be that of the columns before it, if there are any."""
+    if found != rows >= 0:
+        raise RequestError(
+            f"entities.{name}: All entity rows must have the same columns. "
+            f"Expected {rows} values, as in the columns before, got {found}"
+        )
+    return found
+
+
 def _distinct(keys: list[bytes]) -> tuple[list[bytes], list[int] | None]:
     """The different ones among the keys of rows, and for each row which of them is its own; None if all differ."""
     numbers: dict[bytes, int] = {}
@@ -241,10 +277,12 @@ def _missing_data(names: Sequence[str]) -> RequestError | None:
     )
 
 
-def _not_a_key(error: KeyValueError, entities: Entities) -> RequestError:
+def _not_a_key(error: KeyValueError, entities: Entities, start: int = 0) -> RequestError:
+    """`start` is the row of the request that is row 0 to the error."""
     name = error.column
     if not isinstance(error, NullKeyValueError):
         return RequestError(f"entities.{name}: {error}")
-    value = entities[name][error.row]  # what was sent: arrays and objects are converted to null
+    row = start + error.row
+    value = entities[name][row]  # what was sent: arrays and objects are converted to null
     sent = "an array" if isinstance(value, list) else "an object" if isinstance(value, dict) else "null"
-    return RequestError(f"entities.{name}[{error.row}]: expected a key value, got {sent}")
+    return RequestError(f"entities.{name}[{row}]: expected a key value, got {sent}")

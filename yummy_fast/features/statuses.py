@@ -84,15 +84,22 @@ class LookupStatuses:
         """
         width = len(self.view_of)
         marked = [stored if _decodes(decode_value, stored) else CORRUPT for stored in row[:width]]
-        stamps = list(row[width:])
+        marked, stamps = self.mark_corrupt_views(marked, row[width:])
+        return [*marked, *stamps]
+
+    def mark_corrupt_views(
+        self, values: Sequence[bytes | None], stamps: Sequence[bytes | None]
+    ) -> tuple[list[bytes | None], list[bytes | None]]:
+        """The second half of `mark_corrupt`: the values and event timestamps of a row, without decoding the values."""
+        marked, kept = list(values), list(stamps)
         for view, stamp in enumerate(stamps):
             if not _decodes(decode_timestamp, stamp):
-                stamps[view] = None
+                kept[view] = None
                 marked = [
                     CORRUPT if stored and of == view else stored
                     for of, stored in zip(self.view_of, marked, strict=True)
                 ]
-        return [*marked, *stamps]
+        return marked, kept
 
 
 class _CorruptBytes(bytes):

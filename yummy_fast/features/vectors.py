@@ -36,53 +36,58 @@ from typing import Any
 
 from yummy_fast.errors import CorruptValueError
 from yummy_fast.feast_format.timestamps import decode_timestamps
-from yummy_fast.feast_format.values import RowDecoder, column_decoder, decode_value
+from yummy_fast.feast_format.values import RowDecoder, bytes_at_once, column_decoder, decode_value
 from yummy_fast.features.binding import Bound
 from yummy_fast.features.json_text import array_text, column_texts, json_text, value_texts
 from yummy_fast.features.plan import ComputedColumn, Lookup, Plan, Row, Rows
 from yummy_fast.features.statuses import NO_MOMENT, NULL_VALUE, PRESENT, LookupStatuses, StatusPolicy
 from yummy_fast.features.timestamp_text import Stamp, TimestampMemo, TimestampTexts
 
-_HEAD = b'{"results":['
-_VALUES = b'{"values":['
-_STATUSES = b'],"statuses":['
-_TIMESTAMPS = b'],"event_timestamps":['
-_NEXT = b"]},"
-_METADATA = b']}],"metadata":{"feature_names":'
-_END = b"}}"
+HEAD = b'{"results":['
+VALUES = b'{"values":['
+STATUSES = b'],"statuses":['
+TIMESTAMPS = b'],"event_timestamps":['
+NEXT = b"]},"
+METADATA = b']}],"metadata":{"feature_names":'
+END = b"}}"
 
 LONG_TAIL_BYTES = 512
 """Tails of more bytes than this are joined with the values of all columns at once: see `encode_vectors`."""
 
 
+MAX_CELLS_AT_ONCE = 25_000
+"""Values of an answer that is made in one go: 100 rows of 250 features take 5 ms."""
+
 # --------------------------------------------------------------------------------------------------------------- tails
 
-_TAIL_END = _NEXT + _VALUES
-_PRESENT_HEAD = _STATUSES + PRESENT + _TIMESTAMPS
-_EPOCH = b'"1970-01-01T00:00:00Z"'
+TAIL_END = NEXT + VALUES
+_PRESENT_HEAD = STATUSES + PRESENT + TIMESTAMPS
+EPOCH = b'"1970-01-01T00:00:00Z"'
 
 
-def _tail(statuses: bytes, timestamps: bytes) -> bytes:
-    return b"".join((_STATUSES, statuses, _TIMESTAMPS, timestamps, _TAIL_END))
+def tail_text(statuses: bytes, timestamps: bytes) -> bytes:
+    """The tail of a column, from the texts of its statuses and timestamps, each with commas between them."""
+    return b"".join((STATUSES, statuses, TIMESTAMPS, timestamps, TAIL_END))
 
 
-_PLAIN_TAIL_OF_ONE = _tail(PRESENT, _EPOCH)
+_PLAIN_TAIL_OF_ONE = tail_text(PRESENT, EPOCH)
 
 
-def _plain_tail(rows: int) -> bytes:
+def plain_tail(rows: int) -> bytes:
     """The tail of a column that is PRESENT and has no timestamps: of join keys, and of what functions compute."""
     if rows == 1:
         return _PLAIN_TAIL_OF_ONE
     if rows == 0:
-        return _STATUSES + _NEXT + _VALUES  # where there are no timestamps, Feast leaves their name out
-    return _tail(b",".join([PRESENT] * rows), b",".join([_EPOCH] * rows))
+        return STATUSES + NEXT + VALUES  # where there are no timestamps, Feast leaves their name out
+    return tail_text(b",".join([PRESENT] * rows), b",".join([EPOCH] * rows))
 
 
-def _computed_tail(values: Sequence[Any], policy: StatusPolicy) -> bytes:
+def computed_tail(values: Sequence[Any], policy: StatusPolicy) -> bytes:
+    """The tail of a column that a function has computed."""
     if policy is not StatusPolicy.EXACT or None not in values:
-        return _plain_tail(len(values))
+        return plain_tail(len(values))
     cells = [NULL_VALUE if value is None else PRESENT for value in values]
-    return _tail(b",".join(cells), b",".join([_EPOCH] * len(cells)))
+    return tail_text(b",".join(cells), b",".join([EPOCH] * len(cells)))
 
 
 class Tails:
@@ -100,8 +105,8 @@ class Tails:
         if None not in known:
             return known  # type: ignore[return-value]  # there is no None
         # All tails in one text: the comma between two timestamps becomes the end of one tail and the head of the next.
-        text = self.timestamps.joined(stamps).replace(b",", _TAIL_END + b"\0" + _PRESENT_HEAD)
-        tails = (_PRESENT_HEAD + text + _TAIL_END).split(b"\0")
+        text = self.timestamps.joined(stamps).replace(b",", TAIL_END + b"\0" + _PRESENT_HEAD)
+        tails = (_PRESENT_HEAD + text + TAIL_END).split(b"\0")
         if self._present.is_due():
             self._present.remember(stamps, tails)
         return tails
@@ -131,16 +136,18 @@ def _alone(texts: list[bytes]) -> tuple[list[bytes]]:
     return (texts,)
 
 
-class _LookupLayout:
+class LookupLayout:
     """How the rows of one Lookup become text."""
 
-    __slots__ = ("columns", "features", "row", "runs", "singles", "statuses", "view_of", "width")
+    __slots__ = ("bytes_at_once", "columns", "features", "row", "runs", "singles", "statuses", "view_of", "width")
 
     def __init__(self, lookup: Lookup, policy: StatusPolicy) -> None:
         types = [feature.type for feature in lookup.features]
         self.width = len(types)
         self.row = RowDecoder(types)
         self.columns = list(map(column_decoder, types))
+        self.bytes_at_once = bytes_at_once(types)
+        """More stored bytes than these are encoded in steps; 0 is no bound."""
         self.features = lookup.features
         self.view_of = lookup.view_of
         self.statuses = LookupStatuses(lookup, policy)
@@ -154,12 +161,16 @@ class _LookupLayout:
 class Layout:
     """What `encode_vectors` has to know of a plan, made when the plan is compiled."""
 
-    __slots__ = ("arrange", "lookups", "names_text", "policy", "tails", "version_metadata")
+    __slots__ = ("arrange", "cells", "lookups", "names_text", "policy", "tails", "version_metadata")
 
     def __init__(self, plan: Plan, policy: StatusPolicy, tails: Tails) -> None:
+        self.cells = sum(len(lookup.features) for lookup in plan.lookups) + sum(
+            len(view.outputs) for view in plan.computed
+        )
+        """Values of one entity row: those that are read, also if only on-demand views need them, and the computed."""
         self.policy = policy
         self.tails = tails
-        self.lookups = [_LookupLayout(lookup, policy) for lookup in plan.lookups]
+        self.lookups = [LookupLayout(lookup, policy) for lookup in plan.lookups]
         computed = (name for view in plan.computed for _, name in view.outputs)
         self.names_text = json_text([*(column.name for column in plan.columns), *computed])[1:]
         """The names of the features as the end of a JSON array. Those of the join keys begin it."""
@@ -169,6 +180,20 @@ class Layout:
         starts = list(accumulate((len(lookup.features) for lookup in plan.lookups), initial=0))
         order = [starts[column.lookup] + column.position for column in plan.columns]
         self.arrange = None if order == list(range(starts[-1])) else order
+
+    def fits_at_once(self, bound: Bound, rows: Rows) -> bool:
+        """Whether `encode_vectors` may make this answer, as far as can be said without decoding: in some 10 ms.
+
+        If not, `large_answers` makes it in steps.
+        """
+        if bound.rows * self.cells > MAX_CELLS_AT_ONCE:
+            return False
+        for number, lookup in enumerate(self.lookups):
+            if lookup.bytes_at_once:
+                sizes = [sum(map(len, filter(None, row))) for row in rows[number]]
+                if sum(bound.spread(number, sizes)) > lookup.bytes_at_once:
+                    return False
+        return True
 
 
 # ------------------------------------------------------------------------------------------------------------- encoding
@@ -199,9 +224,9 @@ def encode_vectors(
        only short texts, and saves two items of the list for each column.
     """
     encode = _encode_row if bound.rows == 1 else _encode_columns
-    parts = [_HEAD, _VALUES]
+    parts = [HEAD, VALUES]
     for values in bound.entity_columns:
-        parts += (array_text(values), _plain_tail(len(values)))
+        parts += (array_text(values), plain_tail(len(values)))
     all_texts: list[bytes] = []
     all_tails: list[bytes] = []
     for number, lookup in enumerate(layout.lookups):
@@ -218,12 +243,12 @@ def encode_vectors(
         for position in layout.arrange:
             parts += (all_texts[position], all_tails[position])
     for column in computed:
-        parts += (array_text(column.values), _computed_tail(column.values, layout.policy))
-    parts[-1] = parts[-1][: -len(_TAIL_END)]  # no column follows the last one
-    parts += (_METADATA, bound.binding.names_text, layout.names_text)
+        parts += (array_text(column.values), computed_tail(column.values, layout.policy))
+    parts[-1] = parts[-1][: -len(TAIL_END)]  # no column follows the last one
+    parts += (METADATA, bound.binding.names_text, layout.names_text)
     if version_metadata:
         parts.append(layout.version_metadata)
-    parts.append(_END)
+    parts.append(END)
     return b"".join(parts)
 
 
@@ -231,7 +256,7 @@ _Encoded = tuple[list[bytes], Sequence[bytes], _Runs]
 """The text of each column's values, and a tail for each run of columns."""
 
 
-def _encode_row(lookup: _LookupLayout, rows: Sequence[Row], tails: Tails, now: datetime) -> _Encoded:
+def _encode_row(lookup: LookupLayout, rows: Sequence[Row], tails: Tails, now: datetime) -> _Encoded:
     """One entity."""
     row = rows[0]
     stored, stamps = row[: lookup.width], row[lookup.width :]
@@ -243,19 +268,19 @@ def _encode_row(lookup: _LookupLayout, rows: Sequence[Row], tails: Tails, now: d
         times = tails.timestamps.joined(stamps).split(b",")
     except CorruptValueError:
         if statuses.policy is not StatusPolicy.EXACT:
-            raise _corrupt_feature(lookup, rows) from None
+            raise corrupt_feature(lookup, rows) from None
         return _encode_row(lookup, [statuses.mark_corrupt(row)], tails, now)
     of_values = statuses.of_values(decode_timestamps(stamps), now)
     if None not in values:
-        return value_texts(values), runs.tails(list(map(_tail, of_values, times))), runs
+        return value_texts(values), runs.tails(list(map(tail_text, of_values, times))), runs
     of_columns = [
-        _tail(statuses.of_cell(one, value, of_values[view]), times[view])
+        tail_text(statuses.of_cell(one, value, of_values[view]), times[view])
         for one, value, view in zip(stored, values, lookup.view_of, strict=True)
     ]
     return value_texts(values), of_columns, lookup.singles
 
 
-def _encode_columns(lookup: _LookupLayout, rows: Sequence[Row], tails: Tails, now: datetime) -> _Encoded:
+def _encode_columns(lookup: LookupLayout, rows: Sequence[Row], tails: Tails, now: datetime) -> _Encoded:
     """Several entities."""
     columns = list(zip(*rows, strict=True))
     stamps = columns[lookup.width :]
@@ -265,28 +290,28 @@ def _encode_columns(lookup: _LookupLayout, rows: Sequence[Row], tails: Tails, no
         times = list(map(tails.timestamps.joined, stamps))
     except CorruptValueError:
         if statuses.policy is not StatusPolicy.EXACT:
-            raise _corrupt_feature(lookup, rows) from None
+            raise corrupt_feature(lookup, rows) from None
         return _encode_columns(lookup, [statuses.mark_corrupt(row) for row in rows], tails, now)
     texts = column_texts(decoded)
     if statuses.policy is StatusPolicy.PRESENT:
         present = b",".join([PRESENT] * len(rows))
-        return texts, runs.tails([_tail(present, time) for time in times]), runs
+        return texts, runs.tails([tail_text(present, time) for time in times]), runs
     moments = zip(*map(decode_timestamps, stamps), strict=True)  # of each row, those of all views
     of_values = list(zip(*[statuses.of_values(of_row, now) for of_row in moments], strict=True))
-    of_views = [_tail(b",".join(cells), time) for cells, time in zip(of_values, times, strict=True)]
+    of_views = [tail_text(b",".join(cells), time) for cells, time in zip(of_values, times, strict=True)]
     if not any(None in values for values in decoded):
         return texts, runs.tails(of_views), runs
     of_columns = []
     for stored, values, view in zip(columns[: lookup.width], decoded, lookup.view_of, strict=True):
         if None in values:
             cells = map(statuses.of_cell, stored, values, of_values[view])
-            of_columns.append(_tail(b",".join(cells), times[view]))
+            of_columns.append(tail_text(b",".join(cells), times[view]))
         else:
             of_columns.append(of_views[view])
     return texts, of_columns, lookup.singles
 
 
-def _corrupt_feature(lookup: _LookupLayout, rows: Sequence[Row]) -> CorruptValueError:
+def corrupt_feature(lookup: LookupLayout, rows: Sequence[Row]) -> CorruptValueError:
     """The error for the first stored bytes that do not decode. It names the feature, but no row: that is an
     entity's."""
     for row in rows:

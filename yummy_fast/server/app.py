@@ -189,13 +189,12 @@ async def serve(
     stamp = source.stamp()  # before it is read: what changes in between is seen at the first look
     data = source.read()
     store = open_store(config)
-    features = config.features
     transforms = Transforms(process.metrics.transformed)
     pages = {} if config.admin.address else _data_pages(process, context.snapshots)
     with gc_paused():
         endpoints = Endpoints(
             build_catalog(config, store, data),  # and no name for it here: this frame lives as long as the server
-            *(store, transforms, features.compat, features.max_rows, features.max_cells, process.metrics, pages),
+            *(store, transforms, config.features, process.metrics, pages),
         )
     tokens = Tokens(config.auth.tokens) if config.auth.tokens else None
     handle: Callable[[Request], ResponseOrCoroutine] = (
@@ -218,7 +217,7 @@ async def serve(
         data,
         partial(build_catalog, config, store),
         endpoints.replace_catalog,
-        features.registry_ttl_s,
+        config.features.registry_ttl_s,
     )
     tls = tls_context(config.tls)
     sockets = context.sockets or open_sockets(config.address)
