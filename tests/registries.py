@@ -204,7 +204,7 @@ def answer(
                 version_metadata=version_metadata,
                 now=now,
             )
-            return at_once(steps)
+            return bytes(at_once(steps))
 
     try:
         body = encode_vectors(compiled.layout, bound, rows, computed, version_metadata=version_metadata, now=now)

@@ -108,7 +108,7 @@ class Endpoints(Generic[Prepared]):
         more_headers = self._accounting.answered(work, request.trace)
         return Response(200, body, self._answer_headers + more_headers, work.service)
 
-    async def _answer(self, request: Request, work: Work) -> bytes:
+    async def _answer(self, request: Request, work: Work) -> bytes | bytearray:
         """From the body of a request to the body of its answer. `work` gets what each step comes to, and when."""
         query = parse_query(request.body)
         work.compiled = self.catalog.plan_for(query.feature_service, query.features, query.full_feature_names)
@@ -141,7 +141,7 @@ class Endpoints(Generic[Prepared]):
         # A number with more digits than the fast parser keeps, where they matter: once more with the exact one.
         return compiled.binder.bind(parse_exactly(body).entities, _convert_exactly)
 
-    def _encode(self, layout: Layout, bound: Bound, work: Work, version_metadata: bool) -> bytes | Steps[bytes]:
+    def _encode(self, layout: Layout, bound: Bound, work: Work, version_metadata: bool) -> bytes | Steps[bytearray]:
         """Make the body of the answer, or the steps to it if it is large. Raises CorruptValueError."""
         rows, computed = work.rows, work.computed
         now = datetime.now(UTC) if self._strict else NO_MOMENT  # only strict statuses depend on ages

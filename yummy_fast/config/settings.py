@@ -187,7 +187,7 @@ class StoreOptions(Group):
     max_reply_bytes: int = setting(
         "--max-reply-bytes",
         kinds.BYTES,
-        64 << 20,  # Redis itself: 512 MB a value
+        8 << 20,  # a string of 8 MB takes 10 to 60 ms to write, and cannot be cut; a row of 512 features, 50 KB
         "Maximum size of what Redis replies for one entity row; if it is larger, the request gets 502.",
     )
     redis_read: str = setting(

@@ -243,13 +243,13 @@ def decode_value(stored: bytes | None) -> Any:
 def bytes_at_once(value_types: Iterable[ValueType]) -> int:
     """How many stored bytes of features of these types may be decoded and written in one go; 0 is any number.
 
-    Most types take 10 ns a byte or less, and a decoder bounds what it is given: MAX_BYTES_AT_ONCE. Lists of scalars
-    and bytes become Python's objects one by one, and maps and nested lists entry by entry, at 300 ns a byte.
+    Numbers and strings take 10 ns a byte or less, and each decoder bounds what it is given. Lists of scalars and bytes
+    become Python's objects item by item, maps and nested lists entry by entry, which takes 300 ns a byte.
     """
     fields = {_field(value_type) for value_type in value_types}
     if not all(fields) or any(_TO_JSON[field] in (_map, _maps, _nested, _zoned_timestamp) for field in fields):
         return 16 << 10
-    return 1 << 20 if any(_TO_JSON[field] is not None for field in fields) else 0
+    return MAX_LIST_BYTES if any(_TO_JSON[field] is not None for field in fields) else 0
 
 
 def parse_value(stored: bytes | None) -> Value | None:
@@ -262,18 +262,20 @@ def parse_value(stored: bytes | None) -> Value | None:
         raise CorruptValueError(f"{len(stored)} bytes that are not a feast.types.Value") from None
 
 
-MAX_BYTES_AT_ONCE = 256 << 10
-"""Stored bytes that a decoder takes in one call: some 3 ms of it for numbers and strings."""
+MAX_SCALAR_BYTES, MAX_LIST_BYTES = 64 << 10, 1 << 20
+"""Stored bytes that a decoder takes in one call. An answer has up to 250 columns or so of scalars, and their bytes are
+not added up beforehand; those of lists are (`bytes_at_once`).
+"""
 
 
 class LargeValuesError(Exception):
-    """Stored Values are more than MAX_BYTES_AT_ONCE together: to be decoded and written in steps."""
+    """Stored Values have too many bytes together to be decoded in one go: they are to be written in steps."""
 
 
-def _joined(stored: Sequence[bytes]) -> bytes:
+def _joined(stored: Sequence[bytes], max_bytes: int) -> bytes:
     """Values as one message of `Values`. Raises TypeError if one is absent, LargeValuesError."""
     joined = b"".join(stored)
-    if len(joined) > MAX_BYTES_AT_ONCE:
+    if len(joined) > max_bytes:
         raise LargeValuesError
     return joined
 
@@ -289,9 +291,10 @@ class ColumnDecoder:
     3. Decode one Value at a time: some of them have another type than the declared one, or are corrupt.
     """
 
-    __slots__ = ("_field", "_filler", "_to_json")
+    __slots__ = ("_field", "_filler", "_max_bytes", "_to_json")
 
     def __init__(self, value_type: ValueType) -> None:
+        self._max_bytes = MAX_LIST_BYTES if bytes_at_once([value_type]) else MAX_SCALAR_BYTES
         self._field = _field(value_type)
         self._to_json = _TO_JSON.get(self._field)
         self._filler = _filler(self._field)
@@ -304,7 +307,7 @@ class ColumnDecoder:
         if not self._field:
             return [decode_value(one) for one in stored]
         try:
-            values: Any = getattr(Values.FromString(_joined(stored)), self._field)  # type: ignore[arg-type]  # None raises
+            values: Any = getattr(Values.FromString(_joined(stored, self._max_bytes)), self._field)  # type: ignore[arg-type]  # None raises
         except (TypeError, DecodeError):
             values = ()
         if len(values) == len(stored):
@@ -314,7 +317,9 @@ class ColumnDecoder:
     def _with_fillers(self, stored: Sequence[bytes | None]) -> list[Any]:
         """The second way and the third."""
         try:
-            values = getattr(Values.FromString(_joined([one or self._filler for one in stored])), self._field)
+            values = getattr(
+                Values.FromString(_joined([one or self._filler for one in stored], self._max_bytes)), self._field
+            )
         except DecodeError:
             values = ()
         if len(values) != len(stored):
@@ -346,10 +351,11 @@ class RowDecoder:
     exchanged the types of two features, a row from before that has the right counts, and the values of each other.
     """
 
-    __slots__ = ("_arrange", "_counts", "_fillers", "_first_bytes", "_groups", "_tags", "_to_json")
+    __slots__ = ("_arrange", "_counts", "_fillers", "_first_bytes", "_groups", "_max_bytes", "_tags", "_to_json")
 
     def __init__(self, value_types: Sequence[ValueType]) -> None:
         """`value_types`: the declared type of each feature, in the order in which they will be decoded."""
+        self._max_bytes = MAX_LIST_BYTES if bytes_at_once(value_types) else MAX_SCALAR_BYTES
         fields = [_field(value_type) for value_type in value_types]
         groups = {field: [i for i, other in enumerate(fields) if other == field] for field in dict.fromkeys(fields)}
         # For one group attrgetter returns its list, for several a tuple of lists.
@@ -392,7 +398,7 @@ class RowDecoder:
             elif not all(map(bytes.startswith, stored, self._tags)):
                 return None
         try:
-            groups = self._groups(Values.FromString(_joined(stored)))
+            groups = self._groups(Values.FromString(_joined(stored, self._max_bytes)))
         except DecodeError:
             return None
         if len(self._counts) == 1:

@@ -29,6 +29,11 @@ def json_text(value: object) -> bytes:
     return bytes(memoryview(orjson.dumps(value)))
 
 
+def string_text(value: str) -> bytes:
+    """A string as JSON, which may be long: it is not copied once more."""
+    return orjson.dumps(value)
+
+
 def array_text(values: Sequence[Any]) -> bytes:
     """The values as JSON with commas between them: an array without its brackets."""
     text = orjson.dumps(values)

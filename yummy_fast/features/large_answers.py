@@ -89,7 +89,7 @@ def encode_in_steps(
     max_bytes: int,
     version_metadata: bool = False,
     now: datetime = NO_MOMENT,
-) -> Steps[bytes]:
+) -> Steps[bytearray]:
     """The body that `encode_vectors` returns for the same arguments, if it has at most `max_bytes`.
 
     Raises CorruptValueError as `encode_vectors` does, and LimitError.
@@ -121,7 +121,25 @@ def encode_in_steps(
     if version_metadata:
         parts.append(layout.version_metadata)
     parts.append(END)
-    return b"".join(parts)
+    body = yield from _joined(parts)
+    return body
+
+
+def _joined(parts: list[bytes]) -> Steps[bytearray]:
+    """As b"".join(parts), which would stop the loop for 40 ms of 50 MB: most of it to be given the memory."""
+    body = bytearray(sum(map(len, parts)))
+    end = 0
+    unstopped = 0
+    for part in parts:
+        for start in range(0, len(part), MAX_PIECE_BYTES):
+            piece = part if len(part) <= MAX_PIECE_BYTES else part[start : start + MAX_PIECE_BYTES]
+            body[end : end + len(piece)] = piece
+            end += len(piece)
+            unstopped += len(piece)
+            if unstopped > MAX_PIECE_BYTES:
+                unstopped = 0
+                yield
+    return body
 
 
 _Text = tuple[list[bytes], bytes]

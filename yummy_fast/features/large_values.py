@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from yummy_fast.feast_format.values import base64_text, json_value, parse_value, scalar_items
-from yummy_fast.features.json_text import array_text
+from yummy_fast.features.json_text import array_text, string_text
 from yummy_fast.features.steps import Steps
 
 ITEMS_PER_STEP = 4096
@@ -55,7 +55,8 @@ def _write(value: Any, pieces: list[bytes]) -> Steps[None]:
             yield
         pieces.append(b"]")
     else:
-        pieces.append(array_text([json_value(value)]))
+        scalar = json_value(value)
+        pieces.append(string_text(scalar) if isinstance(scalar, str) else array_text([scalar]))
         yield
 
 

@@ -42,6 +42,7 @@ class Slices:
             while True:
                 await self._next_slice()
                 ends_at = perf_counter() + SLICE_S
+                next(steps)
                 while perf_counter() < ends_at:
                     next(steps)
         except StopIteration as done:

@@ -437,7 +437,7 @@ class Response(NamedTuple):
     """One answer."""
 
     status: int
-    body: bytes = b""
+    body: bytes | bytearray = b""
     headers: bytes = b"content-type: application/json\r\n"
     """Head lines, each with its CRLF, other than those that `response_head` adds."""
     service: str = ""

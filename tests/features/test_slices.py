@@ -1,0 +1,113 @@
+"""Large requests share the event loop: one slice in each iteration, in turns, and none once they are given up."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.harness import run
+from yummy_fast.features import slices
+from yummy_fast.features.slices import Slices
+from yummy_fast.features.steps import Steps, at_once
+
+
+def counting(name: str, steps: int, log: list[str]) -> Steps[str]:
+    for _ in range(steps):
+        log.append(name)
+        yield
+    return f"{name} is done"
+
+
+def test_the_outcome_is_what_the_work_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "SLICE_S", 0)
+    log: list[str] = []
+    assert run(Slices().run(counting("a", 3, log))) == "a is done"
+    assert at_once(counting("b", 2, log)) == "b is done"
+    assert log == ["a"] * 3 + ["b"] * 2
+
+
+def test_a_slice_lasts_as_long_as_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter([0.0, 0.001, 0.002, 0.0041, 10.0, 10.001, 10.1])
+    monkeypatch.setattr(slices, "perf_counter", lambda: next(moments))
+    log: list[str] = []
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        task = asyncio.ensure_future(Slices().run(counting("a", 4, log)))
+
+        def other() -> None:
+            log.append("-")
+            if not task.done():
+                loop.call_soon(other)
+
+        loop.call_soon(other)
+        await task
+
+    run(work())
+    assert "".join(log).strip("-").replace("--", "-") == "aaa-a"  # after three steps, 4 ms had passed
+
+
+def test_several_take_turns_and_the_loop_goes_on_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "SLICE_S", 0)
+    log: list[str] = []
+
+    async def work() -> None:
+        line = Slices()
+        loop = asyncio.get_running_loop()
+        tasks = [asyncio.ensure_future(line.run(counting(name, 3, log))) for name in "ab"]
+
+        def other() -> None:
+            log.append("-")
+            if not all(task.done() for task in tasks):
+                loop.call_soon(other)
+
+        loop.call_soon(other)
+        await asyncio.gather(*tasks)
+
+    run(work())
+    between = "".join(log).strip("-")
+    assert between.replace("-", "") == "ababab"
+    assert "ab" not in between.replace("-", " ").split()  # never two slices in one iteration
+    assert "aa" not in between
+    assert "bb" not in between
+
+
+def test_work_that_is_given_up_stops_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "SLICE_S", 0)
+    closed: list[str] = []
+
+    def endless() -> Steps[None]:
+        try:
+            while True:
+                yield
+        finally:
+            closed.append("closed")
+
+    async def work() -> str:
+        line = Slices()
+        given_up = asyncio.ensure_future(line.run(endless()))
+        other = asyncio.ensure_future(line.run(counting("a", 5, [])))
+        for _ in range(5):  # iterations of the loop: it has begun
+            await asyncio.sleep(0)
+        given_up.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await given_up
+        return await other
+
+    assert run(work()) == "a is done"
+    assert closed == ["closed"]
+
+
+def test_an_error_of_the_work_is_its_own() -> None:
+    def broken() -> Steps[None]:
+        yield
+        raise ValueError("no such luck")
+
+    async def work() -> str:
+        line = Slices()
+        with pytest.raises(ValueError, match="no such luck"):
+            await line.run(broken())
+        return await line.run(counting("a", 1, []))
+
+    assert run(work()) == "a is done"
