@@ -3,7 +3,7 @@
 # make check   lint, types, imports, generated code
 # make differential    thousands of random requests to Feast's own server and to ours; any difference fails
 # make sdk     Feast's SDK reads through our server, and without it; the same must come back
-# make faults  every way in which Redis breaks, under load; writes the table in docs/reliability.md
+# make faults  every way in which Redis breaks, under load, and large requests; writes the tables in docs/reliability.md
 # make perf    the benchmark against Feast and Yummy (half an hour); make perf-full, the original's whole grid
 # make registries      registries written by Feast to SQLite, PostgreSQL, S3 and GCS; needs Debian's postgresql
 # make docs    write docs/metrics.md and docs/settings.md from their tables, and the modules in docs/architecture.md
@@ -41,6 +41,7 @@ registries: $(VENV)/ready .venv-feast/ready
 
 faults: $(VENV)/ready
 	$(BIN)/python -m tests.faults
+	$(BIN)/python -m tests.large_requests
 
 perf: $(VENV)/perf-ready
 	$(BIN)/python perf/rivals.py
