@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHES = {"yummy_fast.feast_format.values"}
 """Modules whose functools.cache holds one entry for each of Feast's types, and no more."""
 
-READ_ONLY = ("Mapping[", "Sequence[", "frozenset[", "Final")
+READ_ONLY = ("Mapping[", "Sequence[", "frozenset[", "Final", "TypeAlias")
 
 
 def pure_modules() -> list[str]:

@@ -6,11 +6,11 @@ Pure. `slices` decides how long such work goes on, and when.
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 T = TypeVar("T")
 
-Steps = Generator[None, None, T]
+Steps: TypeAlias = Generator[None, None, T]
 """Work in steps of a millisecond or less, as far as it can be cut."""
 
 
