@@ -1,8 +1,9 @@
 """Put the parts together, and serve.
 
-The composition root: the only module that sees everything. `build_catalog` makes a catalog from registry bytes, here
-and at every reload. `serve` runs until told to stop, then drains, and returns: alone in this process (`run`), or in a
-`worker` of several.
+This is where the parts get to know each other: an endpoint its store, a connection its handler, a reload what it swaps.
+Everywhere else a part sees only what is further down. (`cli` uses some parts as well, for `yummy-fast check`, but runs
+none of them.) `build_catalog` makes a catalog from registry bytes, at the start and at every reload. `serve` runs until
+told to stop, then drains and returns: alone in this process (`run`), or in one of several workers (`workers.worker`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import uvloop
 
@@ -30,7 +31,7 @@ from yummy_fast.features.statuses import StatusPolicy
 from yummy_fast.features.transforms import Transforms, load
 from yummy_fast.features.vectors import Layout, Tails
 from yummy_fast.http.accept import Acceptor, ConnectionBalance
-from yummy_fast.http.connection import Connection, Connections
+from yummy_fast.http.connection import Connection, Connections, Handle
 from yummy_fast.http.http11 import Request, Response, ResponseOrCoroutine
 from yummy_fast.http.listeners import close_sockets, open_sockets, refuse_new, tls_context, url_of
 from yummy_fast.http.tokens import Tokens
@@ -45,7 +46,13 @@ from yummy_fast.stores.online_store import OnlineStore, Prepared, open_store_cla
 from yummy_fast.telemetry.exposition import Snapshot
 from yummy_fast.telemetry.logs import log_sample
 
+if TYPE_CHECKING:  # it needs an extra
+    from yummy_fast.telemetry.spans import Spans
+
 logger = logging.getLogger("yummy_fast")
+
+Failed = Callable[[BaseException, Request], Response]
+"""Makes the answer to a request that has raised an error."""
 
 MAX_LISTED = 20
 """Feature services that cannot be served, in the log of one reading of the registry."""
@@ -142,8 +149,8 @@ def _leave(number: int, frame: object) -> NoReturn:
 
 
 async def _run_alone(config: Config, started: Callable[[str], None]) -> None:
-    process = ServerHealth(config.repository, config.store)
-    process.beat()
+    health = ServerHealth(config.repository, config.store)
+    health.beat()
     stop = Stop()
     no_rolling_restart = partial(logger.warning, "SIGUSR2 ignored: a rolling restart needs --workers 2 or more")
     signals: dict[signal.Signals, Callable[[], None]] = {
@@ -156,116 +163,136 @@ async def _run_alone(config: Config, started: Callable[[str], None]) -> None:
         logger.info("serving %s on %s", what, " and ".join(urls))
         started(urls[0])
 
-    with admin_listener(config.admin, process):
-        await serve(config, process, WorkerContext(stop, process.snapshots, signals), announce)
+    with admin_listener(config.admin, health):
+        await serve(config, health, ProcessContext(stop, health.snapshots, signals), announce)
 
 
 @dataclass(slots=True)
-class WorkerContext:
-    """Where a process serves: alone, or as a worker beside others."""
+class ProcessContext:
+    """What differs between a process that serves alone and a worker beside others."""
 
     stop: Stop
     snapshots: Callable[[], list[Snapshot]]
-    """For /metrics on the data port, where there is no admin listener: the numbers of all workers."""
+    """The numbers of all processes that serve: /metrics on the data port, where there is no admin listener."""
     signals: Mapping[signal.Signals, Callable[[], None]]
-    """What they do from when there is something to serve; SIGHUP has its meaning everywhere."""
+    """What signals do once there is something to serve. SIGHUP does the same everywhere."""
     sockets: Sequence[socket.socket] = ()
-    """Of `open_sockets`, made for all workers; alone, they are made once there is something to serve."""
+    """The supervisor's listening sockets. A process that serves alone opens its own, after the registry is loaded."""
     balance: ConnectionBalance | None = None
     slot: int = 0
-    """The worker's index in it."""
+    """This worker's index in `balance`."""
     is_last: bool = True
-    """Whether nobody goes on taking connections when this process stops."""
+    """Whether no other process goes on accepting connections when this one stops."""
 
 
 async def serve(
-    config: Config, process: ServerHealth, context: WorkerContext, announce: Callable[[str, Sequence[str]], None]
+    config: Config, health: ServerHealth, context: ProcessContext, announce: Callable[[str, Sequence[str]], None]
 ) -> None:
-    """Serve until told to stop. `announce` gets what is served, and where, once it is.
+    """Serve until told to stop. `announce` gets what is served and the URLs, once the ports are open.
+
+    Each part registers how it is closed, and they are closed in the opposite order: first the drain, during which
+    everything else still works, then spans, housekeeping, the store, and the threads of on-demand views.
 
     Raises ConfigError, RegistryError.
     """
-    source = open_source(config.repository)
-    stamp = source.stamp()  # before it is read: what changes in between is seen at the first look
-    data = source.read()
-    store = open_store(config)
-    transforms = Transforms(process.metrics.transformed)
-    pages = {} if config.admin.address else _data_pages(process, context.snapshots)
-    with gc_paused():
-        endpoints = Endpoints(
-            build_catalog(config, store, data),  # and no name for it here: this frame lives as long as the server
-            *(store, transforms, config.features, process.metrics, pages),
-        )
-    tokens = Tokens(config.auth.tokens) if config.auth.tokens else None
-    handle: Callable[[Request], ResponseOrCoroutine] = (
-        endpoints.handle if tokens is None else tokens.guard(endpoints.handle)
-    )
-    if config.telemetry.access_log_sample:
-        handle = log_sample(handle, config.telemetry.access_log_sample)
-    failed = endpoints.failed
-    spans = None
-    if config.telemetry.otel:
-        store_type = str(config.repository.online_store["type"])
-        spans = import_spans().open_spans(https=bool(config.tls.cert), store_type=store_type)
-    if spans is not None:
-        handle, failed = spans.follow(handle), spans.follow_failed(failed)
-    connections = Connections(handle, failed, config.limits, config.timeouts)
     loop = asyncio.get_running_loop()
-    reloader = Reloader(
-        source,
-        stamp,
-        data,
-        partial(build_catalog, config, store),
-        endpoints.replace_catalog,
-        config.features.registry_ttl_s,
-    )
-    tls = tls_context(config.tls)
-    sockets = context.sockets or open_sockets(config.address)
-    if spans is not None:
-        spans.serve_at(sockets[0])
-    acceptor = Acceptor(
-        *(sockets, lambda: Connection(connections, loop), lambda: len(connections.open)),
-        tls=tls,
-        handshake_timeout_s=config.timeouts.header_s,
-        balance=context.balance,
-        place=context.slot,
-    )
+    source = open_source(config.repository)
+    stamp = source.stamp()  # before it is read: a change in between is found by the first look
+    data = source.read()
+    async with contextlib.AsyncExitStack() as closing:
+        transforms = Transforms(health.metrics.transformed)
+        closing.callback(transforms.close)
+        store = open_store(config)
+        closing.push_async_callback(store.close)
+        with gc_paused():
+            endpoints = Endpoints(
+                # Nothing here names the catalog, because this frame lives as long as the server, and would keep it:
+                # docs/architecture.md, "No cycles".
+                build_catalog(config, store, data),
+                store,
+                transforms,
+                config.features,
+                health.metrics,
+                pages={} if config.admin.address else _data_pages(health, context.snapshots),
+            )
+        tokens = Tokens(config.auth.tokens) if config.auth.tokens else None
+        spans = _open_spans(config)
+        handle, failed = _wrap(endpoints, tokens, config.telemetry.access_log_sample, spans)
+        connections = Connections(handle, failed, config.limits, config.timeouts)
+        compile_catalog = partial(build_catalog, config, store)
+        ttl_s = config.features.registry_ttl_s
+        reloader = Reloader(source, stamp, data, compile_catalog, endpoints.replace_catalog, ttl_s)
+        tls = tls_context(config.tls)
+        sockets = context.sockets or open_sockets(config.address)
+        acceptor = Acceptor(
+            sockets,
+            lambda: Connection(connections, loop),
+            lambda: len(connections.open),
+            tls=tls,
+            handshake_timeout_s=config.timeouts.header_s,
+            balance=context.balance,
+            place=context.slot,
+        )
+        tasks = [loop.create_task(reloader.run()), loop.create_task(_tick(connections, store, acceptor))]
+        closing.push_async_callback(_cancel, tasks)
+        if spans is not None:
+            spans.serve_at(sockets[0])
+            closing.push_async_callback(spans.close, context.stop.rest)
 
-    def on_sighup() -> None:
-        reloader.reload_now()
-        if tokens is not None:
-            tokens.reload()
-        _reload_tls(config.tls, acceptor)
+        def on_sighup() -> None:
+            reloader.reload_now()
+            if tokens is not None:
+                tokens.reload()
+            _reload_tls(config.tls, acceptor)
 
-    for number, meaning in {**context.signals, signal.SIGHUP: on_sighup}.items():
-        loop.add_signal_handler(number, meaning)
-    process.enter(source, store, endpoints, connections, reloader)
-    housekeeping = [loop.create_task(reloader.run()), loop.create_task(_tick(connections, store, acceptor))]
+        for number, action in {**context.signals, signal.SIGHUP: on_sighup}.items():
+            loop.add_signal_handler(number, action)
+        health.enter(source, store, endpoints, connections, reloader)
 
-    async def stop_taking() -> None:
-        if context.is_last:
-            refuse_new(sockets)
-        acceptor.stop(take_waiting=context.is_last)
-        close_sockets(sockets)
-        await acceptor.arrived(config.drain.idle_s)
+        async def stop_accepting() -> None:
+            if context.is_last:
+                refuse_new(sockets)
+            acceptor.stop(take_waiting=context.is_last)
+            close_sockets(sockets)
+            await acceptor.arrived(config.drain.idle_s)
 
-    try:
+        closing.push_async_callback(drain, config.drain, context.stop, connections, stop_accepting)
+        closing.callback(health.unready)
         await store.open()
-        # Whoever came meanwhile waited in the kernel's queue: better than a 503 from a store that is not connected yet.
+        # Clients that came meanwhile waited in the kernel's queue. Else they would get 503: no connection to the store.
         acceptor.start()
-        process.listening = True
+        health.listening = True
         announce(describe(endpoints.catalog), [url_of(listening, config.tls) for listening in sockets])
         await context.stop.requested.wait()
-    finally:
-        process.draining = True
-        await drain(config.drain, context.stop, connections, stop_taking)
-        if spans is not None:
-            await spans.close(context.stop.rest)
-        for task in housekeeping:
-            task.cancel()
-        await asyncio.gather(*housekeeping, return_exceptions=True)
-        await store.close()
-        transforms.close()
+
+
+def _open_spans(config: Config) -> Spans | None:
+    if not config.telemetry.otel:
+        return None
+    store_type = str(config.repository.online_store["type"])
+    spans: Spans | None = import_spans().open_spans(https=bool(config.tls.cert), store_type=store_type)
+    return spans
+
+
+def _wrap(
+    endpoints: Endpoints[object], tokens: Tokens | None, access_log_sample: float, spans: Spans | None
+) -> tuple[Handle, Failed]:
+    """What answers a request, and what is called for one that failed: the endpoints', with what goes around them."""
+    handle: Handle = endpoints.handle
+    failed: Failed = endpoints.failed
+    if tokens is not None:
+        handle = tokens.guard(handle)
+    if access_log_sample:
+        handle = log_sample(handle, access_log_sample)
+    if spans is not None:
+        handle, failed = spans.follow(handle), spans.follow_failed(failed)
+    return handle, failed
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _reload_tls(tls: Tls, acceptor: Acceptor) -> None:

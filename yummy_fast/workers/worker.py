@@ -29,7 +29,7 @@ import uvloop
 from yummy_fast.config.settings import Admin, Config
 from yummy_fast.errors import ConfigError, RegistryError
 from yummy_fast.http.accept import ConnectionBalance
-from yummy_fast.server.app import WorkerContext, admin_listener, serve
+from yummy_fast.server.app import ProcessContext, admin_listener, serve
 from yummy_fast.server.drain import Stop, longest_drain_s
 from yummy_fast.server.health import RELOAD_TIMEOUT_S, ProbeResult, Reloaded, ServerHealth, no_outcome
 from yummy_fast.telemetry.exposition import Snapshot
@@ -122,7 +122,7 @@ class _Worker:
     async def serve(self, sockets: Sequence[socket.socket], balance: ConnectionBalance, slot: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._health.beat()
-        self._context = WorkerContext(
+        self._context = ProcessContext(
             stop=Stop(),
             snapshots=self._snapshots_of_all,
             # Whoever stops one worker gets it replaced: systemd, which stops all processes, stops the supervisor too.
