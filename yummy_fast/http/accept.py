@@ -1,11 +1,11 @@
-"""Take connections from listening sockets that other processes may take from as well.
+"""Accept connections on listening sockets that other processes may share.
 
-All workers of a supervisor wait at the same sockets, so what has not been taken yet is lost with none of them. The
-price: every one of them wakes up, the first takes it, and left alone that gave 0 of 32 connections to one worker and 32
-to the other; kept alive, they stay that way. So a worker takes one connection a turn, and one that has two more than
-another lets it go first (`ConnectionBalance`): perf/experiments/one_listener_or_reuseport.py.
+All workers of a supervisor wait at the same sockets, so a connection that no worker has accepted yet is lost with none
+of them. The price: a new connection wakes all workers, and the first one accepts it. Without balancing, one worker got
+all 32 keep-alive connections. So a worker accepts one connection for each turn of its event loop, and one that has two
+more than another lets the others go first (`ConnectionBalance`): perf/experiments/one_listener_or_reuseport.py.
 
-It does not make the sockets, nor does it know what is spoken on a connection.
+It does not open the sockets, and does not know what is spoken on a connection.
 """
 
 from __future__ import annotations
@@ -23,52 +23,60 @@ from contextlib import suppress
 logger = logging.getLogger("yummy_fast")
 
 DEFER_S = 0.002
-"""How long a worker lets the others go first. A worker that is free wakes up within a tenth of that."""
+"""How long a worker lets the others go first. An idle worker wakes up within a tenth of that."""
 SLACK = 1
-"""How many connections more than another a worker may have. With none, clients that come and go cost twice as much."""
+"""How many more connections than another a worker may have. With 0, clients that come and go cost twice as much."""
 RETRY_S = 1.0
-"""How long nothing is taken after the process, or the system, has run out of descriptors. As asyncio."""
-_LEFT = {
+"""How long nothing is accepted after the process, or the system, has run out of descriptors. As in asyncio."""
+_GONE = {
     getattr(errno, name)
     for name in (
-        *("ECONNABORTED", "ENETDOWN", "EPROTO", "ENOPROTOOPT", "EHOSTDOWN", "ENONET", "EHOSTUNREACH", "EOPNOTSUPP"),
-        *("ENETUNREACH", "EPERM"),
+        "ECONNABORTED",
+        "EHOSTDOWN",
+        "EHOSTUNREACH",
+        "ENETDOWN",
+        "ENETUNREACH",
+        "ENONET",
+        "ENOPROTOOPT",
+        "EOPNOTSUPP",
+        "EPERM",
+        "EPROTO",
     )
     if hasattr(errno, name)
 }
-"""accept(2): what became of one connection before it was taken, on Linux; or a firewall that forbids it."""
+"""accept(2) on Linux: one connection has failed before it was accepted, or a firewall forbids it. Others may wait."""
 _ABSENT = -1
 
 
 class ConnectionBalance:
-    """How many connections each worker has, in memory that they share. A worker has a place in it while it lives.
+    """How many connections each worker has, in memory that the workers share. Each has a slot in it while it lives.
 
     Nothing is locked: a number that is out of date for a moment sends a connection to a busier worker, and no more.
     """
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, slots: int) -> None:
         """Made before the workers are forked."""
-        self._format = f"{places}i"
+        self._format = f"{slots}i"
         self._memory = mmap.mmap(-1, struct.calcsize(self._format))
-        for place in range(places):
-            self.tell(place, _ABSENT)
+        for slot in range(slots):
+            self.report(slot, _ABSENT)
 
-    def tell(self, place: int, connections: int) -> None:
-        """The worker in `place` has so many connections."""
-        struct.pack_into("i", self._memory, place * struct.calcsize("i"), connections)
+    def report(self, slot: int, connections: int) -> None:
+        """The worker in `slot` has this many connections."""
+        struct.pack_into("i", self._memory, slot * struct.calcsize("i"), connections)
 
-    def leave(self, place: int) -> None:
-        """The worker takes no more connections."""
-        self.tell(place, _ABSENT)
+    def leave(self, slot: int) -> None:
+        """The worker accepts no more connections."""
+        self.report(slot, _ABSENT)
 
     def is_busiest(self, connections: int) -> bool:
-        """Whether somebody else should go first."""
+        """Whether a worker with this many connections should let another one go first."""
         present = [number for number in struct.unpack_from(self._format, self._memory) if number != _ABSENT]
         return bool(present) and connections > min(present) + SLACK
 
 
 class Acceptor:
-    """Takes connections until told to stop."""
+    """Accepts connections until told to stop."""
 
     def __init__(
         self,
@@ -79,91 +87,92 @@ class Acceptor:
         tls: ssl.SSLContext | None = None,
         handshake_timeout_s: float = 10.0,
         balance: ConnectionBalance | None = None,
-        place: int = 0,
+        slot: int = 0,
     ) -> None:
-        """`listeners` listen already, and stay the caller's. `held` tells how many connections there are.
+        """`listeners` listen already, and stay the caller's. `held` returns how many connections there are.
 
         Without `balance` this is the only process.
         """
         self._listeners = list(listeners)
         for listener in self._listeners:
-            listener.setblocking(False)  # at once: `stop` may come before `start`, and must not wait for anybody
+            listener.setblocking(False)  # before `start`, because `stop` may come first, and must not block
         self._make = make
         self._held = held
         self.tls = tls
         """What the next handshakes use; may be replaced by another."""
         self._handshake_timeout_s = handshake_timeout_s if tls is not None else None
         self._balance = balance
-        self._place = place
+        self._slot = slot
         self._loop = asyncio.get_running_loop()
         self._arriving: set[asyncio.Task[None]] = set()
-        """Connections that are taken, and not yet ours to count: TLS takes a while."""
+        """Connections that are accepted, but not among the `held` yet: a TLS handshake takes a while."""
         self._exhausted = self._stopped = False
 
     def start(self) -> None:
-        """Begin to take connections."""
+        """Begin to accept connections."""
         for listener in self._listeners:
             self._watch(listener)
 
-    def stop(self, *, take_waiting: bool) -> None:
-        """Take no more. `take_waiting`: but those who wait to be taken, since nobody else would."""
+    def stop(self, *, accept_waiting: bool) -> None:
+        """Accept no more; with `accept_waiting`, after those that wait in the queue: no other process would."""
         self._stopped = True
         for listener in self._listeners:
             self._loop.remove_reader(listener)
-            if take_waiting:
-                while self._take(listener):
+            if accept_waiting:
+                while self._accept(listener):
                     pass
         if self._balance is not None:
-            self._balance.leave(self._place)
+            self._balance.leave(self._slot)
 
-    async def arrived(self, patience_s: float) -> None:
-        """Until what was taken has become a connection, or has failed to; a TLS handshake can take its time."""
+    async def arrived(self, timeout_s: float) -> None:
+        """Wait until each accepted connection is among the `held`, or has failed. A TLS handshake can take its time."""
         if self._arriving:
-            await asyncio.wait(self._arriving, timeout=patience_s)
+            await asyncio.wait(self._arriving, timeout=timeout_s)
 
-    def tell(self) -> None:
-        """Tell the other workers how many connections there are here."""
+    def report(self) -> None:
+        """Show the other workers how many connections there are here."""
         if self._balance is not None and not self._stopped:
-            self._balance.tell(self._place, self._held() + len(self._arriving))
+            self._balance.report(self._slot, self._held() + len(self._arriving))
 
     def _watch(self, listener: socket.socket) -> None:
         if not self._stopped:
             self._loop.add_reader(listener, self._ready, listener)
 
     def _ready(self, listener: socket.socket) -> None:
+        """A connection waits. Another worker may be faster: all of them were woken."""
         if self._balance is not None:
-            self.tell()
+            self.report()
             if self._balance.is_busiest(self._held() + len(self._arriving)):
                 self._loop.remove_reader(listener)
-                self._loop.call_later(DEFER_S, self._take_after_all, listener)
+                self._loop.call_later(DEFER_S, self._accept_after_all, listener)
                 return
-        self._take(listener)
+        self._accept(listener)
 
-    def _take_after_all(self, listener: socket.socket) -> None:
-        """Whoever was to go first did not: it may be stuck."""
-        if not self._stopped and self._take(listener, again_if_none=True):
+    def _accept_after_all(self, listener: socket.socket) -> None:
+        """If the connection still waits, the others are stuck. Either way, wait for the next one."""
+        if not self._stopped and self._accept(listener) is not None:
             self._watch(listener)
 
-    def _take(self, listener: socket.socket, *, again_if_none: bool = False) -> bool:
-        """Take a connection. False if there is none, or no room for it."""
+    def _accept(self, listener: socket.socket) -> bool | None:
+        """Accept a connection. False if none waits; None if there is no room for one, and `_watch` comes later."""
         try:
             connection, _ = listener.accept()
         except (BlockingIOError, InterruptedError):
-            return again_if_none
+            return False
         except OSError as error:
-            if error.errno in _LEFT:
+            if error.errno in _GONE:
                 return True
             if not self._exhausted:
-                logger.error("no connection can be taken: %s", error.strerror)
+                logger.error("no connection can be accepted: %s", error.strerror)
             self._exhausted = True
             self._loop.remove_reader(listener)
             self._loop.call_later(RETRY_S, self._watch, listener)
-            return False
+            return None
         self._exhausted = False
         task = self._loop.create_task(self._arrive(connection))
         self._arriving.add(task)
         task.add_done_callback(self._arriving.discard)
-        self.tell()
+        self.report()
         return True
 
     async def _arrive(self, connection: socket.socket) -> None:

@@ -231,7 +231,7 @@ async def serve(
             tls=tls,
             handshake_timeout_s=config.timeouts.header_s,
             balance=context.balance,
-            place=context.slot,
+            slot=context.slot,
         )
         tasks = [loop.create_task(reloader.run()), loop.create_task(_tick(connections, store, acceptor))]
         closing.push_async_callback(_cancel, tasks)
@@ -252,7 +252,7 @@ async def serve(
         async def stop_accepting() -> None:
             if context.is_last:
                 refuse_new(sockets)
-            acceptor.stop(take_waiting=context.is_last)
+            acceptor.stop(accept_waiting=context.is_last)
             close_sockets(sockets)
             await acceptor.arrived(config.drain.idle_s)
 
@@ -349,7 +349,7 @@ async def _tick(connections: Connections, store: OnlineStore[object], acceptor: 
         try:
             connections.sweep(loop.time())
             store.ping_if_idle()
-            acceptor.tell()
+            acceptor.report()
         except Exception:  # the next sweep has to come, or nothing would ever end
             logger.exception("a sweep failed by a bug of ours")
         pause = 1 - time.time() % 1
