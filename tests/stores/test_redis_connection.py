@@ -1,7 +1,7 @@
-"""A connection to Redis from within: replies that come by the megabyte, and whatever happens in the middle of them.
+"""A connection to Redis from within: replies that come by the megabyte, deadlines, and whatever happens in the middle.
 
-The other side is a socket of the test's own: so it is known which bytes come together. test_redis.py has what needs
-a real Redis.
+The other side is a socket of the test's own, so it is known which bytes come together; or a fake, with which the test
+has the time in its hands as well. test_redis.py has what needs a real Redis.
 """
 
 from __future__ import annotations
@@ -10,15 +10,25 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from tests.fakes import FakeLoop, FakeTransport
 from tests.harness import run
-from yummy_fast.errors import StoreError, StoreUnavailableError
+from yummy_fast.errors import StoreError, StoreRefusedError, StoreUnavailableError
 from yummy_fast.features.plan import Rows
 from yummy_fast.stores.online_store import StoreState
-from yummy_fast.stores.redis_connection import CHUNK_BYTES, MAX_CHUNKS, PendingFetch, RedisConnection
+from yummy_fast.stores.redis_connection import (
+    CHUNK_BYTES,
+    GRACE_S,
+    LATE_S,
+    MAX_CHUNKS,
+    PING_AFTER_S,
+    PendingFetch,
+    RedisConnection,
+)
 
 ROW_BYTES = 1_000
 ROWS = 1_000
@@ -246,3 +256,460 @@ def test_each_lookup_gets_its_replies_and_an_error_fails_its_fetch_alone(size: i
             assert side.blamed == []
 
     run(receiving())
+
+
+# --------------------------------------------------------------------------------------- with the time in our hands
+
+MOMENT = 0.001
+PING = b"*1\r\n$4\r\nPING\r\n"
+
+
+class Fake:
+    """A connection on a fake transport. `receive` is what Redis says."""
+
+    def __init__(self, *, max_reply_bytes: int = 64 << 20) -> None:
+        self.loop = FakeLoop()
+        self.transport = FakeTransport(self.loop)
+        self.transport.reading = False
+        self.state = StoreState()
+        with self.loop.running():
+            self.wire = RedisConnection(self.transport, TIMEOUT_S, max_reply_bytes, self.state)
+
+    def fetch(self, replies: int = 1, command: bytes = b"GET\r\n", make_row: Any = list) -> asyncio.Future[Rows]:
+        future = self.loop.create_future()
+        self.wire.send(PendingFetch(future, [(make_row, replies)]), [command])
+        return future
+
+    def receive(self, data: bytes) -> None:
+        self.transport.receive(data)
+        self.loop.run_ready()
+
+    def lost(self) -> str:
+        """Why it has ended; "" if it has not."""
+        return self.wire.lost.result() if self.wire.lost.done() else ""
+
+
+def error_of(future: asyncio.Future[Rows]) -> str:
+    error = future.exception()
+    assert isinstance(error, StoreError)
+    return f"{type(error).__name__}: {error}"
+
+
+TOO_LATE = "StoreTimeoutError: The online store did not answer in time"
+SILENT = "StoreUnavailableError: The online store does not answer"
+LOST = "StoreUnavailableError: The connection to the online store was lost"
+
+
+def test_a_transport_that_is_taken_over_is_read_and_writes_at_once() -> None:
+    fake = Fake()
+    assert fake.transport.reading
+    assert fake.transport.limits == 0
+    assert fake.transport.get_protocol() is fake.wire
+    assert fake.state.answered_at == fake.loop.time()
+
+
+def test_the_commands_of_one_tick_leave_in_one_write() -> None:
+    fake = Fake()
+    first, second = fake.fetch(command=b"one\r\n"), fake.fetch(command=b"two\r\n")
+    assert fake.transport.writes == []
+    fake.loop.run_once()
+    third = fake.fetch(command=b"three\r\n")
+    fake.loop.run_once()
+    assert fake.transport.writes == [b"one\r\ntwo\r\n", b"three\r\n"]
+    assert fake.wire.in_flight == 3
+    fake.receive(reply(1) + reply(2))
+    assert [first.result(), second.result(), third.done()] == [[[row(1)]], [[row(2)]], False]
+    assert fake.wire.in_flight == 1
+
+
+def test_nothing_is_written_to_a_connection_that_is_closing() -> None:
+    fake = Fake()
+    future = fake.fetch()
+    fake.transport.closing = True  # a reset that was seen in this tick
+    fake.loop.run_ready()
+    assert fake.transport.writes == []
+    fake.transport.lose(ConnectionResetError("reset"))
+    assert error_of(future) == LOST
+    assert fake.lost() == "reset"
+    assert error_of(fake.fetch()) == LOST
+    assert fake.loop.timers == []
+
+
+def test_each_fetch_is_given_up_at_its_own_time_and_keeps_its_place() -> None:
+    """CVE-2023-28858: a reply that comes late must not be another's."""
+    fake = Fake()
+    first = fake.fetch()
+    fake.loop.pass_time(1)
+    second = fake.fetch(2)
+    fake.loop.pass_time(1)
+    third = fake.fetch()
+    fake.loop.pass_time(TIMEOUT_S - 2 - MOMENT)
+    assert not first.done()
+    fake.loop.pass_time(2 * MOMENT)
+    assert error_of(first) == TOO_LATE
+    assert not second.done()
+    fake.receive(reply(1) + reply(2))
+    fake.loop.pass_time(1)
+    assert error_of(second) == TOO_LATE
+    assert not third.done()
+    fake.receive(reply(3) + reply(4))
+    assert third.result() == [[row(4)]]
+    assert fake.lost() == ""
+    assert fake.wire.in_flight == 0
+    fake.loop.pass_time(10 * TIMEOUT_S)
+    assert fake.loop.timers == []
+    last = fake.fetch()
+    fake.loop.pass_time(TIMEOUT_S)
+    assert error_of(last) == TOO_LATE
+
+
+def test_who_was_given_up_or_has_left_is_not_told_again() -> None:
+    fake = Fake()
+    late, cancelled, cancelled_too = fake.fetch(), fake.fetch(), fake.fetch()
+    cancelled.cancel()
+    fake.loop.pass_time(TIMEOUT_S)
+    cancelled_too.cancel()
+    assert error_of(late) == TOO_LATE
+    fake.receive(reply(1) + reply(2))
+    fake.transport.lose()
+    assert fake.lost() == "closed by the other side"
+    assert fake.loop.blamed == []
+
+
+def test_while_redis_is_silent_fetches_fail_at_once_until_it_speaks() -> None:
+    fake = Fake()
+    first = fake.fetch()
+    fake.loop.pass_time(TIMEOUT_S)
+    assert error_of(first) == TOO_LATE
+    written = len(fake.transport.writes)
+    assert error_of(fake.fetch()) == SILENT
+    fake.loop.run_ready()
+    assert len(fake.transport.writes) == written
+    fake.loop.pass_time(1)
+    fake.receive(reply(1)[:1])  # half a word is enough
+    second = fake.fetch()
+    fake.receive(reply(1)[1:] + reply(2))
+    assert second.result() == [[row(2)]]
+
+
+def test_one_slow_reply_is_no_silence() -> None:
+    """Bytes have come since it was asked for: others may try."""
+    fake = Fake()
+    first = fake.fetch(2)
+    fake.loop.pass_time(1)
+    fake.receive(reply(1))
+    fake.loop.pass_time(TIMEOUT_S - 1)
+    assert error_of(first) == TOO_LATE
+    second = fake.fetch()
+    assert not second.done()
+    fake.loop.pass_time(TIMEOUT_S)
+    assert error_of(second) == TOO_LATE
+
+
+@pytest.mark.parametrize("again_after_s", [0, 1, TIMEOUT_S - MOMENT])
+def test_after_twice_the_timeout_without_a_reply_the_connection_is_given_up(again_after_s: float) -> None:
+    """Whatever else was asked before it was known to be silent."""
+    fake = Fake()
+    first = fake.fetch()
+    fake.loop.pass_time(again_after_s)
+    second = fake.fetch()
+    fake.loop.pass_time(2 * TIMEOUT_S - again_after_s - MOMENT)
+    assert [error_of(first), error_of(second)] == [TOO_LATE, TOO_LATE]
+    assert not fake.lost()
+    fake.loop.pass_time(2 * MOMENT)
+    assert fake.lost() == "no reply for 10 s"
+    assert fake.transport.aborted, "or its descriptor would stay"
+    assert fake.loop.timers == []
+    assert fake.wire.in_flight == 0
+    assert error_of(fake.fetch()) == LOST
+
+
+def test_twice_the_timeout_is_counted_from_the_last_bytes() -> None:
+    fake = Fake()
+    fake.fetch(2)
+    fake.loop.pass_time(TIMEOUT_S - 1)
+    fake.receive(reply(1))
+    fake.loop.pass_time(2)
+    fake.receive(reply(1)[:1])
+    fake.loop.pass_time(TIMEOUT_S - MOMENT)
+    assert not fake.lost()
+    fake.loop.pass_time(2 * MOMENT)
+    assert fake.lost() == "no reply for 10 s"
+
+
+def test_a_connection_on_which_bytes_come_is_not_given_up() -> None:
+    """A long answer takes long; only silence means that Redis is gone."""
+    fake = Fake()
+    first = fake.fetch()
+    data = reply(1)
+    for place in range(20):
+        fake.loop.pass_time(TIMEOUT_S - MOMENT)
+        fake.receive(data[place : place + 1])
+    assert not fake.lost()
+    assert error_of(first) == TOO_LATE
+    second = fake.fetch()
+    fake.receive(data[20:] + reply(2))
+    assert second.result() == [[row(2)]]
+
+
+def test_what_waits_behind_a_fetch_that_is_overdue_has_its_own_time() -> None:
+    """The first is overdue and its reply under way: the one behind it is looked at when its time comes."""
+    fake = Fake()
+    first = fake.fetch()
+    fake.loop.pass_time(TIMEOUT_S - 1)
+    fake.receive(b"*2\r\n")
+    second = fake.fetch()
+    fake.loop.pass_time(1)
+    assert error_of(first) == TOO_LATE
+    assert fake.loop.timers == [pytest.approx(TIMEOUT_S - 1)]
+    fake.loop.pass_time(TIMEOUT_S - 1)
+    assert error_of(second) == TOO_LATE
+
+
+@pytest.mark.parametrize(
+    ("late_s", "grace_s"), [(LATE_S - MOMENT, 0), (LATE_S + MOMENT, LATE_S + MOMENT), (0.5, GRACE_S), (100, GRACE_S)]
+)
+def test_what_came_in_time_is_read_although_the_loop_was_busy(late_s: float, grace_s: float) -> None:
+    """Timers come before sockets: what is overdue may lie in ours. But there is an end to that as well."""
+    fake = Fake()
+    waits, comes = fake.fetch(), fake.fetch()
+    fake.loop.run_ready()
+    fake.loop.be_busy(TIMEOUT_S + late_s)
+    fake.loop.pass_time(0)
+    assert waits.done() is comes.done() is (grace_s == 0)
+    if grace_s:
+        fake.loop.pass_time(grace_s - MOMENT)
+        assert not waits.done()
+        fake.receive(reply(1))
+        assert waits.result() == [[row(1)]]
+        fake.loop.pass_time(2 * MOMENT)
+    assert error_of(comes) == TOO_LATE
+    assert not fake.lost()
+
+
+def test_without_anybody_waiting_a_late_timer_is_no_matter() -> None:
+    fake = Fake()
+    fake.fetch()
+    fake.receive(reply(1))
+    fake.loop.be_busy(10 * TIMEOUT_S)
+    fake.loop.pass_time(0)
+    assert fake.loop.timers == []
+
+
+def test_silence_is_broken_by_a_ping_and_only_if_nobody_waits() -> None:
+    fake = Fake()
+    fake.loop.pass_time(PING_AFTER_S - MOMENT)
+    fake.wire.ping_if_idle()
+    fake.loop.run_ready()
+    assert fake.transport.writes == []
+    fake.loop.pass_time(2 * MOMENT)
+    fake.wire.ping_if_idle()
+    fake.wire.ping_if_idle()
+    fake.loop.run_ready()
+    fake.wire.ping_if_idle()
+    fake.loop.run_ready()
+    assert fake.transport.writes == [PING], "one, until it is answered"
+    fake.loop.pass_time(0.1)
+    fake.receive(b"+PONG\r\n")
+    assert fake.state.answered_at == fake.loop.time()
+    assert fake.wire.in_flight == 0
+    future = fake.fetch()
+    fake.loop.pass_time(PING_AFTER_S)
+    fake.wire.ping_if_idle()
+    fake.loop.run_ready()
+    assert fake.transport.writes == [PING, b"GET\r\n"], "a reply is due: it will do"
+    fake.receive(reply(1))
+    assert future.result() == [[row(1)]]
+
+
+@pytest.mark.parametrize("answer", [b"+PONG\r\n", b"-NOPERM no\r\n", b"*0\r\n"])
+def test_any_answer_to_a_ping_will_do(answer: bytes) -> None:
+    fake = Fake()
+    fake.loop.pass_time(1)
+    fake.wire.ping_if_idle()
+    future = fake.fetch()
+    fake.receive(answer + reply(1))
+    assert future.result() == [[row(1)]]
+    assert not fake.lost()
+
+
+def test_a_ping_that_is_not_answered_ends_the_connection() -> None:
+    fake = Fake()
+    fake.loop.pass_time(1)
+    fake.wire.ping_if_idle()
+    fake.loop.pass_time(TIMEOUT_S)
+    assert error_of(fake.fetch()) == SILENT
+    fake.loop.pass_time(TIMEOUT_S)
+    assert fake.lost() == "no reply for 10 s"
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        *((code, 503) for code in ("LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "READONLY", "OOM")),
+        *((code, 503) for code in ("NOPERM", "NOAUTH")),
+        *((code, 502) for code in ("WRONGTYPE", "ERR", "MOVED", "LOADINGS")),
+    ],
+)
+def test_errors_that_pass_are_told_from_those_that_do_not(code: str, status: int) -> None:
+    """503 with Retry-After for what is about the store as a whole; 502 for what was asked for."""
+    fake = Fake()
+    future, other = fake.fetch(), fake.fetch()
+    fake.receive(f"-{code} and what Redis says of it\r\n".encode() + reply(1))
+    error = future.exception()
+    assert isinstance(error, StoreError)
+    assert (error.status, str(error)) == (status, f"The online store answered {code}")
+    assert isinstance(error, StoreRefusedError) is (status == 503)
+    assert other.result() == [[row(1)]]
+
+
+@pytest.mark.parametrize("error", [AttributeError, IndexError, TypeError, ValueError])
+def test_a_list_that_is_no_hash_fails_its_fetch_alone(error: type[Exception]) -> None:
+    def fail(_: list[bytes]) -> Any:
+        raise error
+
+    fake = Fake()
+    future, other = fake.fetch(2, make_row=fail), fake.fetch()
+    fake.receive(reply(1) + b"-LOADING x\r\n" + reply(2))
+    assert error_of(future) == "StoreError: The online store answered with something that is no hash"
+    assert other.result() == [[row(2)]]
+
+
+def test_a_mistake_of_ours_in_a_row_ends_the_connection_and_nobody_waits() -> None:
+    def fail(_: list[bytes]) -> Any:
+        raise KeyError("ours")
+
+    fake = Fake()
+    future, other = fake.fetch(make_row=fail), fake.fetch()
+    with pytest.raises(KeyError, match="ours"):
+        fake.receive(reply(1) + reply(2))
+    assert [error_of(future), error_of(other)] == [LOST, LOST]
+    assert fake.lost() == "cannot read its replies: KeyError('ours')"
+    assert fake.transport.aborted
+
+
+# ---------------------------------------------------------------------------------------------------- much at once
+
+
+def test_replies_are_short_or_long_each_by_itself() -> None:
+    """The limit is of one reply. Many small ones, whole or cut anywhere, may be more than it together."""
+    fake = Fake(max_reply_bytes=3 * len(reply(1)))
+    data = b"".join(map(reply, range(100)))
+    futures = [fake.fetch() for _ in range(100)]
+    for start in range(0, len(data), 700):
+        fake.receive(data[start : start + 700])
+    assert [future.result() for future in futures] == [[[row(number)]] for number in range(100)]
+    assert not fake.lost()
+
+
+def test_a_reply_that_is_too_long_fails_its_fetch_and_ends_the_connection() -> None:
+    """As far as it is known: what came in the same read as the end of the one before counts."""
+    fake = Fake(max_reply_bytes=2000)
+    before, future, behind = fake.fetch(), fake.fetch(), fake.fetch()
+    fake.receive(reply(1) + b"*2\r\n$1\r\nk\r\n$100000\r\n")
+    fake.receive(b"x" * 1_900)
+    assert not fake.lost()
+    fake.receive(b"x" * 101)
+    assert before.result() == [[row(1)]]
+    limit = "more than 2000 bytes for one entity (--max-reply-bytes)"
+    assert error_of(future) == f"StoreError: The online store holds {limit}"
+    assert error_of(behind) == LOST
+    assert fake.lost() == f"a reply of {limit}"
+    assert fake.transport.aborted
+
+
+def test_a_long_reply_that_nobody_waits_for_ends_the_connection() -> None:
+    fake = Fake(max_reply_bytes=2000)
+    fake.receive(b"$100000\r\n" + b"x" * 3000)
+    assert fake.lost().startswith("a reply of more than 2000 bytes")
+
+
+def test_a_reply_as_long_as_it_may_be() -> None:
+    fake = Fake(max_reply_bytes=len(reply(1)) - 1)
+    future = fake.fetch()
+    fake.receive(reply(1)[:-1])
+    fake.receive(reply(1)[-1:])
+    assert future.result() == [[row(1)]]
+
+
+def test_much_is_taken_a_piece_a_turn() -> None:
+    fake = Fake()
+    futures = [fake.fetch() for _ in range(ROWS)]
+    fake.loop.run_ready()
+    data = b"".join(map(reply, range(ROWS)))
+    fake.transport.receive(data[: 4 * CHUNK_BYTES + 1])
+    done = [sum(future.done() for future in futures)]
+    for _ in range(6):
+        fake.loop.run_once()
+        done.append(sum(future.done() for future in futures))
+    assert done[0] == 0
+    assert all(0 < after - before <= CHUNK_BYTES / ROW_BYTES for before, after in pairwise(done[:5]))
+    assert done[4:] == [done[4]] * 3
+    # What comes meanwhile waits behind it, however small.
+    fake.transport.receive(data[4 * CHUNK_BYTES + 1 : 5 * CHUNK_BYTES + 2])
+    fake.transport.receive(data[5 * CHUNK_BYTES + 2 : 5 * CHUNK_BYTES + 3])
+    fake.transport.receive(data[5 * CHUNK_BYTES + 3 :])
+    fake.loop.run_ready()
+    assert [future.result() for future in futures] == [[[row(number)]] for number in range(ROWS)]
+
+
+def test_with_much_to_do_redis_is_not_read_until_half_of_it_is_done() -> None:
+    fake = Fake()
+    futures = [fake.fetch() for _ in range(ROWS)]
+    fake.loop.run_ready()
+    data = b"".join(map(reply, range(ROWS)))
+    fake.transport.receive(data[: MAX_CHUNKS * CHUNK_BYTES])
+    assert fake.transport.reading
+    fake.transport.receive(data[MAX_CHUNKS * CHUNK_BYTES : MAX_CHUNKS * CHUNK_BYTES + 1])
+    assert not fake.transport.reading
+    for _ in range(MAX_CHUNKS // 2):
+        fake.loop.run_once()
+        assert not fake.transport.reading
+    fake.loop.run_once()
+    assert fake.transport.reading
+    fake.receive(data[MAX_CHUNKS * CHUNK_BYTES + 1 :])
+    assert [future.result() for future in futures] == [[[row(number)]] for number in range(ROWS)]
+
+
+def test_what_has_come_and_was_not_looked_at_yet_is_no_silence() -> None:
+    """It is we who have not listened: nobody is turned away for that, nor the connection given up."""
+    fake = Fake()
+    futures = [fake.fetch() for _ in range(100)]
+    fake.loop.run_ready()
+    fake.transport.receive(b"".join(map(reply, range(100))))
+    fake.loop.be_busy(TIMEOUT_S)
+    fake.wire._check_deadlines()  # between two pieces, which a loop may do; this one does what is ready first
+    assert error_of(futures[-1]) == TOO_LATE
+    late = fake.fetch()
+    assert not late.done()
+    fake.receive(reply(100))
+    assert late.result() == [[row(100)]]
+
+
+def test_nothing_is_taken_or_read_after_the_end() -> None:
+    fake = Fake()
+    futures = [fake.fetch() for _ in range(ROWS)]
+    fake.loop.run_ready()
+    data = b"".join(map(reply, range(ROWS)))
+    fake.transport.receive(b"nonsense" + data[: (MAX_CHUNKS + 4) * CHUNK_BYTES])
+    assert not fake.transport.reading
+    turns = 0
+    while not fake.loop.idle:
+        fake.loop.run_once()
+        turns += 1
+    assert turns < 4, "what came behind it is not looked at, a piece a turn"
+    assert fake.lost().startswith("protocol error")
+    assert {error_of(future) for future in futures} == {LOST}
+    assert not fake.transport.reading
+    assert fake.loop.timers == []
+
+
+def test_replies_that_came_before_the_end_are_delivered_with_it() -> None:
+    fake = Fake()
+    futures = [fake.fetch() for _ in range(100)]
+    fake.loop.run_ready()
+    fake.transport.receive(b"".join(map(reply, range(99))))
+    fake.transport.lose()
+    assert [future.result() for future in futures[:99]] == [[[row(number)]] for number in range(99)]
+    assert error_of(futures[99]) == LOST
+    assert fake.lost() == "closed by the other side"

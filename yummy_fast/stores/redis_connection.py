@@ -298,10 +298,11 @@ class RedisConnection(asyncio.Protocol):
         if self._waiting and self._waiting[0].deadline <= now:
             if now - self._received_at >= self._timeout_s:
                 self._silent_at = now
-            if now - max(self._waiting[0].deadline, self._received_at) >= self._timeout_s:
+            end_at = max(self._waiting[0].deadline, self._received_at) + self._timeout_s
+            if now >= end_at:
                 self._end(f"no reply for {2 * self._timeout_s:g} s")
             elif self._timer is None:  # no deadline is to come, but the end of a silence of twice the timeout is
-                self._set_timer(now + self._timeout_s)
+                self._set_timer(end_at)
 
 
 _UNAVAILABLE = frozenset(
