@@ -1,0 +1,1182 @@
+"""One client's connection, without a socket and with the time in the test's hands: order, limits, deadlines, its end.
+
+tests/system asks the same of a real process (test_http, test_limits, test_lifecycle); here each step is a call, so that
+a deadline is met or missed by a millisecond, and what must not happen can be seen not to happen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.fakes import FakeLoop, FakeTransport
+from yummy_fast.config.settings import HttpLimits, Timeouts
+from yummy_fast.errors import YummyError
+from yummy_fast.http.connection import LARGE_BODY_BYTES, LINGER_S, Connection, Connections
+from yummy_fast.http.http11 import CONTINUE, Request, Response, ResponseOrCoroutine
+from yummy_fast.http.trace_headers import Trace
+
+LATER = 0.001
+"""A moment, in seconds: what is due is not due so much earlier."""
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Watched(Connection):
+    """A connection that can be seen to go: without slots of its own it can be referred to weakly."""
+
+
+class Rig:
+    """What all connections of a server share, with a handler that does as the request's path says."""
+
+    def __init__(self, **settings: int) -> None:
+        """`settings`: fields of HttpLimits and of Timeouts."""
+        timeouts = {name: value for name, value in settings.items() if name.endswith(("_s", "_ms"))}
+        limits = {name: value for name, value in settings.items() if name not in timeouts}
+        self.loop = FakeLoop()
+        self.begun: list[bytes] = []
+        """The paths of the requests that were handled."""
+        self.waiting: dict[bytes, asyncio.Future[bytes]] = {}
+        """What requests wait for, by path."""
+        self.left: list[bytes] = []
+        """The paths of the requests whose coroutines were closed where they waited."""
+        self.failures: list[tuple[bytes, BaseException]] = []
+        """The requests that were answered by `failed`, and why."""
+        self.shared = Connections(self.handle, self.failed, HttpLimits(**limits), Timeouts(**timeouts))
+
+    def connect(self, *, tls: bool = False) -> FakeTransport:
+        """A new client."""
+        transport = FakeTransport(self.loop, tls=tls)
+        transport.connect(Watched(self.shared, self.loop.abstract))
+        return transport
+
+    def handle(self, request: Request) -> ResponseOrCoroutine:
+        self.begun.append(request.url)
+        what = request.url.split(b"/")[1]
+        if what == b"raise":
+            raise KeyError("raised by the handler")
+        if what == b"big":
+            return Response(200, b"x" * int(request.url.split(b"/")[2]))
+        if what == b"wait":
+            return self._wait(request)
+        if what == b"fail":
+            return self._fail()
+        return Response(200, request.url + request.body)
+
+    async def _wait(self, request: Request) -> Response:
+        future = self.waiting[request.url] = self.loop.create_future()
+        try:
+            return Response(200, await future)
+        except GeneratorExit:
+            self.left.append(request.url)
+            raise
+
+    async def _fail(self) -> Response:
+        raise KeyError("raised before it waited")
+
+    def failed(self, error: BaseException, request: Request) -> Response:
+        self.failures.append((request.url, error))
+        return Response(error.status if isinstance(error, YummyError) else 500, str(error).encode())
+
+    def finish(self, path: bytes) -> None:
+        """Let what the request for `path` waits for come."""
+        self.waiting.pop(path).set_result(b"after the wait: " + path)
+        self.loop.run_ready()
+
+    def sweep(self, seconds: float) -> None:
+        """Let time pass, and end what has outlived its time."""
+        self.loop.pass_time(seconds)
+        self.shared.sweep(self.loop.time())
+        self.loop.run_ready()
+
+
+def get(path: bytes, *lines: bytes, method: bytes = b"GET") -> bytes:
+    return b"\r\n".join([method + b" " + path + b" HTTP/1.1", b"Host: a", *lines, b"", b""])
+
+
+def post(path: bytes, body: bytes, *lines: bytes) -> bytes:
+    return get(path, b"Content-Length: %d" % len(body), *lines, method=b"POST") + body
+
+
+def answers(transport: FakeTransport, *, heads: bool = False) -> list[Answer]:
+    """What the client has received so far, whole. `heads`: the answers to HEAD, which have no bodies."""
+    data, found = bytes(transport.received), []
+    while data:
+        if data.startswith(CONTINUE):
+            data = data[len(CONTINUE) :]
+            found.append(Answer(100, {}, b""))
+            continue
+        head, end, data = data.partition(b"\r\n\r\n")
+        assert end, "the client has half a head"
+        first, *lines = head.decode().split("\r\n")
+        fields = [line.split(": ", 1) for line in lines]
+        headers = dict(fields)
+        assert len(headers) == len(fields), head
+        size = 0 if heads else int(headers["content-length"])
+        assert len(data) >= size, "the client has half a body"
+        found.append(Answer(int(first.split()[1]), headers, data[:size]))
+        data = data[size:]
+    return found
+
+
+def bodies(transport: FakeTransport) -> list[bytes]:
+    return [answer.body for answer in answers(transport)]
+
+
+def statuses(transport: FakeTransport) -> list[int]:
+    return [answer.status for answer in answers(transport)]
+
+
+def is_closed(rig: Rig, transport: FakeTransport) -> bool:
+    """Whether we have closed the connection in peace: nothing is lost of what was written."""
+    rig.loop.run_ready()
+    assert not transport.aborted
+    return transport.closing
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_to_the_loop() -> Iterator[None]:
+    """No exception of the event loop's, in any of these tests."""
+    made: list[FakeLoop] = []
+    original = FakeLoop.__init__
+
+    def remembered(loop: FakeLoop) -> None:
+        original(loop)
+        made.append(loop)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FakeLoop, "__init__", remembered)
+        yield
+    gc.collect(1)  # a Future whose exception nobody has looked at says so when it goes
+    for loop in made:
+        assert loop.blamed == []
+
+
+# ---------------------------------------------------------------------------------------------- one request, one answer
+
+
+def test_a_request_is_answered_in_one_write_and_the_connection_stays() -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.receive(post(b"/a", b"body"))
+    assert [(answer.status, answer.body) for answer in answers(client)] == [(200, b"/abody")]
+    assert "connection" not in answers(client)[0].headers
+    assert len(client.writes) == 1
+    assert not is_closed(rig, client)
+    assert client.reading
+    client.receive(get(b"/b"))
+    assert bodies(client) == [b"/abody", b"/b"]
+
+
+def test_a_request_that_comes_byte_by_byte() -> None:
+    rig = Rig()
+    client = rig.connect()
+    for byte in post(b"/a", b"body"):
+        assert rig.begun == []
+        client.receive(bytes([byte]))
+    assert bodies(client) == [b"/abody"]
+
+
+@pytest.mark.parametrize(("size", "gathered"), [(LARGE_BODY_BYTES, False), (LARGE_BODY_BYTES + 1, True)])
+def test_a_large_body_is_not_copied_behind_its_head(size: int, gathered: bool) -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.receive(get(b"/big/%d" % size))
+    assert bodies(client) == [b"x" * size]
+    assert client.gathered == ([2] if gathered else [])
+    assert len(client.writes) == 1
+
+
+def test_head_is_answered_with_the_head_alone() -> None:
+    rig = Rig()
+    client = rig.connect()
+    for size in (5, LARGE_BODY_BYTES + 1):
+        client.receive(get(b"/big/%d" % size, method=b"HEAD"))
+    found = answers(client, heads=True)
+    assert [answer.headers["content-length"] for answer in found] == ["5", str(LARGE_BODY_BYTES + 1)]
+
+
+def test_an_answer_repeats_what_the_client_calls_its_request_and_has_the_date_of_the_last_sweep() -> None:
+    rig = Rig()
+    client = rig.connect()
+    rig.shared.clock.line = b""
+    rig.sweep(1)
+    assert rig.shared.clock.line.startswith(b"date: ")
+    rig.shared.clock.line = b"date: today\r\n"
+    client.receive(get(b"/a", b"X-Request-Id: mine") + get(b"/b"))
+    first, second = answers(client)
+    assert first.headers == {
+        "date": "today",
+        "content-type": "application/json",
+        "x-request-id": "mine",
+        "content-length": "2",
+    }
+    assert second.headers == {"date": "today", "content-type": "application/json", "content-length": "2"}
+
+
+@pytest.mark.parametrize("path", [b"/raise", b"/fail"])
+def test_what_goes_wrong_is_answered_and_the_connection_stays(path: bytes) -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.receive(get(path) + get(b"/next"))
+    assert statuses(client) == [500, 200]
+    assert [(url, type(error)) for url, error in rig.failures] == [(path, KeyError)]
+    assert rig.shared.in_flight == 0
+    assert not is_closed(rig, client)
+
+
+def test_what_goes_wrong_after_a_wait_is_answered_and_holds_no_frames() -> None:
+    """What was waited for keeps its error, and its frames would hold the request until the collector comes."""
+    rig = Rig()
+    client = rig.connect()
+    client.receive(get(b"/wait"))
+    error = KeyError("from the store")
+    rig.waiting[b"/wait"].set_exception(error)
+    rig.loop.run_ready()
+    assert statuses(client) == [500]
+    assert rig.failures == [(b"/wait", error)]
+    assert error.__traceback__ is None
+    assert rig.shared.in_flight == 0
+
+
+# --------------------------------------------------------------------------------------------------- several on the way
+
+
+def test_answers_leave_in_the_order_of_the_requests_however_they_finish() -> None:
+    """RFC 9112 9.3.2."""
+    rig = Rig()
+    client = rig.connect()
+    client.receive(get(b"/wait/1") + get(b"/2") + get(b"/wait/3"))
+    client.receive(get(b"/wait/4") + get(b"/raise"))
+    assert rig.begun == [b"/wait/1", b"/2", b"/wait/3", b"/wait/4", b"/raise"]
+    assert rig.shared.in_flight == 3
+    rig.finish(b"/wait/4")
+    rig.finish(b"/wait/3")
+    assert client.writes == []
+    rig.finish(b"/wait/1")
+    assert statuses(client) == [200, 200, 200, 200, 500]
+    assert [body.rpartition(b"/")[2] for body in bodies(client)[:4]] == [b"1", b"2", b"3", b"4"]
+    assert rig.shared.in_flight == 0
+
+
+def test_what_waits_behind_a_request_of_two_steps_comes_after_it() -> None:
+    """A coroutine may wait more than once, and is not done before it has come to its end."""
+    rig = Rig()
+
+    async def twice(request: Request) -> Response:
+        first = rig.waiting[b"first"] = rig.loop.create_future()
+        await first
+        second = rig.waiting[b"second"] = rig.loop.create_future()
+        return Response(200, await second)
+
+    rig.shared.handle = twice
+    client = rig.connect()
+    client.receive(get(b"/"))
+    rig.finish(b"first")
+    assert client.writes == []
+    assert rig.shared.in_flight == 1
+    rig.finish(b"second")
+    assert bodies(client) == [b"after the wait: second"]
+
+
+def test_no_more_requests_are_begun_or_read_than_may_be_under_way() -> None:
+    rig = Rig(max_pipelined=3)
+    client = rig.connect()
+    client.receive(get(b"/wait/1"))
+    client.receive(get(b"/wait/2"))
+    assert client.reading
+    client.receive(get(b"/wait/3"))
+    assert not client.reading, "as many wait as may"
+    rig.finish(b"/wait/1")
+    assert client.reading
+    client.receive(b"".join(get(b"/wait/%d" % number) for number in range(4, 8)))
+    assert rig.begun == [b"/wait/%d" % number for number in (1, 2, 3, 4)]
+    rig.finish(b"/wait/2")
+    assert rig.begun[4:] == [b"/wait/5"]
+    rig.finish(b"/wait/3")
+    rig.finish(b"/wait/4")
+    assert rig.begun[5:] == [b"/wait/6", b"/wait/7"]
+    assert not client.reading
+    rig.finish(b"/wait/5")
+    assert client.reading
+    for number in (6, 7):
+        rig.finish(b"/wait/%d" % number)
+    assert len(answers(client)) == 7
+
+
+def test_requests_that_came_together_are_all_begun_although_more_may_not_be_under_way() -> None:
+    """What is answered at once makes room for the next at once."""
+    rig = Rig(max_pipelined=2)
+    client = rig.connect()
+    client.receive(b"".join(get(b"/%d" % number) for number in range(50)))
+    assert bodies(client) == [b"/%d" % number for number in range(50)]
+    assert client.reading
+
+
+def test_a_client_that_does_not_read_gets_no_more_work_done() -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.client_reads = False
+    client.receive(get(b"/big/1000") + get(b"/big/%d" % FakeTransport.HIGH) + get(b"/a") + get(b"/b"))
+    assert rig.begun == [b"/big/1000", b"/big/%d" % FakeTransport.HIGH]
+    assert not client.reading
+    rig.sweep(1)
+    client.read_down_to(FakeTransport.LOW + 1)
+    assert len(rig.begun) == 2, "not yet: there is too much that it has not read"
+    client.read_down_to(FakeTransport.LOW)
+    assert rig.begun[2:] == [b"/a", b"/b"]
+    assert client.reading
+    client.read_all()
+    assert [len(body) for body in bodies(client)] == [1000, FakeTransport.HIGH, 2, 2]
+
+
+def test_reading_stops_when_writing_has_to_whenever_that_is_noticed() -> None:
+    """uvloop writes at the end of a turn, and tells then that the client does not keep up."""
+    rig = Rig()
+    client = rig.connect()
+    connection: Any = client.get_protocol()
+    connection.pause_writing()
+    assert not client.reading
+    connection.resume_writing()
+    assert client.reading
+
+
+def test_a_write_that_pauses_and_resumes_writing_at_once_does_not_go_round_in_circles() -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.pauses_in_write = True
+    client.receive(b"".join(get(b"/%d" % number) for number in range(1000)))
+    assert bodies(client) == [b"/%d" % number for number in range(1000)]
+
+
+def test_a_request_under_way_when_the_client_stops_reading_is_answered() -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.client_reads = False
+    client.receive(get(b"/wait"))
+    client.receive(get(b"/big/%d" % (FakeTransport.HIGH + 1)))
+    rig.finish(b"/wait")
+    assert not client.reading
+    client.read_all()
+    assert client.reading
+    assert len(answers(client)) == 2
+    client.receive(get(b"/a"))
+    assert bodies(client)[2] == b"/a"
+
+
+def test_one_request_that_comes_while_the_client_does_not_read_waits() -> None:
+    """It came in the moment in which reading stopped: uvloop may still have it."""
+    rig = Rig()
+    client = rig.connect()
+    client.client_reads = False
+    client.receive(get(b"/big/%d" % (FakeTransport.HIGH + 1)))
+    client.get_protocol().data_received(get(b"/late"))  # type: ignore[attr-defined]
+    assert rig.begun == [b"/big/%d" % (FakeTransport.HIGH + 1)]
+    client.read_all()
+    assert rig.begun[1:] == [b"/late"]
+
+
+# ----------------------------------------------------------------------------------------------------- the client's end
+
+
+@pytest.mark.parametrize("error", [None, ConnectionResetError()])
+def test_a_client_that_leaves_takes_its_requests_along_and_nobody_elses(error: Exception | None) -> None:
+    rig = Rig(max_pipelined=2)
+    client, other = rig.connect(), rig.connect()
+    other.receive(get(b"/wait/other"))
+    client.receive(get(b"/wait/1") + get(b"/wait/2") + get(b"/wait/never"))
+    assert rig.shared.in_flight == 3
+    client.lose(error)
+    assert rig.left == [b"/wait/1", b"/wait/2"]
+    assert rig.shared.in_flight == 1
+    assert {transport.get_protocol() for transport in (other,)} == rig.shared.open
+    # What they waited for comes all the same: well, not well, or given up.
+    rig.finish(b"/wait/1")
+    rig.waiting[b"/wait/2"].set_exception(KeyError("too late"))
+    rig.loop.run_ready()
+    assert client.writes == []
+    assert rig.begun == [b"/wait/other", b"/wait/1", b"/wait/2"]
+    rig.finish(b"/wait/other")
+    assert statuses(other) == [200]
+    assert rig.shared.in_flight == 0
+
+
+def test_what_a_client_that_left_waited_for_may_be_cancelled() -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.receive(get(b"/wait"))
+    client.lose()
+    rig.waiting[b"/wait"].cancel()
+    rig.loop.run_ready()
+
+
+def test_an_answer_to_a_client_that_is_leaving_is_not_written() -> None:
+    """The transport knows before the protocol: FakeTransport fails the test for a write after close()."""
+    rig = Rig(max_pipelined=2)
+    client = rig.connect()
+    client.receive(get(b"/wait/1") + get(b"/wait/2"))
+    assert not client.reading
+    client.closing = True
+    rig.finish(b"/wait/1")
+    rig.finish(b"/wait/2")
+    assert client.writes == []
+    assert not client.reading, "nor is it read"
+    client.lose()
+    assert rig.shared.in_flight == 0
+    assert not rig.shared.open
+
+
+def test_a_client_that_sends_no_more_gets_its_answer_and_then_the_end() -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.receive(get(b"/wait"))
+    client.receive_eof()
+    assert not client.closing
+    rig.finish(b"/wait")
+    assert answers(client)[0].headers["connection"] == "close"
+    assert is_closed(rig, client)
+
+
+def test_a_client_that_sends_no_more_gets_all_its_answers() -> None:
+    rig = Rig(max_pipelined=1)
+    client = rig.connect()
+    client.receive(get(b"/wait/1") + get(b"/wait/2"))
+    client.reading = True  # an end is seen by who reads; here, in the same read
+    client.receive_eof()
+    assert not client.closing
+    rig.finish(b"/wait/1")
+    assert not client.closing
+    rig.finish(b"/wait/2")
+    first, second = answers(client)
+    assert "connection" not in first.headers, "another answer follows"
+    assert second.headers["connection"] == "close"
+    assert is_closed(rig, client)
+
+
+def test_a_client_that_sends_no_more_and_waits_for_nothing_is_closed() -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.receive(get(b"/a") + b"GET /unfinished")
+    client.receive_eof()
+    assert is_closed(rig, client)
+    assert len(answers(client)) == 1
+    assert not rig.shared.open
+
+
+def test_over_tls_a_client_that_sends_no_more_is_closed_whatever_it_waits_for() -> None:
+    """asyncio has no TLS connection of which one half is closed."""
+    rig = Rig()
+    client = rig.connect(tls=True)
+    client.receive(get(b"/wait"))
+    client.receive_eof()
+    rig.loop.run_ready()
+    assert rig.left == [b"/wait"]
+    assert not rig.shared.open
+
+
+def test_a_connection_that_has_ended_is_freed_at_once() -> None:
+    """Without the cycle collector: a reload freezes what it would have to look at."""
+    rig = Rig()
+    gone = []
+    gc.collect()
+    gc.disable()
+    try:
+        for data in (get(b"/a"), get(b"/a")[:-1], b"\x00", get(b"/wait"), get(b"/fail")):
+            client = rig.connect()
+            client.receive(data)
+            gone.append(weakref.ref(client.get_protocol()))
+            client.lose()
+            rig.waiting.clear()
+            rig.failures.clear()
+            rig.loop = FakeLoop()  # and its timers, such as that of the lingering one
+            del client
+        assert [ref() for ref in gone] == [None] * len(gone)
+    finally:
+        gc.enable()
+
+
+# ------------------------------------------------------------------------------------------------------------- the last
+
+
+@pytest.mark.parametrize("follows", [b"", get(b"/never"), b"\x00 no HTTP", b"GET /unfinished"])
+@pytest.mark.parametrize("path", [b"/a", b"/wait"])
+def test_the_last_request_of_a_client_is_answered_and_nothing_after_it(path: bytes, follows: bytes) -> None:
+    """RFC 9112 9.6: what follows is not looked at, nor are we to complain of it."""
+    rig = Rig()
+    client = rig.connect()
+    client.receive(get(b"/before") + get(path, b"Connection: close") + follows)
+    if path == b"/wait":
+        assert not client.closing
+        assert not client.reading
+        rig.finish(path)
+    first, last = answers(client)
+    assert "connection" not in first.headers
+    assert last.headers["connection"] == "close"
+    assert is_closed(rig, client)
+    assert not client.eof_written
+    assert rig.begun == [b"/before", path]
+    assert rig.failures == []
+
+
+def test_what_comes_after_the_last_request_is_not_read() -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.receive(get(b"/wait", b"Connection: close"))
+    client.get_protocol().data_received(b"\x00 no HTTP" + get(b"/never"))  # type: ignore[attr-defined]
+    rig.finish(b"/wait")
+    assert statuses(client) == [200]
+    assert is_closed(rig, client)
+
+
+# --------------------------------------------------------------------------------------------------- what is no request
+
+
+def test_bytes_that_are_no_request_are_answered_in_their_turn_and_the_connection_closed_with_care() -> None:
+    """Closing with bytes unread would reset the connection, and the answer could be lost (RFC 9112 9.6)."""
+    rig = Rig()
+    client = rig.connect()
+    client.receive(get(b"/wait", b"X-Request-Id: a") + get(b"/b") + b"\x00 no HTTP")
+    assert client.writes == []
+    assert not client.reading, "what follows bytes that are no request is none either"
+    rig.finish(b"/wait")
+    assert [(answer.status, answer.headers.get("connection")) for answer in answers(client)] == [
+        *((200, None), (200, None), (400, "close"))
+    ]
+    assert client.eof_written
+    assert not client.closing
+    client.receive(b"still sending" * 1000)
+    client.receive(get(b"/never"))
+    rig.loop.pass_time(LINGER_S - LATER)
+    assert not client.closing
+    rig.loop.pass_time(2 * LATER)
+    assert is_closed(rig, client)
+    assert len(answers(client)) == 3
+    assert rig.begun == [b"/wait", b"/b"]
+
+
+def test_one_request_and_then_bytes_that_are_none() -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.receive(get(b"/wait") + b"\x00 no HTTP")
+    assert not client.reading
+    rig.finish(b"/wait")
+    assert statuses(client) == [200, 400]
+
+
+def test_what_is_no_request_has_neither_method_nor_target() -> None:
+    """`failed` gets a request all the same: by these, the log and the spans know that it is none."""
+    rig = Rig()
+    asked: list[Request] = []
+
+    def failed(error: BaseException, request: Request) -> Response:
+        asked.append(request)
+        return Response(400)
+
+    rig.shared.failed = failed
+    rig.connect().receive(b"\x00 no HTTP")
+    assert asked == [Request(b"", b"", b"", False)]
+
+
+def test_a_request_whose_head_is_refused_is_called_what_it_says_itself() -> None:
+    rig = Rig(max_body_bytes=10)
+    client = rig.connect()
+    client.receive(get(b"/a", b"X-Request-Id: first"))
+    client.receive(get(b"/b", b"X-Request-Id: second", b"Content-Length: 11", method=b"POST"))
+    first, second = answers(client)
+    assert (first.status, first.headers["x-request-id"]) == (200, "first")
+    assert (second.status, second.headers["x-request-id"]) == (413, "second")
+
+
+@pytest.mark.parametrize(
+    ("setting", "data", "status"),
+    [
+        ("max_body_bytes", post(b"/a", b"x" * 500), 413),
+        ("max_header_bytes", get(b"/a", b"X: " + b"a" * 500), 431),
+        ("max_target_bytes", get(b"/" + b"a" * 500), 414),
+    ],
+)
+def test_the_limits_of_a_request_are_those_of_the_configuration(setting: str, data: bytes, status: int) -> None:
+    for limit, expected in ((400, status), (600, 200)):
+        client = Rig(**{setting: limit}).connect()
+        client.receive(data)
+        assert statuses(client) == [expected]
+
+
+def test_over_tls_there_is_no_half_of_a_connection_to_close() -> None:
+    rig = Rig()
+    client = rig.connect(tls=True)
+    client.receive(b"\x00 no HTTP")
+    assert statuses(client) == [400]
+    assert not client.closing
+    rig.loop.pass_time(LINGER_S + LATER)
+    assert is_closed(rig, client)
+
+
+@pytest.mark.parametrize(("data", "refused_after"), [(b"\x00 no HTTP", 0), (b"GET /unfinished", 1 + LATER)])
+def test_no_other_deadline_cuts_a_refused_client_short(data: bytes, refused_after: float) -> None:
+    rig = Rig(keep_alive_s=1, header_s=1)
+    client = rig.connect()
+    client.receive(data)
+    rig.sweep(1 + LATER)
+    assert len(answers(client)) == 1
+    rig.sweep(refused_after + LINGER_S - 1 - 2 * LATER)
+    assert not client.closing
+    assert len(answers(client)) == 1
+    rig.sweep(2 * LATER)
+    assert is_closed(rig, client)
+
+
+def test_a_refused_client_that_has_left_is_not_waited_for() -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.receive(get(b"/wait") + b"\x00 no HTTP")
+    client.closing = True
+    rig.finish(b"/wait")
+    assert client.writes == []
+    assert rig.loop.timers == []
+
+
+def test_a_refusal_behind_more_requests_than_may_be_under_way_comes_last() -> None:
+    rig = Rig(max_pipelined=1)
+    client = rig.connect()
+    client.receive(get(b"/wait/1") + get(b"/wait/2") + b"\x00 no HTTP")
+    rig.finish(b"/wait/1")
+    assert statuses(client) == [200]
+    rig.finish(b"/wait/2")
+    assert statuses(client) == [200, 200, 400]
+
+
+# --------------------------------------------------------------------------------------------------------- 100-continue
+
+EXPECTS = get(b"/a", b"Expect: 100-continue", b"Content-Length: 4", method=b"POST")
+
+
+def test_a_client_that_waits_for_it_is_told_to_go_on_once() -> None:
+    rig = Rig()
+    client = rig.connect()
+    for byte in EXPECTS:
+        assert client.writes == []
+        client.receive(bytes([byte]))
+    assert client.writes == [CONTINUE]
+    for byte in b"body":
+        client.receive(bytes([byte]))
+    assert [(answer.status, answer.body) for answer in answers(client)] == [(100, b""), (200, b"/abody")]
+
+
+def test_a_client_that_has_sent_its_body_is_not_told_to_send_it() -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.receive(EXPECTS + b"body")
+    assert statuses(client) == [200]
+
+
+def test_a_client_that_was_told_to_go_on_is_not_told_again_when_it_catches_up() -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.receive(get(b"/big/10000"))
+    head = len(client.received) - 10_000
+    client.received.clear()
+    client.client_reads = False
+    client.receive(get(b"/big/%d" % (FakeTransport.HIGH - head)))
+    assert client.reading
+    client.receive(EXPECTS)
+    assert not client.reading, "CONTINUE was too much for it"
+    client.read_all()
+    assert statuses(client) == [200, 100]
+    client.receive(b"body")
+    assert statuses(client) == [200, 100, 200]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_client_is_told_to_go_on_after_the_answers_before(together: bool) -> None:
+    """RFC 9110 15.2: an interim response belongs to the request that is next."""
+    rig = Rig(max_pipelined=1)
+    client = rig.connect()
+    if together:
+        client.receive(get(b"/wait/1") + get(b"/wait/2") + EXPECTS)
+    else:
+        rig.shared.max_pipelined = 3
+        for data in (get(b"/wait/1"), get(b"/wait/2"), EXPECTS):
+            client.receive(data)
+    assert client.writes == []
+    rig.finish(b"/wait/1")
+    assert statuses(client) == [200]
+    rig.finish(b"/wait/2")
+    assert statuses(client) == [200, 200, 100]
+    client.receive(b"body")
+    assert statuses(client) == [200, 200, 100, 200]
+
+
+def test_a_client_whose_answer_was_the_last_is_not_told_to_go_on() -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.receive(get(b"/wait") + EXPECTS)
+    rig.shared.closing = True
+    rig.finish(b"/wait")
+    assert statuses(client) == [200]
+    assert is_closed(rig, client)
+
+
+# --------------------------------------------------------------------------------------------------------------- limits
+
+
+def test_a_request_too_many_is_refused_and_the_connection_stays() -> None:
+    rig = Rig(max_in_flight=2)
+    client, other = rig.connect(), rig.connect()
+    client.receive(get(b"/wait/1"))
+    client.receive(get(b"/wait/2"))
+    other.receive(get(b"/wait/3") + get(b"/now"))
+    assert statuses(other) == [503, 200], "what need not wait is answered"
+    assert [(url, str(error)) for url, error in rig.failures] == [
+        (b"/wait/3", "Service Unavailable: too many requests in flight")
+    ]
+    assert b"/wait/3" not in rig.waiting
+    assert rig.shared.in_flight == 2
+    rig.finish(b"/wait/1")
+    other.receive(get(b"/wait/3"))
+    rig.finish(b"/wait/3")
+    assert statuses(other) == [503, 200, 200]
+
+
+def test_a_connection_too_many_is_told_so_and_closed() -> None:
+    rig = Rig(max_connections=2)
+    first, second = rig.connect(), rig.connect()
+    third = rig.connect()
+    assert statuses(third) == [503]
+    assert answers(third)[0].headers["connection"] == "close"
+    assert [str(error) for _, error in rig.failures] == ["Service Unavailable: too many connections"]
+    assert third.eof_written
+    third.receive(get(b"/never"))
+    assert rig.begun == []
+    assert (len(rig.shared.open), rig.shared.lingering) == (2, 1)
+    rig.loop.pass_time(LINGER_S + LATER)
+    assert is_closed(rig, third)
+    assert (len(rig.shared.open), rig.shared.lingering) == (2, 0)
+    first.lose()
+    fourth = rig.connect()
+    fourth.receive(get(b"/a"))
+    second.receive(get(b"/b"))
+    assert (bodies(fourth), bodies(second)) == ([b"/a"], [b"/b"])
+
+
+def test_as_many_connections_may_be_on_their_way_out_as_in() -> None:
+    rig = Rig(max_connections=2)
+    for _ in range(2):
+        rig.connect()
+    refused = [rig.connect() for _ in range(3)]
+    assert [client.aborted for client in refused] == [False, False, True]
+    assert [statuses(client) for client in refused] == [[503], [503], []]
+    assert rig.shared.lingering == 3
+    refused[2].get_protocol().data_received(get(b"/never"))  # type: ignore[attr-defined]
+    rig.loop.run_ready()
+    assert rig.shared.lingering == 2
+    assert rig.begun == []
+    assert [client.aborted for client in (rig.connect(),)] == [True]
+
+
+# ------------------------------------------------------------------------------------------------------------ deadlines
+
+
+def test_a_request_that_takes_too_long_gets_a_504_in_its_place() -> None:
+    rig = Rig(request_ms=2000)
+    client = rig.connect()
+    client.receive(get(b"/wait/1"))
+    rig.loop.pass_time(1)
+    client.receive(get(b"/wait/2") + get(b"/3"))
+    rig.sweep(1)
+    assert client.writes == [], "it has just as long as it may take"
+    rig.sweep(LATER)
+    assert statuses(client) == [504]
+    assert [(url, str(error)) for url, error in rig.failures] == [
+        (b"/wait/1", "Gateway Timeout: the request took too long")
+    ]
+    assert rig.failures[0][1].__traceback__ is None
+    assert rig.shared.in_flight == 1
+    rig.finish(b"/wait/2")
+    assert statuses(client) == [504, 200, 200]
+    rig.finish(b"/wait/1")  # which changes nothing any more
+    assert statuses(client) == [504, 200, 200]
+    assert rig.shared.in_flight == 0
+    assert not is_closed(rig, client)
+
+
+def test_a_request_that_is_answered_and_waits_for_its_turn_does_not_time_out() -> None:
+    rig = Rig(request_ms=2000)
+    client = rig.connect()
+    client.receive(get(b"/wait/1"))
+    client.receive(get(b"/wait/2"))
+    rig.finish(b"/wait/2")
+    rig.sweep(2 + LATER)
+    assert statuses(client) == [504, 200]
+
+
+def test_the_time_of_a_request_begins_when_it_is_begun() -> None:
+    rig = Rig(request_ms=2000, max_pipelined=1)
+    client = rig.connect()
+    client.receive(get(b"/wait/1") + get(b"/wait/2"))
+    rig.loop.pass_time(1.5)
+    rig.finish(b"/wait/1")
+    rig.sweep(2)
+    assert statuses(client) == [200]
+    rig.sweep(LATER)
+    assert statuses(client) == [200, 504]
+
+
+def test_a_client_that_names_milliseconds_means_them() -> None:
+    """By a timer of its own: a sweep comes once a second."""
+    rig = Rig(request_ms=2000)
+    client = rig.connect()
+    client.receive(get(b"/wait/1", b"X-Request-Timeout-Ms: 50"))
+    client.receive(get(b"/wait/2", b"X-Request-Timeout-Ms: 80") + get(b"/3", b"X-Request-Timeout-Ms: 10"))
+    rig.loop.pass_time(0.05 - LATER)
+    assert client.writes == []
+    rig.loop.pass_time(2 * LATER)
+    assert statuses(client) == [504]
+    assert rig.loop.timers == [pytest.approx(0.08 - 0.05 - LATER)]
+    rig.finish(b"/wait/2")
+    assert statuses(client) == [504, 200, 200]
+    assert rig.loop.timers == [], "what is answered has no timer"
+    rig.loop.pass_time(5)
+    assert statuses(client) == [504, 200, 200]
+
+
+@pytest.mark.parametrize("asked_ms", [0, 2000, 5000])
+def test_a_client_can_only_ask_for_less_time(asked_ms: int) -> None:
+    rig = Rig(request_ms=2000)
+    client = rig.connect()
+    client.receive(get(b"/wait", b"X-Request-Timeout-Ms: %d" % asked_ms))
+    assert rig.loop.timers == []
+    rig.sweep(2 + LATER)
+    assert statuses(client) == [504]
+
+
+def test_a_single_millisecond_can_be_asked_for() -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.receive(get(b"/wait", b"X-Request-Timeout-Ms: 1"))
+    rig.loop.pass_time(0.0011)
+    assert statuses(client) == [504]
+
+
+def test_a_coroutine_that_need_not_wait_has_no_timer() -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.receive(get(b"/fail", b"X-Request-Timeout-Ms: 50"))
+    assert rig.loop.timers == []
+
+
+def test_a_client_that_leaves_has_no_timer() -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.receive(get(b"/wait", b"X-Request-Timeout-Ms: 50"))
+    client.lose()
+    assert rig.loop.timers == []
+
+
+def test_a_handler_that_catches_its_timeout_gets_the_504_all_the_same() -> None:
+    """The error is thrown into the coroutine, so that what accounts for the request sees why it ends."""
+    rig = Rig()
+    seen: list[str] = []
+
+    async def stubborn(request: Request) -> Response:
+        try:
+            await rig.loop.create_future()
+        except YummyError as error:
+            seen.append(str(error))
+            await rig.loop.create_future()
+        return Response(200, b"never")
+
+    rig.shared.handle = stubborn
+    client = rig.connect()
+    client.receive(get(b"/a", b"X-Request-Timeout-Ms: 50"))
+    rig.loop.pass_time(0.1)
+    assert seen == ["Gateway Timeout: the request took too long"]
+    assert statuses(client) == [504]
+    assert rig.shared.in_flight == 0
+
+
+def test_an_idle_connection_is_closed_without_a_word() -> None:
+    rig = Rig(keep_alive_s=5, header_s=1, body_s=1)
+    fresh, used = rig.connect(), rig.connect()
+    rig.loop.pass_time(3)
+    used.receive(get(b"/wait"))
+    rig.loop.pass_time(1)
+    rig.finish(b"/wait")  # its time begins with the end of the answer
+    rig.sweep(1)
+    assert not fresh.closing
+    rig.sweep(LATER)
+    assert is_closed(rig, fresh)
+    rig.sweep(4 - LATER)
+    assert not used.closing
+    rig.sweep(LATER)
+    assert is_closed(rig, used)
+    assert (bytes(fresh.received), len(answers(used))) == (b"", 1)
+
+
+def test_empty_lines_do_not_keep_a_connection() -> None:
+    """RFC 9112 2.2 has them ignored before a request; they are none."""
+    rig = Rig(keep_alive_s=5)
+    client = rig.connect()
+    for _ in range(5):
+        rig.sweep(1)
+        client.receive(b"\r\n")
+    rig.sweep(LATER)
+    assert is_closed(rig, client)
+
+
+@pytest.mark.parametrize(
+    ("start", "limit"),
+    [
+        (b"GET /a HT", "header_s"),
+        (get(b"/a", b"Content-Length: 9", method=b"POST"), "body_s"),
+        (get(b"/a", b"Transfer-Encoding: chunked", method=b"POST") + b"1\r\n", "body_s"),
+    ],
+)
+def test_a_request_that_does_not_come_to_its_end_is_refused(start: bytes, limit: str) -> None:
+    """A byte now and then does not help. The clock of a head or body begins with it."""
+    rig = Rig(**{"keep_alive_s": 20, "header_s": 60, "body_s": 60, limit: 4})
+    client = rig.connect()
+    rig.sweep(19)
+    client.receive(start)
+    rig.sweep(2)
+    client.receive(b"T" if limit == "header_s" else b"x" if b"Content-Length" in start else b"")
+    rig.sweep(2)
+    assert client.writes == []
+    rig.sweep(LATER)
+    assert statuses(client) == [408]
+    assert answers(client)[0].headers["connection"] == "close"
+    assert client.eof_written
+    rig.sweep(1)
+    assert len(answers(client)) == 1, "it is told once"
+    rig.loop.pass_time(LINGER_S)
+    assert is_closed(rig, client)
+
+
+def test_the_body_has_time_of_its_own() -> None:
+    rig = Rig(header_s=4, body_s=3)
+    client = rig.connect()
+    client.receive(b"POST /a HTTP/1.1\r\n")
+    rig.sweep(4)
+    client.receive(b"Host: a\r\nContent-Length: 4\r\n\r\n")
+    rig.sweep(3)
+    client.receive(b"body")
+    assert statuses(client) == [200]
+
+
+@pytest.mark.parametrize("rest", [b"", b"GET /unfinished"])
+def test_a_sender_is_not_hurried_while_it_waits_for_us(rest: bytes) -> None:
+    rig = Rig(keep_alive_s=2, header_s=2, max_pipelined=1)
+    client = rig.connect()
+    client.receive(get(b"/wait/1") + get(b"/wait/2") + rest)
+    rig.sweep(10)
+    rig.finish(b"/wait/1")
+    rig.sweep(4)
+    rig.finish(b"/wait/2")
+    rig.sweep(2)
+    assert len(answers(client)) == 2
+    assert not client.closing
+    rig.sweep(LATER)
+    assert (statuses(client)[2:], is_closed(rig, client)) == (([408], False) if rest else ([], True))
+
+
+def test_a_client_that_reads_nothing_is_cut_off() -> None:
+    rig = Rig(send_s=4, keep_alive_s=1)
+    client = rig.connect()
+    client.client_reads = False
+    rig.loop.pass_time(1)
+    client.receive(get(b"/big/1000"))
+    rig.loop.pass_time(2)
+    rig.sweep(0)  # its time begins when it is first seen not to have read
+    rig.sweep(4)
+    assert not client.aborted
+    rig.sweep(LATER)
+    assert client.aborted
+    assert not rig.shared.open
+
+
+def test_a_client_that_reads_slowly_is_not_cut_off() -> None:
+    rig = Rig(send_s=4, keep_alive_s=1)
+    client = rig.connect()
+    client.client_reads = False
+    client.receive(get(b"/big/20000"))
+    left = client.get_write_buffer_size()
+    for _ in range(10):
+        rig.sweep(3)
+        left -= 1
+        client.read_down_to(left)
+    rig.sweep(4)
+    assert not client.aborted
+    client.receive(get(b"/big/20000"))  # to be given more is not to read
+    rig.sweep(4)
+    assert not client.aborted
+    rig.sweep(LATER)
+    assert client.aborted
+
+
+def test_a_client_that_reads_and_is_given_as_much_again_is_not_cut_off() -> None:
+    """At each sweep as much is unsent as at the one before; but it has read on meanwhile."""
+    rig = Rig(send_s=4)
+    client = rig.connect()
+    client.client_reads = False
+    client.receive(get(b"/big/%d" % (FakeTransport.HIGH + 1)) * 10)
+    for begun in range(2, 10):
+        rig.sweep(3)
+        client.read_down_to(FakeTransport.LOW)
+        assert len(rig.begun) == begun
+    assert not client.aborted
+
+
+def test_a_client_that_leaves_a_single_byte_is_cut_off() -> None:
+    rig = Rig(send_s=4)
+    client = rig.connect()
+    client.client_reads = False
+    client.receive(get(b"/a"))
+    client.read_down_to(1)
+    rig.sweep(0)
+    rig.sweep(4)
+    assert not client.aborted
+    rig.sweep(LATER)
+    assert client.aborted
+
+
+def test_a_client_that_reads_on_after_a_pause_has_its_time_anew() -> None:
+    rig = Rig(send_s=4, keep_alive_s=4)
+    client = rig.connect()
+    client.client_reads = False
+    client.receive(get(b"/big/%d" % (FakeTransport.HIGH + 1)))
+    rig.sweep(1)
+    rig.loop.pass_time(3)
+    client.read_all()
+    rig.sweep(4)
+    assert not client.closing
+    rig.sweep(LATER)
+    assert is_closed(rig, client)
+
+
+def test_a_client_that_sends_no_more_and_reads_nothing_is_cut_off() -> None:
+    rig = Rig(send_s=4)
+    client = rig.connect()
+    client.client_reads = False
+    client.receive(get(b"/big/1000", b"Connection: close"))
+    rig.loop.run_ready()
+    assert rig.shared.open, "there is something that it has not read"
+    rig.sweep(1)
+    rig.sweep(4 + LATER)
+    assert client.aborted
+    assert not rig.shared.open
+
+
+# ------------------------------------------------------------------------------------------------ the end of the server
+
+
+def test_when_the_server_stops_an_answer_is_the_last_of_its_connection() -> None:
+    rig = Rig(max_pipelined=1)
+    client, idle = rig.connect(), rig.connect()
+    client.receive(get(b"/wait/1") + get(b"/wait/2"))
+    rig.shared.closing = True
+    rig.finish(b"/wait/1")
+    assert not client.closing
+    rig.finish(b"/wait/2")
+    first, second = answers(client)
+    assert "connection" not in first.headers
+    assert second.headers["connection"] == "close"
+    assert is_closed(rig, client)
+    assert not rig.shared.emptied.is_set()
+    idle.receive(get(b"/a"))
+    assert answers(idle)[0].headers["connection"] == "close"
+    assert is_closed(rig, idle)
+    assert rig.shared.emptied.is_set()
+
+
+def test_when_the_server_stops_a_client_that_does_not_keep_up_gets_its_answers() -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.client_reads = False
+    rig.shared.closing = True
+    client.receive(get(b"/big/%d" % (FakeTransport.HIGH + 1)) + get(b"/a"))
+    assert not client.closing
+    client.read_all()
+    first, second = answers(client)
+    assert "connection" not in first.headers
+    assert (second.body, second.headers["connection"]) == (b"/a", "close")
+    assert is_closed(rig, client)
+
+
+def test_the_last_connection_that_ends_says_so_if_the_server_stops() -> None:
+    rig = Rig(max_connections=1)
+    client = rig.connect()
+    client.lose()
+    assert not rig.shared.emptied.is_set()
+    client, refused = rig.connect(), rig.connect()
+    rig.shared.closing = True
+    client.lose()
+    assert rig.shared.emptied.is_set()
+    refused.lose()
+
+
+@pytest.mark.parametrize(
+    ("data", "closes", "busy"),
+    [
+        (b"", True, False),
+        (get(b"/a"), True, False),
+        (get(b"/wait"), False, True),
+        (get(b"/a") + b"GET", False, False),
+        (EXPECTS, False, False),
+    ],
+)
+def test_idle_connections_close_when_they_are_asked_to(data: bytes, closes: bool, busy: bool) -> None:
+    rig = Rig()
+    client = rig.connect()
+    connection: Any = client.get_protocol()
+    if data:
+        client.receive(data)
+    assert connection.busy is busy
+    connection.close_if_idle()
+    assert is_closed(rig, client) is closes
+    connection.abort()
+    rig.loop.run_ready()
+    assert client.aborted
+    assert not rig.shared.open
+    assert rig.shared.in_flight == 0
+
+
+def test_requests_that_are_not_begun_yet_keep_a_connection() -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.client_reads = False
+    connection: Any = client.get_protocol()
+    client.receive(get(b"/big/%d" % (FakeTransport.HIGH + 1)) + get(b"/a"))
+    assert connection.busy
+    connection.close_if_idle()
+    assert not client.closing
+    client.read_all()
+    assert not connection.busy
+
+
+def test_a_sweep_survives_what_it_closes() -> None:
+    """Connections leave the set that it goes through."""
+    rig = Rig(keep_alive_s=1, request_ms=100)
+    clients = [rig.connect() for _ in range(5)]
+    clients[2].receive(get(b"/wait", b"Connection: close"))
+    rig.sweep(5)
+    assert all(is_closed(rig, client) for client in clients)
+    assert statuses(clients[2]) == [504]
+    assert not rig.shared.open
+
+
+def test_a_request_without_a_name_has_no_lines_for_it() -> None:
+    """A wish for times alone is no name."""
+    assert Trace(b"", b"", True).head_lines() == b""
+    rig = Rig()
+    client = rig.connect()
+    client.receive(get(b"/a", b"X-Server-Timing: 1"))
+    assert sorted(answers(client)[0].headers) == ["content-length", "content-type", "date"]
