@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
 
-from yummy_fast.errors import ConfigError
+from yummy_fast.errors import ConfigError, TokenError
 from yummy_fast.http import tokens as module
-from yummy_fast.http.tokens import MAX_TOKENS, Tokens
+from yummy_fast.http.http11 import Request
+from yummy_fast.http.tokens import MAX_FILE_BYTES, MAX_TOKENS, Tokens
 
 NO_TOKEN = "expected a token of letters, digits and -._~+/, with or without = at its end"
 
@@ -60,3 +62,80 @@ def test_nothing_of_a_token_is_kept(tmp_path: Path) -> None:
     kept = [getattr(tokens, name) for name in Tokens.__slots__]
     assert b"a-secret" not in repr(kept).encode()
     assert tokens.accepts(b"Bearer a-secret")
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Tokens:
+    """Of a file with comments, empty lines, and two tokens."""
+    (tmp_path / "tokens").write_text("# a comment\none\n\n  two==  \n")
+    return Tokens(str(tmp_path / "tokens"))
+
+
+@pytest.mark.parametrize(
+    ("authorization", "accepted"),
+    [
+        (b"Bearer one", True),
+        (b"bEARER two==", True),
+        (b"Bearer  \t one \t", True),
+        *((text, False) for text in (b"", b"one", b"Bearer", b"Bearer ", b"Bearer one two==", b"Bearer three")),
+        *((text, False) for text in (b"Basic one", b"Bearerone", b" Bearer one", b"Bearer ONE", b"Bearer two")),
+        *((text, False) for text in (b"Bearer # a comment", b"Bearer oneBearer two==")),
+    ],
+)
+def test_the_header(tokens: Tokens, authorization: bytes, accepted: bool) -> None:
+    """RFC 6750 2.1: one scheme, in whatever case; and a token that is the very one."""
+    assert tokens.accepts(authorization) is accepted
+
+
+@pytest.mark.parametrize(
+    ("target", "without"),
+    [
+        (b"/health", True),
+        (b"/livez?verbose", True),
+        (b"/readyz", True),
+        (b"http://h/readyz", True),
+        *((target, False) for target in (b"/get-online-features", b"/metrics", b"/", b"", b"/health/", b"/x?/health")),
+    ],
+)
+def test_what_an_orchestrator_asks_for_needs_no_token(tokens: Tokens, target: bytes, without: bool) -> None:
+    handled: list[bytes] = []
+
+    def handle(request: Request) -> str:
+        handled.append(request.url)
+        return "answer"
+
+    guarded = tokens.guard(handle)
+    assert guarded(Request(b"GET", target, b"", True, authorization=b"Bearer one")) == "answer"
+    if without:
+        assert guarded(Request(b"GET", target, b"", True, authorization=b"Bearer x")) == "answer"
+        assert handled == [target, target]
+    else:
+        with pytest.raises(TokenError):
+            guarded(Request(b"GET", target, b"", True))
+        assert handled == [target]
+
+
+def test_a_file_that_is_read_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A bad one changes nothing."""
+    caplog.set_level(logging.INFO, "yummy_fast")
+    path = tmp_path / "tokens"
+    path.write_text("one\n")
+    tokens = Tokens(str(path))
+    path.write_text("two\nthree\n")
+    tokens.reload()
+    assert [tokens.accepts(b"Bearer %b" % token) for token in (b"one", b"two", b"three")] == [False, True, True]
+    path.write_text("no token\n")
+    tokens.reload()
+    path.unlink()
+    tokens.reload()
+    assert [tokens.accepts(b"Bearer %b" % token) for token in (b"one", b"two", b"three")] == [False, True, True]
+    reloaded, bad, gone = (record.getMessage() for record in caplog.records)
+    assert reloaded == f"tokens reloaded: 2 from {path}"
+    assert bad.endswith(f": --auth-tokens {path}, line 1: {NO_TOKEN}")
+    assert gone.endswith(f": --auth-tokens {path}: cannot be read: No such file or directory")
+
+
+def test_a_file_as_large_as_it_may_be(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    path.write_bytes(b"one".ljust(MAX_FILE_BYTES, b"\n"))
+    assert Tokens(str(path)).accepts(b"Bearer one")

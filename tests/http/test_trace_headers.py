@@ -7,8 +7,10 @@ import pytest
 from yummy_fast.http.trace_headers import (
     REQUEST_ID,
     SERVER_TIMING,
+    TRACE_HEADERS,
     TRACEPARENT,
     TRACESTATE,
+    Phases,
     Trace,
     log_fields,
     log_text,
@@ -119,3 +121,15 @@ def test_the_ids_in_an_answer_and_in_the_log() -> None:
     assert log_text(both) == ", request_id a, traceparent " + GOOD.decode()
     assert log_fields(None) == log_fields(Trace(b"", b"", True)) == {"request_id": None, "traceparent": None}
     assert log_text(None) == log_text(Trace(b"", b"", True)) == ""
+
+
+def test_the_headers_are_called_as_others_call_them() -> None:
+    """W3C Trace Context 2 and 3.3; X-Request-Id as Envoy has it. In lower case, as they are compared."""
+    assert {REQUEST_ID, TRACEPARENT, TRACESTATE, SERVER_TIMING} == TRACE_HEADERS
+    assert sorted(TRACE_HEADERS) == [b"traceparent", b"tracestate", b"x-request-id", b"x-server-timing"]
+
+
+def test_of_a_request_that_has_not_begun_nothing_is_known() -> None:
+    phases = Phases()
+    assert (phases.service, phases.rows, phases.features) == ("", -1, -1)
+    assert (phases.took, phases.unfinished) == ((), False)
