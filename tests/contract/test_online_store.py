@@ -1,4 +1,4 @@
-"""The contract of the online-store seam (yummy_fast/stores/__init__.py): what every store must do, or not merge.
+"""The contract of the online-store seam (yummy_fast/stores/online_store.py): what every store must do, or not merge.
 
 A store enters by a Backend: how to write rows into it, and how to put it out of reach or make it hang. Everything else
 here goes through `OnlineStore` alone, and so is the same for each. To add a store, write its Backend and enter it in
@@ -271,7 +271,7 @@ def test_wide_rows_of_entities_that_differ(backend: Backend) -> None:
 
 
 def test_more_orders_than_are_remembered(backend: Backend) -> None:
-    """200 entities whose features were written in 200 orders, read twice."""
+    """120 entities whose features were written in 120 orders, read twice."""
     dice = random.Random(3)
     for driver in range(120):
         names = dice.sample(WIDE[:40], 40)

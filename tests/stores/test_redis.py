@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import random
 import socket
 import sys
 import time
-import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,7 +46,6 @@ from yummy_fast.http.connection import Connection, Connections
 from yummy_fast.server.app import build_catalog
 from yummy_fast.sources.yaml_text import load_config
 from yummy_fast.stores.redis import RedisStore, parse_connection_string
-from yummy_fast.stores.redis_hash import HashPicker, HashReader
 from yummy_fast.telemetry.metrics import Metrics
 
 # -------------------------------------------------------------------------------------------------- connection strings
@@ -209,124 +206,6 @@ def write_drivers(valkey: Valkey, count: int, view: str = "many") -> None:
         ],
         db=3,
     )
-
-
-# ------------------------------------------------------------------------------------------------------- picking fields
-
-
-@pytest.mark.parametrize("read", ["hmget", "hgetall", "auto"])
-def test_readers_go_with_their_catalog(read: str) -> None:
-    """A reload keeps the cycle collector out and freezes what is new: a reader in a cycle would stay for ever."""
-    names = [f"feature_{number}" for number in range(40)]
-    strings = HashContents(41, {ValueType.STRING: 40})  # which `auto` watches the length of
-    reader = HashReader(replace(lookup(*names), holds=strings), read, b"project")
-    assert reader.name == ("hmget" if read == "hmget" else "hgetall")
-    reader.make_row([b"value"] * 41 if read == "hmget" else [b"x" * 4, b"value"])
-    gone = weakref.ref(reader)
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        del reader
-        assert gone() is None
-    finally:
-        if collects:
-            gc.enable()
-
-
-def reply(*pairs: tuple[bytes, bytes]) -> list[Any]:
-    return [part for pair in pairs for part in pair]
-
-
-def test_hash_picker_takes_fields_by_name() -> None:
-    pick = HashPicker([b"a", b"b", b"t"])
-    for _ in range(2):
-        assert list(pick(reply((b"a", b"1"), (b"b", b"2"), (b"t", b"3")))) == [b"1", b"2", b"3"]
-        assert list(pick(reply((b"t", b"3"), (b"x", b"9"), (b"b", b"2")))) == [None, b"2", b"3"]
-        assert list(pick(reply((b"a", b"1"), (b"b", b""), (b"t", b"3")))) == [b"1", b"", b"3"]
-        assert list(pick([])) == [None, None, None]
-
-
-def test_hash_picker_is_not_taken_in_by_values_that_look_like_names() -> None:
-    pick = HashPicker([b"a", b"t"])
-    assert list(pick(reply((b"a", b"t"), (b"t", b"a")))) == [b"t", b"a"]
-    assert list(pick(reply((b"t", b"a"), (b"a", b"t")))) == [b"t", b"a"]
-
-
-def test_hash_picker_with_any_number_of_orders() -> None:
-    """Against the plain way."""
-    dice = random.Random(4)
-    fields = [bytes([97 + place]) for place in range(8)]
-    pick = HashPicker(fields[:5])
-    for _ in range(1000):
-        held = {name: bytes([dice.randrange(256)]) for name in dice.sample(fields, dice.randrange(9))}
-        assert list(pick(reply(*held.items()))) == [held.get(name) for name in fields[:5]]
-
-
-@pytest.mark.parametrize("learned", ["abxt", "abt", "ab", "t", "xabt", "abtxyz"])
-def test_hash_picker_when_another_hash_has_fewer_fields_more_or_others(learned: str) -> None:
-    """The first one is learned from. Those after it begin alike, which is what is looked at first."""
-    fields = [b"a", b"b", b"t"]
-    pick = HashPicker(fields)
-    assert list(pick(named(learned))) == values_of(fields, learned)
-    for names in ("abxt", "abt", "ab", "a", "abx", "abtx", "atb", "axt", "axtb", "bat", "t", "tab", "x", "xab", "xabt"):
-        for _ in range(2):
-            assert list(pick(named(names))) == values_of(fields, names)
-            assert list(pick(named(learned))) == values_of(fields, learned)
-    assert list(pick([])) == [None, None, None]
-
-
-def named(names: str) -> list[Any]:
-    """A reply with these fields, and values that tell which is whose."""
-    return reply(*((name.encode(), name.swapcase().encode()) for name in names))
-
-
-def values_of(fields: list[bytes], names: str) -> list[bytes | None]:
-    return [field.swapcase() if field.decode() in names else None for field in fields]
-
-
-def test_hash_picker_asked_for_a_field_twice() -> None:
-    pick = HashPicker([b"a", b"t", b"a"])
-    for names in ("at", "at", "ta", "xat", "t", "at"):
-        assert list(pick(named(names))) == values_of([b"a", b"t", b"a"], names)
-
-
-@pytest.mark.parametrize(
-    "nonsense", [[1, b"2"], [b"a"], [b"a", b"1", b"t"], [[b"a"], b"1"], [None, b"1"], [b"x", b"1", b"a"]]
-)
-def test_hash_picker_of_what_is_no_hash(nonsense: list[Any]) -> None:
-    pick = HashPicker([b"a", b"t"])
-    for _ in range(2):
-        assert list(pick(named("at"))) == [b"A", b"T"]
-        with pytest.raises((TypeError, ValueError)):
-            pick(list(nonsense))
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_hash_picker_of_views(seed: int) -> None:
-    """Hashes as Feast writes them, a view at a time and its timestamp first: against the plain way.
-
-    The views come in any order, some are not there; now and then one lacks features or has more, or its own order.
-    """
-    dice = random.Random(seed)
-    views = {f"view{n}": [f"f{place}" for place in range(dice.randrange(1, 9))] for n in range(6)}
-    asked = [(view, name) for view in list(views)[:4] for name in views[view] if dice.random() < 0.7] or [
-        ("view0", "f0")
-    ]
-    fields = [feature_field(*ref) for ref in asked]
-    fields += [timestamp_field(view) for view in dict.fromkeys(view for view, _ in asked)]
-    pick = HashPicker(fields)
-    for _ in range(600):
-        pairs: list[tuple[bytes, bytes]] = []
-        for view in dice.sample(list(views), dice.choice([6, 6, 6, 5, 3, 0])):
-            names = list(views[view])
-            if dice.random() < 0.1:
-                names = dice.sample(names, dice.randrange(len(names) + 1))
-            if dice.random() < 0.05:
-                names.append("new")
-            pairs.append((timestamp_field(view), dice.randbytes(5)))
-            pairs += [(feature_field(view, name), dice.randbytes(4)) for name in names]
-        held = dict(pairs)
-        assert list(pick(reply(*pairs))) == [held.get(field) for field in fields]
 
 
 # ---------------------------------------------------------------------------------------------- replies in their places

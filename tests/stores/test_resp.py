@@ -58,6 +58,18 @@ def test_a_template_renders_each_key_in_order(keys: list[bytes], suffix: bytes, 
     assert template.render(keys) == expected, "what it remembers of the first time changes nothing"
 
 
+def test_a_template_without_arguments() -> None:
+    assert CommandTemplate(b"HGETALL").render([b"key"]) == plainly(b"HGETALL", b"key")
+
+
+def test_heads_are_remembered_for_keys_that_are_not_long_and_so_not_without_bound() -> None:
+    template = CommandTemplate(b"HGETALL", (), b"project")
+    for length in range(1, 2_000):
+        key = b"k" * length
+        assert template.render([key]) == plainly(b"HGETALL", key + b"project")
+    assert sorted(template._heads) == list(range(1, 513))
+
+
 def test_replies_fed_whole() -> None:
     assert read(STREAM) == VALUES
 

@@ -1,0 +1,45 @@
+"""The table of stores. What each store must do is in tests/contract."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from yummy_fast.errors import ConfigError
+from yummy_fast.stores.online_store import STORES, StoreState, open_store_class
+from yummy_fast.stores.redis import RedisStore
+from yummy_fast.stores.sqlite import SqliteStore
+
+
+def test_stores_are_found_by_feasts_own_names() -> None:
+    assert {name: open_store_class(name, "") for name in STORES} == {"redis": RedisStore, "sqlite": SqliteStore}
+
+
+def test_an_unknown_store_is_named_with_those_there_are() -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_store_class("dynamodb", "fs.yaml: online_store.type")
+    expected = "fs.yaml: online_store.type: unknown online store 'dynamodb'; expected one of: redis, sqlite"
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize(("name", "library"), [("sqlite", "redis"), ("redis", "sqlite3")])
+def test_a_store_that_is_not_named_is_not_imported(name: str, library: str) -> None:
+    program = (
+        "import sys\nfrom yummy_fast.stores.online_store import open_store_class\n"
+        f"open_store_class({name!r}, '')\nprint({library!r} in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_a_store_that_has_not_begun_has_done_nothing() -> None:
+    state = StoreState()
+    assert {name: getattr(state, name) for name in StoreState.__slots__} == {
+        "answered_at": 0.0,
+        "connections": 0,
+        "connects": 0,
+        "failures": 0,
+        "losses": 0,
+    }
