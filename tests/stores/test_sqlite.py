@@ -10,10 +10,12 @@ import asyncio
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from datetime import UTC
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -169,15 +171,36 @@ def test_a_view_under_two_names_is_read_once_and_given_twice(repository: Path, d
     ]
 
 
-def test_more_entities_than_a_statement_takes(repository: Path, database: Database) -> None:
+@pytest.mark.parametrize("written", [1, 2])
+def test_more_entities_than_a_statement_takes(repository: Path, database: Database, written: int) -> None:
+    """Each of them is there, or every second one: none may get lost between two statements, or take another's place."""
     keys = [b"\x02%d" % number for number in range(2 * MAX_KEYS + 1)]
     with closing(sqlite3.connect(database.path)) as connection, connection:
         connection.executemany(
-            "INSERT INTO p_stats (entity_key, feature_name, value, event_ts) VALUES (?, 'trips', ?, 7)",
-            [(key, key) for key in keys[::2]],
+            "INSERT INTO p_stats (entity_key, feature_name, value, event_ts) VALUES (?, 'trips', ?, ?)",
+            [(key, key, place) for place, key in enumerate(keys) if place % written == 0],
         )
     rows = read(repository, TRIPS, *keys)
-    assert [row[0] for row in rows] == [key if place % 2 == 0 else None for place, key in enumerate(keys)]
+    there = [place % written == 0 for place in range(len(keys))]
+    assert [row[0] for row in rows] == [key if found else None for key, found in zip(keys, there, strict=True)]
+    assert [seconds(row[1]) for row in rows] == [place if found else None for place, found in enumerate(there)]
+
+
+@pytest.mark.parametrize("entities", [MAX_KEYS, MAX_KEYS + 1])
+def test_as_many_entities_as_a_statement_takes(
+    repository: Path, database: Database, entities: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A SQLite before 3.32 binds 999 variables at most; and no more statements than need be."""
+    asked: list[int] = []
+    select = SqliteStore._select
+
+    def counted(store: SqliteStore, wanted: Any, keys: Sequence[bytes]) -> Any:
+        asked.append(len(keys))
+        return select(store, wanted, keys)
+
+    monkeypatch.setattr(SqliteStore, "_select", counted)
+    read(repository, TRIPS, *(b"\x02%d" % number for number in range(entities)))
+    assert asked == ([900] if entities == 900 else [900, 1])
 
 
 def test_no_entities(repository: Path, database: Database) -> None:
@@ -221,6 +244,19 @@ def test_event_ts(repository: Path, database: Database, stored: object, expected
     assert seconds(read(repository, TRIPS, KEY)[0][1]) == expected
 
 
+@pytest.mark.parametrize("zone", ["Asia/Kathmandu", "America/St_Johns", "UTC"])
+def test_event_ts_without_a_zone_is_utc_wherever_the_server_stands(
+    repository: Path, database: Database, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", zone)
+        time.tzset()
+        for stored in ("2023-11-14 22:13:20", "2023-11-14T23:13:20+01:00", 1_700_000_000):
+            database.write("p_stats", OTHER, "trips", b"", stored)
+            assert seconds(read(repository, TRIPS, OTHER)[0][1]) == 1_700_000_000
+    time.tzset()
+
+
 @pytest.mark.parametrize("stored", ["yesterday", b"\xff", float("inf")])
 def test_an_event_ts_that_is_no_time(repository: Path, database: Database, stored: object) -> None:
     database.write("p_stats", OTHER, "trips", b"", stored)
@@ -254,6 +290,14 @@ def test_nothing_is_ever_written(repository: Path, database: Database) -> None:
     assert os.listdir(folder) == ["online.db"]
 
 
+def open_descriptors(path: Path) -> int:
+    """How often this process has that file open, be it deleted."""
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("descriptors are looked up in /proc")
+    links = (f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd"))
+    return sum(os.readlink(link).removesuffix(" (deleted)") == str(path) for link in links if os.path.islink(link))
+
+
 def test_a_file_that_comes_later(repository: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         async with opened(repository) as store:
@@ -266,14 +310,22 @@ def test_a_file_that_comes_later(repository: Path, caplog: pytest.LogCaptureFixt
             late.table("p_stats")
             late.write("p_stats", KEY, "trips", b"\x20\x01", 1)
             assert await trips(store) == b"\x20\x01"
+            assert await trips(store) == b"\x20\x01"
+            late.path.unlink()
+            for _ in range(2):
+                with pytest.raises(StoreUnavailableError):
+                    await trips(store)
+            assert (store.state.connections, store.state.connects, store.state.failures) == (0, 1, 6)
+            assert open_descriptors(late.path) == 0
 
     caplog.set_level(logging.INFO, "yummy_fast")
     run(story())
     path = repository / "data" / "online.db"
-    assert [record.getMessage() for record in caplog.records] == [
-        f"online store {path}: cannot open: No such file or directory; retrying",
-        f"online store {path}: opened",
-    ]
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 3, "each event once, and each time that it happens"
+    assert said[0].startswith(f"online store {path}: cannot open: No such file or directory")
+    assert said[1] == f"online store {path}: opened"
+    assert said[2] == said[0]
 
 
 def test_a_file_that_is_replaced(repository: Path, database: Database) -> None:
@@ -285,6 +337,8 @@ def test_a_file_that_is_replaced(repository: Path, database: Database) -> None:
             new.write("p_stats", KEY, "trips", b"\x20\x2a", 1)
             new.path.replace(database.path)
             assert await trips(store) == b"\x20\x2a"
+            assert open_descriptors(database.path) == 1, "that of the file which is gone is closed"
+            assert (store.state.connections, store.state.connects) == (1, 2)
             database.path.unlink()
             with pytest.raises(StoreUnavailableError):
                 await trips(store)
@@ -301,8 +355,13 @@ def test_a_file_that_is_written_over(repository: Path, database: Database) -> No
             for _ in range(2):
                 with pytest.raises(StoreUnavailableError, match="not a database"):
                     await trips(store)
+                assert open_descriptors(database.path) == 0
+                assert store.state.connections == 0
             database.path.write_bytes(good)
             assert await trips(store) == b"\x20\x0b"
+            assert store.state.connections == 1
+        assert open_descriptors(database.path) == 0
+        assert store.state.connections == 0
 
     run(story())
 
@@ -382,6 +441,61 @@ def test_cancelled_fetches_harm_no_other(repository: Path, database: Database) -
             assert [rows[0][0][0] for rows in answers] == expected
             given_up = store.fetch(prepared, [[KEY]])
         given_up.cancel()  # closed in between
+
+    run(story())
+
+
+def test_what_is_under_way_is_counted_until_it_is_done(repository: Path, database: Database) -> None:
+    async def story() -> None:
+        async with opened(repository, timeout_ms=200) as store:
+            never = store.prepare((lookup(("never", "x")),))
+            with closing(sqlite3.connect(database.path, isolation_level=None)) as writer:
+                writer.execute("BEGIN EXCLUSIVE")
+                futures = [store.fetch(prepared, [[KEY]]) for prepared in (store.prepare((TRIPS,)), never, never)]
+                assert store.in_flight == 3
+                futures[2].cancel()
+                await asyncio.wait(futures)
+                writer.execute("ROLLBACK")
+            assert store.in_flight == 0
+            assert await trips(store) == b"\x20\x0b"
+            assert store.in_flight == 0
+
+    run(story())
+
+
+def test_it_says_when_it_last_heard_of_the_file(repository: Path, database: Database) -> None:
+    async def story() -> None:
+        store = make(repository)
+        store.ping_if_idle()  # before it is open, that is no matter
+        await store.open()
+        opened_at = store.state.answered_at
+        assert opened_at > 0
+        await trips(store)
+        read_at = store.state.answered_at
+        assert read_at > opened_at
+        store.ping_if_idle()
+        store.ping_if_idle()
+        await trips(store)
+        assert store.state.answered_at > read_at
+        database.path.unlink()
+        before = store.state.answered_at
+        store.ping_if_idle()
+        with pytest.raises(StoreUnavailableError):
+            await trips(store)
+        assert store.state.answered_at == before
+        await store.close()
+        store.ping_if_idle()
+        assert store.state.failures == 2
+
+    run(story())
+
+
+def test_what_is_asked_after_the_end_is_refused(repository: Path, database: Database) -> None:
+    async def story() -> None:
+        async with opened(repository) as store:
+            pass
+        with pytest.raises(StoreUnavailableError, match="closed"):
+            await trips(store)
 
     run(story())
 
