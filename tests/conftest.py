@@ -1,4 +1,8 @@
-"""Fixtures that the tests share: a Valkey with the corpus's data, and servers that read it. See `harness`."""
+"""Fixtures that the tests share: a Valkey with the corpus's data, and servers that read it. See `harness`.
+
+And what tells a starved machine from a wrong server: a test of REAL_TIME that fails while this process's own clock ran
+late is tried again, at most ATTEMPTS times in all, and the end of the output says so.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.runner import runtestprotocol
 
-from tests.harness import Server, Valkey, repository
+from tests.harness import ATTEMPTS, STARVED_S, TESTS, Heartbeat, Server, Valkey, note_starved, repository, starved
 
 CORPUS_DBS = {"redis": 0, "redis_v2": 1}
 """The database of the shared Valkey that each corpus of a Redis is in."""
+
+REAL_TIME = (
+    "contract/",
+    "server/",
+    "stores/test_redis.py",
+    "stores/test_sqlite.py",
+    "system/",
+    "workers/",
+    "test_cli.py",
+    "test_traps.py",
+)
+"""Where tests have processes, and give them milliseconds: a store that answers within 150, a deadline of one second."""
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +59,31 @@ def server(valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def corpus(tmp_path: Path, valkey: Valkey) -> Path:
     """A copy of the corpus's repository that reads the shared Valkey."""
     return repository(tmp_path / "repository", "redis", f"127.0.0.1:{valkey.port}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Try a test of REAL_TIME again if it fails on a starved machine."""
+    if not item.path.as_posix().startswith(tuple(f"{TESTS.as_posix()}/{place}" for place in REAL_TIME)):
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for attempt in range(1, ATTEMPTS + 1):
+        with Heartbeat() as heartbeat:
+            reports = runtestprotocol(item, log=False, nextitem=nextitem)
+        failed = [report for report in reports if report.failed]
+        if not failed or heartbeat.late_s <= STARVED_S or attempt == ATTEMPTS:
+            break
+        crash = getattr(failed[0].longrepr, "reprcrash", failed[0].longrepr)
+        note_starved(item.nodeid, heartbeat.late_s, str(getattr(crash, "message", crash)).strip().splitlines()[0])
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was tried again."""
+    if starved:
+        terminalreporter.section("a starved machine")
+        for line in starved:
+            terminalreporter.write_line(line)
