@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests import registries
-from tests.harness import free_port, refusal, source_of
+from tests.harness import free_port, refusal, silent_server, source_of
 from yummy_fast.errors import ConfigError
 from yummy_fast.feast_format._proto import registry_pb2 as messages
 from yummy_fast.feast_format.values import ValueType
@@ -170,6 +170,13 @@ def test_sql_that_goes_wrong_says_how(database: Database, tmp_path: Path) -> Non
     nobody = SqlSource(f"postgresql+psycopg://me:secret@127.0.0.1:{free_port()}/d", "rides", {})
     assert "connection failed" in refusal(nobody)
     assert "\n" not in refusal(nobody)
+
+
+def test_a_database_that_says_nothing_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sql_registry._TIMEOUTS["postgresql"], "connect_timeout", 2)  # libpq takes no less
+    with silent_server() as port:
+        source = SqlSource(f"postgresql+psycopg://me:secret@127.0.0.1:{port}/d", "rides", {})
+        assert refusal(source, "stamp") == "the registry cannot be read: connection timeout expired"
 
 
 @pytest.mark.parametrize(
