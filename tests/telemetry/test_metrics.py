@@ -106,6 +106,19 @@ def test_names_are_bounded() -> None:
     assert len({view for view, _ in views}) == MAX_VIEWS + 1
 
 
+@pytest.mark.parametrize(
+    ("lag_ns", "bucket", "sum_s"), [(-5_000_000, 0, 0.0), (-1, 0, 0.0), (0, 0, 0.0), (150_000, 1, 0.00015)]
+)
+def test_a_timer_that_came_too_soon_was_not_late(lag_ns: int, bucket: int, sum_s: float) -> None:
+    """Clocks and timers differ by some microseconds. A sum that goes down would be a reset to Prometheus."""
+    metrics = Metrics()
+    metrics.lagged(lag_ns)
+    ((_, (counts, total)),) = metrics.snapshot()["yummy_fast_event_loop_lag_seconds"]
+    assert counts.index(1) == bucket
+    assert sum(counts) == 1
+    assert total == pytest.approx(sum_s)
+
+
 def test_a_snapshot_is_plain() -> None:
     metrics = Metrics()
     metrics.transformed.append(("view", "python", 1_000))
