@@ -1,5 +1,9 @@
 # make demo    a repository with data, served; a curl line that answers
 # make test    every test, against a real Valkey
+# make test-system    of these, the tests of whole processes; make test-zone, those of values, 5:45 h ahead of UTC
+# make coverage    all but those of whole processes, and what they run of each module; fails below the floors
+# make mutants     wrong code that no test notices: every tenth mutant of the pure modules, or SHARE=1 MODULES=stores/resp.py
+# make pythons     the tests on each Python from 3.11 to 3.14 on the PATH, or PYTHONS="python3.12 python3.13"
 # make check   lint, types, imports, generated code
 # make differential    thousands of random requests to Feast's own server and to ours; any difference fails
 # make sdk     Feast's SDK reads through our server, and without it; the same must come back
@@ -15,13 +19,30 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check differential sdk registries faults perf perf-full format docs proto clean
+.PHONY: demo test test-system test-zone coverage mutants pythons check differential sdk registries faults perf perf-full format docs proto clean
 
 demo: .venv-demo/ready
 	@.venv-demo/bin/yummy-fast demo
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest
+
+test-system: $(VENV)/ready
+	$(BIN)/python -m pytest tests/system
+
+test-zone: $(VENV)/ready
+	TZ=Asia/Kathmandu $(BIN)/python -m pytest -q tests/config tests/conformance tests/contract tests/feast_format \
+		tests/features tests/property tests/stores tests/telemetry tests/test_traps.py
+
+coverage: $(VENV)/ready
+	$(BIN)/python -m tests.tools.module_coverage
+
+SHARE ?= 0.1
+mutants: $(VENV)/ready
+	$(BIN)/python -m tests.tools.mutants --share $(SHARE) $(MODULES)
+
+pythons:
+	$(PYTHON) tests/tools/pythons.py $(PYTHONS)
 
 check: $(VENV)/ready
 	$(BIN)/ruff check

@@ -1,0 +1,130 @@
+"""What the tests run of each module: all of them together, and the module's own alone. `make coverage` fails below.
+
+A module is tested by the files that mirror it (`mirrors`). What only the tests of other modules run by the way is not
+tested: nobody has said there what it must do. websockets measures itself in this way (maxi_cov.py). So there are two
+floors: one for the whole, in pyproject.toml, and one for each module by its own tests, here.
+
+Lines and branches count alike. What is run when modules are imported counts for all. tests/system is left out: there
+the code runs in other processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import coverage
+import pytest
+
+from tests.tools.mirrors import ROOT, modules, tests_of
+
+OWN_FLOOR = 90.0
+"""Per cent of a module that its own tests run, unless BELOW has another floor for it."""
+
+BELOW: dict[str, float] = {}
+"""Modules of which their own tests run less, and how much that is: may grow, and not shrink."""
+
+WITHOUT: dict[str, str] = {
+    "__main__.py": "it calls `cli.main`: tests/test_cli.py starts it as a process",
+    "demo.py": "it is a program: tests/test_cli.py starts it as a process",
+    "server/admin.py": "it answers from threads beside a server: tests/system/test_admin.py",
+    "server/app.py": "it puts a process together: tests/system/test_start.py and most others there",
+    "server/drain.py": "it ends a process: tests/system/test_lifecycle.py",
+    "server/health.py": "it is about a process: tests/system/test_admin.py",
+    "sources/source.py": "a Protocol and a number",
+    "workers/child.py": "it is about processes: tests/system/test_supervisor.py",
+    "workers/fleet.py": "it is about processes: tests/system/test_supervisor.py",
+    "workers/supervisor.py": "it starts processes: tests/system/test_supervisor.py",
+}
+"""Modules without a test file of their own, each with the reason. No others may be."""
+
+
+class Contexts:
+    """Has coverage note which test file runs what."""
+
+    def __init__(self, measured: coverage.Coverage) -> None:
+        self._measured = measured
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[Any]:
+        self._measured.switch_context(item.nodeid.partition("::")[0])
+        result = yield
+        self._measured.switch_context("")
+        return result
+
+
+def percent(measured: coverage.Coverage, module: str | None, contexts: list[str] | None) -> float:
+    """How much of a module, or of all, is run in these contexts, or in any."""
+    with tempfile.NamedTemporaryFile("r") as out:
+        measured.json_report(
+            outfile=out.name,
+            include=None if module is None else [str(ROOT / "yummy_fast" / module)],
+            contexts=contexts,
+        )
+        totals = json.loads(out.read())["totals"]
+    done = totals["covered_lines"] + totals["covered_branches"]
+    there = totals["num_statements"] + totals["num_branches"]
+    return float(100 * done / there) if there else 100.0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--missing", metavar="MODULE", help="show the lines of one that its own tests do not run")
+    parser.add_argument("tests", nargs="*", help="for pytest; default: all but tests/system")
+    arguments = parser.parse_args()
+    measured = coverage.Coverage(data_file=None, config_file=str(ROOT / "pyproject.toml"))
+    measured.start()
+    code = pytest.main(
+        ["-q", "-p", "no:cacheprovider", *(arguments.tests or ["tests", "--ignore=tests/system"])],
+        plugins=[Contexts(measured)],
+    )
+    measured.stop()
+    if code:
+        return int(code)
+    if arguments.missing:
+        own = [f"^{re.escape(test)}$" for test in tests_of(arguments.missing)]
+        path = str(Path(ROOT / "yummy_fast" / arguments.missing))
+        measured.report(include=[path], contexts=[*own, "^$"], show_missing=True)
+        return 0
+    return _compare(measured, all_tests=not arguments.tests)
+
+
+def _compare(measured: coverage.Coverage, *, all_tests: bool) -> int:
+    """Print how much is run of each module, and what of it is below its floor."""
+    wrong: list[str] = []
+    print(f"{'module':36} {'own tests':>9} {'all':>7} {'floor':>7}")
+    for module in modules():
+        own = tests_of(module)
+        if not own:
+            if module not in WITHOUT:
+                wrong.append(f"{module}: there is no test file of its name, and no reason in {Path(__file__).name}")
+            print(f"{module:36} {'none':>9} {percent(measured, module, None):6.1f} %")
+            continue
+        if module in WITHOUT:
+            wrong.append(f"{module}: it has tests of its own now: strike it from WITHOUT")
+        found = percent(measured, module, [*(f"^{re.escape(test)}$" for test in own), "^$"])
+        floor = BELOW.get(module, OWN_FLOOR)
+        print(f"{module:36} {found:7.1f} % {percent(measured, module, None):5.1f} % {floor:5.1f} %", flush=True)
+        if found < floor:
+            wrong.append(f"{module}: its own tests run {found:.1f} % of it; the floor is {floor:g} %")
+        if module in BELOW and found >= OWN_FLOOR:
+            wrong.append(f"{module}: its own tests run {found:.1f} % of it: strike it from BELOW")
+    gone = sorted({*BELOW, *WITHOUT} - set(modules()))
+    wrong += [f"{module}: there is no such module: strike it from {Path(__file__).name}" for module in gone]
+    whole, floor = percent(measured, None, None), float(str(measured.get_option("report:fail_under") or 0))
+    print(f"{'all':36} {'':9} {whole:5.1f} % {floor:5.1f} %")
+    if whole < floor:
+        wrong.append(f"all together: {whole:.1f} %; the floor is {floor:g} %")
+    if all_tests:
+        print("\n".join(wrong) if wrong else "no module is below its floor")
+    return int(bool(wrong) and all_tests)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
