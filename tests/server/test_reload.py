@@ -20,6 +20,8 @@ from yummy_fast.feast_format.registry import Throttle
 from yummy_fast.server import reload
 from yummy_fast.server.reload import HalfSpeed, Reloader
 
+THRESHOLDS = gc.get_threshold()
+"""As they are before anything was reloaded: no test has run when this is imported."""
 KEPT = "registry not reloaded, the one before stays: "
 
 
@@ -80,6 +82,7 @@ class Watch:
         assert isinstance(throttle, HalfSpeed)
         assert threading.current_thread() is not threading.main_thread()
         assert sys.getswitchinterval() == pytest.approx(reload.SWITCH_S)
+        assert gc.get_threshold()[2] == reload.NEVER
         self.compiling()
         if self.failing:
             raise self.failing
@@ -197,11 +200,10 @@ def test_what_dies_meanwhile_does_not_become_permanent(said: Callable[[], list[s
             watch.source.put(b"two")
             await watch.until(lambda: gc.get_freeze_count() > frozen)
 
-    before = gc.get_threshold()
     run(scenario())
     assert alive[0] < len(died) / 2, "compiling can take seconds"
     assert sum(each() is not None for each in died) < 10, "but for what was in use when the collector came"
-    assert gc.get_threshold() == before
+    assert gc.get_threshold() == THRESHOLDS
 
 
 @pytest.mark.parametrize(
@@ -250,6 +252,32 @@ def test_a_failure_is_said_once_and_the_catalog_stays(
     run(scenario())
 
 
+def test_a_failure_goes_without_the_cycle_collector(said: Callable[[], list[str]]) -> None:
+    """A registry that cannot be read is asked for every second, and a reload makes permanent what is there."""
+    raised: list[weakref.ref[BaseException]] = []
+
+    class Failing(Told):
+        def stamp(self) -> Hashable:
+            self.looks += 1
+            error = RegistryError("told: gone")
+            raised.append(weakref.ref(error))
+            try:
+                raise error
+            finally:
+                del error
+
+    async def scenario() -> None:
+        async with Watch(Failing()) as watch:
+            await watch.looks(5)
+            assert [each() for each in raised[:3]] == [None] * 3
+
+    gc.disable()
+    try:
+        run(scenario())
+    finally:
+        gc.enable()
+
+
 def test_what_does_not_compile_is_not_compiled_again_before_it_changes(said: Callable[[], list[str]]) -> None:
     async def scenario() -> None:
         async with Watch(Told()) as watch:
@@ -285,6 +313,38 @@ def test_who_asks_is_always_answered(said: Callable[[], list[str]]) -> None:
     ]
 
 
+def test_one_request_is_one_read(said: Callable[[], list[str]]) -> None:
+    """After it, the source is only looked at again."""
+
+    async def scenario() -> None:
+        async with Watch(Told()) as watch:
+            watch.reloader.reload_now()
+            await watch.until(lambda: watch.source.reads)
+            await watch.looks(20)
+            assert watch.source.reads == 1
+
+    run(scenario())
+    assert said() == ["registry unchanged: told"]
+
+
+def test_whoever_asks_gets_the_outcome_of_a_read_that_began_afterwards(said: Callable[[], list[str]]) -> None:
+    outcomes: list[str] = []
+
+    async def scenario() -> None:
+        async with Watch(Told()) as watch:
+            watch.source.put(RegistryError("told: gone"))
+            watch.reloader.reload_now(outcomes.append)
+            await watch.until(lambda: watch.source.reads)
+            watch.reloader.reload_now(outcomes.append)  # while the first is at work
+            watch.reloader.reload_now(outcomes.append)
+            watch.source.put(b"two")
+            await watch.until(lambda: len(outcomes) == 3)
+            assert watch.source.reads >= 2
+
+    run(scenario())
+    assert outcomes[1:] == ["", ""]
+
+
 def test_what_gives_no_sign_of_change_is_read_when_its_time_has_come(said: Callable[[], list[str]]) -> None:
     async def scenario() -> None:
         source = Told()
@@ -295,7 +355,8 @@ def test_what_gives_no_sign_of_change_is_read_when_its_time_has_come(said: Calla
             assert source.reads == 0
         async with Watch(source, ttl_s=1) as watch:
             await watch.until(lambda: watch.swapped)
-            assert watch.swapped == [b"two"]
+            await watch.looks(20)
+            assert (watch.swapped, source.reads) == ([b"two"], 1), "and not again before another second has passed"
 
     run(scenario())
 

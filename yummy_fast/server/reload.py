@@ -1,10 +1,10 @@
 """Watch the registry; compile a new catalog and swap it in.
 
-Each source is asked for a sign of change every second, or every five where that costs a request, and read anyway every
---registry_ttl_sec and on SIGHUP. Looking, reading, compiling, and freeing the old catalog happen in a thread; the swap
-is one assignment, and requests in flight keep the plan that they hold. The thread rests as long as it works: a reload
-has time, and requests have none. A registry that cannot be read or makes no sense is logged, once until it reads
-differently, and the catalog that there is stays.
+Each source is asked for a sign of change every second, or every five where that costs a request. It is read anyway
+every --registry_ttl_sec, on SIGHUP, and when the admin listener is asked to. Looking, reading, compiling, and freeing
+the old catalog happen in threads; the swap is one assignment, and requests in flight keep the plan that they hold. A
+thread that compiles rests as long as it works, because a reload has time and requests have none. A registry that cannot
+be read or makes no sense is logged, once until it can be read again, and the catalog before stays.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import asyncio
 import gc
 import logging
 import sys
-import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,21 +21,23 @@ from typing import TypeVar
 from yummy_fast.errors import YummyError
 from yummy_fast.feast_format.registry import Throttle
 from yummy_fast.features.catalog import Catalog
+from yummy_fast.sources.deadline import in_daemon_thread
 from yummy_fast.sources.source import Source
 
 logger = logging.getLogger("yummy_fast")
 
 SETTLE_S = 0.05
-"""How long a registry must have looked the same. Feast empties its file and writes it anew: a piece would parse."""
+"""How long a registry must look the same. Feast empties its file and writes it anew, and half a registry parses."""
 SWITCH_S = 0.0001
-"""sys.setswitchinterval while compiling: the loop waits so long at most for the thread that compiles. Usually 5 ms."""
+"""sys.setswitchinterval while compiling: how long the loop waits for the interpreter lock. The default is 5 ms."""
 WORK_S = 0.0005
 """How long the thread that compiles works before it rests."""
 REST_S = 0.1
-"""How long it rests at the most: what seems to be an hour of work is a process that was stopped for an hour."""
+"""How long it rests at most: what looks like an hour of work is a process that was stopped for an hour."""
 NEVER = 1 << 30
-"""Of the cycle collector's thresholds: that of a look at all objects, while compiling."""
+"""The cycle collector's threshold, while compiling, for looking at all objects."""
 FAILURES_KEPT = 100
+"""Different failures that are remembered, so that each is logged once."""
 
 T = TypeVar("T")
 
@@ -66,16 +67,16 @@ class Reloader:
         self._wanted = asyncio.Event()
         self._waiting: list[Callable[[str], None]] = []
         self._failed: set[str] = set()
-        """What has been logged since the last good reading."""
+        """What has been logged since the registry was last read without an error."""
         self.reloads = 0
         self.failures = 0
         self.last_error = ""
-        """Of the last attempt; empty if it went well."""
+        """Why the last attempt failed; empty if it did not."""
         self.loaded_at = self.checked_at = time.time()
-        """When what is served was read; when it was last known to be the newest there is."""
+        """When the registry that is served was read, and when it was last known to be the newest."""
 
     def reload_now(self, done: Callable[[str], None] | None = None) -> None:
-        """Read the registry without waiting for a sign of change. `done` gets what went wrong, or an empty text."""
+        """Read the registry without waiting for a sign of change. `done` gets the error, or an empty text."""
         if done is not None:
             self._waiting.append(done)
         self._wanted.set()
@@ -106,6 +107,7 @@ class Reloader:
                 done(self.last_error)
 
     async def _looks_new(self) -> bool:
+        """Whether the source shows a change. One whose stamp is None never does: only the TTL has it read."""
         seen = await self._ask(self._source.stamp)
         if seen is None or seen != self._stamp:
             return seen is not None
@@ -114,25 +116,25 @@ class Reloader:
 
     async def _reload(self, asked: bool) -> None:
         stamp, data = await self._read_settled()
-        self._stamp = stamp  # whatever comes of it: what does not compile now will not in a second
+        self._stamp = stamp  # before it is compiled: a registry that does not compile now will not in a second
         if data == self._data:
             if self._failed or asked:
                 logger.info("registry unchanged: %s", self._source.name)
         else:
             with _low_priority():
-                catalog = await _in_daemon_thread(lambda: self._compile(data, HalfSpeed()))
+                catalog = await _in_thread(lambda: self._compile(data, HalfSpeed()))
                 self._data = data
                 pieces = self._swap(catalog).pieces()
                 self.loaded_at = time.time()
                 self.reloads += 1
                 logger.warning("registry reloaded: %s", describe(catalog))
-                await _in_daemon_thread(lambda: _free_gradually(pieces))
+                await _in_thread(lambda: _free_gradually(pieces))
         self._failed.clear()
         self.last_error = ""
         self.checked_at = time.time()
 
     async def _read_settled(self) -> tuple[Hashable, bytes]:
-        """The registry and its stamp, when nobody writes it meanwhile."""
+        """The registry and its stamp, which did not change from before the read until after it."""
         while True:
             stamp = await self._ask(self._source.stamp)
             await asyncio.sleep(SETTLE_S)
@@ -140,11 +142,12 @@ class Reloader:
             if await self._ask(self._source.stamp) == stamp:
                 return stamp, data
 
-    async def _ask(self, question: Callable[[], T]) -> T:
+    async def _ask(self, ask: Callable[[], T]) -> T:
+        """What the source answers."""
         try:
-            return await _in_daemon_thread(question)
+            return await _in_thread(ask)
         except Exception:
-            self._stamp = object()  # whatever it says when it can be asked again is news
+            self._stamp = object()  # equal to no other: once the source answers again, its registry is read
             raise
 
     def _failure(self, message: str, asked: bool, *, trace: bool = False) -> None:
@@ -158,41 +161,19 @@ class Reloader:
         logger.error("registry not reloaded, the one before stays: %s", message, exc_info=trace)
 
 
-async def _in_daemon_thread(work: Callable[[], T]) -> T:
-    """What `work` returns, from a thread that nobody waits for: a slow registry must not hold up the server's end."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-    outcome: list[tuple[T, None] | tuple[None, Exception]] = []
-
-    def settle() -> None:
-        if not done.done():  # or else it was cancelled: the server ends
-            done.set_result(None)
-
-    def run() -> None:
-        try:
-            outcome.append((work(), None))
-        except Exception as error:
-            outcome.append((None, error))
-        except BaseException as error:  # raised in the loop it would end the server; not told at all, be waited for
-            outcome.append((None, RuntimeError(repr(error))))
-        with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(settle)
-
-    threading.Thread(target=run, name="registry", daemon=True).start()
-    await done
-    result, error = outcome.pop()
-    if error is None:
-        return result  # type: ignore[return-value]  # beside no error it is a T
+async def _in_thread(call: Callable[[], T]) -> T:
+    """What `call` returns, from a thread that does not hold up the end of the server: a registry may be slow."""
+    outcome = asyncio.wrap_future(in_daemon_thread(call, "registry"))
     try:
-        raise error
+        return await outcome
     finally:
-        del error  # its traceback holds this frame: with a name for it here, neither would go, nor what was read
+        del outcome  # an error's traceback refers to this frame: docs/architecture.md, "No cycles"
 
 
 class HalfSpeed:
-    """A Throttle: rest for as long as it has worked, so that the event loop has the core and the interpreter's lock.
+    """A Throttle: the thread rests as long as it has worked, and leaves core and interpreter lock to the event loop.
 
-    It gets both when it asks, too; but where there is one core, the kernel may let who works finish a slice of 3 ms.
+    The loop would get both anyway; but on a single core, the kernel may let the thread finish a slice of 3 ms first.
     """
 
     def __init__(self) -> None:
@@ -208,19 +189,17 @@ class HalfSpeed:
 
 
 def _free_gradually(pieces: list[object]) -> None:
-    """Free what nobody uses any more, one by one: all at once, it would keep the loop waiting for 30 ms."""
+    """Free the parts of an old catalog one by one. All at once, that would stop the loop for 30 ms."""
     for _ in HalfSpeed()(range(len(pieces))):
         pieces.pop()
 
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """Compile here, and keep what there is at the end.
+    """Compile a catalog inside of this: the cycle collector then looks at young objects only, and later at none of it.
 
-    The cycle collector would look at all objects again and again while their number grows, and once more some time
-    later: 0.1 s for 2,000 views each time. So it looks at young ones only, and never again at what there is in the end:
-    a catalog has no cycles, and goes without it. A cycle that is frozen is never freed, so requests and reloads leave
-    none (tests/system/test_leftovers.py). Those that other people's code leaves are nearly always young.
+    docs/architecture.md, "No cycles", says why, and what the price is. Cycles that users' functions and libraries leave
+    while compiling are nearly always young, and so are collected.
     """
     thresholds = gc.get_threshold()
     gc.set_threshold(*thresholds[:2], NEVER)
@@ -228,14 +207,14 @@ def gc_paused() -> Iterator[None]:
         yield
         gc.collect(1)
         gc.freeze()
-        gc.collect()  # there is nothing left to look at; but it empties Python's free lists, which each catalog fills
+        gc.collect()  # finds nothing, but empties Python's free lists, which each catalog fills
     finally:
         gc.set_threshold(*thresholds)
 
 
 @contextmanager
 def _low_priority() -> Iterator[None]:
-    """Compile here without stopping the loop for long."""
+    """Compile a catalog inside of this without stopping the loop for long."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_S)
     try:
