@@ -1,0 +1,75 @@
+# The doors of the native room. `twin` has the same ones, but for Row and the two functions at the end.
+
+from collections.abc import Iterator, Sequence
+from typing import Any, final, overload
+
+@final
+class Row(Sequence[bytes | None]):
+    """One entity as Redis answered it."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[bytes | None]: ...
+    @overload
+    def __getitem__(self, place: int) -> bytes | None: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[bytes | None, ...]: ...
+
+@final
+class Picker:
+    """Which fields of a hash make a row, and how they come."""
+
+    def __init__(self, names: Sequence[bytes], named: bool) -> None:
+        """`named`: in replies, each value follows its name, as in those to HGETALL. Else there are the values alone, in
+        the order of `names`, as in those to HMGET."""
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest name or value that has come, wanted or not. The twin looks now and then only."""
+
+@final
+class ReplyReader:
+    """Replies of Redis, out of bytes that were cut anywhere."""
+
+    def __init__(self) -> None: ...
+    def expect(self, picker: Picker | None, replies: int) -> None:
+        """After all that is expected so far, this many replies come for `picker`, or for nobody."""
+    def feed(self, data: bytes) -> list[list[Sequence[bytes | None] | str | None]]:
+        """For each `expect` of which no reply is missing any more, all its replies: a row, the text of an error, or
+        None for what is neither an error nor such a hash."""
+    @property
+    def failed(self) -> str | None:
+        """Why nothing more can be read, or None. What was whole before the damage has been given out."""
+    @property
+    def unfinished_bytes(self) -> int:
+        """How much has come of the reply that is not whole. The twin's answer may be too small by one read."""
+
+@final
+class BodyWriter:
+    """Writes the bodies of one plan's answers."""
+
+    def __init__(self, lookups: bytes, columns: bytes) -> None:
+        """Arrays of the machine's unsigned 32-bit integers.
+
+        - `lookups`: for each, how many features its rows have, and how many views' timestamps behind them.
+        - `columns`: for each column of the answer its lookup, which of its features it is, and which view it is of,
+          counted through all lookups.
+        """
+    def write(
+        self,
+        entity_columns: list[list[Any]],
+        rows: Sequence[Sequence[Sequence[bytes | None]]],
+        row_to_key: list[list[int] | None],
+        count: int,
+        end: bytes,
+    ) -> bytes | None:
+        """The body of an answer that has PRESENT for every status; None if it is not one that is written here.
+
+        - `rows`, for each lookup, and `row_to_key`: as in `Rows` and `Bound` of features.plan.
+        - `count`: how many rows the answer has.
+        - `end`: all that follows the last column.
+        """
+
+def value_text(stored: bytes) -> bytes | None:
+    """A stored Value as JSON; None if that is left to Python."""
+
+def timestamp_text(stored: bytes) -> bytes | None:
+    """A stored event timestamp as JSON; None if that is left to Python."""

@@ -1,0 +1,130 @@
+/* The native room as Python sees it: ReplyReader, Picker, Row, BodyWriter, and two functions for tests to look closely.
+ * _native.pyi has the types, owner.py says when it is used, replies.py is the twin of the reader. */
+#include "native.h"
+
+/* What `write` makes of some stored bytes, as bytes; None if it leaves them to Python. */
+static PyObject *text_of(PyObject *stored, Outcome (*write)(Text *, const uint8_t *, size_t))
+{
+    char *bytes;
+    Py_ssize_t length;
+    if (PyBytes_AsStringAndSize(stored, &bytes, &length) < 0)
+        return NULL;
+    Text text = {0};
+    Outcome outcome = write(&text, (const uint8_t *)bytes, (size_t)length);
+    PyObject *result = NULL;
+    if (outcome == WRITTEN)
+        result = PyBytes_FromStringAndSize(text.start, (Py_ssize_t)text_length(&text));
+    else if (outcome == UNUSUAL)
+        result = Py_NewRef(Py_None);
+    else
+        PyErr_NoMemory();
+    PyMem_Free(text.start);
+    return result;
+}
+
+static PyObject *value_text(PyObject *module, PyObject *stored)
+{
+    (void)module;
+    return text_of(stored, write_value);
+}
+
+static PyObject *timestamp_text(PyObject *module, PyObject *stored)
+{
+    (void)module;
+    return text_of(stored, write_timestamp);
+}
+
+static PyTypeObject *add_type(PyObject *module, PyType_Spec *spec, const char *name)
+{
+    PyObject *type = PyType_FromModuleAndSpec(module, spec, NULL);
+    if (type != NULL && PyModule_AddObjectRef(module, name, type) < 0)
+        Py_CLEAR(type);
+    return (PyTypeObject *)type;
+}
+
+static int fill_powers_of_ten(void)
+{
+    PyObject *made = NULL, *module = PyImport_ImportModule("yummy_fast.native.powers_of_ten");
+    if (module != NULL)
+        made = PyObject_CallMethod(module, "table", NULL);
+    Py_XDECREF(module);
+    char *bytes;
+    Py_ssize_t length;
+    int done = made == NULL ? -1 : PyBytes_AsStringAndSize(made, &bytes, &length);
+    if (done == 0 && (size_t)length != sizeof powers_of_ten) {
+        PyErr_SetString(PyExc_ImportError, "powers_of_ten.py and numbers.c differ in how many there are");
+        done = -1;
+    }
+    if (done == 0)
+        memcpy(powers_of_ten, bytes, sizeof powers_of_ten);
+    Py_XDECREF(made);
+    return done;
+}
+
+static int module_exec(PyObject *module)
+{
+    State *state = PyModule_GetState(module);
+    if (fill_powers_of_ten() < 0 || (state->row_type = add_type(module, &row_spec, "Row")) == NULL ||
+        (state->picker_type = add_type(module, &picker_spec, "Picker")) == NULL ||
+        (state->reader_type = add_type(module, &reader_spec, "ReplyReader")) == NULL ||
+        (state->writer_type = add_type(module, &writer_spec, "BodyWriter")) == NULL)
+        return -1;
+    return 0;
+}
+
+static int module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    State *state = PyModule_GetState(module);
+    Py_VISIT(state->row_type);
+    Py_VISIT(state->picker_type);
+    Py_VISIT(state->reader_type);
+    Py_VISIT(state->writer_type);
+    return 0;
+}
+
+static int module_clear(PyObject *module)
+{
+    State *state = PyModule_GetState(module);
+    Py_CLEAR(state->row_type);
+    Py_CLEAR(state->picker_type);
+    Py_CLEAR(state->reader_type);
+    Py_CLEAR(state->writer_type);
+    return 0;
+}
+
+static void module_free(void *module)
+{
+    State *state = PyModule_GetState(module);
+    module_clear(module);
+    PyMem_Free(state->body.start);
+    PyMem_Free(state->tails.start);
+    PyMem_Free(state->rows);
+}
+
+static PyMethodDef functions[] = {
+    {"value_text", value_text, METH_O, "A stored Value as JSON; None if that is left to Python."},
+    {"timestamp_text", timestamp_text, METH_O, "A stored event timestamp as JSON; None if that is left to Python."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, module_exec},
+    {0, NULL},
+};
+
+static PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "_native",
+    .m_doc = "The native room: replies of Redis to rows, and rows to JSON.",
+    .m_size = sizeof(State),
+    .m_methods = functions,
+    .m_slots = slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC PyInit__native(void)
+{
+    return PyModuleDef_Init(&definition);
+}

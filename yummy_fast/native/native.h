@@ -1,0 +1,125 @@
+/* What the files of the native room share: text that grows, a Row, and the doors between the files.
+ *
+ * Reading order: numbers.c (integers and doubles to text), values.c (stored Values and times to JSON), rows.c (replies
+ * of Redis to Rows), body.c (Rows to the body of an answer), module.c (what Python sees).
+ *
+ * The rules that all of them keep:
+ * - The limited API of Python 3.11 (abi3): one binary for every later version.
+ * - Bytes are not believed. A length is compared with what is there before it is used, and arithmetic on lengths is done
+ *   in 64 bits.
+ * - While a pointer into a buffer is in use, nothing is called that can run Python: no object that the cycle collector
+ *   tracks is made (making one may start it), no method of an object is called.
+ * - Memory comes from PyMem_ and PyObject_ functions alone, so that a test can let every single allocation fail.
+ * - What is unusual is not done here: it is UNUSUAL, and Python does it.
+ */
+#ifndef YUMMY_FAST_NATIVE_H
+#define YUMMY_FAST_NATIVE_H
+
+#define PY_SSIZE_T_CLEAN
+#ifndef Py_LIMITED_API
+#define Py_LIMITED_API 0x030B0000
+#endif
+#include <Python.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define OBJECT(pointer) ((PyObject *)(uintptr_t)(pointer)) /* where a function of Python's takes no other type */
+#define LIKELY(condition) __builtin_expect(!!(condition), 1)
+#define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+
+/* How writing text ends. NO_MEMORY goes without an exception; the function that Python called sets it. */
+typedef enum { WRITTEN = 0, UNUSUAL, NO_MEMORY } Outcome;
+
+/* --- text that grows ---------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    char *start, *at, *end; /* written up to `at`; memory up to `end` */
+} Text;
+
+bool text_grow(Text *text, size_t room);
+void text_release(Text *text, size_t keep);
+
+/* Whether `room` more bytes can be written at `at`. False means that there is no memory for them. */
+static inline bool text_room(Text *text, size_t room)
+{
+    return LIKELY((size_t)(text->end - text->at) >= room) || text_grow(text, room);
+}
+
+static inline size_t text_length(const Text *text)
+{
+    return (size_t)(text->at - text->start);
+}
+
+static inline bool text_add(Text *text, const void *bytes, size_t length)
+{
+    if (UNLIKELY(!text_room(text, length)))
+        return false;
+    if (length) /* memcpy does not take null, whatever the length */
+        memcpy(text->at, bytes, length);
+    text->at += length;
+    return true;
+}
+
+#define TEXT_ADD(text, literal) text_add((text), (literal), sizeof(literal) - 1)
+
+static inline uint64_t load_64(const void *bytes)
+{
+    uint64_t word;
+    memcpy(&word, bytes, sizeof word);
+    return word;
+}
+
+/* --- numbers.c ---------------------------------------------------------------------------------------------------- */
+
+enum { MAX_NUMBER_CHARS = 32 }; /* of any number: -1.7976931348623157e+308 has 24 */
+
+char *write_unsigned(char *at, uint64_t number);
+char *write_signed(char *at, int64_t number);
+char *write_double(char *at, double number);
+
+enum { POWER_MIN = -292, POWER_MAX = 324, POWERS = POWER_MAX - POWER_MIN + 1 };
+extern uint64_t powers_of_ten[POWERS][2]; /* filled at import; see powers_of_ten.py */
+
+/* --- values.c ----------------------------------------------------------------------------------------------------- */
+
+Outcome write_value(Text *text, const uint8_t *stored, size_t length);
+Outcome write_string(Text *text, const uint8_t *string, size_t length);
+Outcome write_timestamp(Text *text, const uint8_t *stored, size_t length);
+
+/* --- rows.c ------------------------------------------------------------------------------------------------------- */
+
+#define ABSENT UINT32_MAX
+
+typedef struct {
+    uint32_t start, length; /* within the Row's bytes; `start` is ABSENT for None */
+} Cell;
+
+/* One entity as Redis answered it: `Py_SIZE` cells, then the bytes of all of them. One object, without references. */
+typedef struct {
+    PyObject_VAR_HEAD
+    Cell cells[];
+} Row;
+
+static inline const uint8_t *row_bytes(const Row *row)
+{
+    return (const uint8_t *)(row->cells + Py_SIZE(OBJECT(row)));
+}
+
+extern PyType_Spec row_spec, picker_spec, reader_spec;
+
+/* --- body.c ------------------------------------------------------------------------------------------------------- */
+
+extern PyType_Spec writer_spec;
+
+/* --- module.c ----------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    PyTypeObject *row_type, *picker_type, *reader_type, *writer_type;
+    Text body, tails;  /* scratch of the writers: nothing runs Python while one of them is in use */
+    Row **rows;        /* and the rows of the answer that is being written */
+    size_t rows_room;
+} State;
+
+#endif

@@ -1,0 +1,45 @@
+"""Which of the two serves, the native room or its twin: decided here, once, when this module is imported.
+
+YUMMY_FAST_NATIVE=1 asks for the native room, 0 for the twin; without it, the native room serves if it is there. It is
+not there if the package was built without a C compiler, and never where Python runs without its global lock: the room
+relies on it. `check_wish` is for those who start a server: a wish that cannot be granted ends it.
+"""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+
+from yummy_fast.errors import ConfigError
+
+VARIABLE = "YUMMY_FAST_NATIVE"
+WISH = os.environ.get(VARIABLE, "")
+
+_obstacle = ""
+if WISH == "0":
+    _obstacle = f"{VARIABLE}=0"
+elif sysconfig.get_config_var("Py_GIL_DISABLED"):
+    _obstacle = "this Python runs without its global lock"
+else:
+    try:
+        from yummy_fast.native._native import BodyWriter, Picker, ReplyReader
+    except ImportError as error:
+        _obstacle = str(error)
+if _obstacle:
+    # The twin's doors are the same, which tests/native proves; mypy goes by the names of the classes.
+    from yummy_fast.native.twin import BodyWriter, Picker, ReplyReader  # type: ignore[assignment]
+
+IN_USE = "python" if _obstacle else "native"
+"""native, or python: which of the two serves."""
+WHY = _obstacle
+"""Why it is Python; empty if it is not."""
+
+__all__ = ["IN_USE", "VARIABLE", "WHY", "BodyWriter", "Picker", "ReplyReader", "check_wish"]
+
+
+def check_wish() -> None:
+    """Raises ConfigError if the variable asks for what there is not."""
+    if WISH not in ("", "0", "1"):
+        raise ConfigError(f"{VARIABLE}: expected 0 or 1, not {WISH!r}")
+    if WISH == "1" and WHY:
+        raise ConfigError(f"{VARIABLE}=1, but the native room cannot be used: {WHY}")

@@ -1,0 +1,784 @@
+/* Replies of Redis to Rows: a reader that is told what comes next.
+ *
+ * Whoever sends commands tells the reader, in the same order, which Picker their replies are for. So of a hash of 275
+ * fields of which 50 are wanted, 50 values are copied into one object, and the rest are stepped over; no object is made
+ * for a name or a value. One reply to HGETALL, cut where its elements end:
+ *
+ *     *550\r\n   $4\r\nx9a!\r\n   $3\r\n\x18\xd2\x09\r\n   $7\r\n_ts:one\r\n   $6\r\n\x08\x80...\r\n   ...
+ *
+ * What the reader knows between two elements is in its struct, so a reply may be cut anywhere: only an element that is
+ * not whole is kept and read again, and of a long line no byte is searched twice. A reply that is no hash's is read to
+ * its end and becomes None, an error its text. The grammar is RESP2's, and stricter than hiredis's at one point: the two
+ * bytes behind a bulk string have to be CR LF.
+ *
+ * After damage there is no telling where a reply begins: `failed` says what was found, and nothing more is read.
+ */
+#include "native.h"
+
+#ifndef MAX_ROW_BYTES /* a build for tests has a small one */
+#define MAX_ROW_BYTES (UINT32_MAX - 1)
+#endif
+enum {
+    MAX_GUESSES = 1024, /* elements of a hash whose place is remembered, 16 bytes each; Redis's listpacks have 512 */
+    KEPT_BYTES = 256 << 10, /* scratch memory that a reader holds on to between two reads */
+};
+
+/* --- Row ---------------------------------------------------------------------------------------------------------- */
+
+static PyObject *cell_object(const Row *row, Py_ssize_t place)
+{
+    Cell cell = row->cells[place];
+    if (cell.start == ABSENT)
+        return Py_NewRef(Py_None);
+    return PyBytes_FromStringAndSize((const char *)row_bytes(row) + cell.start, (Py_ssize_t)cell.length);
+}
+
+static Py_ssize_t row_length(PyObject *self)
+{
+    return Py_SIZE(self);
+}
+
+static PyObject *row_item(PyObject *self, Py_ssize_t place)
+{
+    if (place < 0 || place >= Py_SIZE(self)) {
+        PyErr_SetString(PyExc_IndexError, "row index out of range");
+        return NULL;
+    }
+    return cell_object((Row *)self, place);
+}
+
+static PyObject *row_subscript(PyObject *self, PyObject *key)
+{
+    if (!PySlice_Check(key)) {
+        Py_ssize_t place = PyNumber_AsSsize_t(key, PyExc_IndexError);
+        if (place == -1 && PyErr_Occurred())
+            return NULL;
+        return row_item(self, place < 0 ? place + Py_SIZE(self) : place);
+    }
+    Py_ssize_t start, stop, step;
+    if (PySlice_Unpack(key, &start, &stop, &step) < 0)
+        return NULL;
+    Py_ssize_t count = PySlice_AdjustIndices(Py_SIZE(self), &start, &stop, step);
+    PyObject *cells = PyTuple_New(count);
+    for (Py_ssize_t i = 0; cells != NULL && i < count; i++) {
+        PyObject *cell = cell_object((Row *)self, start + i * step);
+        if (cell == NULL || PyTuple_SetItem(cells, i, cell) < 0)
+            Py_CLEAR(cells);
+    }
+    return cells;
+}
+
+static void row_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_Free(self);
+    Py_DECREF(type);
+}
+
+static PyType_Slot row_slots[] = {
+    {Py_tp_doc, "One entity as Redis answered it: a sequence of bytes and None."},
+    {Py_tp_dealloc, row_dealloc},
+    {Py_sq_length, row_length},
+    {Py_sq_item, row_item},
+    {Py_mp_length, row_length},
+    {Py_mp_subscript, row_subscript},
+    {0, NULL},
+};
+
+PyType_Spec row_spec = {
+    .name = "yummy_fast.native._native.Row",
+    .basicsize = offsetof(Row, cells),
+    .itemsize = sizeof(Cell),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = row_slots,
+};
+
+/* --- Picker ------------------------------------------------------------------------------------------------------- */
+
+enum { UNWANTED = -1 };
+
+typedef struct {
+    const uint8_t *name; /* within the bytes that `Picker.names` holds */
+    size_t length;
+    int32_t same; /* the earlier cell that has the same name, and so the same value; or UNWANTED */
+} Wanted;
+
+/* What stood at one place of the last hash: Redis keeps the order, and most hashes are written in one. */
+typedef struct {
+    uint64_t head; /* the first eight bytes of a name of four, "$4\r\nx9a!"; 0 for names of other lengths */
+    int32_t cell;
+} Guess;
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *names; /* a tuple of bytes */
+    Wanted *wanted;
+    uint32_t width;
+    bool named;      /* HGETALL: names and values in turn. HMGET: the values, in the order of the names */
+    bool has_twins;
+    uint32_t mask;
+    int32_t *table;  /* open addressing, at most half full: cells by the hash of their name; UNWANTED is free */
+    Guess *guesses;
+    size_t guesses_room;
+    size_t longest;
+} Picker;
+
+static uint32_t name_hash(const uint8_t *name, size_t length)
+{
+    uint64_t hash = length;
+    for (; length >= 8; name += 8, length -= 8)
+        hash = (hash ^ load_64(name)) * 0x9E3779B97F4A7C15;
+    for (; length > 0; name++, length--)
+        hash = (hash ^ *name) * 0x9E3779B97F4A7C15;
+    return (uint32_t)(hash >> 32);
+}
+
+static bool is_named(const Wanted *wanted, const uint8_t *name, size_t length)
+{
+    return wanted->length == length && memcmp(wanted->name, name, length) == 0;
+}
+
+/* The cell of this name, or UNWANTED. `slot` gets where in the table it is, or would be. */
+static int32_t find_cell(const Picker *picker, const uint8_t *name, size_t length, uint32_t *slot)
+{
+    for (*slot = name_hash(name, length) & picker->mask;; *slot = (*slot + 1) & picker->mask) {
+        int32_t cell = picker->table[*slot];
+        if (cell == UNWANTED || is_named(&picker->wanted[cell], name, length))
+            return cell;
+    }
+}
+
+/* Remember what stood at this place. Without memory it is not remembered: it is but a guess. */
+static void set_guess(Picker *picker, uint64_t place, uint64_t head, int32_t cell)
+{
+    if (place >= picker->guesses_room) {
+        size_t room = picker->guesses_room ? picker->guesses_room : 32;
+        while (room <= place && room < MAX_GUESSES)
+            room *= 2;
+        Guess *guesses = place < MAX_GUESSES ? PyMem_Realloc(picker->guesses, room * sizeof(Guess)) : NULL;
+        if (guesses == NULL)
+            return;
+        for (size_t i = picker->guesses_room; i < room; i++)
+            guesses[i] = (Guess){0, UNWANTED};
+        picker->guesses = guesses;
+        picker->guesses_room = room;
+    }
+    picker->guesses[place] = (Guess){head, cell};
+}
+
+/* The cell of the name at this place of a hash. */
+static int32_t cell_of_name(Picker *picker, uint64_t place, const uint8_t *name, size_t length)
+{
+    if (place < picker->guesses_room) {
+        int32_t cell = picker->guesses[place].cell;
+        if (cell != UNWANTED && is_named(&picker->wanted[cell], name, length))
+            return cell;
+    }
+    uint32_t slot;
+    int32_t cell = find_cell(picker, name, length, &slot);
+    uint64_t head = 0;
+    if (length == 4) {
+        uint8_t element[8] = "$4\r\n";
+        memcpy(element + 4, name, 4);
+        head = load_64(element);
+    }
+    set_guess(picker, place, head, cell);
+    return cell;
+}
+
+static PyObject *picker_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    static char *names_of_arguments[] = {"names", "named", NULL};
+    PyObject *given;
+    int named;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "Op:Picker", names_of_arguments, &given, &named))
+        return NULL;
+    Picker *picker = (Picker *)PyType_GenericAlloc(type, 0); /* zeroed */
+    if (picker == NULL)
+        return NULL;
+    picker->named = named;
+    picker->names = PySequence_Tuple(given);
+    Py_ssize_t width = picker->names ? PyTuple_Size(picker->names) : -1;
+    if (width < 0)
+        goto failed;
+    if (width > 1 << 24) {
+        PyErr_SetString(PyExc_ValueError, "more than 16,777,216 names");
+        goto failed;
+    }
+    picker->width = (uint32_t)width;
+    size_t slots = 4;
+    while (slots < 2 * (size_t)width)
+        slots *= 2;
+    picker->mask = (uint32_t)slots - 1;
+    picker->table = PyMem_Malloc(slots * sizeof *picker->table);
+    picker->wanted = PyMem_Calloc((size_t)width, sizeof *picker->wanted);
+    if (picker->table == NULL || picker->wanted == NULL) {
+        PyErr_NoMemory();
+        goto failed;
+    }
+    memset(picker->table, 0xFF, slots * sizeof *picker->table); /* UNWANTED */
+    for (int32_t cell = 0; cell < width; cell++) {
+        char *name;
+        Py_ssize_t length;
+        if (PyBytes_AsStringAndSize(PyTuple_GetItem(picker->names, cell), &name, &length) < 0)
+            goto failed;
+        uint32_t slot;
+        int32_t same = find_cell(picker, (const uint8_t *)name, (size_t)length, &slot);
+        picker->wanted[cell] = (Wanted){(const uint8_t *)name, (size_t)length, same};
+        if (same == UNWANTED)
+            picker->table[slot] = cell;
+        else
+            picker->has_twins = true;
+    }
+    return (PyObject *)picker;
+failed:
+    Py_DECREF(picker);
+    return NULL;
+}
+
+static void picker_dealloc(PyObject *self)
+{
+    Picker *picker = (Picker *)self;
+    PyTypeObject *type = Py_TYPE(self);
+    Py_XDECREF(picker->names);
+    PyMem_Free(picker->wanted);
+    PyMem_Free(picker->table);
+    PyMem_Free(picker->guesses);
+    PyObject_Free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *picker_longest(PyObject *self, void *closure)
+{
+    (void)closure;
+    return PyLong_FromSize_t(((Picker *)self)->longest);
+}
+
+static PyGetSetDef picker_attributes[] = {
+    {"longest", picker_longest, NULL, "Bytes of the longest name or value that has come, wanted or not.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot picker_slots[] = {
+    {Py_tp_doc, "Which fields of a hash make a Row. named: replies hold names and values, as those to HGETALL do."},
+    {Py_tp_new, picker_new},
+    {Py_tp_dealloc, picker_dealloc},
+    {Py_tp_getset, picker_attributes},
+    {0, NULL},
+};
+
+PyType_Spec picker_spec = {
+    .name = "yummy_fast.native._native.Picker",
+    .basicsize = sizeof(Picker),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = picker_slots,
+};
+
+/* --- ReplyReader -------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    Picker *picker;    /* NULL: whatever comes is not looked at */
+    PyObject *replies; /* the list that is returned when it is full */
+    Py_ssize_t missing;
+} Expected;
+
+typedef struct {
+    PyObject_HEAD
+    PyTypeObject *row_type;
+    Expected *expected; /* a ring: `first`, and `count` of them */
+    size_t room, first, count;
+
+    /* The reply that has begun */
+    uint64_t elements; /* still to come, those of nested arrays as well; 0 between two replies */
+    uint64_t place;    /* of the next value; in a reply to HGETALL, of the next name and value */
+    bool at_value;     /* the next element is the value of the name that came last, ... */
+    int32_t cell;      /* ... which belongs here */
+    bool no_hash;      /* it is read to its end, but no Row will come of it */
+    Cell *cells;       /* the Row so far */
+    size_t cells_room;
+    Text bytes;
+
+    Text rest;         /* of what was fed: an element that is not whole */
+    size_t searched;   /* bytes of `rest` in which no line ends */
+    uint64_t unfinished_bytes;
+    const char *failed;
+    bool busy;
+} Reader;
+
+typedef enum { BYTES_ELEMENT, ARRAY_ELEMENT, NIL_ELEMENT, OTHER_ELEMENT, ERROR_ELEMENT, CUT, DAMAGED, OUT_OF_MEMORY } Kind;
+
+typedef struct {
+    const uint8_t *bytes; /* BYTES_ELEMENT, ERROR_ELEMENT: `number` of them */
+    uint64_t number;      /* ARRAY_ELEMENT: how many elements follow */
+} Element;
+
+/* A number as Redis writes it, and no other way: 0, 17, -1. */
+static bool parse_number(const uint8_t *at, const uint8_t *end, int64_t *number)
+{
+    bool negative = at < end && *at == '-';
+    at += negative;
+    if (at == end || (*at == '0' && (negative || end - at > 1)))
+        return false;
+    uint64_t found = 0;
+    for (; at < end; at++) {
+        unsigned digit = *at - (unsigned)'0';
+        if (digit > 9 || found > (UINT64_MAX - digit) / 10)
+            return false;
+        found = found * 10 + digit;
+    }
+    if (found > (uint64_t)INT64_MAX + negative)
+        return false;
+    *number = negative ? -(int64_t)(found - 1) - 1 : (int64_t)found;
+    return true;
+}
+
+/* Where the line that begins at `at` ends, before its CR LF; NULL if that has not come. */
+static const uint8_t *line_end(Reader *reader, const uint8_t *at, const uint8_t *end)
+{
+    const uint8_t *from = at + reader->searched;
+    while (end - from >= 2 && (from = memchr(from, '\r', (size_t)(end - from - 1))) != NULL) {
+        if (from[1] == '\n') {
+            reader->searched = 0;
+            return from;
+        }
+        from++;
+    }
+    reader->searched = (size_t)(end - at) - (end > at && end[-1] == '\r');
+    return NULL;
+}
+
+static Kind damaged(Reader *reader, const char *what)
+{
+    reader->failed = what;
+    return DAMAGED;
+}
+
+/* The element that begins at `*at`, which moves behind it; CUT if it is not whole. */
+static Kind next_element(Reader *reader, const uint8_t **at, const uint8_t *end, Element *element)
+{
+    if (*at == end)
+        return CUT;
+    uint8_t type = **at;
+    if (type != '$' && type != '*' && type != '+' && type != '-' && type != ':')
+        return damaged(reader, "a reply of no known type");
+    const uint8_t *line = *at + 1, *stop = line_end(reader, *at, end);
+    if (stop == NULL)
+        return CUT;
+    element->bytes = line;
+    element->number = (uint64_t)(stop - line);
+    if (type == '+' || type == '-') {
+        if (memchr(line, '\r', element->number) || memchr(line, '\n', element->number))
+            return damaged(reader, "a line with half an end in it");
+        *at = stop + 2;
+        return type == '+' ? BYTES_ELEMENT : ERROR_ELEMENT;
+    }
+    int64_t number;
+    if (!parse_number(line, stop, &number))
+        return damaged(reader, "something that is no number");
+    stop += 2;
+    if (type == ':' || number == -1) {
+        *at = stop;
+        return type == ':' ? OTHER_ELEMENT : NIL_ELEMENT;
+    }
+    if (number < -1 || (type == '*' && number > UINT32_MAX))
+        return damaged(reader, "a length out of range");
+    element->number = (uint64_t)number;
+    if (type == '*') {
+        *at = stop;
+        return ARRAY_ELEMENT;
+    }
+    if (end - stop < 2 || (uint64_t)(end - stop - 2) < element->number)
+        return CUT;
+    element->bytes = stop;
+    stop += element->number;
+    if (stop[0] != '\r' || stop[1] != '\n')
+        return damaged(reader, "a bulk string longer than it says");
+    *at = stop + 2;
+    return BYTES_ELEMENT;
+}
+
+/* The length of a bulk string that is whole, shorter than 100 bytes, and well formed, and where it begins. */
+static inline bool short_string(const uint8_t *at, const uint8_t *end, const uint8_t **string, size_t *length)
+{
+    if (end - at < 6 || at[0] != '$')
+        return false;
+    size_t head = 4;
+    *length = at[1] - (unsigned)'0';
+    if (*length > 9)
+        return false;
+    if (at[2] != '\r') { /* two digits, then */
+        size_t digit = at[2] - (unsigned)'0';
+        if (digit > 9 || *length == 0 || at[3] != '\r')
+            return false;
+        *length = *length * 10 + digit;
+        head = 5;
+    }
+    *string = at + head;
+    return at[head - 1] == '\n' && (size_t)(end - at) >= head + *length + 2 && (*string)[*length] == '\r' &&
+           (*string)[*length + 1] == '\n';
+}
+
+/* The value of a cell, copied to where the Row grows. */
+static inline Kind take_value(Reader *reader, int32_t cell, const uint8_t *value, uint64_t length)
+{
+    size_t start = text_length(&reader->bytes);
+    if (UNLIKELY(length > MAX_ROW_BYTES - start))
+        return damaged(reader, "a row of 4 GB");
+    if (UNLIKELY(!text_add(&reader->bytes, value, length)))
+        return OUT_OF_MEMORY;
+    reader->cells[cell] = (Cell){(uint32_t)start, (uint32_t)length};
+    return BYTES_ELEMENT;
+}
+
+/* An array begins, which may be of a hash. False if there is no memory. */
+static bool begin_array(Reader *reader, const Picker *picker, uint64_t elements)
+{
+    reader->elements = elements;
+    reader->place = 0;
+    reader->at_value = false;
+    reader->no_hash = picker == NULL || (picker->named ? elements % 2 != 0 : elements != picker->width);
+    if (reader->no_hash || picker->width == 0)
+        return true;
+    if (picker->width > reader->cells_room) {
+        Cell *cells = PyMem_Realloc(reader->cells, picker->width * sizeof(Cell));
+        if (cells == NULL)
+            return false;
+        reader->cells = cells;
+        reader->cells_room = picker->width;
+    }
+    memset(reader->cells, 0xFF, picker->width * sizeof(Cell)); /* ABSENT */
+    return true;
+}
+
+/* One element of a hash's reply. */
+static Kind take_element(Reader *reader, Picker *picker, Kind kind, const Element *element)
+{
+    if (kind == BYTES_ELEMENT && element->number > picker->longest)
+        picker->longest = element->number;
+    if (picker->named && !reader->at_value) {
+        reader->at_value = true;
+        reader->no_hash = kind != BYTES_ELEMENT;
+        if (!reader->no_hash)
+            reader->cell = cell_of_name(picker, reader->place, element->bytes, element->number);
+        return kind;
+    }
+    int32_t cell = picker->named ? reader->cell : (int32_t)reader->place;
+    reader->at_value = false;
+    reader->place++;
+    if (kind != BYTES_ELEMENT && kind != NIL_ELEMENT)
+        reader->no_hash = true;
+    else if (cell != UNWANTED && kind == NIL_ELEMENT)
+        reader->cells[cell].start = ABSENT;
+    else if (cell != UNWANTED)
+        return take_value(reader, cell, element->bytes, element->number);
+    return kind;
+}
+
+/* The usual elements of a hash's reply, as long as they are usual: names that were guessed, and short values. It stops
+ * where something is not, or not whole; what `next_element` then says of it counts. */
+static Kind take_usual_elements(Reader *reader, Picker *picker, const uint8_t **at, const uint8_t *end)
+{
+    const uint8_t *here = *at, *string;
+    size_t length, longest = picker->longest;
+    uint64_t elements = reader->elements, place = reader->place;
+    bool named = picker->named, at_value = !named || reader->at_value;
+    int32_t cell = reader->cell;
+    Kind kind = BYTES_ELEMENT;
+    while (elements > 0 && kind == BYTES_ELEMENT) {
+        if (!at_value) {
+            const Guess *guess = place < picker->guesses_room ? &picker->guesses[place] : NULL;
+            if (LIKELY(guess && end - here >= 10 && load_64(here) == guess->head && here[8] == '\r' && here[9] == '\n')) {
+                cell = guess->cell;
+                here += 10;
+            } else if (short_string(here, end, &string, &length)) {
+                longest = longest < length ? length : longest;
+                cell = cell_of_name(picker, place, string, length);
+                here = string + length + 2;
+            } else {
+                break;
+            }
+            at_value = true;
+            elements--;
+        }
+        if (UNLIKELY(!short_string(here, end, &string, &length)))
+            break;
+        longest = longest < length ? length : longest;
+        if (!named)
+            cell = (int32_t)place;
+        if (cell != UNWANTED)
+            kind = take_value(reader, cell, string, length);
+        here = string + length + 2;
+        at_value = !named;
+        elements--;
+        place++;
+    }
+    if (here != *at)
+        reader->searched = 0; /* in an element that has been taken, if there was any */
+    *at = here;
+    reader->elements = elements;
+    reader->place = place;
+    reader->at_value = at_value;
+    reader->cell = cell;
+    picker->longest = longest;
+    return kind;
+}
+
+/* The Row of the reply that has come to its end. */
+static PyObject *finish_row(Reader *reader, const Picker *picker)
+{
+    if (picker->has_twins && picker->named)
+        for (uint32_t cell = 0; cell < picker->width; cell++)
+            if (picker->wanted[cell].same != UNWANTED)
+                reader->cells[cell] = reader->cells[picker->wanted[cell].same];
+    size_t cells = picker->width * sizeof(Cell), bytes = text_length(&reader->bytes);
+    Row *row = PyObject_Malloc(offsetof(Row, cells) + cells + bytes);
+    if (row == NULL)
+        return NULL;
+    PyObject_InitVar((PyVarObject *)row, reader->row_type, (Py_ssize_t)picker->width);
+    if (cells)
+        memcpy(row->cells, reader->cells, cells);
+    if (bytes)
+        memcpy((uint8_t *)row->cells + cells, reader->bytes.start, bytes);
+    reader->bytes.at = reader->bytes.start;
+    return (PyObject *)row;
+}
+
+/* Put `reply`, which may be NULL for want of memory, where it was expected; into `full` goes the list that it fills. */
+static bool deliver(Reader *reader, PyObject *reply, PyObject *full)
+{
+    Expected *expected = &reader->expected[reader->first];
+    bool done = reply != NULL && PyList_Append(expected->replies, reply) == 0;
+    Py_XDECREF(reply);
+    if (!done)
+        return false;
+    if (--expected->missing == 0) {
+        if (PyList_Append(full, expected->replies) < 0)
+            return false;
+        Py_DECREF(expected->replies);
+        Py_XDECREF(OBJECT(expected->picker));
+        reader->first = (reader->first + 1) % reader->room;
+        reader->count--;
+    }
+    return true;
+}
+
+/* Read on in the reply that has begun, or begin one, up to its end or to the first element that is not whole. What it
+ * was, if it ended: ARRAY_ELEMENT for an array, else what its one element is. */
+static Kind read_reply(Reader *reader, Picker *picker, const uint8_t **at, const uint8_t *end, Element *element)
+{
+    if (reader->elements == 0) {
+        Kind kind = next_element(reader, at, end, element);
+        if (kind != ARRAY_ELEMENT)
+            return kind;
+        if (!begin_array(reader, picker, element->number))
+            return OUT_OF_MEMORY;
+    }
+    while (reader->elements > 0) {
+        if (!reader->no_hash) {
+            Kind kind = take_usual_elements(reader, picker, at, end);
+            if (kind != BYTES_ELEMENT)
+                return kind;
+            if (reader->elements == 0)
+                break;
+        }
+        Kind kind = next_element(reader, at, end, element);
+        if (kind == CUT || kind == DAMAGED)
+            return kind;
+        reader->elements--;
+        if (kind == ARRAY_ELEMENT)
+            reader->elements += element->number; /* no overflow: 2^32 arrays of 2^32 would take 2^34 bytes to say */
+        if (!reader->no_hash && (kind = take_element(reader, picker, kind, element)) > ERROR_ELEMENT)
+            return kind;
+    }
+    return ARRAY_ELEMENT;
+}
+
+/* Read the replies from `*at` on, which moves to the first element that is not whole; `*reply_end` to the end of the
+ * last reply. False if there is no memory. Nothing in here runs Python: lists grow, but none is made, and neither text
+ * nor Rows are the cycle collector's. */
+static bool read_replies(Reader *reader, const uint8_t **at, const uint8_t *end, PyObject *full, const uint8_t **reply_end)
+{
+    while (*at < end) {
+        if (reader->count == 0) {
+            reader->failed = "a reply that nobody asked for";
+            return true;
+        }
+        Picker *picker = reader->expected[reader->first].picker;
+        Element element;
+        Kind kind = read_reply(reader, picker, at, end, &element);
+        if (kind == CUT || kind == DAMAGED)
+            return true;
+        if (kind == OUT_OF_MEMORY)
+            return false;
+        PyObject *reply;
+        if (kind == ERROR_ELEMENT)
+            reply = PyUnicode_DecodeUTF8((const char *)element.bytes, (Py_ssize_t)element.number, "replace");
+        else if (kind == ARRAY_ELEMENT && !reader->no_hash)
+            reply = finish_row(reader, picker);
+        else
+            reply = Py_NewRef(Py_None);
+        if (!deliver(reader, reply, full))
+            return false;
+        *reply_end = *at;
+    }
+    return true;
+}
+
+static PyObject *reader_feed(PyObject *self, PyObject *data)
+{
+    Reader *reader = (Reader *)self;
+    char *bytes;
+    Py_ssize_t length;
+    if (PyBytes_AsStringAndSize(data, &bytes, &length) < 0)
+        return NULL;
+    if (reader->busy) {
+        PyErr_SetString(PyExc_RuntimeError, "this reader is being fed");
+        return NULL;
+    }
+    reader->busy = true;
+    PyObject *full = PyList_New(0); /* before any pointer is taken: this may run Python */
+    if (full == NULL || reader->failed != NULL || length == 0) {
+        reader->busy = false;
+        return full;
+    }
+    Text *rest = &reader->rest;
+    bool kept = text_length(rest) > 0, done = true;
+    const uint8_t *at = (const uint8_t *)bytes, *end = at + length, *reply_end = NULL;
+    if (kept) {
+        done = text_add(rest, bytes, (size_t)length);
+        at = (const uint8_t *)rest->start;
+        end = (const uint8_t *)rest->at;
+    }
+    done = done && read_replies(reader, &at, end, full, &reply_end);
+    reader->unfinished_bytes = reply_end ? (uint64_t)(end - reply_end) : reader->unfinished_bytes + (uint64_t)length;
+    if (done && !reader->failed && kept) {
+        memmove(rest->start, at, (size_t)(end - at));
+        rest->at = rest->start + (end - at);
+    } else if (done && !reader->failed) {
+        done = text_add(rest, at, (size_t)(end - at));
+    }
+    if (text_length(rest) == 0 || !done || reader->failed)
+        text_release(rest, KEPT_BYTES);
+    if (reader->elements == 0)
+        text_release(&reader->bytes, KEPT_BYTES); /* of a Row that was given up, there may be bytes */
+    if (!done) { /* what had come is lost with the list: whoever feeds this reader has to give up on it */
+        reader->failed = "no memory";
+        Py_CLEAR(full);
+        PyErr_NoMemory();
+    }
+    reader->busy = false;
+    return full;
+}
+
+static PyObject *reader_expect(PyObject *self, PyObject *arguments)
+{
+    Reader *reader = (Reader *)self;
+    PyObject *picker;
+    Py_ssize_t replies;
+    if (!PyArg_ParseTuple(arguments, "On:expect", &picker, &replies))
+        return NULL;
+    PyTypeObject *picker_type = ((State *)PyType_GetModuleState(Py_TYPE(self)))->picker_type;
+    if (replies < 1 || (picker != Py_None && !Py_IS_TYPE(picker, picker_type))) {
+        PyErr_SetString(PyExc_TypeError, "expected a Picker or None, and a number of replies above zero");
+        return NULL;
+    }
+    PyObject *list = PyList_New(0); /* this may run Python, which may come here again: the ring is looked at below */
+    if (list == NULL)
+        return NULL;
+    if (reader->busy) {
+        Py_DECREF(list);
+        PyErr_SetString(PyExc_RuntimeError, "this reader is being fed");
+        return NULL;
+    }
+    if (reader->count == reader->room) {
+        size_t room = reader->room ? 2 * reader->room : 16;
+        Expected *expected = PyMem_Malloc(room * sizeof *expected);
+        if (expected == NULL) {
+            Py_DECREF(list);
+            return PyErr_NoMemory();
+        }
+        for (size_t i = 0; i < reader->count; i++)
+            expected[i] = reader->expected[(reader->first + i) % reader->room];
+        PyMem_Free(reader->expected);
+        reader->expected = expected;
+        reader->room = room;
+        reader->first = 0;
+    }
+    reader->expected[(reader->first + reader->count++) % reader->room] = (Expected){
+        .picker = picker == Py_None ? NULL : (Picker *)Py_NewRef(picker),
+        .replies = list,
+        .missing = replies,
+    };
+    Py_RETURN_NONE;
+}
+
+static PyObject *reader_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    static char *no_arguments[] = {NULL};
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, ":ReplyReader", no_arguments))
+        return NULL;
+    Reader *reader = (Reader *)PyType_GenericAlloc(type, 0);
+    State *state = PyType_GetModuleState(type);
+    if (reader != NULL)
+        reader->row_type = (PyTypeObject *)Py_NewRef(OBJECT(state->row_type));
+    return (PyObject *)reader;
+}
+
+static void reader_dealloc(PyObject *self)
+{
+    Reader *reader = (Reader *)self;
+    PyTypeObject *type = Py_TYPE(self);
+    for (size_t i = 0; i < reader->count; i++) {
+        Expected *expected = &reader->expected[(reader->first + i) % reader->room];
+        Py_DECREF(expected->replies);
+        Py_XDECREF(OBJECT(expected->picker));
+    }
+    PyMem_Free(reader->expected);
+    PyMem_Free(reader->cells);
+    PyMem_Free(reader->bytes.start);
+    PyMem_Free(reader->rest.start);
+    Py_XDECREF(OBJECT(reader->row_type));
+    PyObject_Free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *reader_failed(PyObject *self, void *closure)
+{
+    (void)closure;
+    const char *failed = ((Reader *)self)->failed;
+    return failed == NULL ? Py_NewRef(Py_None) : PyUnicode_FromString(failed);
+}
+
+static PyObject *reader_unfinished_bytes(PyObject *self, void *closure)
+{
+    (void)closure;
+    return PyLong_FromUnsignedLongLong(((Reader *)self)->unfinished_bytes);
+}
+
+static PyGetSetDef reader_attributes[] = {
+    {"failed", reader_failed, NULL, "Why nothing more is read, or None.", NULL},
+    {"unfinished_bytes", reader_unfinished_bytes, NULL, "How much has come of the reply that is not whole.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMethodDef reader_methods[] = {
+    {"expect", reader_expect, METH_VARARGS, "expect(picker, replies): what comes after all that is expected so far."},
+    {"feed", reader_feed, METH_O, "feed(data): for each `expect` that is now answered, the list of its replies."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot reader_slots[] = {
+    {Py_tp_doc, "Replies of Redis, out of bytes that were cut anywhere."},
+    {Py_tp_new, reader_new},
+    {Py_tp_dealloc, reader_dealloc},
+    {Py_tp_getset, reader_attributes},
+    {Py_tp_methods, reader_methods},
+    {0, NULL},
+};
+
+PyType_Spec reader_spec = {
+    .name = "yummy_fast.native._native.ReplyReader",
+    .basicsize = sizeof(Reader),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = reader_slots,
+};
