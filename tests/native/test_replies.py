@@ -1,0 +1,290 @@
+"""The reader of replies, native and twin: rows out of hashes, and a value in its place for what is no hash."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.native.resp import array, bulk
+from tests.native.rooms import both, native_room, needs_native
+
+NAMES = (b"\xb4\x00\r\n", b"abcd", b"_ts:view", b"")
+HASH = [b"_ts:view", b"\x08\x01", b"abcd", b"\r\n$4\r\n", b"other", b"x" * 300, b"\xb4\x00\r\n", b""]
+ROW = (b"", b"\r\n$4\r\n", b"\x08\x01", None)
+
+
+def plain(full: list[list[Any]]) -> list[list[Any]]:
+    """With tuples for rows."""
+    return [[each if each is None or isinstance(each, str) else tuple(each) for each in batch] for batch in full]
+
+
+@both
+class TestReader:
+    def test_a_hash_becomes_a_row_in_the_order_of_the_names(self, room: Any) -> None:
+        reader = room.ReplyReader()
+        for _ in range(3):  # the first time nothing is known of the order
+            reader.expect(room.Picker(NAMES, True), 1)
+            assert plain(reader.feed(array(HASH))) == [[ROW]]
+
+    def test_an_order_that_changes_changes_nothing(self, room: Any) -> None:
+        reader, picker = room.ReplyReader(), room.Picker(NAMES, True)
+        pairs = list(zip(HASH[::2], HASH[1::2], strict=True))
+        for turn in range(200):
+            turned = pairs[turn % 4 :] + pairs[: turn % 4]
+            reader.expect(picker, 2)
+            shuffled = array([part for pair in turned for part in pair])
+            assert plain(reader.feed(shuffled + array(HASH))) == [[ROW, ROW]]
+
+    def test_fields_that_come_and_go_do_not_leave_their_values_behind(self, room: Any) -> None:
+        reader, picker = room.ReplyReader(), room.Picker((b"one1", b"two2"), True)
+        for turn in range(200):
+            parts = [b"one1", b"%d" % turn] if turn % 3 else [b"zero", b"0", b"two2", b"%d" % turn]
+            reader.expect(picker, 1)
+            expected = (b"%d" % turn, None) if turn % 3 else (None, b"%d" % turn)
+            assert plain(reader.feed(array(parts))) == [[expected]]
+
+    def test_views_in_any_order(self, room: Any) -> None:
+        views = [[b"_ts:v%d" % view, b"t", *(b"%d-%d" % (view, place) for place in range(4))] for view in range(5)]
+        wanted = (b"3-0", b"1-2", b"_ts:v3", b"_ts:v1")
+        reader, picker = room.ReplyReader(), room.Picker(wanted, True)
+        for turn in range(200):
+            order = views[turn % 5 :] + views[: turn % 5]
+            parts = [part for view in order for part in (*view[:2], view[2], b"a", view[4], b"b")]
+            reader.expect(picker, 1)
+            assert plain(reader.feed(array(parts))) == [[(b"a", b"b", b"t", b"t")]]
+
+    def test_a_list_of_values_is_a_row(self, room: Any) -> None:
+        reader = room.ReplyReader()
+        reader.expect(room.Picker((b"a", b"b", b"c"), False), 2)
+        assert plain(reader.feed(array([b"1", None, b""]) * 2)) == [[(b"1", None, b"")] * 2]
+
+    def test_an_empty_hash_is_a_row_of_nothing(self, room: Any) -> None:
+        reader = room.ReplyReader()
+        reader.expect(room.Picker(NAMES, True), 1)
+        assert plain(reader.feed(b"*0\r\n")) == [[(None,) * 4]]
+
+    def test_a_picker_of_no_names(self, room: Any) -> None:
+        reader, picker = room.ReplyReader(), room.Picker((), True)
+        reader.expect(picker, 3)
+        reader.expect(room.Picker((), False), 2)
+        found = plain(reader.feed(b"*0\r\n" + array(HASH) * 2 + b"*0\r\n*1\r\n$1\r\na\r\n"))
+        assert found == [[(), (), ()], [(), None]]
+
+    def test_one_name_twice(self, room: Any) -> None:
+        """Two features whose names have one hash are one field."""
+        reader, picker = room.ReplyReader(), room.Picker((b"same", b"else", b"same"), True)
+        for parts in ([b"same", b"1"], [b"else", b"2", b"same", b"1"], [b"else", b"2"]):
+            fields = dict(zip(parts[::2], parts[1::2], strict=True))
+            reader.expect(picker, 1)
+            assert plain(reader.feed(array(parts))) == [
+                [(fields.get(b"same"), fields.get(b"else"), fields.get(b"same"))]
+            ]
+
+    @pytest.mark.parametrize(
+        ("reply", "found"),
+        [
+            (b"-LOADING Redis is loading\r\n", "LOADING Redis is loading"),
+            (b"+OK\r\n", None),
+            (b":17\r\n", None),
+            (b"$2\r\nab\r\n", None),
+            (b"$-1\r\n", None),
+            (b"*-1\r\n", None),
+            (b"*1\r\n$1\r\na\r\n", None),  # of an odd length
+            (b"*2\r\n:1\r\n$1\r\na\r\n", None),
+            (b"*2\r\n$-1\r\n$1\r\na\r\n", None),
+            (b"*2\r\n*1\r\n:1\r\n*0\r\n", None),
+            (b"*4\r\n*2\r\n*0\r\n$1\r\na\r\n:1\r\n-E\r\n*1\r\n+x\r\n", None),
+        ],
+    )
+    def test_what_is_no_hash_is_a_value_in_its_place(self, room: Any, reply: bytes, found: object) -> None:
+        stream = array(HASH) + reply + array(HASH)
+        for cut in range(len(stream) + 1):
+            reader = room.ReplyReader()
+            reader.expect(room.Picker(NAMES, True), 3)
+            full = reader.feed(stream[:cut]) + reader.feed(stream[cut:])
+            assert plain(full) == [[ROW, found, ROW]], cut
+            assert reader.failed is None
+            assert reader.unfinished_bytes == 0
+
+    def test_what_nobody_looks_at(self, room: Any) -> None:
+        reader = room.ReplyReader()
+        reader.expect(None, 2)
+        assert plain(reader.feed(b"+PONG\r\n" + array(HASH))) == [[None, None]]
+
+    def test_the_next_list_begins_where_one_is_full(self, room: Any) -> None:
+        reader = room.ReplyReader()
+        reader.expect(room.Picker((b"a",), False), 2)
+        reader.expect(None, 1)
+        reader.expect(room.Picker((b"a", b"b"), False), 1)
+        one, two = array([b"1"]), array([b"1", b"2"])
+        assert plain(reader.feed(one)) == []
+        assert plain(reader.feed(one + b"+PONG\r\n" + two[:3])) == [[(b"1",), (b"1",)], [None]]
+        assert plain(reader.feed(two[3:])) == [[(b"1", b"2")]]
+
+    def test_byte_by_byte(self, room: Any) -> None:
+        reader = room.ReplyReader()
+        reader.expect(room.Picker(NAMES, True), 3)
+        stream = array(HASH) * 3
+        full = [each for place in range(len(stream)) for each in reader.feed(stream[place : place + 1])]
+        assert plain(full) == [[ROW, ROW, ROW]]
+
+    def test_many_expectations(self, room: Any) -> None:
+        reader, picker = room.ReplyReader(), room.Picker((b"a",), False)
+        expected = 0
+        for turn in range(60):  # a ring that grows while it has gone round
+            for _ in range(turn):
+                reader.expect(picker, 1)
+                expected += 1
+            gone = min(expected, 30)
+            expected -= gone
+            assert len(reader.feed(array([b"1"]) * gone)) == gone
+        assert len(reader.feed(array([b"1"]) * expected)) == expected
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            b"!\r\n",
+            b"$x\r\n",
+            b"$01\r\na\r\n",
+            b"$-2\r\n",
+            b"*-2\r\n",
+            b"*4294967296\r\n",
+            b":99999999999999999999\r\n",
+            b":\r\n",
+            b"+a\nb\r\n",
+            b"-a\rb\r\n",
+        ],
+    )
+    def test_after_damage_what_was_whole_is_given_out_and_no_more(self, room: Any, damage: bytes) -> None:
+        reader = room.ReplyReader()
+        for _ in range(3):
+            reader.expect(room.Picker(NAMES, True), 1)
+        assert plain(reader.feed(array(HASH) + damage + array(HASH))) == [[ROW]]
+        assert reader.failed
+        assert reader.feed(array(HASH)) == []
+
+    def test_a_reply_that_nobody_asked_for(self, room: Any) -> None:
+        reader = room.ReplyReader()
+        assert reader.feed(b"") == []
+        assert reader.failed is None
+        reader.expect(None, 1)
+        assert plain(reader.feed(b"+PONG\r\n+PONG\r\n")) == [[None]]
+        assert reader.failed == "a reply that nobody asked for"
+
+    def test_how_much_is_unfinished(self, room: Any) -> None:
+        reader = room.ReplyReader()
+        reader.expect(room.Picker(NAMES, True), 2)
+        reader.feed(array(HASH)[:20])
+        reader.feed(array(HASH)[20:30])
+        assert reader.unfinished_bytes == 30
+        reader.feed(array(HASH)[30:])
+        assert reader.unfinished_bytes == 0
+
+    def test_the_longest_part_is_known_wanted_or_not(self, room: Any) -> None:
+        reader, picker = room.ReplyReader(), room.Picker((b"abcd",), True)
+        assert picker.longest == 0
+        reader.expect(picker, 1)
+        reader.feed(array(HASH))
+        assert picker.longest == 300
+
+    @pytest.mark.parametrize("arguments", [(None, 0), (None, -1), ("picker", 1), (None,), ()])
+    def test_nonsense_is_refused(self, room: Any, arguments: tuple[Any, ...]) -> None:
+        with pytest.raises(TypeError):
+            room.ReplyReader().expect(*arguments)
+
+
+@needs_native
+class TestNativeReader:
+    @pytest.mark.parametrize("behind", [b"\n\r", b"\r\r", b"xx"])
+    def test_what_stands_behind_a_bulk_string_is_looked_at(self, behind: bytes) -> None:
+        """hiredis steps over it: a length that is wrong would go unnoticed."""
+        for value in (b"v", b"v" * 50, b"v" * 500):
+            for stream in (array([b"abcd", value]), array([b"zzzz", value]), array([value, b"v"])):
+                wrong = stream.replace(value + b"\r\n", value + behind)
+                for cut in (0, len(wrong) - 1):
+                    reader = native_room.ReplyReader()
+                    reader.expect(native_room.Picker((b"abcd",), True), 1)
+                    assert [*reader.feed(wrong[:cut]), *reader.feed(wrong[cut:])] == []
+                    assert reader.failed
+
+    def test_a_hash_of_fewer_elements_than_it_says_takes_none_of_the_next_reply(self) -> None:
+        reader = native_room.ReplyReader()
+        reader.expect(native_room.Picker((b"a",), True), 1)
+        reader.expect(native_room.Picker((b"a",), True), 1)
+        reader.feed(b"*2\r\n$1\r\na\r\n")
+        assert reader.feed(b"*2\r\n$1\r\na\r\n$1\r\nb\r\n") == [[None]]  # the array was its value: no hash
+        assert reader.failed is None
+
+    def test_a_huge_length_costs_nothing_until_it_comes(self) -> None:
+        reader = native_room.ReplyReader()
+        reader.expect(native_room.Picker((b"a",), True), 1)
+        assert reader.feed(b"*4294967294\r\n$1\r\na\r\n$9223372036854775807\r\nabc") == []
+        assert reader.failed is None
+        assert reader.unfinished_bytes == 45
+
+    def test_a_long_line_is_not_searched_again_at_each_feed(self) -> None:
+        """A megabyte in pieces of ten bytes: 100,000 feeds, which would search 50 GB."""
+        reader = native_room.ReplyReader()
+        reader.expect(None, 1)
+        for piece in (b"-ERR ", *(b"x" * 10 for _ in range(100_000)), b"\r"):
+            assert reader.feed(piece) == []
+        assert len(reader.feed(b"\n")[0][0]) == 1_000_004
+
+    def test_it_is_fed_bytes_alone(self) -> None:
+        for data in ("text", bytearray(b"+OK\r\n"), None):
+            with pytest.raises(TypeError):
+                native_room.ReplyReader().feed(data)
+
+    @pytest.mark.parametrize("names", [("text",), (b"a", None), None, 5])
+    def test_names_are_bytes(self, names: Any) -> None:
+        with pytest.raises(TypeError):
+            native_room.Picker(names, True)
+
+
+@needs_native
+class TestRow:
+    values = (b"1", None, b"", b"four")
+
+    @pytest.fixture
+    def row(self) -> Any:
+        reader = native_room.ReplyReader()
+        reader.expect(native_room.Picker((b"a", b"b", b"c", b"d"), False), 1)
+        return reader.feed(array(self.values))[0][0]
+
+    def test_it_is_a_sequence(self, row: Any) -> None:
+        assert len(row) == 4
+        assert tuple(row) == self.values
+        assert None in row
+        assert b"four" in row
+        assert b"five" not in row
+        assert [*row] == list(self.values)
+        assert list(reversed(row)) == list(reversed(self.values))
+
+    @pytest.mark.parametrize("place", range(-4, 4))
+    def test_a_cell(self, row: Any, place: int) -> None:
+        assert row[place] == self.values[place]
+
+    @pytest.mark.parametrize("place", [4, -5, 1 << 70, -(1 << 70)])
+    def test_no_cell(self, row: Any, place: int) -> None:
+        with pytest.raises(IndexError):
+            row[place]
+
+    @pytest.mark.parametrize("start", [None, -9, -1, 0, 2, 9])
+    @pytest.mark.parametrize("stop", [None, -9, -1, 0, 2, 9])
+    @pytest.mark.parametrize("step", [None, -2, -1, 1, 3])
+    def test_slices(self, row: Any, start: int | None, stop: int | None, step: int | None) -> None:
+        assert row[start:stop:step] == self.values[start:stop:step]
+
+    def test_it_outlives_its_reader(self, row: Any) -> None:
+        assert row[3] == b"four"
+
+    def test_nobody_else_makes_one(self, row: Any) -> None:
+        with pytest.raises(TypeError):
+            type(row)()
+        with pytest.raises(TypeError):
+            row["a"]
+
+
+def test_bulk_strings_are_written_by_the_letter() -> None:
+    assert array([b"ab", None, b""]) == b"*3\r\n" + bulk(b"ab") + b"$-1\r\n$0\r\n\r\n"
