@@ -156,7 +156,7 @@ static inline const uint8_t *cell_bytes(const Row *row, size_t place, size_t *le
 {
     Cell cell = row->cells[place];
     *length = cell.start == ABSENT ? 0 : cell.length;
-    return cell.start == ABSENT ? NULL : row_bytes(row) + cell.start;
+    return row_bytes(row) + (cell.start == ABSENT ? 0 : cell.start);
 }
 
 /* The tail of one view's columns. Most rows were written at one time: a time like the one before is copied. */

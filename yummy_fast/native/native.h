@@ -56,9 +56,10 @@ static inline bool text_add(Text *text, const void *bytes, size_t length)
 {
     if (UNLIKELY(!text_room(text, length)))
         return false;
-    if (length) /* memcpy does not take null, whatever the length */
+    if (length > 0) { /* null is no argument of memcpy's, and has no sums, whatever the length */
         memcpy(text->at, bytes, length);
-    text->at += length;
+        text->at += length;
+    }
     return true;
 }
 
