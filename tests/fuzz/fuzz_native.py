@@ -107,10 +107,16 @@ def check_body(data: bytes) -> None:
         return
     present, epoch = [b'"PRESENT"'] * count, [b'"1970-01-01T00:00:00Z"'] * count
     columns = [([b"%d" % row for row in range(count)], epoch), (values[0], times), (values[1], times)]
-    assert body == b'{"results":[' + b",".join(
-        b'{"values":[%b],"statuses":[%b],"event_timestamps":[%b]}' % tuple(map(b",".join, (found, present, moments)))
-        for found, moments in columns
-    ) + b"]}"
+    assert (
+        body
+        == b'{"results":['
+        + b",".join(
+            b'{"values":[%b],"statuses":[%b],"event_timestamps":[%b]}'
+            % tuple(map(b",".join, (found, present, moments)))
+            for found, moments in columns
+        )
+        + b"]}"
+    )
 
 
 # ------------------------------------------------------------------------------------------------------- the fuzzer

@@ -23,6 +23,8 @@ elif sysconfig.get_config_var("Py_GIL_DISABLED"):
 else:
     try:
         from yummy_fast.native._native import BodyWriter, Picker, ReplyReader
+    except ModuleNotFoundError:
+        _obstacle = "this package was built without it"
     except ImportError as error:
         _obstacle = str(error)
 if _obstacle:
