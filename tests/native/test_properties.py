@@ -283,6 +283,8 @@ def written(plan: Plan, bound: Bound, rows: list[list[Any]]) -> bytes | None:
 def test_bodies_are_written_as_python_writes_them(data: st.DataObject, usual: bool) -> None:
     """Views over one entity or the other; any types; repeated entities; features in any order; gaps."""
     join_keys = {"a": ("a_id", ValueType.INT64), "b": ("b_id", ValueType.STRING), "c": ("c_id", ValueType.DOUBLE)}
+    if usual:
+        del join_keys["c"]
     views: dict[str, tuple[str, list[ValueType]]] = {}
     for name in ["one", "two", "three"][: data.draw(st.integers(1, 3))]:
         types = value_types.filter(lambda one: one not in LEFT_TO_PYTHON) if usual else value_types
@@ -302,8 +304,9 @@ def test_bodies_are_written_as_python_writes_them(data: st.DataObject, usual: bo
     entities: dict[str, list[Any]] = {
         "a_id": data.draw(st.lists(st.one_of(st.just(1), int64s), min_size=count, max_size=count)),
         "b_id": data.draw(st.lists(st.one_of(st.just("x"), texts), min_size=count, max_size=count)),
-        "c_id": data.draw(st.lists(st.one_of(st.none(), st.floats(allow_nan=False)), min_size=count, max_size=count)),
     }
+    if not usual:
+        entities["c_id"] = data.draw(st.lists(st.floats(allow_nan=False), min_size=count, max_size=count))
     bound = plan.bind(entities)
     rows: list[list[Any]] = []
     packed: list[list[Any]] = []

@@ -55,7 +55,7 @@ static Outcome write_statuses(Text *text, size_t count)
     return repeat(text, "\"PRESENT\"", 9, count);
 }
 
-/* The object as what it is in an entity column: an integer, a text, a float, true, false or null. */
+/* What entity columns hold: integers or texts. */
 static Outcome write_entity(Text *text, PyObject *value)
 {
     if (PyLong_CheckExact(value)) {
@@ -77,16 +77,7 @@ static Outcome write_entity(Text *text, PyObject *value)
         }
         return write_string(text, (const uint8_t *)string, (size_t)length);
     }
-    if (PyFloat_CheckExact(value)) {
-        if (!text_room(text, MAX_NUMBER_CHARS))
-            return NO_MEMORY;
-        text->at = write_double(text->at, PyFloat_AsDouble(value));
-        return WRITTEN;
-    }
-    const char *name = value == Py_None ? "null" : value == Py_True ? "true" : value == Py_False ? "false" : NULL;
-    if (name == NULL)
-        return UNUSUAL;
-    return text_add(text, name, strlen(name)) ? WRITTEN : NO_MEMORY;
+    return UNUSUAL;
 }
 
 static Outcome write_entity_column(Text *text, PyObject *values, size_t count)
@@ -137,10 +128,10 @@ static Outcome gather_rows(const Writer *writer, State *state, PyObject *found, 
             if (!own) {
                 PyObject *key = PyList_GetItem(keys, place);
                 int overflow = 1;
-                long long number = PyLong_CheckExact(key) ? PyLong_AsLongLongAndOverflow(key, &overflow) : -1;
+                long number = PyLong_CheckExact(key) ? PyLong_AsLongAndOverflow(key, &overflow) : -1;
                 if (overflow || number < 0 || number >= available)
                     return UNUSUAL;
-                place = (Py_ssize_t)number;
+                place = number;
             }
             PyObject *item = PyList_GetItem(rows, place);
             if (!Py_IS_TYPE(item, state->row_type) || Py_SIZE(item) != cells)

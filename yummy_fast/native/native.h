@@ -74,7 +74,7 @@ static inline uint64_t load_64(const void *bytes)
 
 /* --- numbers.c ---------------------------------------------------------------------------------------------------- */
 
-enum { MAX_NUMBER_CHARS = 32 }; /* of any number: -1.7976931348623157e+308 has 24 */
+enum { MAX_NUMBER_CHARS = 32 }; /* what writing a number may touch: -1.7976931348623157e+308 has 24 */
 
 char *write_unsigned(char *at, uint64_t number);
 char *write_signed(char *at, int64_t number);

@@ -18,43 +18,41 @@ static const char PAIRS[] =
     "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849"
     "5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
 
-static const uint64_t TENS[] = {
-    1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000, 10000000000, 100000000000, 1000000000000,
-    10000000000000, 100000000000000, 1000000000000000, 10000000000000000, 100000000000000000, 1000000000000000000,
-    10000000000000000000U,
-};
-
-static int count_digits(uint64_t number)
+static inline char *write_four(char *at, uint32_t number)
 {
-    int digits = (64 - __builtin_clzll(number | 1)) * 1233 >> 12; /* log10(2) of the bits: right, or one too low */
-    return digits + (number >= TENS[digits]) + (number == 0);
+    memcpy(at, PAIRS + 2 * (number / 100), 2);
+    memcpy(at + 2, PAIRS + 2 * (number % 100), 2);
+    return at + 4;
 }
 
-/* The last `digits` digits of `number`, ending before `end`. Eight at a time: 32-bit divisions are cheaper. */
-static void write_digits(char *end, uint64_t number, int digits)
+/* Below 10,000, without zeros in front. */
+static inline char *write_up_to_four(char *at, uint32_t number)
 {
-    for (; digits > 8; digits -= 8, end -= 8) {
-        uint32_t eight = (uint32_t)(number % 100000000), high = eight / 10000, low = eight % 10000;
-        number /= 100000000;
-        memcpy(end - 2, PAIRS + 2 * (low % 100), 2);
-        memcpy(end - 4, PAIRS + 2 * (low / 100), 2);
-        memcpy(end - 6, PAIRS + 2 * (high % 100), 2);
-        memcpy(end - 8, PAIRS + 2 * (high / 100), 2);
+    if (number >= 1000)
+        return write_four(at, number);
+    uint32_t high = number / 100, low = number % 100;
+    if (high > 0)
+        *at++ = (char)('0' + high);
+    if (high == 0 && low < 10) {
+        *at = (char)('0' + low);
+        return at + 1;
     }
-    uint32_t rest = (uint32_t)number;
-    for (; digits >= 2; digits -= 2, rest /= 100) {
-        end -= 2;
-        memcpy(end, PAIRS + 2 * (rest % 100), 2);
-    }
-    if (digits)
-        end[-1] = (char)('0' + rest % 10);
+    memcpy(at, PAIRS + 2 * low, 2);
+    return at + 2;
 }
 
 char *write_unsigned(char *at, uint64_t number)
 {
-    int digits = count_digits(number);
-    write_digits(at + digits, number, digits);
-    return at + digits;
+    if (number < 10000)
+        return write_up_to_four(at, (uint32_t)number);
+    if (number < 100000000) {
+        at = write_up_to_four(at, (uint32_t)number / 10000);
+        return write_four(at, (uint32_t)number % 10000);
+    }
+    at = write_unsigned(at, number / 100000000);
+    uint32_t eight = (uint32_t)(number % 100000000);
+    at = write_four(at, eight / 10000);
+    return write_four(at, eight % 10000);
 }
 
 char *write_signed(char *at, int64_t number)
@@ -141,34 +139,32 @@ char *write_double(char *at, double number)
         digits /= 10;
         exponent++;
     }
-    int length = count_digits(digits);
+    char written[24]; /* 17 at most; whole blocks of it are copied */
+    int length = (int)(write_unsigned(written, digits) - written);
     int point = length + exponent; /* how many digits stand before the point */
 
     if (0 < point && point <= 16) {
+        memcpy(at, written, 24);
         if (exponent >= 0) { /* 1200.0 */
-            write_digits(at + length, digits, length);
             memset(at + length, '0', (size_t)exponent);
             memcpy(at + point, ".0", 2);
             return at + point + 2;
         }
-        write_digits(at + 1 + length, digits, length); /* 12.34: written one to the right, then the front moves back */
-        memmove(at, at + 1, (size_t)point);
-        at[point] = '.';
-        return at + 1 + length;
+        at[point] = '.'; /* 12.34 */
+        memcpy(at + point + 1, written + point, (size_t)-exponent);
+        return at + length + 1;
     }
     if (-5 < point && point <= 0) { /* 0.00012 */
         memcpy(at, "0.0000", 6);
-        at += 2 - point;
-        write_digits(at + length, digits, length);
-        return at + length;
+        memcpy(at + 2 - point, written, 24);
+        return at + 2 - point + length;
     }
-    write_digits(at + 1 + length, digits, length); /* 1.2e+34, or 1e+34 */
-    at[0] = at[1];
+    *at++ = written[0]; /* 1.2e+34, or 1e+34 */
     if (length > 1) {
-        at[1] = '.';
-        at++;
+        *at = '.';
+        memcpy(at + 1, written + 1, 16);
+        at += length;
     }
-    at += length;
     *at++ = 'e';
     *at++ = point > 0 ? '+' : '-';
     return write_unsigned(at, (uint64_t)(point > 0 ? point - 1 : 1 - point));

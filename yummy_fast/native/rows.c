@@ -15,6 +15,8 @@
  */
 #include "native.h"
 
+#include <structmember.h>
+
 #ifndef MAX_ROW_BYTES /* a build for tests has a small one */
 #define MAX_ROW_BYTES (UINT32_MAX - 1)
 #endif
@@ -148,24 +150,6 @@ static int32_t find_cell(const Picker *picker, const uint8_t *name, size_t lengt
     }
 }
 
-/* Remember what stood at this place. Without memory it is not remembered: it is but a guess. */
-static void set_guess(Picker *picker, uint64_t place, uint64_t head, int32_t cell)
-{
-    if (place >= picker->guesses_room) {
-        size_t room = picker->guesses_room ? picker->guesses_room : 32;
-        while (room <= place && room < MAX_GUESSES)
-            room *= 2;
-        Guess *guesses = place < MAX_GUESSES ? PyMem_Realloc(picker->guesses, room * sizeof(Guess)) : NULL;
-        if (guesses == NULL)
-            return;
-        for (size_t i = picker->guesses_room; i < room; i++)
-            guesses[i] = (Guess){0, UNWANTED};
-        picker->guesses = guesses;
-        picker->guesses_room = room;
-    }
-    picker->guesses[place] = (Guess){head, cell};
-}
-
 /* The cell of the name at this place of a hash. */
 static int32_t cell_of_name(Picker *picker, uint64_t place, const uint8_t *name, size_t length)
 {
@@ -176,14 +160,25 @@ static int32_t cell_of_name(Picker *picker, uint64_t place, const uint8_t *name,
     }
     uint32_t slot;
     int32_t cell = find_cell(picker, name, length, &slot);
-    uint64_t head = 0;
-    if (length == 4) {
-        uint8_t element[8] = "$4\r\n";
-        memcpy(element + 4, name, 4);
-        head = load_64(element);
+    if (place < picker->guesses_room) {
+        uint8_t head[8] = "$4\r\n";
+        memcpy(head + 4, name, length == 4 ? 4 : 0);
+        picker->guesses[place] = (Guess){length == 4 ? load_64(head) : 0, cell};
     }
-    set_guess(picker, place, head, cell);
     return cell;
+}
+
+/* Make room to remember the order of a hash of `names` names. Without memory, none is remembered: it is but a guess. */
+static void make_guesses(Picker *picker, uint64_t names)
+{
+    size_t room = names < MAX_GUESSES ? names : MAX_GUESSES;
+    Guess *guesses = room > picker->guesses_room ? PyMem_Realloc(picker->guesses, room * sizeof(Guess)) : NULL;
+    if (guesses == NULL)
+        return;
+    for (size_t i = picker->guesses_room; i < room; i++)
+        guesses[i] = (Guess){0, UNWANTED};
+    picker->guesses = guesses;
+    picker->guesses_room = room;
 }
 
 static PyObject *picker_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
@@ -248,22 +243,16 @@ static void picker_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
-static PyObject *picker_longest(PyObject *self, void *closure)
-{
-    (void)closure;
-    return PyLong_FromSize_t(((Picker *)self)->longest);
-}
-
-static PyGetSetDef picker_attributes[] = {
-    {"longest", picker_longest, NULL, "Bytes of the longest name or value that has come, wanted or not.", NULL},
-    {NULL, NULL, NULL, NULL, NULL},
+static PyMemberDef picker_members[] = {
+    {"longest", T_PYSSIZET, offsetof(Picker, longest), READONLY, "Bytes of the longest name or value that has come."},
+    {NULL, 0, 0, 0, NULL},
 };
 
 static PyType_Slot picker_slots[] = {
     {Py_tp_doc, "Which fields of a hash make a Row. named: replies hold names and values, as those to HGETALL do."},
     {Py_tp_new, picker_new},
     {Py_tp_dealloc, picker_dealloc},
-    {Py_tp_getset, picker_attributes},
+    {Py_tp_members, picker_members},
     {0, NULL},
 };
 
@@ -284,7 +273,6 @@ typedef struct {
 
 typedef struct {
     PyObject_HEAD
-    PyTypeObject *row_type;
     Expected *expected; /* a ring: `first`, and `count` of them */
     size_t room, first, count;
 
@@ -300,9 +288,8 @@ typedef struct {
 
     Text rest;         /* of what was fed: an element that is not whole */
     size_t searched;   /* bytes of `rest` in which no line ends */
-    uint64_t unfinished_bytes;
+    unsigned long long unfinished_bytes;
     const char *failed;
-    bool busy;
 } Reader;
 
 typedef enum { BYTES_ELEMENT, ARRAY_ELEMENT, NIL_ELEMENT, OTHER_ELEMENT, ERROR_ELEMENT, CUT, DAMAGED, OUT_OF_MEMORY } Kind;
@@ -431,7 +418,7 @@ static inline Kind take_value(Reader *reader, int32_t cell, const uint8_t *value
 }
 
 /* An array begins, which may be of a hash. False if there is no memory. */
-static bool begin_array(Reader *reader, const Picker *picker, uint64_t elements)
+static bool begin_array(Reader *reader, Picker *picker, uint64_t elements)
 {
     reader->elements = elements;
     reader->place = 0;
@@ -439,6 +426,8 @@ static bool begin_array(Reader *reader, const Picker *picker, uint64_t elements)
     reader->no_hash = picker == NULL || (picker->named ? elements % 2 != 0 : elements != picker->width);
     if (reader->no_hash || picker->width == 0)
         return true;
+    if (picker->named && elements / 2 > picker->guesses_room)
+        make_guesses(picker, elements / 2);
     if (picker->width > reader->cells_room) {
         Cell *cells = PyMem_Realloc(reader->cells, picker->width * sizeof(Cell));
         if (cells == NULL)
@@ -524,7 +513,7 @@ static Kind take_usual_elements(Reader *reader, Picker *picker, const uint8_t **
 }
 
 /* The Row of the reply that has come to its end. */
-static PyObject *finish_row(Reader *reader, const Picker *picker)
+static PyObject *finish_row(Reader *reader, const Picker *picker, PyTypeObject *row_type)
 {
     if (picker->has_twins && picker->named)
         for (uint32_t cell = 0; cell < picker->width; cell++)
@@ -534,7 +523,7 @@ static PyObject *finish_row(Reader *reader, const Picker *picker)
     Row *row = PyObject_Malloc(offsetof(Row, cells) + cells + bytes);
     if (row == NULL)
         return NULL;
-    PyObject_InitVar((PyVarObject *)row, reader->row_type, (Py_ssize_t)picker->width);
+    PyObject_InitVar((PyVarObject *)row, row_type, (Py_ssize_t)picker->width);
     if (cells)
         memcpy(row->cells, reader->cells, cells);
     if (bytes)
@@ -596,8 +585,10 @@ static Kind read_reply(Reader *reader, Picker *picker, const uint8_t **at, const
 /* Read the replies from `*at` on, which moves to the first element that is not whole; `*reply_end` to the end of the
  * last reply. False if there is no memory. Nothing in here runs Python: lists grow, but none is made, and neither text
  * nor Rows are the cycle collector's. */
-static bool read_replies(Reader *reader, const uint8_t **at, const uint8_t *end, PyObject *full, const uint8_t **reply_end)
+static bool read_replies(Reader *reader, const uint8_t **at, const uint8_t *end, PyObject *full,
+                         const uint8_t **reply_end)
 {
+    PyTypeObject *row_type = ((State *)PyType_GetModuleState(Py_TYPE(OBJECT(reader))))->row_type;
     while (*at < end) {
         if (reader->count == 0) {
             reader->failed = "a reply that nobody asked for";
@@ -614,7 +605,7 @@ static bool read_replies(Reader *reader, const uint8_t **at, const uint8_t *end,
         if (kind == ERROR_ELEMENT)
             reply = PyUnicode_DecodeUTF8((const char *)element.bytes, (Py_ssize_t)element.number, "replace");
         else if (kind == ARRAY_ELEMENT && !reader->no_hash)
-            reply = finish_row(reader, picker);
+            reply = finish_row(reader, picker, row_type);
         else
             reply = Py_NewRef(Py_None);
         if (!deliver(reader, reply, full))
@@ -631,16 +622,9 @@ static PyObject *reader_feed(PyObject *self, PyObject *data)
     Py_ssize_t length;
     if (PyBytes_AsStringAndSize(data, &bytes, &length) < 0)
         return NULL;
-    if (reader->busy) {
-        PyErr_SetString(PyExc_RuntimeError, "this reader is being fed");
-        return NULL;
-    }
-    reader->busy = true;
-    PyObject *full = PyList_New(0); /* before any pointer is taken: this may run Python */
-    if (full == NULL || reader->failed != NULL || length == 0) {
-        reader->busy = false;
+    PyObject *full = PyList_New(0); /* before any pointer is taken: this may run Python, even feed this reader */
+    if (full == NULL || reader->failed != NULL || length == 0)
         return full;
-    }
     Text *rest = &reader->rest;
     bool kept = text_length(rest) > 0, done = true;
     const uint8_t *at = (const uint8_t *)bytes, *end = at + length, *reply_end = NULL;
@@ -666,7 +650,6 @@ static PyObject *reader_feed(PyObject *self, PyObject *data)
         Py_CLEAR(full);
         PyErr_NoMemory();
     }
-    reader->busy = false;
     return full;
 }
 
@@ -685,11 +668,6 @@ static PyObject *reader_expect(PyObject *self, PyObject *arguments)
     PyObject *list = PyList_New(0); /* this may run Python, which may come here again: the ring is looked at below */
     if (list == NULL)
         return NULL;
-    if (reader->busy) {
-        Py_DECREF(list);
-        PyErr_SetString(PyExc_RuntimeError, "this reader is being fed");
-        return NULL;
-    }
     if (reader->count == reader->room) {
         size_t room = reader->room ? 2 * reader->room : 16;
         Expected *expected = PyMem_Malloc(room * sizeof *expected);
@@ -712,18 +690,6 @@ static PyObject *reader_expect(PyObject *self, PyObject *arguments)
     Py_RETURN_NONE;
 }
 
-static PyObject *reader_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
-{
-    static char *no_arguments[] = {NULL};
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, ":ReplyReader", no_arguments))
-        return NULL;
-    Reader *reader = (Reader *)PyType_GenericAlloc(type, 0);
-    State *state = PyType_GetModuleState(type);
-    if (reader != NULL)
-        reader->row_type = (PyTypeObject *)Py_NewRef(OBJECT(state->row_type));
-    return (PyObject *)reader;
-}
-
 static void reader_dealloc(PyObject *self)
 {
     Reader *reader = (Reader *)self;
@@ -737,28 +703,14 @@ static void reader_dealloc(PyObject *self)
     PyMem_Free(reader->cells);
     PyMem_Free(reader->bytes.start);
     PyMem_Free(reader->rest.start);
-    Py_XDECREF(OBJECT(reader->row_type));
     PyObject_Free(self);
     Py_DECREF(type);
 }
 
-static PyObject *reader_failed(PyObject *self, void *closure)
-{
-    (void)closure;
-    const char *failed = ((Reader *)self)->failed;
-    return failed == NULL ? Py_NewRef(Py_None) : PyUnicode_FromString(failed);
-}
-
-static PyObject *reader_unfinished_bytes(PyObject *self, void *closure)
-{
-    (void)closure;
-    return PyLong_FromUnsignedLongLong(((Reader *)self)->unfinished_bytes);
-}
-
-static PyGetSetDef reader_attributes[] = {
-    {"failed", reader_failed, NULL, "Why nothing more is read, or None.", NULL},
-    {"unfinished_bytes", reader_unfinished_bytes, NULL, "How much has come of the reply that is not whole.", NULL},
-    {NULL, NULL, NULL, NULL, NULL},
+static PyMemberDef reader_members[] = {
+    {"failed", T_STRING, offsetof(Reader, failed), READONLY, "Why nothing more is read, or None."},
+    {"unfinished_bytes", T_ULONGLONG, offsetof(Reader, unfinished_bytes), READONLY, "Of the reply that is not whole."},
+    {NULL, 0, 0, 0, NULL},
 };
 
 static PyMethodDef reader_methods[] = {
@@ -769,9 +721,8 @@ static PyMethodDef reader_methods[] = {
 
 static PyType_Slot reader_slots[] = {
     {Py_tp_doc, "Replies of Redis, out of bytes that were cut anywhere."},
-    {Py_tp_new, reader_new},
     {Py_tp_dealloc, reader_dealloc},
-    {Py_tp_getset, reader_attributes},
+    {Py_tp_members, reader_members},
     {Py_tp_methods, reader_methods},
     {0, NULL},
 };
