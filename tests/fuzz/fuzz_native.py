@@ -79,8 +79,8 @@ def check_replies(data: bytes) -> None:
         reader = native_room.ReplyReader()
         for some, _, count in expected:
             reader.expect(None if some is None else picker, count)
-        full = [batch for start in range(0, len(stream), size) for batch in reader.feed(stream[start : start + size])]
-        found = [[each if each is None or isinstance(each, str) else tuple(each) for each in batch] for batch in full]
+        answers = [one for start in range(0, len(stream), size) for one in reader.feed(stream[start : start + size])]
+        found = [list(map(tuple, answer)) if isinstance(answer, list) else answer for answer in answers]
         assert (found, reader.failed is not None) == wanted
 
 

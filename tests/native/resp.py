@@ -98,10 +98,10 @@ Expectation = tuple[tuple[bytes, ...] | None, bool, int]
 """Names, whether they come in the replies, and how many replies there are."""
 
 
-def answers(data: bytes, expected: Sequence[Expectation]) -> tuple[list[list[Any]], bool]:
-    """The full lists of replies in `data`, and whether it is damaged."""
+def answers(data: bytes, expected: Sequence[Expectation]) -> tuple[list[Any], bool]:
+    """The answers in `data`, with tuples for rows, and whether it is damaged."""
     at = 0
-    full: list[list[Any]] = []
+    full: list[Any] = []
     for names, named, count in expected:
         replies: list[Any] = []
         for _ in range(count):
@@ -110,5 +110,6 @@ def answers(data: bytes, expected: Sequence[Expectation]) -> tuple[list[list[Any
             except (CutError, DamageError) as end:
                 return full, isinstance(end, DamageError)
             replies.append(row(reply, names, named))
-        full.append(replies)
+        problems = [reply for reply in replies if not isinstance(reply, tuple)]
+        full.append(problems[0] if problems else replies)
     return full, at < len(data)

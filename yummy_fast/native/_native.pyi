@@ -32,9 +32,9 @@ class ReplyReader:
     def __init__(self) -> None: ...
     def expect(self, picker: Picker | None, replies: int) -> None:
         """After all that is expected so far, this many replies come for `picker`, or for nobody."""
-    def feed(self, data: bytes) -> list[list[Sequence[bytes | None] | str | None]]:
-        """For each `expect` of which no reply is missing any more, all its replies: a row, the text of an error, or
-        None for what is neither an error nor such a hash."""
+    def feed(self, data: bytes) -> list[list[Sequence[bytes | None]] | str | None]:
+        """For each `expect` of which no reply is missing any more, its rows. If one of its replies was no row: the text
+        of the first such reply if that was an error, else None."""
     @property
     def failed(self) -> str | None:
         """Why nothing more can be read, or None. What was whole before the damage has been given out."""

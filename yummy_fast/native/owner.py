@@ -29,14 +29,16 @@ else:
         _obstacle = str(error)
 if _obstacle:
     # The twin's doors are the same, which tests/native proves; mypy goes by the names of the classes.
-    from yummy_fast.native.twin import BodyWriter, Picker, ReplyReader  # type: ignore[assignment]
+    from yummy_fast.native.twin import Picker, ReplyReader  # type: ignore[assignment]
 
+body_writer = None if _obstacle else BodyWriter
+"""What makes a writer of bodies; None where `features.vectors` makes all of them."""
 IN_USE = "python" if _obstacle else "native"
 """native, or python: which of the two serves."""
 WHY = _obstacle
 """Why it is Python; empty if it is not."""
 
-__all__ = ["IN_USE", "VARIABLE", "WHY", "BodyWriter", "Picker", "ReplyReader", "check_wish"]
+__all__ = ["IN_USE", "VARIABLE", "WHY", "Picker", "ReplyReader", "body_writer", "check_wish"]
 
 
 def check_wish() -> None:

@@ -267,7 +267,7 @@ PyType_Spec picker_spec = {
 
 typedef struct {
     Picker *picker;    /* NULL: whatever comes is not looked at */
-    PyObject *replies; /* the list that is returned when it is full */
+    PyObject *answer;  /* a list of Rows; or, once something else came, the first that did: an error's text, or None */
     Py_ssize_t missing;
 } Expected;
 
@@ -532,18 +532,27 @@ static PyObject *finish_row(Reader *reader, const Picker *picker, PyTypeObject *
     return (PyObject *)row;
 }
 
-/* Put `reply`, which may be NULL for want of memory, where it was expected; into `full` goes the list that it fills. */
-static bool deliver(Reader *reader, PyObject *reply, PyObject *full)
+/* Put `reply`, which may be NULL for want of memory, where it was expected; into `answers` goes what is answered now. */
+static bool deliver(Reader *reader, PyObject *reply, bool is_row, PyObject *answers)
 {
     Expected *expected = &reader->expected[reader->first];
-    bool done = reply != NULL && PyList_Append(expected->replies, reply) == 0;
-    Py_XDECREF(reply);
-    if (!done)
+    if (reply == NULL)
         return false;
-    if (--expected->missing == 0) {
-        if (PyList_Append(full, expected->replies) < 0)
+    if (!PyList_CheckExact(expected->answer)) {
+        Py_DECREF(reply); /* one problem is enough */
+    } else if (is_row) {
+        bool done = PyList_Append(expected->answer, reply) == 0;
+        Py_DECREF(reply);
+        if (!done)
             return false;
-        Py_DECREF(expected->replies);
+    } else {
+        Py_DECREF(expected->answer);
+        expected->answer = reply;
+    }
+    if (--expected->missing == 0) {
+        if (PyList_Append(answers, expected->answer) < 0)
+            return false;
+        Py_DECREF(expected->answer);
         Py_XDECREF(OBJECT(expected->picker));
         reader->first = (reader->first + 1) % reader->room;
         reader->count--;
@@ -585,13 +594,13 @@ static Kind read_reply(Reader *reader, Picker *picker, const uint8_t **at, const
 /* Read the replies from `*at` on, which moves to the first element that is not whole; `*reply_end` to the end of the
  * last reply. False if there is no memory. Nothing in here runs Python: lists grow, but none is made, and neither text
  * nor Rows are the cycle collector's. */
-static bool read_replies(Reader *reader, const uint8_t **at, const uint8_t *end, PyObject *full,
+static bool read_replies(Reader *reader, const uint8_t **at, const uint8_t *end, PyObject *answers,
                          const uint8_t **reply_end)
 {
     PyTypeObject *row_type = ((State *)PyType_GetModuleState(Py_TYPE(OBJECT(reader))))->row_type;
     while (*at < end) {
         if (reader->count == 0) {
-            reader->failed = "a reply that nobody asked for";
+            reader->failed = "a reply to no command";
             return true;
         }
         Picker *picker = reader->expected[reader->first].picker;
@@ -602,13 +611,14 @@ static bool read_replies(Reader *reader, const uint8_t **at, const uint8_t *end,
         if (kind == OUT_OF_MEMORY)
             return false;
         PyObject *reply;
+        bool is_row = kind == ARRAY_ELEMENT && !reader->no_hash;
         if (kind == ERROR_ELEMENT)
             reply = PyUnicode_DecodeUTF8((const char *)element.bytes, (Py_ssize_t)element.number, "replace");
-        else if (kind == ARRAY_ELEMENT && !reader->no_hash)
+        else if (is_row)
             reply = finish_row(reader, picker, row_type);
         else
             reply = Py_NewRef(Py_None);
-        if (!deliver(reader, reply, full))
+        if (!deliver(reader, reply, is_row, answers))
             return false;
         *reply_end = *at;
     }
@@ -622,9 +632,9 @@ static PyObject *reader_feed(PyObject *self, PyObject *data)
     Py_ssize_t length;
     if (PyBytes_AsStringAndSize(data, &bytes, &length) < 0)
         return NULL;
-    PyObject *full = PyList_New(0); /* before any pointer is taken: this may run Python, even feed this reader */
-    if (full == NULL || reader->failed != NULL || length == 0)
-        return full;
+    PyObject *answers = PyList_New(0); /* before any pointer is taken: this may run Python, even feed this reader */
+    if (answers == NULL || reader->failed != NULL || length == 0)
+        return answers;
     Text *rest = &reader->rest;
     bool kept = text_length(rest) > 0, done = true;
     const uint8_t *at = (const uint8_t *)bytes, *end = at + length, *reply_end = NULL;
@@ -633,7 +643,7 @@ static PyObject *reader_feed(PyObject *self, PyObject *data)
         at = (const uint8_t *)rest->start;
         end = (const uint8_t *)rest->at;
     }
-    done = done && read_replies(reader, &at, end, full, &reply_end);
+    done = done && read_replies(reader, &at, end, answers, &reply_end);
     reader->unfinished_bytes = reply_end ? (uint64_t)(end - reply_end) : reader->unfinished_bytes + (uint64_t)length;
     if (done && !reader->failed && kept) {
         memmove(rest->start, at, (size_t)(end - at));
@@ -647,10 +657,10 @@ static PyObject *reader_feed(PyObject *self, PyObject *data)
         text_release(&reader->bytes, KEPT_BYTES); /* of a Row that was given up, there may be bytes */
     if (!done) { /* what had come is lost with the list: whoever feeds this reader has to give up on it */
         reader->failed = "no memory";
-        Py_CLEAR(full);
+        Py_CLEAR(answers);
         PyErr_NoMemory();
     }
-    return full;
+    return answers;
 }
 
 static PyObject *reader_expect(PyObject *self, PyObject *arguments)
@@ -684,7 +694,7 @@ static PyObject *reader_expect(PyObject *self, PyObject *arguments)
     }
     reader->expected[(reader->first + reader->count++) % reader->room] = (Expected){
         .picker = picker == Py_None ? NULL : (Picker *)Py_NewRef(picker),
-        .replies = list,
+        .answer = list,
         .missing = replies,
     };
     Py_RETURN_NONE;
@@ -696,7 +706,7 @@ static void reader_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
     for (size_t i = 0; i < reader->count; i++) {
         Expected *expected = &reader->expected[(reader->first + i) % reader->room];
-        Py_DECREF(expected->replies);
+        Py_DECREF(expected->answer);
         Py_XDECREF(OBJECT(expected->picker));
     }
     PyMem_Free(reader->expected);
@@ -715,7 +725,7 @@ static PyMemberDef reader_members[] = {
 
 static PyMethodDef reader_methods[] = {
     {"expect", reader_expect, METH_VARARGS, "expect(picker, replies): what comes after all that is expected so far."},
-    {"feed", reader_feed, METH_O, "feed(data): for each `expect` that is now answered, the list of its replies."},
+    {"feed", reader_feed, METH_O, "feed(data): for each `expect` that is now answered, a list of rows; or the error's text, or None."},
     {NULL, NULL, 0, NULL},
 };
 
