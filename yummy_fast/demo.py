@@ -28,9 +28,10 @@ from yummy_fast.feast_format._proto import registry_pb2
 from yummy_fast.feast_format._proto.value_pb2 import Value
 from yummy_fast.feast_format.keys import entity_key_header, feature_field, key_value_encoder, timestamp_field
 from yummy_fast.feast_format.values import ValueType
+from yummy_fast.native.owner import ReplyReader
 from yummy_fast.server.app import run
 from yummy_fast.sources.yaml_text import load_config
-from yummy_fast.stores.resp import ReplyParser, render_command
+from yummy_fast.stores.resp import render_command
 
 PROJECT = "demo"
 SERVICE = "driver_ranking"
@@ -149,14 +150,16 @@ def _value(value_type: ValueType, value: Any) -> bytes:
 
 def _write_rows(port: int) -> None:
     commands = [render_command(b"HSET", key, *(part for item in row.items() for part in item)) for key, row in _rows()]
-    parser = ReplyParser()
+    reader = ReplyReader()
+    for _ in commands:
+        reader.expect(None, 1)
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(b"".join(commands))
         answered = 0
         while answered < len(commands):
-            for reply in parser.read(connection.recv(65536)):
-                if isinstance(reply, Exception):
-                    raise ConfigError(f"demo: Valkey refused the data: {reply}")
+            for answer in reader.feed(connection.recv(65536)):
+                if answer is not None:
+                    raise ConfigError(f"demo: Valkey refused the data: {answer}")
                 answered += 1
 
 

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
-from typing import Any
 
 import h11
+import hiredis
 from hypothesis import given
 from hypothesis import strategies as st
 
 from yummy_fast.errors import ProtocolError
 from yummy_fast.http.http11 import Request, RequestParser
 from yummy_fast.http.trace_headers import TRACE_HEADERS, read_trace
-from yummy_fast.stores import resp
-from yummy_fast.stores.resp import CommandTemplate, ReplyError, ReplyParser
+from yummy_fast.stores.resp import CommandTemplate
 
 LIMIT = 64
 
@@ -303,44 +302,6 @@ def test_a_request_means_the_same_whatever_came_before_on_its_connection(
             return
 
 
-replies = st.recursive(
-    st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1), st.binary(max_size=12)),
-    lambda inner: st.lists(inner, max_size=4),
-    max_leaves=8,
-)
-
-
-def written(reply: Any) -> bytes:
-    match reply:
-        case None:
-            return b"$-1\r\n"
-        case int():
-            return b":%d\r\n" % reply
-        case bytes():
-            return b"$%d\r\n%b\r\n" % (len(reply), reply)
-        case _:
-            return b"*%d\r\n" % len(reply) + b"".join(map(written, reply))
-
-
-@given(st.lists(replies, max_size=5), st.data())
-def test_replies_come_out_as_they_went_in_however_they_are_cut(sent: list[Any], data: st.DataObject) -> None:
-    parser = ReplyParser()
-    found: list[Any] = []
-    for chunk in data.draw(cut(b"".join(map(written, sent)))):
-        found += parser.read(chunk)
-    assert found == sent
-
-
-@given(st.binary(max_size=40))
-def test_bytes_of_any_kind_are_replies_or_raise_what_is_documented(data: bytes) -> None:
-    parser = ReplyParser()
-    try:
-        found = list(parser.read(data))
-    except resp.ProtocolError:
-        return
-    assert all(isinstance(reply, bytes | int | float | list | dict | set | ReplyError | None) for reply in found)
-
-
 @given(
     tokens,
     st.lists(st.binary(max_size=12), max_size=3),
@@ -351,6 +312,6 @@ def test_a_server_reads_the_commands_that_a_template_writes(
     name: bytes, arguments: list[bytes], suffix: bytes, keys: list[bytes]
 ) -> None:
     # Commands and replies are one language: hiredis is the server here.
-    parser = ReplyParser()
-    commands = CommandTemplate(name, arguments, suffix).render(keys)
-    assert list(parser.read(commands)) == [[name, key + suffix, *arguments] for key in keys]
+    server = hiredis.Reader()
+    server.feed(CommandTemplate(name, arguments, suffix).render(keys))
+    assert [server.gets() for _ in keys] == [[name, key + suffix, *arguments] for key in keys]

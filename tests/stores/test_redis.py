@@ -274,6 +274,7 @@ def test_another_command_while_replies_are_under_way(tmp_path: Path, valkey: Val
             waiting = [(d, store.fetch(prepared, [[key(30), key(d)]])) for d in range(60)]
             assert store.describe(prepared)[0].startswith("HGETALL")
             await asyncio.wait([waiting[0][1]])
+            waiting.append((0, store.fetch(prepared, [[key(30), key(0)]])))
             assert store.describe(prepared)[0].startswith("HMGET")
             waiting += [(d, store.fetch(prepared, [[key(30), key(d)]])) for d in range(60)]
             for driver, future in waiting:

@@ -19,6 +19,7 @@ from tests.fakes import FakeLoop, FakeTransport
 from tests.harness import run
 from yummy_fast.errors import StoreError, StoreRefusedError, StoreUnavailableError
 from yummy_fast.features.plan import Rows
+from yummy_fast.native.owner import Picker
 from yummy_fast.stores.online_store import StoreState
 from yummy_fast.stores.redis_connection import (
     CHUNK_BYTES,
@@ -30,6 +31,7 @@ from yummy_fast.stores.redis_connection import (
     RedisConnection,
 )
 
+PICKER = Picker([b"number", b"text"], False)
 ROW_BYTES = 1_000
 ROWS = 1_000
 """A megabyte in all: 31 chunks."""
@@ -53,7 +55,7 @@ class Side:
     def fetch(self, *parts: int) -> asyncio.Future[Rows]:
         """A fetch of as many lookups as `parts`, which say how many replies each gets. A reply is the row."""
         future: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
-        self.wire.send(PendingFetch(future, [(list, count) for count in parts]), [b"PING\r\n"])
+        self.wire.send(PendingFetch(future, [(PICKER, count) for count in parts]), [b"PING\r\n"])
         return future
 
 
@@ -83,6 +85,11 @@ def reply(number: int) -> bytes:
 def row(number: int) -> list[bytes]:
     value = b"%d" % number
     return [value, value.ljust(ROW_BYTES)]
+
+
+def plain(rows: Rows) -> Rows:
+    """With lists for rows, which the native room has a type of its own for."""
+    return [[list(row) for row in found] for found in rows]
 
 
 def rows_of(fetch: int) -> Rows:
@@ -116,7 +123,7 @@ def test_a_megabyte_comes_in_order_and_others_have_their_turn_meanwhile(size: in
                 side.wire.data_received(ALL_REPLIES[start : start + size])
             if size > CHUNK_BYTES:
                 assert not futures[0].done()  # the work has been put off
-            assert [await future for future in futures] == list(map(rows_of, range(FETCHES)))
+            assert [plain(await future) for future in futures] == list(map(rows_of, range(FETCHES)))
             await asyncio.sleep(0)  # for the last one's callback
             assert order == list(range(FETCHES))
             if size > CHUNK_BYTES:
@@ -135,7 +142,7 @@ def test_redis_is_not_read_while_there_is_much_to_do_and_read_again_after() -> N
             assert side.transport.is_reading()
             side.wire.data_received(ALL_REPLIES[MAX_CHUNKS * CHUNK_BYTES :])
             assert not side.transport.is_reading()
-            assert [await future for future in futures] == list(map(rows_of, range(FETCHES)))
+            assert [plain(await future) for future in futures] == list(map(rows_of, range(FETCHES)))
             assert side.transport.is_reading()
             # All of it once more, by way of the socket: more than the kernel's buffers hold.
             most = 0
@@ -151,7 +158,7 @@ def test_redis_is_not_read_while_there_is_much_to_do_and_read_again_after() -> N
             for _ in range(3):
                 futures = [side.fetch(PARTS) for _ in range(FETCHES)]
                 sending = loop.run_in_executor(None, side.redis.sendall, ALL_REPLIES)
-                assert [await future for future in futures] == list(map(rows_of, range(FETCHES)))
+                assert [plain(await future) for future in futures] == list(map(rows_of, range(FETCHES)))
                 await sending
             assert CHUNK_BYTES < most < len(ALL_REPLIES)
             assert side.blamed == []
@@ -172,7 +179,7 @@ def test_replies_that_came_before_the_end_are_delivered(whole: int) -> None:
             assert await side.wire.lost == "closed by the other side"
             for place, future in enumerate(futures):
                 if place < whole:
-                    assert await future == rows_of(place)
+                    assert plain(await future) == rows_of(place)
                 else:
                     with pytest.raises(StoreUnavailableError, match="was lost"):
                         await future
@@ -189,7 +196,7 @@ def test_replies_that_came_before_the_end_are_delivered(whole: int) -> None:
     [
         (b"nonsense\r\n", "protocol error"),
         (b"$-5\r\n", "protocol error"),
-        (b"%1\r\n*1\r\n:1\r\n:1\r\n", "cannot read its replies: TypeError"),  # a map whose key is a list
+        (b"%1\r\n*1\r\n:1\r\n:1\r\n", "protocol error"),  # a map whose key is a list
     ],
 )
 @pytest.mark.parametrize("ended", [False, True])
@@ -208,12 +215,11 @@ def test_nonsense_in_the_middle_ends_the_connection_and_nobody_waits(
             assert (await side.wire.lost).startswith(reason)
             for place, future in enumerate(futures):
                 if place < before:
-                    assert await future == rows_of(place)
+                    assert plain(await future) == rows_of(place)
                 else:
                     with pytest.raises(StoreUnavailableError):
                         await future
-            # An exception that is not foreseen is told of, once; what is foreseen has its line in the log.
-            assert len(side.blamed) == ("TypeError" in reason)
+            assert side.blamed == [], "what is foreseen has its line in the log"
 
     run(receiving())
 
@@ -223,8 +229,8 @@ def test_more_replies_than_were_asked_for_end_the_connection() -> None:
         async with connected() as side:
             future = side.fetch(PARTS)
             side.wire.data_received(ALL_REPLIES)
-            assert await side.wire.lost == "a reply to no command"
-            assert await future == rows_of(0)
+            assert await side.wire.lost == "protocol error: a reply to no command"
+            assert plain(await future) == rows_of(0)
             assert side.blamed == []
 
     run(receiving())
@@ -242,16 +248,16 @@ def test_each_lookup_gets_its_replies_and_an_error_fails_its_fetch_alone(size: i
             data = b"".join(reply(next(numbers)) for _ in range(6))
             data += b"-WRONGTYPE x\r\n" + reply(next(numbers)) + reply(next(numbers))
             data += reply(next(numbers)) + b":5\r\n-LOADING x\r\n"  # the first mistake is the one that is told
-            data += b"*0\r\n" + b"".join(reply(next(numbers)) for _ in range(6))
+            data += b"".join(reply(next(numbers)) for _ in range(7))
             for start in range(0, len(data), size):
                 side.wire.data_received(data[start : start + size])
-            assert await first == [[row(0), row(1)], [row(2)], [row(3), row(4), row(5)]]
+            assert plain(await first) == [[row(0), row(1)], [row(2)], [row(3), row(4), row(5)]]
             with pytest.raises(StoreError, match="WRONGTYPE"):
                 await second
             with pytest.raises(StoreError, match="no hash"):
                 await third
-            assert await fourth == [[[]]]
-            assert await last == [[row(13)], [row(14)]]
+            assert plain(await fourth) == [[row(9)]]
+            assert plain(await last) == [[row(14)], [row(15)]]
             assert not side.wire.lost.done()
             assert side.blamed == []
 
@@ -275,9 +281,9 @@ class Fake:
         with self.loop.running():
             self.wire = RedisConnection(self.transport, TIMEOUT_S, max_reply_bytes, self.state)
 
-    def fetch(self, replies: int = 1, command: bytes = b"GET\r\n", make_row: Any = list) -> asyncio.Future[Rows]:
+    def fetch(self, replies: int = 1, command: bytes = b"GET\r\n") -> asyncio.Future[Rows]:
         future = self.loop.create_future()
-        self.wire.send(PendingFetch(future, [(make_row, replies)]), [command])
+        self.wire.send(PendingFetch(future, [(PICKER, replies)]), [command])
         return future
 
     def receive(self, data: bytes) -> None:
@@ -318,7 +324,7 @@ def test_the_commands_of_one_tick_leave_in_one_write() -> None:
     assert fake.transport.writes == [b"one\r\ntwo\r\n", b"three\r\n"]
     assert fake.wire.in_flight == 3
     fake.receive(reply(1) + reply(2))
-    assert [first.result(), second.result(), third.done()] == [[[row(1)]], [[row(2)]], False]
+    assert [plain(first.result()), plain(second.result()), third.done()] == [[[row(1)]], [[row(2)]], False]
     assert fake.wire.in_flight == 1
 
 
@@ -353,7 +359,7 @@ def test_each_fetch_is_given_up_at_its_own_time_and_keeps_its_place() -> None:
     assert error_of(second) == TOO_LATE
     assert not third.done()
     fake.receive(reply(3) + reply(4))
-    assert third.result() == [[row(4)]]
+    assert plain(third.result()) == [[row(4)]]
     assert fake.lost() == ""
     assert fake.wire.in_flight == 0
     fake.loop.pass_time(10 * TIMEOUT_S)
@@ -389,7 +395,7 @@ def test_while_redis_is_silent_fetches_fail_at_once_until_it_speaks() -> None:
     fake.receive(reply(1)[:1])  # half a word is enough
     second = fake.fetch()
     fake.receive(reply(1)[1:] + reply(2))
-    assert second.result() == [[row(2)]]
+    assert plain(second.result()) == [[row(2)]]
 
 
 def test_one_slow_reply_is_no_silence() -> None:
@@ -449,7 +455,7 @@ def test_a_connection_on_which_bytes_come_is_not_given_up() -> None:
     assert error_of(first) == TOO_LATE
     second = fake.fetch()
     fake.receive(data[20:] + reply(2))
-    assert second.result() == [[row(2)]]
+    assert plain(second.result()) == [[row(2)]]
 
 
 def test_what_waits_behind_a_fetch_that_is_overdue_has_its_own_time() -> None:
@@ -481,7 +487,7 @@ def test_what_came_in_time_is_read_although_the_loop_was_busy(late_s: float, gra
         fake.loop.pass_time(grace_s - MOMENT)
         assert not waits.done()
         fake.receive(reply(1))
-        assert waits.result() == [[row(1)]]
+        assert plain(waits.result()) == [[row(1)]]
         fake.loop.pass_time(2 * MOMENT)
     assert error_of(comes) == TOO_LATE
     assert not fake.lost()
@@ -519,7 +525,7 @@ def test_silence_is_broken_by_a_ping_and_only_if_nobody_waits() -> None:
     fake.loop.run_ready()
     assert fake.transport.writes == [PING, b"GET\r\n"], "a reply is due: it will do"
     fake.receive(reply(1))
-    assert future.result() == [[row(1)]]
+    assert plain(future.result()) == [[row(1)]]
 
 
 @pytest.mark.parametrize("answer", [b"+PONG\r\n", b"-NOPERM no\r\n", b"*0\r\n"])
@@ -529,7 +535,7 @@ def test_any_answer_to_a_ping_will_do(answer: bytes) -> None:
     fake.wire.ping_if_idle()
     future = fake.fetch()
     fake.receive(answer + reply(1))
-    assert future.result() == [[row(1)]]
+    assert plain(future.result()) == [[row(1)]]
     assert not fake.lost()
 
 
@@ -560,27 +566,24 @@ def test_errors_that_pass_are_told_from_those_that_do_not(code: str, status: int
     assert isinstance(error, StoreError)
     assert (error.status, str(error)) == (status, f"The online store answered {code}")
     assert isinstance(error, StoreRefusedError) is (status == 503)
-    assert other.result() == [[row(1)]]
+    assert plain(other.result()) == [[row(1)]]
 
 
-@pytest.mark.parametrize("error", [AttributeError, IndexError, TypeError, ValueError])
-def test_a_list_that_is_no_hash_fails_its_fetch_alone(error: type[Exception]) -> None:
-    def fail(_: list[bytes]) -> Any:
-        raise error
-
+def test_a_list_that_is_no_hash_fails_its_fetch_alone() -> None:
     fake = Fake()
-    future, other = fake.fetch(2, make_row=fail), fake.fetch()
-    fake.receive(reply(1) + b"-LOADING x\r\n" + reply(2))
+    future, other = fake.fetch(2), fake.fetch()
+    fake.receive(b"*1\r\n$1\r\na\r\n" + b"-LOADING x\r\n" + reply(2))
     assert error_of(future) == "StoreError: The online store answered with something that is no hash"
-    assert other.result() == [[row(2)]]
+    assert plain(other.result()) == [[row(2)]]
 
 
-def test_a_mistake_of_ours_in_a_row_ends_the_connection_and_nobody_waits() -> None:
-    def fail(_: list[bytes]) -> Any:
+def test_a_mistake_of_ours_ends_the_connection_and_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: PendingFetch, answer: object) -> bool:
         raise KeyError("ours")
 
     fake = Fake()
-    future, other = fake.fetch(make_row=fail), fake.fetch()
+    future, other = fake.fetch(), fake.fetch()
+    monkeypatch.setattr(PendingFetch, "add", fail)
     with pytest.raises(KeyError, match="ours"):
         fake.receive(reply(1) + reply(2))
     assert [error_of(future), error_of(other)] == [LOST, LOST]
@@ -598,7 +601,7 @@ def test_replies_are_short_or_long_each_by_itself() -> None:
     futures = [fake.fetch() for _ in range(100)]
     for start in range(0, len(data), 700):
         fake.receive(data[start : start + 700])
-    assert [future.result() for future in futures] == [[[row(number)]] for number in range(100)]
+    assert [plain(future.result()) for future in futures] == [[[row(number)]] for number in range(100)]
     assert not fake.lost()
 
 
@@ -610,7 +613,7 @@ def test_a_reply_that_is_too_long_fails_its_fetch_and_ends_the_connection() -> N
     fake.receive(b"x" * 1_900)
     assert not fake.lost()
     fake.receive(b"x" * 101)
-    assert before.result() == [[row(1)]]
+    assert plain(before.result()) == [[row(1)]]
     limit = "more than 2000 bytes for one entity (--max-reply-bytes)"
     assert error_of(future) == f"StoreError: The online store holds {limit}"
     assert error_of(behind) == LOST
@@ -621,7 +624,8 @@ def test_a_reply_that_is_too_long_fails_its_fetch_and_ends_the_connection() -> N
 def test_a_long_reply_that_nobody_waits_for_ends_the_connection() -> None:
     fake = Fake(max_reply_bytes=2000)
     fake.receive(b"$100000\r\n" + b"x" * 3000)
-    assert fake.lost().startswith("a reply of more than 2000 bytes")
+    limit, stray = "a reply of more than 2000 bytes", "protocol error: a reply to no command"
+    assert fake.lost().startswith((limit, stray)), "the twin sees only whole replies"
 
 
 def test_a_reply_as_long_as_it_may_be() -> None:
@@ -629,7 +633,7 @@ def test_a_reply_as_long_as_it_may_be() -> None:
     future = fake.fetch()
     fake.receive(reply(1)[:-1])
     fake.receive(reply(1)[-1:])
-    assert future.result() == [[row(1)]]
+    assert plain(future.result()) == [[row(1)]]
 
 
 def test_much_is_taken_a_piece_a_turn() -> None:
@@ -650,7 +654,7 @@ def test_much_is_taken_a_piece_a_turn() -> None:
     fake.transport.receive(data[5 * CHUNK_BYTES + 2 : 5 * CHUNK_BYTES + 3])
     fake.transport.receive(data[5 * CHUNK_BYTES + 3 :])
     fake.loop.run_ready()
-    assert [future.result() for future in futures] == [[[row(number)]] for number in range(ROWS)]
+    assert [plain(future.result()) for future in futures] == [[[row(number)]] for number in range(ROWS)]
 
 
 def test_with_much_to_do_redis_is_not_read_until_half_of_it_is_done() -> None:
@@ -668,7 +672,7 @@ def test_with_much_to_do_redis_is_not_read_until_half_of_it_is_done() -> None:
     fake.loop.run_once()
     assert fake.transport.reading
     fake.receive(data[MAX_CHUNKS * CHUNK_BYTES + 1 :])
-    assert [future.result() for future in futures] == [[[row(number)]] for number in range(ROWS)]
+    assert [plain(future.result()) for future in futures] == [[[row(number)]] for number in range(ROWS)]
 
 
 def test_what_has_come_and_was_not_looked_at_yet_is_no_silence() -> None:
@@ -683,7 +687,7 @@ def test_what_has_come_and_was_not_looked_at_yet_is_no_silence() -> None:
     late = fake.fetch()
     assert not late.done()
     fake.receive(reply(100))
-    assert late.result() == [[row(100)]]
+    assert plain(late.result()) == [[row(100)]]
 
 
 def test_nothing_is_taken_or_read_after_the_end() -> None:
@@ -710,6 +714,6 @@ def test_replies_that_came_before_the_end_are_delivered_with_it() -> None:
     fake.loop.run_ready()
     fake.transport.receive(b"".join(map(reply, range(99))))
     fake.transport.lose()
-    assert [future.result() for future in futures[:99]] == [[[row(number)]] for number in range(99)]
+    assert [plain(future.result()) for future in futures[:99]] == [[[row(number)]] for number in range(99)]
     assert error_of(futures[99]) == LOST
     assert fake.lost() == "closed by the other side"

@@ -19,7 +19,10 @@ from tests.harness import Server, Valkey, command_line
 from yummy_fast.feast_format.keys import feature_field, timestamp_field
 from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.plan import Feature, HashContents, Lookup
-from yummy_fast.stores.redis_hash import HashPicker, HashReader, choose_command, collisions
+from yummy_fast.native import twin
+from yummy_fast.native.owner import ReplyReader
+from yummy_fast.native.twin import HashPicker
+from yummy_fast.stores.redis_hash import HashReader, choose_command, collisions
 
 INT, TEXT, LIST = ValueType.INT64, ValueType.STRING, ValueType.INT64_LIST
 
@@ -83,63 +86,59 @@ def test_what_may_be_long_is_not_read_unless_it_is_asked_for(kind: ValueType) ->
     assert choose_command(others) == ("hgetall" if kind in BOUNDED or kind is TEXT else "hmget")
 
 
+def read(reader: HashReader, *replies: Sequence[Any]) -> Any:
+    """The rows of these replies, as lists."""
+    connection = ReplyReader()
+    connection.expect(reader.picker, len(replies))
+    data = b"".join(b"*%d\r\n" % len(one) + b"".join(b"$%d\r\n%b\r\n" % (len(x), x) for x in one) for one in replies)
+    (answer,) = connection.feed(data)
+    return list(map(list, answer)) if isinstance(answer, list) else answer
+
+
 @pytest.mark.parametrize("kind", [*BOUNDED, TEXT, LIST])
 def test_lengths_are_looked_at_where_they_can_be_long(kind: ValueType, caplog: pytest.LogCaptureFixture) -> None:
     """What a look finds makes it HMGET from then on; the replies under way are still HGETALL's."""
     caplog.set_level(logging.INFO, "yummy_fast")
     wanted = lookup([kind] * 40, holds=HashContents(50, {kind: 40}))
     reader = HashReader(wanted, "auto", b"p")
-    make_row, fields = reader.make_row, _fields(wanted)
+    picker, fields = reader.picker, _fields(wanted)
     assert str(reader) == "HGETALL 41 of 50"
     assert reader.command.render([b"k"]) == b"*2\r\n$7\r\nHGETALL\r\n$2\r\nkp\r\n"
     row = [b"x" * 65, *[b"y"] * 40]
-    assert list(make_row(reply(*zip(fields, row, strict=True)))) == row
-    assert list(make_row(reply(*zip(fields, row, strict=True)))) == row
+    whole = reply(*zip(fields, row, strict=True))
+    reader.check_lengths()
+    assert reader.picker is picker
+    assert read(reader, whole, whole) == [row, row]
+    reader.check_lengths()
     if kind in BOUNDED:
         assert str(reader) == "HGETALL 41 of 50"
         assert caplog.records == []
         return
     assert str(reader) == "HMGET 41 of 50"
     assert reader.command.render([b"k"]).startswith(b"*43\r\n$5\r\nHMGET\r\n$2\r\nkp\r\n")
-    assert reader.make_row(list(row)) == row
+    assert read(reader, row) == [row]
+    reader.check_lengths()
     (record,) = caplog.records
-    assert "values over 64 bytes" in record.getMessage()
-    assert "HMGET 41 of 50" in record.getMessage()
-    assert not isinstance(HashReader(wanted, "hmget", b"p").make_row, HashPicker)
-    assert isinstance(HashReader(wanted, "hgetall", b"p").make_row, HashPicker), "who has chosen is not corrected"
+    assert record.getMessage() == "values over 64 bytes: reading with HMGET 41 of 50 instead of HGETALL"
 
 
-def test_every_thousandth_reply_is_looked_at() -> None:
+@pytest.mark.parametrize("given", ["hmget", "hgetall"])
+def test_who_has_chosen_is_not_corrected(given: str) -> None:
     wanted = lookup([TEXT] * 40)
-    reader = HashReader(wanted, "auto", b"")
-    fields, make_row = _fields(wanted), reader.make_row
-    long = reply(*((field, b"x" * 65) for field in fields))
-    short = reply(*((field, b"x" * 64) for field in fields))
-    make_row([])
-    for _ in range(999):
-        make_row(list(long))
-    assert reader.name == "hgetall"
-    make_row(list(short))
-    for _ in range(999):
-        make_row(list(long))
-    assert reader.name == "hgetall"
-    make_row(list(long))
-    assert reader.name == "hmget"
+    reader = HashReader(wanted, given, b"")
+    row = [b"x" * 65, *[b"y"] * 40]
+    assert read(reader, row if given == "hmget" else reply(*zip(_fields(wanted), row, strict=True))) == [row]
+    reader.check_lengths()
+    assert reader.name == given
 
 
-def test_a_look_after_the_reader_has_gone_is_no_matter() -> None:
-    wanted = lookup([TEXT] * 40)
-    make_row = HashReader(wanted, "auto", b"").make_row
-    row = [b"x" * 65] * 41
-    assert list(make_row(reply(*zip(_fields(wanted), row, strict=True)))) == row
-
-
-@pytest.mark.parametrize("values", [[], [b"1"], [b"1", b"2", b"3"]])
-def test_a_reply_to_hmget_has_a_value_for_each_field(values: list[bytes]) -> None:
-    reader = HashReader(lookup([INT]), "hmget", b"")
-    assert reader.make_row([b"1", None]) == [b"1", None]
-    with pytest.raises(ValueError):  # noqa: PT011  # there is nothing to say: the connection says what came
-        reader.make_row(values)
+def test_the_twin_looks_at_every_thousandth_reply() -> None:
+    picker, connection = twin.Picker([b"a"], True), twin.ReplyReader()
+    connection.expect(picker, 2001)
+    short, long = b"*2\r\n$1\r\na\r\n$1\r\nb\r\n", b"*2\r\n$1\r\na\r\n$2\r\nbb\r\n"
+    for replies, longest in ((short, 1), (long * 999, 1), (short, 1), (long * 999, 1), (long, 2)):
+        connection.feed(replies)
+        assert picker.longest == longest
 
 
 def _fields(wanted: Lookup) -> list[bytes]:
@@ -165,7 +164,7 @@ def test_readers_go_with_their_catalog(read: str) -> None:
     strings = HashContents(41, {TEXT: 40})  # which `auto` watches the length of
     reader = HashReader(lookup([INT] * 40, holds=strings), read, b"project")
     assert reader.name == ("hmget" if read == "hmget" else "hgetall")
-    reader.make_row([b"value"] * 41 if read == "hmget" else [b"x" * 4, b"value"])
+    reader.check_lengths()
     gone = weakref.ref(reader)
     collects = gc.isenabled()
     gc.disable()

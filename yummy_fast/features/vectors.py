@@ -23,11 +23,15 @@ remembered (`timestamp_text`). No Python object is built for a value in order to
 orjson writing the whole answer from dictionaries, this takes half the time for one entity
 (perf/experiments/orjson_spliced_or_whole.py).
 
+Where the native room serves, it makes the usual answer's body from stored bytes in one call: the same bytes, which
+tests/native proves. What it leaves to this file is listed at `native/body.c`: first of all other statuses than PRESENT.
+
 Pure. It does not decode Values (`feast_format.values`) and does not decide about statuses (`statuses`).
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import accumulate, chain, groupby, repeat
@@ -42,6 +46,7 @@ from yummy_fast.features.json_text import array_text, column_texts, json_text, v
 from yummy_fast.features.plan import ComputedColumn, Lookup, Plan, Row, Rows
 from yummy_fast.features.statuses import NO_MOMENT, NULL_VALUE, PRESENT, LookupStatuses, StatusPolicy
 from yummy_fast.features.timestamp_text import Stamp, TimestampMemo, TimestampTexts
+from yummy_fast.native.owner import body_writer
 
 HEAD = b'{"results":['
 VALUES = b'{"values":['
@@ -49,6 +54,7 @@ STATUSES = b'],"statuses":['
 TIMESTAMPS = b'],"event_timestamps":['
 NEXT = b"]},"
 METADATA = b']}],"metadata":{"feature_names":'
+_END_OF_COLUMN = len(b"]}")  # the native room writes whole columns, so it leaves this beginning of METADATA out
 END = b"}}"
 
 LONG_TAIL_BYTES = 512
@@ -161,7 +167,7 @@ class LookupLayout:
 class Layout:
     """What `encode_vectors` has to know of a plan, made when the plan is compiled."""
 
-    __slots__ = ("arrange", "cells", "lookups", "names_text", "policy", "tails", "version_metadata")
+    __slots__ = ("arrange", "cells", "lookups", "names_text", "policy", "tails", "version_metadata", "write_body")
 
     def __init__(self, plan: Plan, policy: StatusPolicy, tails: Tails) -> None:
         self.cells = sum(len(lookup.features) for lookup in plan.lookups) + sum(
@@ -180,6 +186,9 @@ class Layout:
         starts = list(accumulate((len(lookup.features) for lookup in plan.lookups), initial=0))
         order = [starts[column.lookup] + column.position for column in plan.columns]
         self.arrange = None if order == list(range(starts[-1])) else order
+        usual = policy is StatusPolicy.PRESENT and not plan.computed
+        self.write_body = _native_writer(plan) if usual and body_writer is not None else None
+        """The native room's way to such bodies; it returns None for one that it leaves to Python."""
 
     def fits_at_once(self, bound: Bound, rows: Rows) -> bool:
         """Whether `encode_vectors` may make this answer, as far as can be said without decoding: in some 10 ms.
@@ -194,6 +203,22 @@ class Layout:
                 if sum(bound.spread(number, sizes)) > lookup.bytes_at_once:
                     return False
         return True
+
+
+WriteBody = Callable[[list[list[Any]], Rows, list[list[int] | None], int, bytes], bytes | None]
+"""From entity columns, rows, `row_to_key`, the number of rows, and what follows the last column, to a body."""
+
+
+def _native_writer(plan: Plan) -> WriteBody:
+    first_view = list(accumulate((len(lookup.views) for lookup in plan.lookups), initial=0))
+    lookups, columns = array("I"), array("I")
+    for lookup in plan.lookups:
+        lookups.extend((len(lookup.features), len(lookup.views)))
+    for column in plan.columns:
+        view = first_view[column.lookup] + plan.lookups[column.lookup].view_of[column.position]
+        columns.extend((column.lookup, column.position, view))
+    assert body_writer is not None  # noqa: S101  # the caller has looked
+    return body_writer(lookups.tobytes(), columns.tobytes()).write
 
 
 # ------------------------------------------------------------------------------------------------------------- encoding
@@ -223,6 +248,15 @@ def encode_vectors(
     3. If the tails are short, each run of columns is joined first, with `tail.join(values)`. It copies once more, but
        only short texts, and saves two items of the list for each column.
     """
+    end = [METADATA, bound.binding.names_text, layout.names_text]
+    if version_metadata:
+        end.append(layout.version_metadata)
+    end.append(END)
+    if layout.write_body is not None:
+        end_of_body = b"".join(end)[_END_OF_COLUMN:]
+        body = layout.write_body(bound.entity_columns, rows, bound.row_to_key, bound.rows, end_of_body)
+        if body is not None:
+            return body
     encode = _encode_row if bound.rows == 1 else _encode_columns
     parts = [HEAD, VALUES]
     for values in bound.entity_columns:
@@ -245,11 +279,7 @@ def encode_vectors(
     for column in computed:
         parts += (array_text(column.values), computed_tail(column.values, layout.policy))
     parts[-1] = parts[-1][: -len(TAIL_END)]  # no column follows the last one
-    parts += (METADATA, bound.binding.names_text, layout.names_text)
-    if version_metadata:
-        parts.append(layout.version_metadata)
-    parts.append(END)
-    return b"".join(parts)
+    return b"".join(parts + end)
 
 
 _Encoded = tuple[list[bytes], Sequence[bytes], _Runs]

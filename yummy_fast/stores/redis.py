@@ -276,7 +276,9 @@ class RedisStore:
         elif self._connection is None:
             future.set_exception(StoreUnavailableError("The online store cannot be reached"))
         else:
-            parts = [(reader.make_row, len(group)) for reader, group in zip(prepared, keys, strict=True)]
+            for reader in prepared:
+                reader.check_lengths()
+            parts = [(reader.picker, len(group)) for reader, group in zip(prepared, keys, strict=True)]
             commands = [reader.command.render(group) for reader, group in zip(prepared, keys, strict=True)]
             self._connection.send(PendingFetch(future, parts), commands)
         return future

@@ -27,13 +27,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from yummy_fast.errors import StoreError, StoreRefusedError, StoreTimeoutError, StoreUnavailableError
-from yummy_fast.features.plan import Rows
+from yummy_fast.features.plan import Row, Rows
+from yummy_fast.native.owner import Picker, ReplyReader
 from yummy_fast.stores.online_store import StoreState
-from yummy_fast.stores.redis_hash import MakeRow
-from yummy_fast.stores.resp import ProtocolError, ReplyError, ReplyParser
 
 CHUNK_BYTES = 32 << 10
 """What is received at once is cut into chunks of this size, and the event loop runs between two of them: answers leave
@@ -53,42 +53,24 @@ timer was late to be read, but at most GRACE_S."""
 
 
 class PendingFetch:
-    """A fetch in the FIFO: which replies are due, and the rows of those that have come."""
+    """A fetch in the FIFO: which answers are due, and what has come."""
 
-    __slots__ = ("_due", "_error", "_future", "_make_row", "_parts", "_rows", "_rows_by_lookup", "deadline")
+    __slots__ = ("_error", "_future", "_rows_by_lookup", "deadline", "parts")
 
-    def __init__(self, future: asyncio.Future[Rows], parts: list[tuple[MakeRow, int]]) -> None:
+    def __init__(self, future: asyncio.Future[Rows], parts: list[tuple[Picker, int]]) -> None:
         """`parts` has for each lookup what makes a row of a reply, and the number of its replies, at least one."""
+        self.parts: Sequence[tuple[Picker | None, int]] = parts
         self.deadline = 0.0
         self._future = future
         self._error: StoreError | None = None
-        self._make_row, self._due = parts[0]
-        self._rows: list[Any] = []
-        """The rows of the lookup whose replies are being received."""
-        self._rows_by_lookup: list[Any] = [self._rows]
-        self._parts = parts
+        self._rows_by_lookup: list[Any] = []
 
-    def add(self, reply: Any) -> bool:
-        """Take the next reply, and make a row of it while it is in the processor's cache. True if it was the last."""
-        if type(reply) is not list:
-            self._error = self._error or _store_error(reply)
-        else:
-            try:
-                self._rows.append(self._make_row(reply))
-            except (AttributeError, IndexError, TypeError, ValueError):  # a list, but not the fields of a hash
-                self._error = self._error or _store_error(reply)
-        self._due -= 1
-        return self._due == 0 and not self._start_next_lookup()
-
-    def _start_next_lookup(self) -> bool:
-        """Expect the replies of the next lookup from now on. False if there is no further lookup."""
-        done = len(self._rows_by_lookup)
-        if done == len(self._parts):
-            return False
-        self._make_row, self._due = self._parts[done]
-        self._rows = []
-        self._rows_by_lookup.append(self._rows)
-        return True
+    def add(self, answer: list[Row] | str | None) -> bool:
+        """Take the answer to the next lookup. True if it was the last."""
+        if answer is None or isinstance(answer, str):
+            self._error = self._error or _store_error(answer)
+        self._rows_by_lookup.append(answer)
+        return len(self._rows_by_lookup) == len(self.parts)
 
     def finish(self) -> None:
         """All replies have come: give the request its rows, or its error, unless it has been given up."""
@@ -109,6 +91,7 @@ class Ping:
     """A PING in the FIFO. Its reply is ignored; any reply proves that Redis is alive."""
 
     deadline = 0.0
+    parts = ((None, 1),)
 
     def add(self, _: Any) -> bool:
         return True
@@ -140,9 +123,7 @@ class RedisConnection(asyncio.Protocol):
         self._transport = transport
         self._timeout_s = timeout_s
         self._max_reply_bytes = max_reply_bytes
-        self._unfinished_bytes = 0
-        """How many bytes of an unfinished reply have come; not counting the chunk in which the one before it ended."""
-        self._parser = ReplyParser()
+        self._reader = ReplyReader()
         self._waiting: deque[PendingFetch | Ping] = deque()
         """The FIFO."""
         self._commands: list[bytes] = []
@@ -186,6 +167,8 @@ class RedisConnection(asyncio.Protocol):
             self._loop.call_soon(self._flush)
         self._commands += commands
         self._waiting.append(pending)
+        for picker, replies in pending.parts:
+            self._reader.expect(picker, replies)
         if self._timer is None:
             self._set_timer(pending.deadline)
 
@@ -224,27 +207,21 @@ class RedisConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _parse(self, data: bytes) -> None:
-        """Give the replies that `data` completes to the fetches at the head of the FIFO."""
-        waiting = self._waiting
-        unfinished_bytes = self._unfinished_bytes + len(data)
+        """Give the answers that `data` completes to the fetches at the head of the FIFO."""
+        waiting, reader = self._waiting, self._reader
         try:
-            for reply in self._parser.read(data):
-                unfinished_bytes = 0
-                if waiting[0].add(reply):
+            for answer in reader.feed(data):
+                if waiting[0].add(answer):
                     waiting.popleft().finish()
-            self._unfinished_bytes = unfinished_bytes
-            if unfinished_bytes > self._max_reply_bytes:
-                self._refuse_reply()
-        except ProtocolError as error:
-            self._end(f"protocol error: {error}")
-        except IndexError:  # of waiting[0]
-            self._end("a reply to no command")
         except Exception as error:
-            # A bug, or bytes that hiredis trips over (a map with a list for a key is a TypeError). In `data_received` a
-            # transport would end the connection; but here the loop may have called us, and then the fetches behind this
-            # one would wait for ever.
+            # A bug, or no memory. In `data_received` a transport would end the connection; but here the loop may have
+            # called us, and then the fetches behind this one would wait for ever.
             self._end(f"cannot read its replies: {error!r}")
             raise
+        if reader.failed is not None:
+            self._end(f"protocol error: {reader.failed}")
+        elif reader.unfinished_bytes > self._max_reply_bytes:
+            self._refuse_reply()
 
     def connection_lost(self, exc: Exception | None) -> None:
         while self._chunks:  # these replies did come
@@ -321,10 +298,10 @@ _UNAVAILABLE = frozenset(
 """Codes of error replies that are about the whole store and will pass: 503. Other codes are about the command: 502."""
 
 
-def _store_error(reply: object) -> StoreError:
-    """The error for a fetch that got `reply`: an error reply, or a value that is not a hash's fields."""
-    if isinstance(reply, ReplyError):
-        code = str(reply).partition(" ")[0]
+def _store_error(answer: str | None) -> StoreError:
+    """The error for a fetch that got an error reply of this text; or, with None, what are not the fields of a hash."""
+    if answer is not None:
+        code = answer.partition(" ")[0]
         if code in _UNAVAILABLE:
             return StoreRefusedError(f"The online store answered {code}")
         return StoreError(f"The online store answered {code}")
