@@ -19,6 +19,7 @@ from yummy_fast.cli import main
 from yummy_fast.config.settings import GROUPS
 from yummy_fast.feast_format._proto.registry_pb2 import Registry
 from yummy_fast.feast_format.values import ValueType
+from yummy_fast.native.owner import DESCRIPTION
 
 
 def in_process(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Outcome:
@@ -165,6 +166,7 @@ def test_check_json(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (code, err) == (0, "")
     found = json.loads(out)
     assert found["project"] == "corpus"
+    assert found["hot_path"] == DESCRIPTION
     assert found["online_store"]["reachable"] is True
     services = {service["name"]: service for service in found["feature_services"]}
     assert services["svc_mixed"]["features"] == 7

@@ -25,6 +25,7 @@ from yummy_fast import __version__
 from yummy_fast.config.settings import GROUPS, IGNORED_FLAGS, SETTINGS, Config, Setting, Telemetry
 from yummy_fast.errors import ConfigError, RegistryError, RequestError, StoreError
 from yummy_fast.features.catalog import Compiled
+from yummy_fast.native import owner as native
 from yummy_fast.server.app import build_catalog, install_startup_signals, open_store, run
 from yummy_fast.sources.open_source import open_source
 from yummy_fast.sources.yaml_text import load_config
@@ -227,6 +228,7 @@ def _load(arguments: argparse.Namespace) -> Config:
 
 def _serve(arguments: argparse.Namespace) -> int:
     install_startup_signals()
+    native.check_wish()
     config = _load(arguments)
     if arguments.type != "http":
         raise ConfigError(f"--type: expected http, got {arguments.type!r}")
@@ -244,6 +246,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    native.check_wish()
     config = _load(arguments)
     repository = config.repository
     store = open_store(config)
@@ -259,6 +262,7 @@ def _check(arguments: argparse.Namespace) -> int:
         "registry": source.name,
         "registry_version": catalog.registry.version,
         "entity_key_serialization_version": repository.key_version,
+        "hot_path": native.DESCRIPTION,
         "online_store": {"type": repository.online_store["type"], "reachable": reachable, "answer": answer},
         "feature_views": len(catalog.registry.views),
         "broken_views": [{"name": name, "error": str(error)} for name, error in catalog.broken_views()],
@@ -305,6 +309,7 @@ def _print_check(found: dict[str, Any]) -> None:
     print(f"project        {found['project']}")
     print(f"registry       {found['registry']} (version {found['registry_version'] or 'unknown'})")
     print(f"entity keys    serialization version {found['entity_key_serialization_version']}")
+    print(f"hot path       {found['hot_path']}")
     print(f"online store   {online_store['type']}, {state}: {online_store['answer']}")
     print(f"feature views  {found['feature_views']}")
     for view in found["broken_views"]:

@@ -37,6 +37,7 @@ from tests.harness import (
     repository,
 )
 from yummy_fast.feast_format._proto.registry_pb2 import Registry
+from yummy_fast.native.owner import DESCRIPTION
 from yummy_fast.server import admin
 from yummy_fast.server.admin import MAX_CONNECTIONS, RETRY_S, AdminListener
 from yummy_fast.server.health import ProbeResult, Reloaded
@@ -324,6 +325,8 @@ def test_reload_and_status(folder: Path) -> None:
         registry = (folder / "registry.db").read_bytes()
         before = look(f"{admin}/-/status").json
         assert before["registry"]["source"] == str(folder / "registry.db")
+        assert before["hot_path"] == DESCRIPTION
+        assert any(line.endswith(f"hot path: {DESCRIPTION}") for line in server.lines)
         assert (before["ready"], before["registry"]["reloads"], before["registry"]["error"]) == (True, 0, None)
         replace_file(folder / "registry.db", add_service(registry, "svc_new", "svc_all"))
         answer = look(f"{admin}/-/reload", "POST")

@@ -26,8 +26,8 @@ def test_json_lines(corpus: Path) -> None:
         assert server.ask("/health").status == 200
         assert server.stop() == 0
         records = [json.loads(line) for line in server.lines]
-    assert [set(record) for record in records] == [{"time", "level", "logger", "message"}] * 2
-    assert [record["message"].split()[0] for record in records] == ["serving", "stopping:"]
+    assert [set(record) for record in records] == [{"time", "level", "logger", "message"}] * 3
+    assert [record["message"].split()[0] for record in records] == ["serving", "hot", "stopping:"]
     for record in records:
         written = datetime.fromisoformat(record["time"])
         assert record["time"].endswith("Z")

@@ -37,8 +37,10 @@ IN_USE = "python" if _obstacle else "native"
 """native, or python: which of the two serves."""
 WHY = _obstacle
 """Why it is Python; empty if it is not."""
+DESCRIPTION = f"{IN_USE} ({WHY})" if WHY else IN_USE
+"""For operators."""
 
-__all__ = ["IN_USE", "VARIABLE", "WHY", "Picker", "ReplyReader", "body_writer", "check_wish"]
+__all__ = ["DESCRIPTION", "IN_USE", "VARIABLE", "WHY", "Picker", "ReplyReader", "body_writer", "check_wish"]
 
 
 def check_wish() -> None:

@@ -35,6 +35,7 @@ from yummy_fast.http.connection import Connection, Connections, Handle
 from yummy_fast.http.http11 import Request, Response, ResponseOrCoroutine
 from yummy_fast.http.listeners import close_sockets, open_sockets, refuse_new, tls_context, url_of
 from yummy_fast.http.tokens import Tokens
+from yummy_fast.native import owner
 from yummy_fast.server import admin
 from yummy_fast.server.admin import AdminListener
 from yummy_fast.server.drain import Stop, drain
@@ -161,6 +162,7 @@ async def _run_alone(config: Config, started: Callable[[str], None]) -> None:
 
     def announce(what: str, urls: Sequence[str]) -> None:
         logger.info("serving %s on %s", what, " and ".join(urls))
+        logger.info("hot path: %s", owner.DESCRIPTION)
         started(urls[0])
 
     with admin_listener(config.admin, health):

@@ -26,6 +26,7 @@ from yummy_fast.config.settings import StoreOptions
 from yummy_fast.endpoints import Endpoints
 from yummy_fast.features.value_sampling import BUDGET_NS_PER_HEARTBEAT
 from yummy_fast.http.connection import Connections
+from yummy_fast.native import owner
 from yummy_fast.server.reload import Reloader
 from yummy_fast.sources.source import Source
 from yummy_fast.stores.online_store import OnlineStore
@@ -195,6 +196,7 @@ class ServerHealth:
         live, ready = self.live(), self.ready()
         found: dict[str, Any] = {
             "version": __version__,
+            "hot_path": owner.DESCRIPTION,
             "pid": os.getpid(),
             "started": utc_text(self._started_at),
             "configuration": self._repository.source,

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 
 from yummy_fast.config.settings import Drain, Workers
+from yummy_fast.native import owner
 from yummy_fast.server.drain import longest_drain_s
 from yummy_fast.workers.channel import REPORT_S, Message
 from yummy_fast.workers.child import NEVER, Child, Event, State
@@ -204,6 +205,7 @@ class Policy:
             self._all_served = True
             where = " and ".join(message["urls"])
             logger.info("serving %s on %s with %d workers", message["serves"], where, self._workers.count)
+            logger.info("hot path: %s", owner.DESCRIPTION)
 
     def _retire(self, worker: Child) -> None:
         """It got a SIGTERM. Where it is about to end anyway, nothing is left to do."""
