@@ -1,8 +1,9 @@
 """The floor: what a Python server cannot be faster than. Run by rivals.py as the peer `floor`.
 
 It does what cannot be left out and nothing else: takes the numbers out of the body by splitting it, sends Redis one
-command for each entity in one write, lets hiredis read the replies, and writes an answer that was made beforehand, of
-the right shape and size, with none of the values in it. No HTTP parsing, no JSON, no decoding, no checks, no errors.
+command for each entity in one write, lets the server's own reader make rows of the replies, and writes an answer that
+was made beforehand, of the right shape and size, with none of the values in it. No HTTP parsing, no JSON, no decoding,
+no checks, no errors.
 
 The distance between this and yummy-fast is what our work on a request costs. The reads are those of the rule in
 experiments/hmget_or_hgetall.py. It is not a server: anything but the benchmark's own requests ends it.
@@ -18,11 +19,12 @@ import re
 import struct
 from collections import deque
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import data
-import hiredis
 import uvloop
+
+from yummy_fast.native.owner import Picker, ReplyReader
 
 HGETALL_FROM_FEATURES = 32
 LISTPACK_LIMIT = 512
@@ -32,30 +34,22 @@ class Redis(asyncio.Protocol):
     """One connection for all requests; replies come in the order of the commands."""
 
     def __init__(self) -> None:
-        self.reader = hiredis.Reader()
+        self.reader = ReplyReader()
         self.waiting: deque[Exchange] = deque()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's does not derive from it
 
     def data_received(self, chunk: bytes) -> None:
-        self.reader.feed(chunk)
-        while self.reader.gets() is not False:
-            exchange = self.waiting[0]
-            exchange.missing -= 1
-            if not exchange.missing:
-                self.waiting.popleft()
-                if not exchange.client.is_closing():
-                    exchange.client.write(exchange.answer)
+        for _ in self.reader.feed(chunk):
+            exchange = self.waiting.popleft()
+            if not exchange.client.is_closing():
+                exchange.client.write(exchange.answer)
 
 
-class Exchange:
-    __slots__ = ("answer", "client", "missing")
-
-    def __init__(self, client: asyncio.Transport, missing: int, answer: bytes) -> None:
-        self.client = client
-        self.missing = missing
-        self.answer = answer
+class Exchange(NamedTuple):
+    client: asyncio.Transport
+    answer: bytes
 
 
 class Client(asyncio.Protocol):
@@ -77,17 +71,18 @@ class Client(asyncio.Protocol):
         start = request.rindex(b"[")
         entities = request[start + 1 : request.index(b"]", start)].split(b",")
         features = int(request[request.index(b"features_") + 9 : start].partition(b'"')[0])
-        head, tail = command(self.data_set.name, features)
+        head, tail, picker = command(self.data_set.name, features)
         project = self.data_set.project.encode()
         key = data.entity_key(0, "")[:-8]
-        self.redis.waiting.append(Exchange(self.transport, len(entities), answer(features, len(entities))))
+        self.redis.waiting.append(Exchange(self.transport, answer(features, len(entities))))
+        self.redis.reader.expect(picker, len(entities))
         pack = struct.Struct("<q").pack
         self.redis.transport.write(b"".join([head + key + pack(int(one)) + project + tail for one in entities]))
 
 
 @functools.cache
-def command(set_name: str, features: int) -> tuple[bytes, bytes]:
-    """What comes before and after the key in a command."""
+def command(set_name: str, features: int) -> tuple[bytes, bytes, Picker]:
+    """What comes before and after the key in a command, and what makes a row of a reply."""
     data_set = data.SETS[set_name]
     per_view = data_set.services[features]
     fields = []
@@ -101,7 +96,7 @@ def command(set_name: str, features: int) -> tuple[bytes, bytes]:
     words = [b"HGETALL", b"KEY"] if whole else [b"HMGET", b"KEY", *fields]
     key = data.entity_key(0, data_set.project)
     head, _, tail = data.command(words).partition(b"$3\r\nKEY")
-    return head + b"$%d\r\n" % len(key), tail
+    return head + b"$%d\r\n" % len(key), tail, Picker(fields, whole)
 
 
 @functools.cache

@@ -6,6 +6,7 @@ the event loop, the sockets and the kernel come on top: rivals.py measures those
 
     python perf/stages.py                       all shapes, ints and mixed
     python perf/stages.py mixed 1x50 100x250    some
+    YUMMY_FAST_NATIVE=0 python perf/stages.py   without the native room
 
 It compares nothing and stores nothing. Quote ratios: the machine is shared.
 """
@@ -31,9 +32,9 @@ from yummy_fast.features.query import parse_query
 from yummy_fast.features.value_sampling import sample
 from yummy_fast.features.vectors import encode_vectors
 from yummy_fast.http.http11 import Clock, RequestParser, Response, response_head
+from yummy_fast.native import owner
 from yummy_fast.server.app import build_catalog, open_store
 from yummy_fast.sources.yaml_text import load_config
-from yummy_fast.stores.resp import ReplyParser
 from yummy_fast.telemetry.metrics import Metrics
 
 SHAPES = ("1x50", "1x250", "10x50", "100x50", "100x250")
@@ -77,11 +78,12 @@ def stages(
         replies = b"".join(bulk([row[field] for field in fields]) for row in by_name)
     else:
         replies = b"".join(map(bulk, found_hashes))
-    replies_parser = ReplyParser()
+    reader = owner.ReplyReader()
 
     def parse_replies() -> list[Any]:
-        found = replies_parser.read(replies)
-        return list(map(lookup.make_row, found))
+        reader.expect(lookup.picker, rows)
+        (answer,) = reader.feed(replies)
+        return answer
 
     found = [parse_replies()]
     answer = Response(200, encode_vectors(layout, bound, found))
@@ -115,6 +117,7 @@ def main() -> None:
     wanted = arguments.wanted
     shapes = [word for word in wanted if "x" in word and word[0].isdigit()] or list(SHAPES)
     names = [word for word in wanted if word not in shapes] or ["ints", "mixed"]
+    print(f"hot path: {owner.DESCRIPTION}\n")
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
             data_set = benchmark.SETS[name]

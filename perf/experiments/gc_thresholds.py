@@ -56,9 +56,9 @@ def measure(way: str) -> None:
 
     from yummy_fast.features.query import parse_query
     from yummy_fast.features.vectors import encode_vectors
+    from yummy_fast.native.owner import ReplyReader
     from yummy_fast.server.app import build_catalog, open_store
     from yummy_fast.sources.yaml_text import load_config
-    from yummy_fast.stores.resp import ReplyParser
 
     data_set = benchmark.SETS["ints"]
     with tempfile.TemporaryDirectory() as folder:
@@ -73,7 +73,7 @@ def measure(way: str) -> None:
         b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words) for words in hashes
     ]
     body = b'{"feature_service": "features_50", "entities": {"entity": [1]}}'
-    parser = ReplyParser()
+    replies_reader = ReplyReader()
     exec(way)  # one of WAYS
     pauses: list[float] = []
     collections = [0, 0, 0]
@@ -94,9 +94,9 @@ def measure(way: str) -> None:
         query = parse_query(body)
         compiled = catalog.plan_for(query.feature_service, query.features, False)
         bound = compiled.binder.bind(query.entities)
-        (make_row,) = (reader.make_row for reader in compiled.prepared)
-        (reply,) = parser.read(replies[number % len(replies)])
-        waiting.append((query, bound, encode_vectors(compiled.layout, bound, [[make_row(reply)]])))
+        replies_reader.expect(compiled.prepared[0].picker, 1)
+        rows = replies_reader.feed(replies[number % len(replies)])
+        waiting.append((query, bound, encode_vectors(compiled.layout, bound, rows)))
         if len(waiting) == 32:
             waiting.clear()
     spent = (time.process_time() - before) / REQUESTS * 1e6

@@ -20,8 +20,8 @@ class DamageError(Exception):
     """Bytes that are no RESP2."""
 
 
-class Oddity(str):
-    """An error reply, or an integer: what no hash has in it. An error is its text."""
+class ErrorText(str):
+    """An error reply."""
 
 
 def bulk(part: bytes | None) -> bytes:
@@ -40,7 +40,7 @@ def _line(data: bytes, at: int) -> tuple[bytes, int]:
 
 
 def read(data: bytes, at: int) -> tuple[Any, int]:
-    """The reply at `at`, and where it ends: bytes, None, a list, or an Oddity."""
+    """The reply at `at`, and where it ends: bytes, None, a list, an integer, or the text of an error."""
     if at == len(data):
         raise CutError
     kind = data[at : at + 1]
@@ -50,12 +50,12 @@ def read(data: bytes, at: int) -> tuple[Any, int]:
     if kind in b"+-":
         if b"\r" in line or b"\n" in line:
             raise DamageError
-        return (line if kind == b"+" else Oddity(line.decode(errors="replace"))), at
+        return (line if kind == b"+" else ErrorText(line.decode(errors="replace"))), at
     if NUMBER.fullmatch(line) is None or not -(1 << 63) <= int(line) < 1 << 63:
         raise DamageError
     number = int(line)
     if kind == b":":
-        return Oddity(), at
+        return number, at
     if number < -1 or (kind == b"*" and number > 0xFFFFFFFF):
         raise DamageError
     if number == -1:
@@ -75,7 +75,7 @@ def read(data: bytes, at: int) -> tuple[Any, int]:
 
 def row(reply: Any, names: Sequence[bytes] | None, named: bool) -> Any:
     """What a reader gives out for a reply: a tuple, the text of an error, or None."""
-    if isinstance(reply, Oddity) and reply:
+    if isinstance(reply, ErrorText):
         return str(reply)
     if not isinstance(reply, list) or names is None:
         return None
