@@ -7,6 +7,8 @@
 # make check   lint, types, imports, generated code
 # make differential    thousands of random requests to Feast's own server and to ours; any difference fails
 # make sdk     Feast's SDK reads through our server, and without it; the same must come back
+# make native  the native room, compiled anew beside its sources: after a change in yummy_fast/native/*.c
+# make fuzz    the native room under the sanitizers of clang for a minute (SECONDS=3600: an hour)
 # make faults  every way in which Redis breaks, under load, and large requests; writes the tables in docs/reliability.md
 # make perf    the benchmark against Feast and Yummy (half an hour); make perf-full, the original's whole grid
 # make registries      registries written by Feast to SQLite, PostgreSQL, S3 and GCS; needs Debian's postgresql
@@ -18,8 +20,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+SECONDS ?= 60
 
-.PHONY: demo test test-system test-zone coverage mutants pythons check differential sdk registries faults perf perf-full format docs proto clean
+.PHONY: native fuzz demo test test-system test-zone coverage mutants pythons check differential sdk registries faults perf perf-full format docs proto clean
 
 demo: .venv-demo/ready
 	@.venv-demo/bin/yummy-fast demo
@@ -60,6 +63,13 @@ sdk: $(VENV)/ready .venv-feast/ready
 registries: $(VENV)/ready .venv-feast/ready
 	$(BIN)/python tests/registries_sql/run.py
 
+native: $(VENV)/ready
+	YUMMY_FAST_NATIVE=1 $(BIN)/python setup.py --quiet build_ext --inplace --force
+
+fuzz: $(VENV)/ready
+	$(BIN)/python tests/fuzz/fuzz_native.py --planted .fuzz
+	$(BIN)/python tests/fuzz/fuzz_native.py .fuzz -max_total_time=$(SECONDS) -max_len=600 -verbosity=0
+
 faults: $(VENV)/ready
 	$(BIN)/python -m tests.faults
 	$(BIN)/python -m tests.large_requests
@@ -82,7 +92,7 @@ docs: $(VENV)/ready
 proto: $(VENV)/ready
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. yummy_fast/feast_format/_proto/*.proto
 
-$(VENV)/ready: pyproject.toml
+$(VENV)/ready: pyproject.toml setup.py $(wildcard yummy_fast/native/*.[ch])
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable '.[demo,transforms]' --group dev
@@ -106,4 +116,4 @@ $(VENV)/perf-ready: $(VENV)/ready
 	touch $@
 
 clean:
-	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-* .fuzz build yummy_fast/native/*.so .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
