@@ -13,10 +13,14 @@ FROM python:${PYTHON}-slim-bookworm AS build
 # Without pip: it has no business in the image, and the base's pip can install from outside.
 RUN python -m venv --without-pip /opt/yummy-fast
 
+# For the native room, which must not be left out for want of a compiler. The second stage has none.
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+ENV YUMMY_FAST_NATIVE=1
+
 WORKDIR /src
 # Optional parts of the program, as pip writes them: --build-arg EXTRAS=[transforms] for on-demand feature views.
 ARG EXTRAS=
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY yummy_fast yummy_fast
 RUN pip --python /opt/yummy-fast/bin/python install --no-cache-dir --no-compile ".$EXTRAS"
 
