@@ -138,6 +138,18 @@ class TestReader:
         full = [each for place in range(len(stream)) for each in reader.feed(stream[place : place + 1])]
         assert plain(full) == [[ROW, ROW, ROW]]
 
+    def test_cut_in_three_anywhere(self, room: Any) -> None:
+        """Lengths of one digit and two, of which the digits and the line's end may come apart."""
+        stream = array([b"other name", b"twelve bytes", b"abcd", b"five."]) + array([b"abcd", b"", b"x" * 10, b"1"])
+        picker = room.Picker((b"abcd", b"other name"), True)
+        for first in range(len(stream)):
+            for second in range(first, len(stream)):
+                reader = room.ReplyReader()
+                reader.expect(picker, 2)
+                pieces = (stream[:first], stream[first:second], stream[second:])
+                answers = [answer for piece in pieces for answer in reader.feed(piece)]
+                assert plain(answers) == [[(b"five.", b"twelve bytes"), (b"", None)]], (first, second)
+
     def test_many_expectations(self, room: Any) -> None:
         reader, picker = room.ReplyReader(), room.Picker((b"a",), False)
         expected = 0
@@ -205,7 +217,7 @@ class TestReader:
 
 @needs_native
 class TestNativeReader:
-    @pytest.mark.parametrize("behind", [b"\n\r", b"\r\r", b"xx"])
+    @pytest.mark.parametrize("behind", [b"\n\r", b"\r\r", b"x\n", b"xx"])
     def test_what_stands_behind_a_bulk_string_is_looked_at(self, behind: bytes) -> None:
         """hiredis steps over it: a length that is wrong would go unnoticed."""
         for value in (b"v", b"v" * 50, b"v" * 500):
