@@ -47,6 +47,8 @@ def read_a_lot() -> None:
         found.expect(picker, 1)
         for piece in (HASH[:cut], HASH[cut:], HASH, b"-ERR n\xff\r\n", b"*2\r\n*1\r\n:1\r\n+a\r\n"):
             found.feed(piece)
+    found.expect(picker, 4)
+    found.feed(HASH + b"-ERR one\r\n-ERR two\r\n" + HASH)
     found.expect(picker, 3)
     found.feed(HASH + HASH[:-1])  # dies with a row in a list, one half read, and bytes left over
     damaged = reader()

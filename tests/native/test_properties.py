@@ -190,6 +190,9 @@ def test_values_are_written_as_python_writes_them(data: st.DataObject, value_typ
 @example(b"\x6a\x00")
 @example(b"\x6a\x02\x0a\x00")
 @example(b"\x6a\x02\x08\x01")  # not packed
+@example(b"\x18\x01\x18\x02")  # two values, of which the last one counts
+@example(b"\x12\x01a\x18\x02")
+@example(b"\x18\x01\x00")
 def test_of_what_is_odd_nothing_is_written_that_python_would_not_write(found: bytes) -> None:
     text = native_room.value_text(found)
     assert text is None or text == value_text(found)
@@ -199,6 +202,7 @@ def test_of_what_is_odd_nothing_is_written_that_python_would_not_write(found: by
 @given(st.lists(st.floats(), max_size=40))
 @example([1e15, 1e16, 1e17, 1e-4, 1e-5, 1e-6, 1e22, 1e23, 5e-324, 1.7976931348623157e308, 2.2250738585072014e-308])
 @example([-0.0, 0.1, 0.3, 123456.789, 9007199254740991.0, 9007199254740993.0, 2.0**70, 9.5367431640625e-07])
+@example([1125899906842624.25, 1125899906842624.75])  # as near to two decimals of 17 digits: the even one
 def test_doubles_are_written_as_orjson_writes_them(found: list[float]) -> None:
     packed = numbers("d", found).tobytes()
     inner = b"\x0a" + _varint(len(packed)) + packed if packed else b""
@@ -225,6 +229,9 @@ def timestamp_text(found: bytes | None) -> bytes | None:
 @given(stamps)
 @example(Timestamp(seconds=2_000_000_000, nanos=999_999_999).SerializeToString())  # rounded up to the next second
 @example(Timestamp(seconds=253_402_300_799).SerializeToString())  # the last one of year 9999
+@example(Timestamp(nanos=500).SerializeToString())  # half a microsecond: to the even one
+@example(Timestamp(nanos=1500).SerializeToString())
+@example(Timestamp(nanos=2500).SerializeToString())
 def test_times_are_written_as_python_writes_them(found: bytes | None) -> None:
     assert native_room.timestamp_text(found or b"") == timestamp_text(found)
 

@@ -220,12 +220,14 @@ class TestNativeReader:
     @pytest.mark.parametrize("behind", [b"\n\r", b"\r\r", b"x\n", b"xx"])
     def test_what_stands_behind_a_bulk_string_is_looked_at(self, behind: bytes) -> None:
         """hiredis steps over it: a length that is wrong would go unnoticed."""
-        for value in (b"v", b"v" * 50, b"v" * 500):
+        for value in (b"v", b"v" * 50, b"v" * 500, b"name"):
             for stream in (array([b"abcd", value]), array([b"zzzz", value]), array([value, b"v"])):
                 wrong = stream.replace(value + b"\r\n", value + behind)
                 for cut in (0, len(wrong) - 1):
-                    reader = native_room.ReplyReader()
-                    reader.expect(native_room.Picker((b"abcd",), True), 1)
+                    reader, picker = native_room.ReplyReader(), native_room.Picker((b"abcd",), True)
+                    reader.expect(picker, 1)
+                    assert len(reader.feed(stream)) == 1  # so that its order is known
+                    reader.expect(picker, 1)
                     assert [*reader.feed(wrong[:cut]), *reader.feed(wrong[cut:])] == []
                     assert reader.failed
 
@@ -236,6 +238,14 @@ class TestNativeReader:
         reader.feed(b"*2\r\n$1\r\na\r\n")
         assert reader.feed(b"*2\r\n$1\r\na\r\n$1\r\nb\r\n") == [None]  # the array was its value: no hash
         assert reader.failed is None
+
+    def test_of_the_reply_that_is_not_whole_every_byte_counts(self) -> None:
+        reader = native_room.ReplyReader()
+        reader.expect(native_room.Picker(NAMES, True), 2)
+        reader.feed(array(HASH) + array(HASH)[:30])
+        assert reader.unfinished_bytes == 30
+        reader.feed(array(HASH)[30:40])
+        assert reader.unfinished_bytes == 40
 
     def test_a_huge_length_costs_nothing_until_it_comes(self) -> None:
         reader = native_room.ReplyReader()
