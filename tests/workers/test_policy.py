@@ -13,6 +13,7 @@ from dataclasses import replace
 import pytest
 
 from tests.workers.fakes import DRAIN, WORKERS, FakeChild, World
+from yummy_fast.native.owner import DESCRIPTION
 from yummy_fast.server.drain import longest_drain_s
 from yummy_fast.telemetry.exposition import merge
 from yummy_fast.workers import policy
@@ -55,7 +56,8 @@ def test_it_starts_the_workers_and_the_admin_process(said: Callable[[], list[str
     world.ready(admin, first)
     assert said() == []
     world.ready(second)
-    assert said() == ["INFO serving project rides on http://127.0.0.1:6566 with 2 workers"]
+    serving = "INFO serving project rides on http://127.0.0.1:6566 with 2 workers"
+    assert said() == [serving, f"INFO hot path: {DESCRIPTION}"]
     assert states(*world.started) == [State.SERVING] * 3
     world.policy.advance()
     assert len(world.started) == 3
