@@ -52,9 +52,10 @@ jump by a half). Now our share hardly counts, and is what the script prints besi
     510   30 |         66.1     43.9 |           0.3       2.1      7.0 |       66.5      46.0     50.9
     510   50 |         90.8     43.9 |           0.4       2.2      7.2 |       91.2      46.1     51.0
 
-The knee of the sum moves from 35 or 45 fields to where Redis alone has it, between 15 and 35. The rule stays: between 20
-and 32 fields it can cost Redis a third, but saves the wire two thirds to nine tenths of the bytes; and one rule serves
-with and without the native room. What has gone is the price of another field order: 5 us instead of 25.
+The knee of the sum moves from 35 or 45 fields to where Redis alone has it, between 15 and 35. The rule stays. Between
+20 and 32 fields HMGET may cost Redis a third more than HGETALL would, but saves two thirds to nine tenths of the
+bytes on the wire; and one rule serves with and without the native room. What has gone is the price of another field
+order: 5 us instead of 25.
 
 Ask again when Redis or Valkey is new (both work on a faster lookup in listpacks; Valkey 8.1 has another hash table), or
 when fields are read as ranges or by HGETEX.
@@ -62,8 +63,9 @@ when fields are read as ranges or by HGETEX.
 How: a redis-server of its own on core 1, hashes as Feast writes them (views of 10 features and one `_ts:`, values half
 Int32 and half Double, fields of every hash inserted in one shuffled order of views), random keys, fields asked for in
 another shuffled order. Commands travel in pipelines of 10. Redis's cost is its CPU time from /proc/PID/schedstat, so
-it includes reading the command and writing the reply. Our cost is that of `ReplyReader.feed`: in the first table with
-hiredis.Reader plus, for HGETALL, comparing the names with the remembered order and one itemgetter. Not measured: the network, which ships more bytes for HGETALL.
+it includes reading the command and writing the reply. Our cost is that of `ReplyReader.feed`; in the first table, that
+of hiredis.Reader plus, for HGETALL, comparing the names with the remembered order and one itemgetter. Not measured: the
+network, which ships more bytes for HGETALL.
 """
 
 from __future__ import annotations
