@@ -25,6 +25,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "protobuf's fixed numbers are copied as they are; without this room, its twin serves"
+#endif
+
 #define OBJECT(pointer) ((PyObject *)(uintptr_t)(pointer)) /* where a function of Python's takes no other type */
 #define LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
