@@ -1,4 +1,4 @@
-/* libFuzzer with a Python inside: the native room is linked in, so that clang's sanitizers see every byte that it reads.
+/* libFuzzer with a Python inside: the native room is linked in, so that clang's sanitizers see each byte that it reads.
  * What each input means, and what is a finding besides theirs, fuzz_native.py says in `test_one_input`. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>

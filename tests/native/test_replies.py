@@ -239,6 +239,20 @@ class TestNativeReader:
         assert reader.feed(b"*2\r\n$1\r\na\r\n$1\r\nb\r\n") == [None]  # the array was its value: no hash
         assert reader.failed is None
 
+    def test_ten_bytes_that_look_like_what_is_not_remembered(self) -> None:
+        """Where no name of four bytes stood, the room remembers a zero."""
+        reader, picker = native_room.ReplyReader(), native_room.Picker((b"abcd",), True)
+        for parts in ([b"a long name", b"1"], [b"abcd", b"1"]):
+            reader.expect(picker, 1)
+            assert len(reader.feed(array(parts))) == 1
+            for place in range(2):
+                damaged, order = native_room.ReplyReader(), [b"a long name", b"1", b"abcd", b"1"]
+                damaged.expect(picker, 1)
+                stream = array(order[: 2 * place + 2])
+                name = b"$%d\r\n%b\r\n" % (len(order[2 * place]), order[2 * place])
+                assert damaged.feed(stream.replace(name, bytes(8) + b"\r\n")) == []
+                assert damaged.failed == "a reply of no known type"
+
     def test_of_the_reply_that_is_not_whole_every_byte_counts(self) -> None:
         reader = native_room.ReplyReader()
         reader.expect(native_room.Picker(NAMES, True), 2)

@@ -28,7 +28,7 @@ typedef struct {
     size_t *tails; /* where the tail of each view ends, lookup after lookup; scratch of `write` */
 } Writer;
 
-enum { KEPT_TEXT = 4 << 20, KEPT_ROWS = 64 << 10 }; /* scratch held on to: of 100 rows of 250 features, 1.5 MB of text */
+enum { KEPT_TEXT = 4 << 20, KEPT_ROWS = 64 << 10 }; /* scratch that is kept: 100 x 250 take 1.5 MB */
 
 #define VALUES "{\"values\":["
 #define STATUSES "],\"statuses\":["

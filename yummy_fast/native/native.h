@@ -5,8 +5,8 @@
  *
  * The rules that all of them keep:
  * - The limited API of Python 3.11 (abi3): one binary for every later version.
- * - Bytes are not believed. A length is compared with what is there before it is used, and arithmetic on lengths is done
- *   in 64 bits.
+ * - Bytes are not believed. A length is compared with what is there before it is used, and arithmetic on lengths is of
+ *   64 bits.
  * - While a pointer into a buffer is in use, nothing is called that can run Python: no object that the cycle collector
  *   tracks is made (making one may start it), no method of an object is called.
  * - Memory comes from PyMem_ and PyObject_ functions alone, so that a test can let every single allocation fail.

@@ -8,8 +8,8 @@
  *
  * What the reader knows between two elements is in its struct, so a reply may be cut anywhere: only an element that is
  * not whole is kept and read again, and of a long line no byte is searched twice. A reply that is no hash's is read to
- * its end and becomes None, an error its text. The grammar is RESP2's, and stricter than hiredis's at one point: the two
- * bytes behind a bulk string have to be CR LF.
+ * its end and becomes None, an error its text. The grammar is RESP2's, and stricter than hiredis's at one point: behind
+ * a bulk string there has to be CR LF.
  *
  * After damage there is no telling where a reply begins: `failed` says what was found, and nothing more is read.
  */
@@ -292,7 +292,10 @@ typedef struct {
     const char *failed;
 } Reader;
 
-typedef enum { BYTES_ELEMENT, ARRAY_ELEMENT, NIL_ELEMENT, OTHER_ELEMENT, ERROR_ELEMENT, CUT, DAMAGED, OUT_OF_MEMORY } Kind;
+typedef enum {
+    BYTES_ELEMENT, ARRAY_ELEMENT, NIL_ELEMENT, OTHER_ELEMENT, ERROR_ELEMENT,
+    CUT, DAMAGED, OUT_OF_MEMORY, /* no element */
+} Kind;
 
 typedef struct {
     const uint8_t *bytes; /* BYTES_ELEMENT, ERROR_ELEMENT: `number` of them */
@@ -476,7 +479,8 @@ static Kind take_usual_elements(Reader *reader, Picker *picker, const uint8_t **
     while (elements > 0 && kind == BYTES_ELEMENT) {
         if (!at_value) {
             const Guess *guess = place < picker->guesses_room ? &picker->guesses[place] : NULL;
-            if (LIKELY(guess && end - here >= 10 && load_64(here) == guess->head && here[8] == '\r' && here[9] == '\n')) {
+            if (LIKELY(guess && guess->head && end - here >= 10 && load_64(here) == guess->head && here[8] == '\r' &&
+                       here[9] == '\n')) {
                 cell = guess->cell;
                 here += 10;
             } else if (short_string(here, end, &string, &length)) {
@@ -532,7 +536,7 @@ static PyObject *finish_row(Reader *reader, const Picker *picker, PyTypeObject *
     return (PyObject *)row;
 }
 
-/* Put `reply`, which may be NULL for want of memory, where it was expected; into `answers` goes what is answered now. */
+/* Put `reply`, which may be NULL for want of memory, where it was expected; into `answers` goes what is complete. */
 static bool deliver(Reader *reader, PyObject *reply, bool is_row, PyObject *answers)
 {
     Expected *expected = &reader->expected[reader->first];
@@ -725,7 +729,8 @@ static PyMemberDef reader_members[] = {
 
 static PyMethodDef reader_methods[] = {
     {"expect", reader_expect, METH_VARARGS, "expect(picker, replies): what comes after all that is expected so far."},
-    {"feed", reader_feed, METH_O, "feed(data): for each `expect` that is now answered, a list of rows; or the error's text, or None."},
+    {"feed", reader_feed, METH_O,
+     "feed(data): for each `expect` that is now answered, rows; or an error's text, or None."},
     {NULL, NULL, 0, NULL},
 };
 
