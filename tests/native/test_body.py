@@ -92,6 +92,20 @@ def test_what_it_leaves_to_python(two: Any, entities: Any, found: Any, row_to_ke
     assert two.write(entities, found, row_to_key, count, b"]") is None
 
 
+@pytest.mark.parametrize(("count", "length"), [(1, 9 << 20), (9, 1 << 20)])
+def test_a_large_body_is_left_to_who_makes_it_in_steps(two: Any, count: int, length: int) -> None:
+    value = b"\x12" + b"%c%c%c%c" % (
+        length & 127 | 128,
+        length >> 7 & 127 | 128,
+        length >> 14 & 127 | 128,
+        length >> 21,
+    )
+    value += b"x" * length
+    found = rows([ONE, value, TIME])
+    assert two.write([[0] * count], [found], [[0] * count], count, b"]") is None
+    assert native_room.value_text(value) == b'"' + b"x" * length + b'"'
+
+
 @pytest.mark.parametrize(
     ("lookups", "columns"),
     [
