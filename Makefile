@@ -9,7 +9,8 @@
 # make sdk     Feast's SDK reads through our server, and without it; the same must come back
 # make native  the native room, compiled anew beside its sources: after a change in yummy_fast/native/*.c
 # make fuzz    the native room under the sanitizers of clang for a minute (SECONDS=3600: an hour)
-# make faults  every way in which Redis breaks, under load, and large requests; writes the tables in docs/reliability.md
+# make faults  every way in which Redis breaks, under load, large requests, and more load than the store can take: the
+#              tables in docs/reliability.md
 # make perf    the benchmark against Feast and Yummy (half an hour); make perf-full, the original's whole grid
 # make registries      registries written by Feast to SQLite, PostgreSQL, S3 and GCS; needs Debian's postgresql
 # make docs    write docs/metrics.md and docs/settings.md from their tables, and the modules in docs/architecture.md
@@ -73,6 +74,7 @@ fuzz: $(VENV)/ready
 faults: $(VENV)/ready
 	$(BIN)/python -m tests.faults
 	$(BIN)/python -m tests.large_requests
+	$(BIN)/python -m tests.overload
 
 perf: $(VENV)/perf-ready
 	$(BIN)/python perf/rivals.py

@@ -598,7 +598,7 @@ class Proxy:
         self._tls = tls
         self._changed = threading.Condition()
         self._holding = self._swallowing = self._resetting = self._closed = False
-        self._slices = 0
+        self._slices = self._bytes_per_s = 0
         self._delay_s = (0.0, 0.0)
         self._dice = random.Random(1)
         self._end_in: int | None = None
@@ -660,6 +660,10 @@ class Proxy:
     def delay(self, least_s: float, most_s: float) -> None:
         """Pass each piece of an answer on so much later; what comes meanwhile waits behind it."""
         self._delay_s = (least_s, most_s)
+
+    def limit(self, bytes_per_s: int) -> None:
+        """Pass answers on no faster than this, a hundredth of a second's worth at a time; 0: as fast as they come."""
+        self._bytes_per_s = bytes_per_s
 
     def split(self, size: int) -> None:
         """Pass answers on in pieces of `size` bytes, each in a segment of its own."""
@@ -780,6 +784,7 @@ class Proxy:
             far.shutdown(socket.SHUT_RDWR)
 
     def _back(self, far: socket.socket, near: socket.socket) -> None:
+        due = 0.0
         with contextlib.suppress(OSError):
             while data := far.recv(1 << 20):
                 with self._changed:
@@ -795,9 +800,12 @@ class Proxy:
                     if left is not None:
                         data = data[:left]
                         self._end_in = left - len(data)
-                size = self._slices or len(data) or 1
+                size = self._slices or max(self._bytes_per_s // 100, 1 if self._bytes_per_s else len(data)) or 1
                 for start in range(0, len(data), size):
                     near.sendall(data[start : start + size])
+                    if self._bytes_per_s:
+                        due = max(due, time.monotonic() - 0.02) + size / self._bytes_per_s
+                        time.sleep(max(due - time.monotonic(), 0))
                 if left is not None and left == len(data):
                     self._end()
                     with self._changed:

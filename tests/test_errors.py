@@ -22,6 +22,7 @@ from yummy_fast import errors
         (errors.ProtocolError(431, "too large"), 431, b""),
         (errors.StoreError("odd answer"), 502, b""),
         (errors.StoreUnavailableError("down"), 503, b"retry-after: 1\r\n"),
+        (errors.StoreOverloadedError("too much"), 503, b"retry-after: 1\r\n"),
         (errors.StoreTimeoutError("late"), 504, b"retry-after: 1\r\n"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",

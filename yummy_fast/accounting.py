@@ -15,7 +15,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from time import perf_counter_ns
 
-from yummy_fast.errors import StoreError, StoreRefusedError, StoreTimeoutError, StoreUnavailableError, YummyError
+from yummy_fast.errors import (
+    StoreError,
+    StoreOverloadedError,
+    StoreRefusedError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+    YummyError,
+)
 from yummy_fast.features.binding import Bound
 from yummy_fast.features.catalog import Compiled
 from yummy_fast.features.plan import ComputedColumn, Rows
@@ -115,6 +122,8 @@ class Accounting:
     def _count_store_error(self, error: StoreError) -> None:
         if isinstance(error, StoreTimeoutError):
             kind = "timeout"
+        elif isinstance(error, StoreOverloadedError):
+            kind = "overload"
         elif isinstance(error, StoreUnavailableError):
             kind = "unavailable"
         else:

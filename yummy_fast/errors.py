@@ -18,7 +18,8 @@ r"""Every exception that a request or an operator may see, and the HTTP answer t
     └── StoreError                    the online store failed                   502
         ├── CorruptValueError         a stored value cannot be decoded          502
         ├── StoreUnavailableError     no connection to it                       503, Retry-After
-        │   └── StoreRefusedError     it is loading, busy, or denies access     503, Retry-After
+        │   ├── StoreRefusedError     it is loading, busy, or denies access     503, Retry-After
+        │   └── StoreOverloadedError  more is asked of it than it can answer    503, Retry-After
         └── StoreTimeoutError         no reply in time                          504, Retry-After
 
 The bodies keep Feast's three shapes (feast/rest_error_handler.py and FastAPI's own, Feast 0.67.0), so that Feast's
@@ -230,6 +231,10 @@ class StoreUnavailableError(StoreError):
 
 class StoreRefusedError(StoreUnavailableError):
     """The online store refuses commands: all of them for now (LOADING, BUSY), or ours (NOAUTH, NOPERM)."""
+
+
+class StoreOverloadedError(StoreUnavailableError):
+    """So much waits for the online store that this request would not be answered in time."""
 
 
 class StoreTimeoutError(StoreError):

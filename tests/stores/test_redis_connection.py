@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 from collections.abc import AsyncIterator
 from itertools import pairwise
@@ -17,7 +18,13 @@ import pytest
 
 from tests.fakes import FakeLoop, FakeTransport
 from tests.harness import run
-from yummy_fast.errors import StoreError, StoreRefusedError, StoreUnavailableError
+from yummy_fast.errors import (
+    StoreError,
+    StoreOverloadedError,
+    StoreRefusedError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+)
 from yummy_fast.features.plan import Rows
 from yummy_fast.native.owner import Picker
 from yummy_fast.stores.online_store import StoreState
@@ -27,11 +34,16 @@ from yummy_fast.stores.redis_connection import (
     LATE_S,
     MAX_CHUNKS,
     PING_AFTER_S,
+    WINDOW,
+    WIRE_SHARE,
     PendingFetch,
     RedisConnection,
 )
+from yummy_fast.stores.redis_turns import QUANTUM, Part
+from yummy_fast.stores.resp import CommandTemplate
 
 PICKER = Picker([b"number", b"text"], False)
+ONE = Picker([b"number"], False)
 ROW_BYTES = 1_000
 ROWS = 1_000
 """A megabyte in all: 31 chunks."""
@@ -51,6 +63,8 @@ class Side:
         self.redis = redis
         self.blamed = blamed
         """What the event loop was told of exceptions that nobody caught."""
+        self._came = bytearray()
+        self._keys: list[int] = []
 
     def fetch(self, *parts: int) -> asyncio.Future[Rows]:
         """A fetch of as many lookups as `parts`, which say how many replies each gets. A reply is the row."""
@@ -58,16 +72,36 @@ class Side:
         self.wire.send(PendingFetch(future, [(PICKER, count) for count in parts]), [b"PING\r\n"])
         return future
 
+    def fetch_in_turns(self, count: int, first: int = 0) -> asyncio.Future[Rows]:
+        """A fetch of the keys `first` and so on."""
+        future: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
+        keys = [b"%d" % number for number in range(first, first + count)]
+        self.wire.send_in_turns(future, [Part(CommandTemplate(b"GET"), ONE, keys)])
+        return future
+
+    async def answer(self, most: int = 1 << 30) -> list[int]:
+        """Answer the commands that have come, each with its key, but no more than `most`. Returns the keys."""
+        await asyncio.sleep(0)  # for the write of this tick
+        self.redis.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while data := self.redis.recv(1 << 20):
+                self._came += data
+        self._keys += [int(key) for key in re.findall(rb"GET\r\n\$\d+\r\n(\d+)\r\n", self._came)]
+        self._came.clear()
+        keys, self._keys = self._keys[:most], self._keys[most:]
+        self.wire.data_received(b"".join(b"*1\r\n$%d\r\n%d\r\n" % (len(str(key)), key) for key in keys))
+        return keys
+
 
 @contextlib.asynccontextmanager
-async def connected() -> AsyncIterator[Side]:
+async def connected(timeout_s: float = TIMEOUT_S, **limits: int) -> AsyncIterator[Side]:
     loop = asyncio.get_running_loop()
     near, far = socket.socketpair()
     transport, _ = await loop.create_connection(asyncio.Protocol, sock=near)
     blamed: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: blamed.append(context))
     try:
-        wire = RedisConnection(transport, TIMEOUT_S, 64 << 20, StoreState())
+        wire = RedisConnection(transport, timeout_s, 64 << 20, StoreState(), **limits)
         yield Side(wire, transport, far, blamed)
         transport.abort()
         await wire.lost
@@ -717,3 +751,162 @@ def test_replies_that_came_before_the_end_are_delivered_with_it() -> None:
     assert [plain(future.result()) for future in futures[:99]] == [[[row(number)]] for number in range(99)]
     assert error_of(futures[99]) == LOST
     assert fake.lost() == "closed by the other side"
+
+
+# -------------------------------------------------------------------------------------------------------- the window
+
+
+def rows_in_turns(count: int, first: int = 0) -> Rows:
+    return [[[b"%d" % number] for number in range(first, first + count)]]
+
+
+@pytest.mark.parametrize("at_a_time", [1, 50, 700, 1 << 30])
+def test_no_more_than_the_window_is_on_the_wire_and_all_of_it_is_answered(at_a_time: int) -> None:
+    async def receiving() -> None:
+        async with connected() as side:
+            long, other = side.fetch_in_turns(3_000), side.fetch_in_turns(100, 10_000)
+            short = [side.fetch_in_turns(1, 20_000 + number) for number in range(10)]
+            sent: list[int] = []
+            answered = 0
+            while not long.done():
+                keys = await side.answer(at_a_time)
+                answered += len(keys)
+                sent += keys
+                assert len(sent) - answered <= WINDOW
+                if at_a_time == 50:
+                    assert side.wire.room <= WINDOW
+            assert plain(await long) == rows_in_turns(3_000)
+            assert plain(await other) == rows_in_turns(100, 10_000)
+            assert [plain(await future) for future in short] == [
+                rows_in_turns(1, 20_000 + number) for number in range(10)
+            ]
+            assert sorted(sent) == [*range(3_000), *range(10_000, 10_100), *range(20_000, 20_010)]
+            await asyncio.sleep(0)
+            assert side.wire.room == side.wire._window, "all room is there again"
+            assert side.wire.in_flight == 0
+            assert side.blamed == []
+
+    run(receiving())
+
+
+def test_the_first_write_has_no_more_than_the_window() -> None:
+    async def receiving() -> None:
+        async with connected() as side:
+            side.fetch_in_turns(50_000)
+            assert len(await side.answer()) == WINDOW
+
+    run(receiving())
+
+
+def test_what_is_given_up_is_dropped_unsent_and_what_was_sent_keeps_its_place() -> None:
+    async def receiving() -> None:
+        async with connected() as side:
+            fetches = [side.fetch_in_turns(4_000) for _ in range(60)]
+            last = side.fetch_in_turns(2, 9_000)
+            for future in fetches:
+                future.cancel()
+            await asyncio.sleep(0)
+            assert len(await side.answer()) == WINDOW
+            assert await side.answer() == [9_000, 9_001]
+            assert plain(await last) == rows_in_turns(2, 9_000)
+            assert side.wire.room == side.wire._window
+            assert side.blamed == []
+
+    run(receiving())
+
+
+def test_a_fetch_whose_time_is_up_before_its_turn_is_dropped() -> None:
+    async def receiving() -> None:
+        async with connected(timeout_s=0.2) as side:
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            long = side.fetch_in_turns(10_000)
+            short = side.fetch_in_turns(1)
+            for _ in range(5):
+                await asyncio.sleep(0.02)
+                await side.answer(10)  # it is slow, but not silent
+            for future in (long, short):
+                with pytest.raises(StoreTimeoutError):
+                    await future
+            assert 0.2 <= loop.time() - began < 0.3
+            await asyncio.sleep(0)
+            assert side.wire.in_flight == WINDOW // QUANTUM, "the turns that were sent"
+            assert side.wire._turns.commands == 0
+            assert side.blamed == []
+
+    run(receiving())
+
+
+def test_short_fetches_go_before_the_rest_of_a_long_one() -> None:
+    async def receiving() -> None:
+        async with connected() as side:
+            side.fetch_in_turns(5_000)
+            short = [side.fetch_in_turns(1, 10_000 + number) for number in range(20)]
+            await side.answer()
+            await side.answer(WINDOW)
+            assert all(future.done() for future in short)
+
+    run(receiving())
+
+
+def test_who_cannot_be_served_in_time_is_told_at_once() -> None:
+    async def receiving() -> None:
+        async with connected() as side:
+            loop = asyncio.get_running_loop()
+            side.fetch_in_turns(30_000)
+            began = loop.time()
+            answered = 0
+            while loop.time() - began < 0.5:
+                await asyncio.sleep(0.01)
+                answered += len(await side.answer(10))
+            rate = answered / (loop.time() - began)  # 1,000 a second, or a little less
+            assert side.wire._rate == pytest.approx(rate, rel=0.5)
+            assert side.wire._window == int(side.wire._rate * TIMEOUT_S * WIRE_SHARE)
+            for count in (20_000, 7_000):
+                with pytest.raises(StoreOverloadedError, match="in time"):
+                    await side.fetch_in_turns(count)
+            for future in (side.fetch_in_turns(1), side.fetch_in_turns(1_000)):
+                assert not future.done()
+
+    run(receiving())
+
+
+def test_no_more_commands_wait_than_are_allowed() -> None:
+    async def receiving() -> None:
+        async with connected(max_commands=10_000) as side:
+            assert not side.fetch_in_turns(20_000).done(), "it is alone, so it is tried"
+            with pytest.raises(StoreOverloadedError, match="the limit is 10000 commands"):
+                await side.fetch_in_turns(1)
+
+    run(receiving())
+
+
+def test_the_end_of_the_connection_fails_those_that_wait_too() -> None:
+    async def receiving() -> None:
+        async with connected() as side:
+            waiting = [side.fetch_in_turns(2_000), side.fetch_in_turns(1)]
+            await side.answer(100)
+            side.transport.abort()
+            for future in waiting:
+                with pytest.raises(StoreUnavailableError, match="was lost"):
+                    await future
+            await asyncio.sleep(0)
+            assert side.wire.in_flight == 0
+            assert side.blamed == []
+
+    run(receiving())
+
+
+def test_a_command_longer_than_the_window_is_sent() -> None:
+    async def receiving() -> None:
+        async with connected() as side:
+            future: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
+            command = CommandTemplate(b"HMGET", [b"x" * 1000] * 2 * WINDOW)
+            side.wire.send_in_turns(future, [Part(command, ONE, [b"1", b"2"])])
+            await asyncio.sleep(0)
+            side.wire.data_received(b"*1\r\n$-1\r\n")
+            assert not future.done()
+            side.wire.data_received(b"*1\r\n$-1\r\n")
+            assert plain(await future) == [[[None], [None]]]
+
+    run(receiving())

@@ -190,6 +190,14 @@ class StoreOptions(Group):
         8 << 20,  # a string of 8 MB takes 10 to 60 ms to write, and cannot be cut; a row of 512 features, 50 KB
         "Maximum size of what Redis replies for one entity row; if it is larger, the request gets 502.",
     )
+    max_commands: int = setting(
+        # As --max-rows: a Redis answers 30,000 to 100,000 in the second of --store-timeout-ms.
+        "--max-store-commands",
+        whole_number("commands", "N"),
+        100_000,
+        "Maximum commands per worker that wait for the online store, one for each entity row and set of join keys; a "
+        "request for more gets 503, unless nothing else waits.",
+    )
     redis_read: str = setting(
         "--redis-read",
         one_of("auto", "hmget", "hgetall"),

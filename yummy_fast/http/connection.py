@@ -93,11 +93,13 @@ class Connections:
 class Exchange:
     """One request and the slot for its answer."""
 
-    __slots__ = ("_connection", "_coroutine", "_timer", "deadline", "request", "response")
+    __slots__ = ("_awaited", "_connection", "_coroutine", "_timer", "deadline", "request", "response")
 
     def __init__(self, connection: Connection, request: Request) -> None:
         self._connection = connection
         self._coroutine: Coroutine[Any, Any, Response] | None = None
+        self._awaited: asyncio.Future[Any] | None = None
+        """What the coroutine waits for, or has waited for last."""
         self._timer: asyncio.TimerHandle | None = None
         self.deadline = 0.0
         """When the request is answered 504, as a time of the event loop."""
@@ -151,6 +153,7 @@ class Exchange:
             # reference cycle with all that the request had. Without the traceback it is freed at once.
             error.__traceback__ = None
         else:
+            self._awaited = awaited
             awaited.add_done_callback(self._resume)
             return
         self._finished()
@@ -173,10 +176,12 @@ class Exchange:
         self._connection.advance()
 
     def abandon(self) -> None:
-        """Stop the request, without an answer."""
+        """Stop the request, without an answer, and what it waits for: commands that are not sent yet never will be."""
         if self._coroutine is not None:
             self._coroutine.close()
             self._finished()
+            if self._awaited is not None:
+                self._awaited.cancel()
 
 
 class Connection(asyncio.Protocol):

@@ -49,6 +49,7 @@ from yummy_fast.stores import redis_hash
 from yummy_fast.stores.online_store import StoreState, check_keys
 from yummy_fast.stores.redis_connection import PendingFetch, RedisConnection
 from yummy_fast.stores.redis_hash import HashReader
+from yummy_fast.stores.redis_turns import QUANTUM, Part, cost_of
 from yummy_fast.telemetry.once_log import OnceLog
 
 logger = logging.getLogger("yummy_fast")
@@ -115,6 +116,7 @@ class RedisStore:
         self._suffix = repository.project.encode()
         self._timeout_s = options.timeout_ms / 1000
         self._max_reply_bytes = options.max_reply_bytes
+        self._max_commands = options.max_commands
         self._read = options.redis_read
         self._connection: RedisConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
@@ -223,7 +225,8 @@ class RedisStore:
         # The one use of a private name: redis-py has no public way to hand over its transport.
         transport = connector._writer.transport
         self._let_kernel_detect_dead_peer(transport)
-        return connector, RedisConnection(transport, self._timeout_s, self._max_reply_bytes, self.state)
+        connection = RedisConnection(transport, self._timeout_s, self._max_reply_bytes, self.state, self._max_commands)
+        return connector, connection
 
     async def _pause(self, pause_s: float, spent_s: float) -> float:
         """Sleep before the next attempt; the last one took `spent_s` of the pause. Returns the pause after it."""
@@ -278,9 +281,17 @@ class RedisStore:
         else:
             for reader in prepared:
                 reader.check_lengths()
-            parts = [(reader.picker, len(group)) for reader, group in zip(prepared, keys, strict=True)]
-            commands = [reader.command.render(group) for reader, group in zip(prepared, keys, strict=True)]
-            self._connection.send(PendingFetch(future, parts), commands)
+            count = len(keys[0]) if len(keys) == 1 else sum(map(len, keys))
+            if count <= QUANTUM and count <= self._connection.room:
+                parts = [(reader.picker, len(group)) for reader, group in zip(prepared, keys, strict=True)]
+                commands = [reader.command.render(group) for reader, group in zip(prepared, keys, strict=True)]
+                cost = cost_of(count, len(commands[0]) if len(commands) == 1 else sum(map(len, commands)))
+                self._connection.send(PendingFetch(future, parts), commands, cost)
+            else:
+                turns = [
+                    Part(reader.command, reader.picker, group) for reader, group in zip(prepared, keys, strict=True)
+                ]
+                self._connection.send_in_turns(future, turns)
         return future
 
 

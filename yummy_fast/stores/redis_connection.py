@@ -16,8 +16,14 @@ is appended to a FIFO when its commands are sent, and the next reply is always f
   stack.
 - The commands of one tick of the event loop leave in one write.
 
-All fetches have the same timeout, so their deadlines are in the order of the FIFO, and one timer is enough: the next
-deadline's. `RedisConnection` says what happens when it fires.
+What is on the wire cannot be taken back: Redis answers it, wanted or not. So no more is sent than a *window*; what does
+not fit, and long fetches, wait for their turns (`redis_turns`), from where they are dropped unsent when their requests
+are given up. Otherwise 60 requests of 4,000 rows, given up after a millisecond, would keep a Redis that answers 2,000 a
+second from everybody else for two minutes. While fetches wait, the rate of replies is measured: the window is what
+Redis answers in a tenth of the timeout, and a fetch that could not be answered in time is refused at once.
+
+All fetches have the same timeout, so their deadlines are in the order in which they came, and one timer is enough: the
+next deadline's. `RedisConnection` says what happens when it fires.
 
 A RedisConnection gets a transport that `redis` has connected and authenticated; its future `lost` says when the
 connection has ended, and why. It does not connect, know keys or fields, nor decode Values.
@@ -26,14 +32,22 @@ connection has ended, and why. It does not connect, know keys or fields, nor dec
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import math
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from typing import Any
 
-from yummy_fast.errors import StoreError, StoreRefusedError, StoreTimeoutError, StoreUnavailableError
+from yummy_fast.errors import (
+    StoreError,
+    StoreOverloadedError,
+    StoreRefusedError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+)
 from yummy_fast.features.plan import Row, Rows
 from yummy_fast.native.owner import Picker, ReplyReader
 from yummy_fast.stores.online_store import StoreState
+from yummy_fast.stores.redis_turns import QUANTUM, Part, Queued, Turns
 
 CHUNK_BYTES = 32 << 10
 """What is received at once is cut into chunks of this size, and the event loop runs between two of them: answers leave
@@ -42,11 +56,32 @@ five clients, went from 150 to 220 requests/s."""
 MAX_CHUNKS = 8
 """While more chunks than these wait, nothing is read from the socket: Redis and the kernel's buffers keep the rest."""
 
+WINDOW = 1024
+"""The most that commands on the wire cost (`redis_turns`), but for one turn more: a thousand commands, or a megabyte.
+Redis answers a thousand in 10 to 30 ms."""
+LEAST_WINDOW = 2 * QUANTUM
+"""However slow Redis is: while it answers one turn, the next one is on its way."""
+WIRE_SHARE = 0.1
+"""While fetches wait, no more commands are on the wire than Redis answers in this part of the store's timeout. What is
+on the wire cannot be taken back, and goes before whatever comes next."""
+MEASURE_S = 0.05
+"""While fetches wait, the rate of replies is measured over periods of this length."""
+RATE_KEPT_S = 10.0
+"""A rate that was measured longer ago says nothing about now."""
+HOPE = 0.8
+"""A fetch is accepted if its replies can be expected within this part of its time: rates vary."""
+
+MAX_COMMANDS = 100_000
+_CLOSED = 1 << 40
+
 PING_AFTER_S = 0.9
 """An idle connection from which nothing came for this long is sent a PING. The caller's clock ticks once a second, so
 a little less than a second means a PING at each tick."""
+OVERLOADED = "Too much waits for the online store"
 _PING = b"*1\r\n$4\r\nPING\r\n"
 
+APART_S = 0.005
+"""Deadlines that are no further apart are seen to at once."""
 LATE_S, GRACE_S = 0.02, 0.1
 """When the timer fires more than LATE_S late, replies that came in time may still be unread. They get as long as the
 timer was late to be read, but at most GRACE_S."""
@@ -55,12 +90,14 @@ timer was late to be read, but at most GRACE_S."""
 class PendingFetch:
     """A fetch in the FIFO: which answers are due, and what has come."""
 
-    __slots__ = ("_error", "_future", "_rows_by_lookup", "deadline", "parts")
+    __slots__ = ("_error", "_future", "_rows_by_lookup", "cost", "deadline", "parts")
 
     def __init__(self, future: asyncio.Future[Rows], parts: list[tuple[Picker, int]]) -> None:
         """`parts` has for each lookup what makes a row of a reply, and the number of its replies, at least one."""
         self.parts: Sequence[tuple[Picker | None, int]] = parts
         self.deadline = 0.0
+        self.cost = 0
+        """What its commands on the wire cost."""
         self._future = future
         self._error: StoreError | None = None
         self._rows_by_lookup: list[Any] = []
@@ -87,11 +124,66 @@ class PendingFetch:
             self._future.set_exception(error)
 
 
+class PendingInTurns(PendingFetch):
+    """A fetch whose commands are sent in several turns: its rows come a turn at a time."""
+
+    __slots__ = ("_due", "_rows")
+
+    def __init__(self, future: asyncio.Future[Rows], parts: list[tuple[Picker, int]]) -> None:
+        super().__init__(future, parts)
+        self._due = parts[0][1]
+        """How many replies are missing of the lookup whose rows come now."""
+        self._rows: list[Row] = []
+
+    def add_turn(self, answer: list[Row] | str | None, replies: int) -> bool:
+        """Take the answer to a turn, which had so many commands of one lookup. True if it was the last of all."""
+        if answer is None or isinstance(answer, str):
+            self._error = self._error or _store_error(answer)
+        else:
+            self._rows += answer
+        self._due -= replies
+        if self._due == 0:
+            self._rows_by_lookup.append(self._rows)
+            self._rows = []
+            done = len(self._rows_by_lookup)
+            if done == len(self.parts):
+                return True
+            self._due = self.parts[done][1]
+        return False
+
+
+class PendingTurn:
+    """Some commands of a fetch in the FIFO: those that were sent in one turn, all of one lookup."""
+
+    __slots__ = ("_complete", "_fetch", "cost", "deadline", "parts")
+
+    def __init__(self, fetch: PendingInTurns, picker: Picker, replies: int, cost: int, deadline: float) -> None:
+        self._fetch = fetch
+        self._complete = False
+        self.parts = ((picker, replies),)
+        self.cost = cost
+        self.deadline = deadline
+        """When the connection, not the request, should have answered."""
+
+    def add(self, answer: list[Row] | str | None) -> bool:
+        """As PendingFetch.add. There is one answer."""
+        self._complete = self._fetch.add_turn(answer, self.parts[0][1])
+        return True
+
+    def finish(self) -> None:
+        if self._complete:
+            self._fetch.finish()
+
+    def fail(self, error: StoreError) -> None:
+        self._fetch.fail(error)
+
+
 class Ping:
     """A PING in the FIFO. Its reply is ignored; any reply proves that Redis is alive."""
 
     deadline = 0.0
     parts = ((None, 1),)
+    cost = 0
 
     def add(self, _: Any) -> bool:
         return True
@@ -118,14 +210,36 @@ class RedisConnection(asyncio.Protocol):
     by one on a connection that stays.
     """
 
-    def __init__(self, transport: Any, timeout_s: float, max_reply_bytes: int, state: StoreState) -> None:
+    def __init__(
+        self,
+        transport: Any,
+        timeout_s: float,
+        max_reply_bytes: int,
+        state: StoreState,
+        max_commands: int = MAX_COMMANDS,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._timeout_s = timeout_s
         self._max_reply_bytes = max_reply_bytes
         self._reader = ReplyReader()
-        self._waiting: deque[PendingFetch | Ping] = deque()
+        self._waiting: deque[PendingFetch | PendingTurn | Ping] = deque()
         """The FIFO."""
+        self._turns = Turns()
+        """The fetches that have commands which are not on the wire yet."""
+        self._queued: OrderedDict[Queued, None] = OrderedDict()
+        """All fetches that had to wait for a turn and are not done, in the order of their deadlines."""
+        self._window = WINDOW
+        """The most that commands on the wire may cost."""
+        self.room = WINDOW
+        """What commands that are sent now may cost. While fetches wait for turns, newcomers find no room: it is less by
+        _CLOSED then."""
+        self._max_commands = max_commands
+        self._rate = 0.0
+        """The cost of what Redis answers in a second, as it was last measured while fetches waited; 0 if unknown."""
+        self._measured_at = self._measuring_since = 0.0
+        self._measured_from = 0
+        """How much was on the wire at `_measuring_since`, with what was sent since then."""
         self._commands: list[bytes] = []
         """What this tick's write will send."""
         self._chunks: deque[bytes] = deque()
@@ -147,15 +261,15 @@ class RedisConnection(asyncio.Protocol):
 
     @property
     def in_flight(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._turns)
 
     def ping_if_idle(self) -> None:
         """Send a PING if no reply is due and none came for a second: so a dead Redis is noticed without requests."""
         if not self._waiting and self._loop.time() - self._received_at >= PING_AFTER_S:
             self.send(Ping(), [_PING])
 
-    def send(self, pending: PendingFetch | Ping, commands: list[bytes]) -> None:
-        """Append a fetch to the FIFO, and its commands to this tick's write."""
+    def send(self, pending: PendingFetch | Ping, commands: list[bytes], cost: int = 0) -> None:
+        """Append a fetch to the FIFO, and its commands to this tick's write. The caller has looked at `room`."""
         if self.lost.done():  # in this very tick, so that `redis` does not know yet
             pending.fail(StoreUnavailableError("The connection to the online store was lost"))
             return
@@ -163,6 +277,8 @@ class RedisConnection(asyncio.Protocol):
             pending.fail(StoreUnavailableError("The online store does not answer"))
             return
         pending.deadline = self._loop.time() + self._timeout_s
+        pending.cost = cost
+        self.room -= cost
         if not self._commands:
             self._loop.call_soon(self._flush)
         self._commands += commands
@@ -171,6 +287,94 @@ class RedisConnection(asyncio.Protocol):
             self._reader.expect(picker, replies)
         if self._timer is None:
             self._set_timer(pending.deadline)
+
+    def send_in_turns(self, future: asyncio.Future[Rows], parts: list[Part]) -> None:
+        """Send a fetch for which there is no room, or which is long: its commands are rendered when they have a turn.
+
+        The fetch fails at once if it could not be answered in time.
+        """
+        pending = PendingInTurns(future, [(part.picker, len(part.keys)) for part in parts])
+        if self.lost.done():
+            pending.fail(StoreUnavailableError("The connection to the online store was lost"))
+            return
+        if self._silent_at > self._received_at:
+            pending.fail(StoreUnavailableError("The online store does not answer"))
+            return
+        now = self._loop.time()
+        queued = Queued(pending, parts, now + self._timeout_s)
+        if self._turns.commands:
+            if self._turns.commands + queued.commands > self._max_commands:
+                pending.fail(StoreOverloadedError(f"{OVERLOADED}: the limit is {self._max_commands} commands"))
+                return
+            if self._wait_s(queued.cost, now) > HOPE * self._timeout_s:
+                pending.fail(StoreOverloadedError(f"{OVERLOADED}: this request would not be answered in time"))
+                return
+        else:
+            self.room -= _CLOSED
+            self._measure_from(now)
+        self._turns.add(queued)
+        self._queued[queued] = None
+        # Called when the fetch is done as well as when its request has been given up.
+        future.add_done_callback(lambda _: self._forget(queued))
+        if self._timer is None:
+            self._set_timer(queued.deadline)
+        self._take_turns(now)
+
+    def _forget(self, queued: Queued) -> None:
+        """A fetch is done or given up. What of it is on the wire keeps its place; the rest is not sent."""
+        self._queued.pop(queued, None)
+        if queued.commands:
+            self._turns.drop(queued)
+            self._reopen()
+
+    def _take_turns(self, now: float) -> None:
+        """Send what there is room for now, of the fetches that wait."""
+        # With nothing on the wire there is room for any turn: a single command may cost more than the window.
+        while (turn := self._turns.take(self.room + _CLOSED if self._on_wire > 0 else _CLOSED)) is not None:
+            if not self._commands:
+                self._loop.call_soon(self._flush)
+            self._commands.append(turn.commands)
+            self._waiting.append(PendingTurn(turn.pending, turn.picker, turn.replies, turn.cost, now + self._timeout_s))
+            self._reader.expect(turn.picker, turn.replies)
+            self.room -= turn.cost
+            self._measured_from += turn.cost
+        self._reopen()
+
+    def _reopen(self) -> None:
+        """If no fetch waits any more, let newcomers in."""
+        if not self._turns.commands and self.room < -_CLOSED // 2:
+            self.room += _CLOSED
+
+    # What follows is only done while fetches wait.
+
+    @property
+    def _on_wire(self) -> int:
+        """What the commands on the wire cost."""
+        return self._window - self.room - _CLOSED
+
+    def _measure_from(self, now: float) -> None:
+        self._measuring_since = now
+        self._measured_from = self._on_wire
+
+    def _measure(self, now: float) -> None:
+        """See how fast Redis answers, and fit the window to it."""
+        took_s = now - self._measuring_since
+        if took_s < MEASURE_S:
+            return
+        rate = (self._measured_from - self._on_wire) / took_s
+        known = self._rate and now - self._measured_at < RATE_KEPT_S
+        self._rate = (self._rate + rate) / 2 if known else rate
+        self._measured_at = now
+        window = min(max(int(self._rate * self._timeout_s * WIRE_SHARE), LEAST_WINDOW), WINDOW)
+        self.room += window - self._window
+        self._window = window
+        self._measure_from(now)
+
+    def _wait_s(self, cost: int, now: float) -> float:
+        """How long the replies to a fetch of this cost would take, behind those that wait; 0 if nothing is known."""
+        if not self._rate or now - self._measured_at > RATE_KEPT_S:
+            return 0.0
+        return (self._on_wire + self._turns.ahead(cost) + cost) / self._rate
 
     def abort(self) -> None:
         """Close the connection. Fetches in the FIFO fail."""
@@ -212,7 +416,13 @@ class RedisConnection(asyncio.Protocol):
         try:
             for answer in reader.feed(data):
                 if waiting[0].add(answer):
-                    waiting.popleft().finish()
+                    done = waiting.popleft()
+                    self.room += done.cost
+                    done.finish()
+            if self._turns.commands and reader.failed is None:
+                now = self._loop.time()
+                self._measure(now)
+                self._take_turns(now)
         except Exception as error:
             # A bug, or no memory. In `data_received` a transport would end the connection; but here the loop may have
             # called us, and then the fetches behind this one would wait for ever.
@@ -237,6 +447,8 @@ class RedisConnection(asyncio.Protocol):
             self._timer.cancel()
         for pending in self._waiting:
             pending.fail(StoreUnavailableError("The connection to the online store was lost"))
+        for queued in self._queued:
+            queued.pending.fail(StoreUnavailableError("The connection to the online store was lost"))
         self._waiting.clear()
         self._chunks.clear()
         self._transport.abort()
@@ -267,11 +479,19 @@ class RedisConnection(asyncio.Protocol):
             return
         if self._chunks:
             self._received_at = now  # Redis is not silent: there are replies that we have not parsed yet
+        next_deadline = math.inf
         for pending in self._waiting:
             if pending.deadline > now:
-                self._set_timer(pending.deadline)
+                next_deadline = pending.deadline
                 break
             pending.fail(StoreTimeoutError("The online store did not answer in time"))
+        for queued in self._queued:
+            if queued.deadline > now:
+                next_deadline = min(next_deadline, queued.deadline)
+                break
+            queued.pending.fail(StoreTimeoutError("The online store did not answer in time"))
+        if next_deadline < math.inf:
+            self._set_timer(max(next_deadline, now + APART_S))
         if self._waiting and self._waiting[0].deadline <= now:
             if now - self._received_at >= self._timeout_s:
                 self._silent_at = now

@@ -52,6 +52,10 @@ class CommandTemplate:
         head = self._head_for(length)
         return b"".join((head, (tail + head).join(keys), tail))
 
+    def about_bytes(self, key: bytes) -> int:
+        """How long a command is, to within a few bytes."""
+        return len(self._head) + len(key) + len(self._suffix) + len(self._arguments) + 4
+
     def _head_for(self, length: int) -> bytes:
         head = self._heads.get(length)
         if head is None:

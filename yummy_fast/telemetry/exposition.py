@@ -201,7 +201,8 @@ FAMILIES: tuple[Family, ...] = (
         kind="counter",
         help=(
             "Number of requests that failed because of the online store, by kind: unavailable (answered 503), "
-            "timeout (504), error (502: it replied with an error, or a stored value cannot be decoded)."
+            "overload (503: so much waited that it could not have answered in time), timeout (504), "
+            "error (502: it replied with an error, or a stored value cannot be decoded)."
         ),
         labels=("kind",),
     ),

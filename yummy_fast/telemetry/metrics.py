@@ -170,7 +170,7 @@ class Metrics:
         """How long `value_sampling` may still examine answers before the next heartbeat."""
         self.error_counts: dict[int, int] = {}
         """Answers with an error, by HTTP status."""
-        self.store_errors = {"unavailable": 0, "timeout": 0, "error": 0}
+        self.store_errors = {"unavailable": 0, "overload": 0, "timeout": 0, "error": 0}
         self.transformed: deque[tuple[str, str, int]] = deque(maxlen=10_000)
         """Calls of on-demand views' functions as (name, mode, ns): appended by the threads that run them, counted by
         `fold`.
