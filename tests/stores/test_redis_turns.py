@@ -7,7 +7,7 @@ import random
 import pytest
 
 from yummy_fast.native.owner import Picker
-from yummy_fast.stores.redis_turns import COST_BYTES, QUANTUM, Part, Queued, Turns, cost_of
+from yummy_fast.stores.redis_turns import COST_BYTES, QUANTUM, Part, Queued, TurnQueue, cost_of
 from yummy_fast.stores.resp import CommandTemplate, render_command
 
 GET = CommandTemplate(b"GET")
@@ -26,7 +26,7 @@ def fetch(name: str, *counts: int, command: CommandTemplate = GET) -> Queued:
     return Queued(name, parts, 0.0)
 
 
-def all_turns(turns: Turns, room: int = 1 << 40) -> list[tuple[str, int]]:
+def all_turns(turns: TurnQueue, room: int = 1 << 40) -> list[tuple[str, int]]:
     taken = []
     while (turn := turns.take(room)) is not None:
         taken.append((turn.pending, turn.replies))
@@ -34,7 +34,7 @@ def all_turns(turns: Turns, room: int = 1 << 40) -> list[tuple[str, int]]:
 
 
 def test_the_example() -> None:
-    turns = Turns()
+    turns = TurnQueue()
     for name, count in (("A", 200), ("B", 200), ("c", 1), ("d", 1), ("e", 1)):
         turns.add(fetch(name, count))
     assert turns.commands == 403
@@ -46,7 +46,7 @@ def test_the_example() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_every_command_is_sent_once_and_in_order_but_for_those_that_are_dropped(seed: int) -> None:
     dice = random.Random(seed)
-    turns = Turns()
+    turns = TurnQueue()
     names = [f"f{number}" for number in range(30)]
     counts = {name: [dice.choice((1, 3, 64, 65, 500)) for _ in range(dice.randrange(1, 4))] for name in names}
     waiting = {name: fetch(name, *counts[name]) for name in names}
@@ -77,7 +77,7 @@ def test_every_command_is_sent_once_and_in_order_but_for_those_that_are_dropped(
 
 
 def test_nothing_is_rendered_before_its_turn() -> None:
-    turns = Turns()
+    turns = TurnQueue()
     turns.add(fetch("A", 100_000))
     turn = turns.take(QUANTUM)
     assert turn is not None
@@ -90,7 +90,7 @@ def test_long_commands_cost_more_and_have_shorter_turns() -> None:
     one = LONG.about_bytes(b"x")
     assert one == pytest.approx(len(LONG.render([b"x"])), abs=4)
     assert cost_of(1, one) == 1 + one // COST_BYTES > 7
-    turns = Turns()
+    turns = TurnQueue()
     turns.add(fetch("A", 100, command=LONG))
     turn = turns.take(1 << 40)
     assert turn is not None
@@ -103,7 +103,7 @@ def test_long_commands_cost_more_and_have_shorter_turns() -> None:
 def test_a_short_fetch_waits_for_no_more_than_it_was_told(seed: int) -> None:
     """Whatever comes after it, and however much waits in long fetches."""
     dice = random.Random(seed)
-    turns = Turns()
+    turns = TurnQueue()
 
     def add(name: str) -> None:
         turns.add(fetch(name, dice.choice((1, 1, 2, 5, 30, 64, 100, 1000, 5000))))
@@ -123,7 +123,7 @@ def test_a_short_fetch_waits_for_no_more_than_it_was_told(seed: int) -> None:
 
 
 def test_a_long_fetch_gets_half_although_short_ones_keep_coming() -> None:
-    turns = Turns()
+    turns = TurnQueue()
     turns.add(fetch("A", 1000))
     before = 0
     for _ in range(10_000):

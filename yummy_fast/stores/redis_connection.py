@@ -47,7 +47,7 @@ from yummy_fast.errors import (
 from yummy_fast.features.plan import Row, Rows
 from yummy_fast.native.owner import Picker, ReplyReader
 from yummy_fast.stores.online_store import StoreState
-from yummy_fast.stores.redis_turns import QUANTUM, Part, Queued, Turns
+from yummy_fast.stores.redis_turns import QUANTUM, Part, Queued, TurnQueue
 
 CHUNK_BYTES = 32 << 10
 """What is received at once is cut into chunks of this size, and the event loop runs between two of them: answers leave
@@ -225,7 +225,7 @@ class RedisConnection(asyncio.Protocol):
         self._reader = ReplyReader()
         self._waiting: deque[PendingFetch | PendingTurn | Ping] = deque()
         """The FIFO."""
-        self._turns = Turns()
+        self._turns = TurnQueue()
         """The fetches that have commands which are not on the wire yet."""
         self._queued: OrderedDict[Queued, None] = OrderedDict()
         """All fetches that had to wait for a turn and are not done, in the order of their deadlines."""

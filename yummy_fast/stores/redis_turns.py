@@ -108,7 +108,7 @@ class Turn(NamedTuple):
     commands: bytes
 
 
-class Turns:
+class TurnQueue:
     """Fetches that wait for a turn."""
 
     def __init__(self) -> None:
