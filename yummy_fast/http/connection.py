@@ -99,7 +99,7 @@ class Exchange:
         self._connection = connection
         self._coroutine: Coroutine[Any, Any, Response] | None = None
         self._awaited: asyncio.Future[Any] | None = None
-        """What the coroutine waits for, or has waited for last."""
+        """What the coroutine waits for."""
         self._timer: asyncio.TimerHandle | None = None
         self.deadline = 0.0
         """When the request is answered 504, as a time of the event loop."""
@@ -159,7 +159,7 @@ class Exchange:
         self._finished()
 
     def _finished(self) -> None:
-        self._coroutine = None
+        self._coroutine = self._awaited = None
         self._connection.shared.in_flight -= 1
         if self._timer is not None:
             self._timer.cancel()
@@ -179,9 +179,10 @@ class Exchange:
         """Stop the request, without an answer, and what it waits for: commands that are not sent yet never will be."""
         if self._coroutine is not None:
             self._coroutine.close()
+            awaited = self._awaited
             self._finished()
-            if self._awaited is not None:
-                self._awaited.cancel()
+            if awaited is not None:
+                awaited.cancel()
 
 
 class Connection(asyncio.Protocol):
