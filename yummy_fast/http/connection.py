@@ -362,11 +362,11 @@ class Connection(asyncio.Protocol):
             if self.shared.closing:
                 self._last_request = True
             keep_alive = not self._last_request or bool(begun or self._queued)
-            trace = exchange.request.trace
-            if trace is not None:
-                response = response._replace(headers=response.headers + trace.head_lines())
-            head = response_head(response, self.shared.clock.line, keep_alive)
-            if exchange.request.method == b"HEAD":
+            request = exchange.request
+            if request.trace is not None:
+                response = response._replace(headers=response.headers + request.trace.head_lines())
+            head = response_head(response, self.shared.clock.line, keep_alive, request.version)
+            if request.method == b"HEAD":
                 transport.write(head)
             elif len(response.body) > LARGE_BODY_BYTES:
                 transport.writelines((head, response.body))

@@ -32,6 +32,11 @@ MAX_CACHED_HEADS = 8
 MAX_CACHED_HEAD_BYTES = 1 << 10
 """Longer heads are parsed each time, so that the heads in the cache of a connection take at most 8 KiB."""
 
+MAX_PIECES = 1 << 10
+"""Into how many pieces a body may be cut before they are joined: an object for each 2-byte chunk would cost 28 times
+its content.
+"""
+
 _WIRE_BYTES_PER_BODY_BYTE = 17
 """How many bytes of a chunked body may arrive for each byte of content: see `_check_limits`."""
 
@@ -65,7 +70,7 @@ class Request(NamedTuple):
     timeout_ms: int = 0
     """The value of X-Request-Timeout-Ms, how long the client will wait; 0 without one."""
     authorization: bytes = b""
-    """The value of Authorization. If there are several, they are concatenated, without anything between them."""
+    """The value of Authorization, of which there may be one."""
     trace: Trace | None = None
     """The ids that the client gave the request; None without any."""
     version: str = "1.1"
@@ -81,6 +86,7 @@ class RequestParser:
 
     __slots__ = (
         "_authorization",
+        "_authorizations",
         "_body",
         "_body_bytes",
         "_completed",
@@ -98,6 +104,7 @@ class RequestParser:
         "_max_target_bytes",
         "_parser",
         "_timeout_ms",
+        "_timeouts",
         "_trace_values",
         "_transfer_encoding",
         "_url",
@@ -224,7 +231,17 @@ class RequestParser:
                     self._refuse(400, "Bad Request: not HTTP/1.1")
             if self.in_request:
                 self._check_limits()
+                if len(self._body) > MAX_PIECES:
+                    self._join_pieces()
             return
+
+    def _join_pieces(self) -> None:
+        """Join the pieces of the body, so that what is held of it is what has arrived, and not an object for each."""
+        # A bytearray grows in place. To join into bytes would copy all that has arrived before, again and again.
+        pieces: list[Any] = self._body
+        joined = pieces[0] if isinstance(pieces[0], bytearray) else bytearray(pieces[0])
+        joined += b"".join(pieces[1:])
+        pieces[:] = joined, b""  # two, so that `on_message_complete` makes bytes of them
 
     def _head_without_upgrade(self, offered: Request) -> bytes:
         fields = [
@@ -295,7 +312,8 @@ class RequestParser:
         self._trace_values: dict[bytes, bytes] | None = None
         if self.refusal is None:  # otherwise the answer to the refused request needs it
             self.trace = None
-        self._hosts = self._timeout_ms = self._head_bytes = self._body_bytes = self._fed_bytes = 0
+        self._hosts = self._authorizations = self._timeouts = self._timeout_ms = 0
+        self._head_bytes = self._body_bytes = self._fed_bytes = 0
         self._version = "1.1"
 
     def on_url(self, url: bytes) -> None:
@@ -315,16 +333,25 @@ class RequestParser:
                 if int(value) > self._max_body_bytes:  # llhttp has checked that these are digits
                     self._refuse_later(413, self._too_large())
             elif name == b"connection":
-                self._connection += value
+                self._connection = self._connection + b", " + value if self._connection else value
             elif name == b"transfer-encoding":
                 self._check_coding(value)
             elif name == b"expect":
-                self._expect = value.strip(b" \t")
+                value = value.strip(b" \t")
+                self._expect = self._expect + b", " + value if self._expect else value  # RFC 9110 5.3
             elif name == b"authorization":
                 if not self.in_body:  # in a trailer it has no effect: RFC 9110 6.5.1
-                    self._authorization += value.strip(b" \t")
+                    self._authorization = value.strip(b" \t")
+                    self._authorizations += 1
+                    if self._authorizations > 1:  # it is no list: RFC 9110 5.3 and 11.6.2
+                        self._refuse_later(400, "Bad Request: Authorization: expected one")
             elif name == _TIMEOUT:
-                if _is_number(value.strip(b" \t")):
+                self._timeouts += 1
+                if self.in_body:  # a trailer comes too late for it
+                    pass
+                elif self._timeouts > 1:
+                    self._refuse_later(400, "Bad Request: X-Request-Timeout-Ms: expected one")
+                elif _is_number(value.strip(b" \t")):
                     self._timeout_ms = int(value)
                 else:
                     self._refuse_later(400, "Bad Request: X-Request-Timeout-Ms: expected milliseconds")
@@ -469,14 +496,21 @@ class Clock:
         self.line = b"date: %b\r\n" % formatdate(usegmt=True).encode()
 
 
-def response_head(response: Response, date: bytes, keep_alive: bool) -> bytes:
-    """The bytes before the body. `date` is a `Clock.line`; without `keep_alive` the connection closes afterwards."""
-    close = b"" if keep_alive else b"connection: close\r\n"
+def response_head(response: Response, date: bytes, keep_alive: bool, version: str = "1.1") -> bytes:
+    """The bytes before the body. `date` is a `Clock.line`; without `keep_alive` the connection closes afterwards.
+
+    `version` is the request's. A client of HTTP/1.0 that has asked for it learns in this way that the connection stays
+    (RFC 9112 C.2.2): without a word it waits for the end of the connection, as ab -k does.
+    """
+    if not keep_alive:
+        connection = b"connection: close\r\n"
+    else:
+        connection = b"" if version == "1.1" else b"connection: keep-alive\r\n"
     return b"%b%b%b%bcontent-length: %d\r\n\r\n" % (
         _STATUS_LINES[response.status],
         date,
         response.headers,
-        close,
+        connection,
         len(response.body),
     )
 
