@@ -125,11 +125,12 @@ def test_a_trailer_counts_as_head(size: int, status: int) -> None:
     assert status_of(CHUNKED + b"0\r\nX: %b\r\n\r\n" % (b"a" * size), max_head_bytes=400) == status
 
 
-@pytest.mark.parametrize("field", [b"Host: b c", b"X-Request-Timeout-Ms: x"])
-def test_what_is_wrong_in_a_head_is_wrong_in_a_trailer(field: bytes) -> None:
+@pytest.mark.parametrize(("field", "status"), [(b"Host: b c", 400), (b"X-Request-Timeout-Ms: x", 0)])
+def test_what_is_wrong_in_a_head_is_wrong_in_a_trailer_if_it_counts_there(field: bytes, status: int) -> None:
+    """A time that comes after the body comes too late, and is not read."""
     data = CHUNKED + b"1\r\na\r\n0\r\n" + field + b"\r\n\r\n"
-    assert status_of(data) == 400
-    assert status_of(*(data[place : place + 1] for place in range(len(data)))) == 400
+    assert status_of(data) == status
+    assert status_of(*(data[place : place + 1] for place in range(len(data)))) == status
 
 
 @pytest.mark.parametrize(("framing", "status"), [(16, 0), (17, 431)])
