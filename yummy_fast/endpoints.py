@@ -9,10 +9,10 @@
 5. compute         functions of on-demand views make further columns, if there are any   features/transforms.py
 6. _encode         all of it becomes the body of the answer                              features/vectors.py
 
-Large requests take the same steps in slices, so that the others need not wait for them: features/slices.py.
+Large requests take the same steps in slices, so that other requests need not wait for them: features/slices.py.
 
-What is noted about a request (metrics, traces) is in `accounting`. The rest of this file is about requests that are not
-like that: other paths, other methods, and errors.
+`accounting` records what is measured of a request (metrics, traces). The rest of this file answers all other requests:
+other paths, other methods, and errors.
 
 This file does not know which store there is. It knows no sockets either: `http.connection` hands it Requests and sends
 its Responses. A coroutine here may await Futures only, since `http.connection` runs it without a Task.
@@ -70,9 +70,9 @@ class Endpoints(Generic[Prepared]):
         pages: Mapping[bytes, Endpoint],
     ) -> None:
         """
-        - `limits`: how much an answer may have, and its `compat`, which is named in the answers: it says how the
-          statuses in them are meant.
-        - `pages`: what else can be asked for with GET, by path.
+        - `limits`: how large an answer may be; and `compat`, which a header of each answer names, because it says how
+          the statuses in the answer are meant.
+        - `pages`: the other endpoints that can be requested with GET, by path.
         """
         self.catalog = catalog
         self._store = store
@@ -109,7 +109,7 @@ class Endpoints(Generic[Prepared]):
         return Response(200, body, self._answer_headers + more_headers, work.service)
 
     async def _answer(self, request: Request, work: Work) -> bytes | bytearray:
-        """From the body of a request to the body of its answer. `work` gets what each step comes to, and when."""
+        """From the body of a request to the body of its answer. `work` gets the result of each step, and its time."""
         query = parse_query(request.body)
         work.compiled = self.catalog.plan_for(query.feature_service, query.features, query.full_feature_names)
         bound = self._bind(work.compiled, query, request.body)
@@ -138,7 +138,7 @@ class Endpoints(Generic[Prepared]):
         except InexactNumberError:
             if len(body) > LARGE_BODY_BYTES:
                 raise
-        # A number with more digits than the fast parser keeps, where they matter: once more with the exact one.
+        # A number has more digits than the fast parser keeps, and they matter: parse the body again, exactly.
         return compiled.binder.bind(parse_exactly(body).entities, _convert_exactly)
 
     def _encode(self, layout: Layout, bound: Bound, work: Work, version_metadata: bool) -> bytes | Steps[bytearray]:
@@ -160,7 +160,7 @@ class Endpoints(Generic[Prepared]):
         return _EMPTY
 
     def handle(self, request: Request) -> ResponseOrCoroutine:
-        """The answer to a request, or a coroutine for it. Raises what `failed` makes an answer of."""
+        """The answer to a request, or a coroutine for it. Raises exceptions that `failed` turns into answers."""
         methods = self._table.get(request.url) or self._find(request)
         endpoint = methods.get(request.method)
         if endpoint is None:
@@ -180,7 +180,7 @@ class Endpoints(Generic[Prepared]):
         return methods
 
     def failed(self, error: BaseException, request: Request) -> Response:
-        """The answer to a request that has raised `error`. What is our fault is logged, and nothing of it answered."""
+        """The answer to a request that has raised `error`. A bug of ours is logged, but not described in the answer."""
         if isinstance(error, YummyError):
             self._metrics.refused(error.status)
             return Response(error.status, error.body(), _JSON + error.headers)

@@ -1,8 +1,9 @@
 """What values of settings look like: text in; a value out, or ValueError.
 
-A `Kind` says how text becomes a value, what was expected when it does not, and what stands for the value in `--help`.
-Every value arrives as text: flags and environment variables are text, and what YAML made of the file is written out
-again. So `--port 6566`, YUMMY_FAST_PORT=6566 and `port: 6566` are parsed by the same function.
+A `Kind` says how text becomes a value, how an error message describes the text that was expected, and what stands for
+the value in `--help`. Every value arrives as text: flags and environment variables are text, and the values that YAML
+has parsed are turned into text again. So `--port 6566`, YUMMY_FAST_PORT=6566 and `port: 6566` are parsed by the same
+function.
 
 Which setting has which kind is in `settings`.
 """

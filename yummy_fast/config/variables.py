@@ -1,11 +1,12 @@
 """Environment variables in the text of feature_store.yaml: `$NAME` and `${NAME}`.
 
-They are replaced before the text is YAML, as Feast does it (os.path.expandvars, in feast/repo_config.py, Feast 0.67.0):
-there are no defaults and no escapes, and what a variable holds is not expanded again. A variable that is not set stays
-in the text. Feast would go on and look for a host called `${HOST}`; here, such a variable is an error if it ends up in
-a value that is used. `password: $SECRET` with SECRET=pa$word is not: that `$` came out of a variable.
+They are replaced before the text is parsed as YAML, as Feast does it (os.path.expandvars, in feast/repo_config.py,
+Feast 0.67.0): there are no defaults and no escapes, and what a variable holds is not expanded again. A variable that is
+not set stays in the text. Feast would go on and look for a host called `${HOST}`; here, such a variable is an error if
+it ends up in a value that is used. `password: $SECRET` with SECRET=pa$word is no error: that `$` came out of a
+variable.
 
-The environment is handed in. Which values are used is the caller's business.
+The caller hands in the environment, and decides which values are used.
 """
 
 from __future__ import annotations

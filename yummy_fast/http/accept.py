@@ -1,11 +1,12 @@
 """Accept connections on listening sockets that other processes may share.
 
-All workers of a supervisor wait at the same sockets, so a connection that no worker has accepted yet is lost with none
-of them. The price: a new connection wakes all workers, and the first one accepts it. Without balancing, one worker got
-all 32 keep-alive connections. So a worker accepts one connection for each turn of its event loop, and one that has two
-more than another lets the others go first (`ConnectionBalance`): perf/experiments/one_listener_or_reuseport.py.
+All workers of a supervisor wait at the same sockets, so a connection that is not accepted yet survives the end of any
+worker. The price: a new connection wakes all workers, and the first one accepts it. Without balancing, one worker got
+all 32 keep-alive connections. So a worker accepts one connection for each turn of its event loop, and a worker that has
+two more connections than another lets the others go first (`ConnectionBalance`). The numbers are in
+perf/experiments/one_listener_or_reuseport.py.
 
-It does not open the sockets, and does not know what is spoken on a connection.
+This file does not open the sockets, and does not know which protocol is spoken on a connection.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ logger = logging.getLogger("yummy_fast")
 DEFER_S = 0.002
 """How long a worker lets the others go first. An idle worker wakes up within a tenth of that."""
 SLACK = 1
-"""How many more connections than another a worker may have. With 0, clients that come and go cost twice as much."""
+"""A worker may have so many more connections than another. With 0, clients that come and go cost twice as much."""
 RETRY_S = 1.0
 """How long nothing is accepted after the process, or the system, has run out of descriptors. As in asyncio."""
 _GONE = {
@@ -44,14 +45,14 @@ _GONE = {
     )
     if hasattr(errno, name)
 }
-"""accept(2) on Linux: one connection has failed before it was accepted, or a firewall forbids it. Others may wait."""
+"""Errors of accept(2) on Linux about one connection, which failed or is forbidden by a firewall. Others may wait."""
 _ABSENT = -1
 
 
 class ConnectionBalance:
-    """How many connections each worker has, in memory that the workers share. Each has a slot in it while it lives.
+    """How many connections each worker has, in memory that the workers share. A worker has one slot while it lives.
 
-    Nothing is locked: a number that is out of date for a moment sends a connection to a busier worker, and no more.
+    Nothing is locked: a number that is out of date for a moment may send a connection to a busier worker; that is all.
     """
 
     def __init__(self, slots: int) -> None:
@@ -99,7 +100,7 @@ class Acceptor:
         self._make = make
         self._held = held
         self.tls = tls
-        """What the next handshakes use; may be replaced by another."""
+        """The context of the next TLS handshakes; another may replace it at any time."""
         self._handshake_timeout_s = handshake_timeout_s if tls is not None else None
         self._balance = balance
         self._slot = slot
@@ -114,7 +115,7 @@ class Acceptor:
             self._watch(listener)
 
     def stop(self, *, accept_waiting: bool) -> None:
-        """Accept no more; with `accept_waiting`, after those that wait in the queue: no other process would."""
+        """Accept no more connections. With `accept_waiting`, first accept all in the queue: no other process would."""
         self._stopped = True
         for listener in self._listeners:
             self._loop.remove_reader(listener)
@@ -149,12 +150,12 @@ class Acceptor:
         self._accept(listener)
 
     def _accept_after_all(self, listener: socket.socket) -> None:
-        """If the connection still waits, the others are stuck. Either way, wait for the next one."""
+        """Accept the connection if it still waits: the other workers are stuck. Either way, wait for the next one."""
         if not self._stopped and self._accept(listener) is not None:
             self._watch(listener)
 
     def _accept(self, listener: socket.socket) -> bool | None:
-        """Accept a connection. False if none waits; None if there is no room for one, and `_watch` comes later."""
+        """Accept a connection. False if none waits; None if no descriptor is left, and `_watch` is called later."""
         try:
             connection, _ = listener.accept()
         except (BlockingIOError, InterruptedError):

@@ -1,8 +1,9 @@
 """Which of the two serves, the native room or its twin: decided here, once, when this module is imported.
 
-YUMMY_FAST_NATIVE=1 asks for the native room, 0 for the twin; without it, the native room serves if it is there. It is
-not there if the package was built without a C compiler, and never where Python runs without its global lock: the room
-relies on it. `check_wish` is for those who start a server: a wish that cannot be granted ends it.
+YUMMY_FAST_NATIVE=1 asks for the native room, 0 for the twin; without the variable, the native room serves if it is
+there. It is not there if the package was built without a C compiler, and never where Python runs without its global
+lock, on which the native room relies. `check_wish` is called before a server starts: a server that was asked for the
+native room does not start without it.
 """
 
 from __future__ import annotations
@@ -28,23 +29,23 @@ else:
     except ImportError as error:
         _obstacle = str(error)
 if _obstacle:
-    # The twin's doors are the same, which tests/native proves; mypy goes by the names of the classes.
+    # The twin's classes have the same interface, which tests/native proves; mypy compares the classes by name.
     from yummy_fast.native.twin import Picker, ReplyReader  # type: ignore[assignment]
 
 body_writer = None if _obstacle else BodyWriter
-"""What makes a writer of bodies; None where `features.vectors` makes all of them."""
+"""The class that writes bodies of answers in C; None where `features.vectors` writes all of them, in Python."""
 IN_USE = "python" if _obstacle else "native"
 """native, or python: which of the two serves."""
 WHY = _obstacle
-"""Why it is Python; empty if it is not."""
+"""Why the twin serves; empty if the native room does."""
 DESCRIPTION = f"{IN_USE} ({WHY})" if WHY else IN_USE
-"""For operators."""
+"""IN_USE and WHY in one text, for operators."""
 
 __all__ = ["DESCRIPTION", "IN_USE", "VARIABLE", "WHY", "Picker", "ReplyReader", "body_writer", "check_wish"]
 
 
 def check_wish() -> None:
-    """Raises ConfigError if the variable asks for what there is not."""
+    """Raises ConfigError if the variable is neither 0 nor 1, or asks for a native room that cannot be used."""
     if WISH not in ("", "0", "1"):
         raise ConfigError(f"{VARIABLE}: expected 0 or 1, not {WISH!r}")
     if WISH == "1" and WHY:

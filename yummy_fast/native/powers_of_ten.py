@@ -1,8 +1,8 @@
-"""The powers of ten that the native room renders doubles with, made of Python's integers when it is imported.
+"""The powers of ten that the native room renders doubles with, made of Python's integers when the room is imported.
 
-For each k from FIRST to LAST, 10**k scaled by a power of two to 128 bits, and rounded up: two unsigned 64-bit integers
-of the machine's own byte order, the high half first. 617 of them take half a millisecond, and nobody has to trust a
-table of 1,234 numbers. numbers.c says what they are for.
+For each k from FIRST to LAST, the table has 10**k, scaled by a power of two to 128 bits and rounded up: two unsigned
+64-bit integers of the machine's own byte order, the high half first. To compute all 617 powers takes half a
+millisecond, and nobody has to trust 1,234 numbers in a source file. numbers.c says what the powers are for.
 """
 
 from __future__ import annotations
@@ -22,6 +22,6 @@ def _scaled(k: int) -> int:
 
 
 def table() -> bytes:
-    """All of them, one after the other."""
+    """The scaled powers from FIRST to LAST, one after the other."""
     halves = [half for k in range(FIRST, LAST + 1) for half in divmod(_scaled(k), 1 << 64)]
     return array("Q", halves).tobytes()

@@ -4,6 +4,6 @@ Reading order: `app` (puts the parts together and serves), `reload` (a changed r
 `drain` (from the first signal to the last answer), `health` (probes, status and numbers of this process), `admin`
 (the listener that shows them).
 
-Nothing here knows whether other processes serve beside this one, except through the `ProcessContext` that a worker
+No module here knows whether other processes serve beside this one, except through the `ProcessContext` that a worker
 hands to `app.serve`.
 """

@@ -1,16 +1,18 @@
 """The admin listener: probes, metrics, status and reload, answered by threads of their own.
 
-The data loop may be stuck, or full, or wait for a Redis that is frozen: this answers. It is the standard library's HTTP
-server, so that it shares no code with the data port either. It shows what a `Health` shows, and knows nothing else.
+The admin listener answers while the data loop is stuck, or full, or waits for a Redis that is frozen. It is the
+standard library's HTTP server, so that it shares no code with the data port. It shows what a `Health` shows, and knows
+nothing else.
 
     GET  /livez       200 or 503, never asks the store; {"status": ..., "reasons": [...]}
     GET  /readyz      200 or 503
     GET  /metrics     for Prometheus
     GET  /-/status    what is served, from where, since when
-    POST /-/reload    reads the registry and waits for what comes of it: 200 or 500
+    POST /-/reload    reads the registry and waits for the outcome: 200 or 500
 
-Without an admin listener the data port has the first three (see `server`), and nothing that changes anything. One
-request a connection; a client that dribbles loses its place to the next one.
+Without an admin listener, the data port has the first three pages (see `server.app`), and no page that changes
+anything. A connection carries one request. A client that sends its request slowly loses its connection to the next
+client.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from yummy_fast.telemetry.exposition import Snapshot, render
 logger = logging.getLogger("yummy_fast")
 
 MAX_CONNECTIONS = 32
-"""At once, each with a thread. One that comes when there are so many ends the oldest."""
+"""How many connections may be open at once, each with a thread. One more connection ends the oldest."""
 READ_S = 5.0
 """How long a client may send nothing, or take nothing, within a request."""
 DEADLINE_S = 10.0
@@ -74,7 +76,7 @@ def readyz(health: Health, _: str = "") -> Page:
 
 
 def metrics(snapshots: Callable[[], list[Snapshot]], accept: str = "") -> Page:
-    """GET /metrics. `accept`: what the scraper takes. Takes milliseconds."""
+    """GET /metrics. `accept` is the Accept header of the scraper. The call takes milliseconds."""
     text, content_type = render(snapshots(), accept)
     return Page(200, text, content_type)
 
@@ -121,13 +123,13 @@ class AdminListener:
 
     def _serve(self) -> None:
         try:
-            render([])  # imports what it needs now, and not when the first scrape waits for it
+            render([])  # imports its modules now, and not while the first scrape waits
         except Exception as error:  # no descriptors, perhaps; probes need none of it, and the first scrape tries again
             logger.warning("metrics cannot be shown yet: %r", error)
         self._server.serve_forever()
 
     def close(self) -> None:
-        """Listen no more. What is being answered is answered."""
+        """Stop listening. Requests that are being answered still get their answers."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -144,7 +146,7 @@ class _Server(ThreadingHTTPServer):
         self.health = health
         self.pages = pages
         self._open: dict[socket.socket, float] = {}
-        """Connections, the oldest first, and when they have to have sent their request."""
+        """The open connections, the oldest first, each with the deadline for its request."""
         self._lock = threading.Lock()
         if host:
             family, *_, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -158,13 +160,13 @@ class _Server(ThreadingHTTPServer):
     def server_bind(self) -> None:
         if self.server_address[0] == "::":
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        TCPServer.server_bind(self)  # not HTTPServer's, which asks the DNS who we are
+        TCPServer.server_bind(self)  # not HTTPServer's, which asks the DNS for the name of this host
 
     def get_request(self) -> tuple[socket.socket, Any]:
         try:
             return super().get_request()
         except OSError as error:
-            if error.errno in _EXHAUSTED:  # what waits stays in the queue: to look again at once would take a core
+            if error.errno in _EXHAUSTED:  # connections wait in the queue; to retry at once would take a core
                 time.sleep(RETRY_S)
             raise
 
@@ -176,13 +178,13 @@ class _Server(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def asked(self, request: socket.socket) -> None:
-        """The request is here whole: its connection has all the time that the answer takes."""
+        """The whole request has arrived: its connection gets RELOAD_TIMEOUT_S more, enough for any answer."""
         with self._lock:
             if request in self._open:
                 self._open[request] += RELOAD_TIMEOUT_S
 
     def service_actions(self) -> None:
-        """Called twice a second: end what dribbles."""
+        """Called twice a second: end the connections whose deadline has passed."""
         now = time.monotonic()
         with self._lock:
             for request in [request for request, deadline in self._open.items() if deadline < now]:
@@ -248,7 +250,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(page.body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Also called by the base class, for what is no request."""
+        """Also called by the base class, for bytes that are no request."""
         self.close_connection = True
         self._send(_json_page(code, {"detail": message or self.responses.get(code, ("",))[0]}))
 

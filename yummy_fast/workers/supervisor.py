@@ -1,13 +1,14 @@
 """N worker processes on one address: the process that forks them, listens to them, and never serves itself.
 
 It makes the listening sockets, forks, reads what children send and what signals say, and waits for children that have
-ended. What to do about it is decided in `policy`; but SIGHUP (read registry, TLS files and tokens anew) it passes on to
-the workers as it is.
+ended. `policy` decides what to do about all of these but SIGHUP (read registry, TLS files and tokens anew): the
+supervisor passes SIGHUP on to the workers.
 
-Workers are forked and not started anew, because they share what was imported before: one costs 10 MB and not 30. What
-forks must have no threads (they would hold locks in the child for ever), so there are none here: one loop waits for
-signals, children and the clock, and never for anything else. It never reads the registry either, because some libraries
-start threads for that.
+Workers are forked, not started as new programs, because forked workers share the modules that were imported before the
+fork: a worker costs 10 MB instead of 30. A process that forks must have no threads (a lock that a thread holds during
+the fork stays locked in the child for ever), so the supervisor has none: one loop waits for signals, children and the
+clock, and never for anything else. The supervisor never reads the registry either, because some libraries start threads
+for that.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ _SIGNALS = (*_STOPS, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
 
 
 def run(config: Config) -> int:
-    """Serve with several workers until told to stop; the exit code. Raises ConfigError."""
-    open_store(config)  # imported here, its modules are shared
+    """Serve with several workers until told to stop. Returns the exit code. Raises ConfigError."""
+    open_store(config)  # imports the store's modules before the fork, so that workers share them
     if config.telemetry.otel:
         import_spans()
     sockets = open_sockets(config.address)
@@ -56,7 +57,7 @@ def run(config: Config) -> int:
 
 
 def count_workers(asked: int) -> int:
-    """--workers: -1 is twice the CPUs and one, as Feast, but of those CPUs that this process may use."""
+    """The number of workers. -1 asks for twice the CPUs and one, as in Feast, but only of CPUs this process may use."""
     if asked > 0:
         return asked
     affinity = getattr(os, "sched_getaffinity", None)
@@ -84,10 +85,10 @@ class Supervisor:
         self._wakeup, self._woken = socket.socketpair()
 
     def run(self) -> int:
-        """Until the policy ends it; the exit code. Raises ConfigError for what no worker can start with."""
+        """Run until the policy sets an exit code, and return it. Raises ConfigError if no worker can start."""
         self._take_signals()
         gc.collect()
-        gc.freeze()  # what there is now is shared: the collector need not touch it
+        gc.freeze()  # workers share the objects that exist now: the collector need not touch them
         policy = self._policy
         try:
             while policy.exit_code is None:
@@ -111,7 +112,7 @@ class Supervisor:
             each.setblocking(False)
         signal.set_wakeup_fd(self._woken.fileno(), warn_on_full_buffer=False)
         for number in _SIGNALS:
-            signal.signal(number, lambda *_: None)  # the number comes out of the socket
+            signal.signal(number, lambda *_: None)  # the loop reads the number from the socket
         self._selector.register(self._wakeup, selectors.EVENT_READ, self._signalled)
 
     def _signalled(self) -> None:
@@ -119,7 +120,7 @@ class Supervisor:
             if number in _STOPS:
                 self._policy.stop()
             elif number == signal.SIGHUP:
-                for worker in self._fleet.serving():  # one that is starting reads everything anyway
+                for worker in self._fleet.serving():  # a worker that is starting reads everything anyway
                     worker.send_signal(signal.SIGHUP)
             elif number == signal.SIGUSR2:
                 self._policy.restart_all()
@@ -132,7 +133,7 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        # Until the child has handlers of its own, a signal to it would come out of our socket.
+        # Until the child has handlers of its own, the supervisor's socket would receive the child's signals.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             pid = os.fork()
@@ -149,7 +150,7 @@ class Supervisor:
         return child
 
     def _become(self, kind: str, slot: int, connection: socket.socket, ours: socket.socket) -> NoReturn:
-        """Be a child. It keeps nothing of the supervisor's open, or no child would notice the supervisor's end."""
+        """Run as a child. It closes the supervisor's own sockets, or no child would notice the supervisor's end."""
         code = 1
         try:
             self._selector.close()
@@ -158,7 +159,7 @@ class Supervisor:
             if kind == "admin":
                 code = run_admin(self._config.admin, connection)
             else:
-                # Made anew, they do not know the file of a Unix socket, which is not a worker's to remove.
+                # New socket objects do not know the file of a Unix socket, which a worker must not remove.
                 sockets = [type(listening)(fileno=listening.detach()) for listening in self._sockets]
                 code = run_worker(self._config, connection, sockets, self._balance, slot)
         except BaseException:
@@ -170,7 +171,7 @@ class Supervisor:
             os._exit(code)
 
     def _receive(self, child: Child) -> None:
-        """A child has sent something, or can be sent more."""
+        """Send a child what still waits to be sent to it, and handle the messages that it has sent."""
         if child.end.eof:
             return
         child.end.flush()
@@ -186,14 +187,14 @@ class Supervisor:
             self._policy.closed(child)
 
     def _watch_for_room(self) -> None:
-        """Where something could not be sent, also wait until it can be."""
+        """If a child could not be sent everything, also wait until its socket takes more."""
         for child in self._fleet.children:
             if not child.end.eof:
                 events = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.end.wants_to_send else 0)
                 self._selector.modify(child.end.connection, events, partial(self._receive, child))
 
     def _reap(self) -> None:
-        """Children that have ended; also processes that were left to us, where this is the first process there is."""
+        """Wait for children that have ended; and for orphaned processes, if the supervisor is process 1."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
