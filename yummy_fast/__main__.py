@@ -8,6 +8,7 @@ would get its descriptor's number, and libuv aborts a process that closes such a
 
 import os
 import signal
+import sys
 
 
 def main() -> None:
@@ -17,6 +18,9 @@ def main() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # which takes the lowest free number
+    # Python has None for a stream that was closed when it started.
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115  # it stays open
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
     handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # and not ignored, as by nohup
     if handled:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -31,6 +31,7 @@ from yummy_fast.sources.open_source import open_source
 from yummy_fast.sources.yaml_text import load_config
 from yummy_fast.stores.online_store import OnlineStore, Prepared
 from yummy_fast.telemetry.logs import set_up_logging
+from yummy_fast.telemetry.stderr_log import FLUSH_S, is_writable
 from yummy_fast.workers import supervisor
 
 logger = logging.getLogger("yummy_fast")
@@ -44,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     try:
         code = arguments.command(arguments)
     except (ConfigError, RegistryError) as error:
-        print(f"yummy-fast: {error}", file=sys.stderr)
+        if is_writable(2, FLUSH_S):  # else nobody reads it: to end is more important
+            print(f"yummy-fast: {error}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         code = 130

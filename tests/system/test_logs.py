@@ -6,15 +6,30 @@ import io
 import json
 import logging
 import re
+import signal
 import socket
 import struct
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.harness import Proxy, Server, Valkey, command_line, features_request, repository, request
+from tests.harness import (
+    PATIENCE_S,
+    Client,
+    Proxy,
+    Server,
+    Valkey,
+    command_line,
+    eventually,
+    features_request,
+    free_port,
+    repository,
+    request,
+)
 from yummy_fast.telemetry.logs import JsonFormatter
 
 SECRETIVE = {"feature_service": "svc_subset", "entities": {"driver_id": [1002]}}
@@ -133,3 +148,49 @@ def test_settings_that_are_none(corpus: Path, flags: tuple[str, str]) -> None:
     code, _, err = command_line("-c", corpus, "serve", *flags)
     assert (code, err.count("\n")) == (2, 1)
     assert err.startswith(f"yummy-fast: {flags[0]}: expected ")
+
+
+# --------------------------------------------------------------------------------------------- a log that nobody reads
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")])
+def test_a_standard_error_that_nobody_reads_stops_nothing(corpus: Path, workers: tuple[str, ...]) -> None:
+    """Ten times what the pipe takes: every request is answered, each missing line is counted, and SIGTERM works."""
+    port = free_port()
+    command = [sys.executable, "-m", "yummy_fast", "serve", "--chdir", str(corpus), "--port", str(port)]
+    options = ["--log-format", "json", "--access-log-sample", "1", *workers]
+    process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    assert process.stderr is not None
+    try:
+        asked = 0
+        with eventually(lambda: Client(port), "the server") as client:
+            while b"yummy_fast_log_lines_dropped_total 0.0" in client.ask("/metrics").body:
+                client.send(request("/health") * 200)
+                assert {client.answer().status for _ in range(200)} == {200}
+                asked += 200
+                assert asked < 100_000, "nothing was dropped, or nothing counted"
+                if workers and asked >= 10_000:
+                    break  # reports of workers are a second old
+        process.send_signal(signal.SIGHUP)  # the supervisor and its workers log and act
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+        assert all(json.loads(line) for line in process.stderr.read().splitlines()[:-1])
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")])
+def test_standard_streams_that_are_closed(corpus: Path, workers: tuple[str, ...]) -> None:
+    port = free_port()
+    serve = [sys.executable, "-m", "yummy_fast", "serve", "--chdir", str(corpus), "--port", str(port), *workers]
+    process = subprocess.Popen(["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *serve])
+    try:
+        with eventually(lambda: Client(port), "the server") as client:
+            assert client.ask("/health").status == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+    finally:
+        process.kill()
+        process.wait()

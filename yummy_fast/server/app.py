@@ -45,7 +45,7 @@ from yummy_fast.sources.download import without_secrets
 from yummy_fast.sources.open_source import open_source
 from yummy_fast.stores.online_store import OnlineStore, Prepared, open_store_class
 from yummy_fast.telemetry.exposition import Snapshot
-from yummy_fast.telemetry.logs import log_sample
+from yummy_fast.telemetry.logs import log_sample, stderr_logs
 
 if TYPE_CHECKING:  # it needs an extra
     from yummy_fast.telemetry.spans import Spans
@@ -130,6 +130,8 @@ def run(config: Config, started: Callable[[str], None] = lambda url: None) -> No
 
     Raises ConfigError, RegistryError.
     """
+    for log in stderr_logs():
+        log.use_thread()
     uvloop.run(_run_alone(config, started))
 
 

@@ -31,7 +31,7 @@ from yummy_fast.server.reload import Reloader
 from yummy_fast.sources.source import Source
 from yummy_fast.stores.online_store import OnlineStore
 from yummy_fast.telemetry.exposition import Snapshot
-from yummy_fast.telemetry.logs import utc_text
+from yummy_fast.telemetry.logs import lines_dropped, utc_text
 from yummy_fast.telemetry.metrics import Metrics
 
 BEAT_S = 0.1
@@ -240,7 +240,7 @@ class ServerHealth:
         }
 
     def snapshots(self) -> list[Snapshot]:
-        numbers: dict[str, float] = {}
+        numbers: dict[str, float] = {"yummy_fast_log_lines_dropped_total": lines_dropped()}
         if self.store is not None:
             state = self.store.state
             numbers |= {

@@ -258,6 +258,11 @@ FAMILIES: tuple[Family, ...] = (
         bounds=DURATIONS_S,
     ),
     Family(
+        name="yummy_fast_log_lines_dropped_total",
+        kind="counter",
+        help="Number of lines of the log that were not written, because nobody read standard error or it failed.",
+    ),
+    Family(
         name="yummy_fast_workers",
         kind="gauge",
         help="Number of worker processes that serve; only with several workers.",

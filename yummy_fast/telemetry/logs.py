@@ -23,8 +23,9 @@ from datetime import UTC, datetime
 from yummy_fast.errors import YummyError
 from yummy_fast.http.http11 import CLIENT_LEFT, Request, Response, ResponseOrCoroutine, split_target
 from yummy_fast.http.trace_headers import log_fields, log_text
+from yummy_fast.telemetry.stderr_log import ACCESS, StderrLog
 
-logger = logging.getLogger("yummy_fast.access")
+logger = logging.getLogger(ACCESS)
 
 TEXT = "%(asctime)s %(levelname)s %(message)s"
 MAX_PATH_CHARS = 200
@@ -33,11 +34,20 @@ MAX_PATH_CHARS = 200
 
 def set_up_logging(level: str, form: str) -> None:
     """Log to standard error: messages of at least `level`, in the format `form`, "text" or "json"."""
-    handler = logging.StreamHandler()
+    handler = StderrLog()
     handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(TEXT))
     logging.basicConfig(level=level.upper(), handlers=[handler])
-    if form == "json":
-        logging.captureWarnings(True)  # otherwise Python prints warnings as text
+    logging.captureWarnings(True)  # otherwise Python prints warnings: as text, and waits until they are read
+
+
+def stderr_logs() -> list[StderrLog]:
+    """The handler that `set_up_logging` has made; none in a test that logs elsewhere."""
+    return [handler for handler in logging.getLogger().handlers if isinstance(handler, StderrLog)]
+
+
+def lines_dropped() -> int:
+    """How many lines of this process's log were not written."""
+    return sum(log.dropped for log in stderr_logs())
 
 
 def utc_text(seconds: float) -> str:

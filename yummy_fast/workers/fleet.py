@@ -17,7 +17,7 @@ from yummy_fast import __version__
 from yummy_fast.config.repository import Repository
 from yummy_fast.server.health import STALLED_S, STUCK_S, ProbeResult, standstill
 from yummy_fast.telemetry.exposition import Snapshot, merge, past
-from yummy_fast.telemetry.logs import utc_text
+from yummy_fast.telemetry.logs import lines_dropped, utc_text
 from yummy_fast.workers.child import Child, State
 
 _NOT_SERVING = {
@@ -153,6 +153,7 @@ class Fleet:
             {
                 "yummy_fast_workers": [[[], len(self.serving())]],
                 "yummy_fast_worker_deaths_total": [[[], self.deaths]],
+                "yummy_fast_log_lines_dropped_total": [[[], lines_dropped()]],
             }
         )
         return [*found, self._past] if self._past else found

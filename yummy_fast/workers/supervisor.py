@@ -32,6 +32,7 @@ from yummy_fast.errors import ConfigError
 from yummy_fast.http.accept import ConnectionBalance
 from yummy_fast.http.listeners import close_sockets, open_sockets, refuse_new
 from yummy_fast.server.app import import_spans, open_store
+from yummy_fast.telemetry.logs import stderr_logs
 from yummy_fast.workers.channel import SupervisorEnd
 from yummy_fast.workers.child import Child
 from yummy_fast.workers.fleet import Fleet
@@ -90,11 +91,14 @@ class Supervisor:
         gc.collect()
         gc.freeze()  # workers share the objects that exist now: the collector need not touch them
         policy = self._policy
+        logs = stderr_logs()
         try:
             while policy.exit_code is None:
                 policy.advance()
                 self._watch_for_room()
-                for key, _ in self._selector.select(policy.wait_s()):
+                for log in logs:
+                    log.write_queued()
+                for key, _ in self._selector.select(policy.wait_s()):  # TICK_S at most
                     key.data()
                 self._reap()
         finally:

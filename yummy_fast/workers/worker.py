@@ -33,6 +33,7 @@ from yummy_fast.server.app import ProcessContext, admin_listener, serve
 from yummy_fast.server.drain import Stop, longest_drain_s
 from yummy_fast.server.health import RELOAD_TIMEOUT_S, ProbeResult, Reloaded, ServerHealth, no_outcome
 from yummy_fast.telemetry.exposition import Snapshot
+from yummy_fast.telemetry.logs import stderr_logs
 from yummy_fast.workers.channel import ChildEnd, Message, NoReplyError
 
 logger = logging.getLogger("yummy_fast")
@@ -92,6 +93,9 @@ def _begin(name: str, ignored: Sequence[signal.Signals]) -> None:
 
     for handler in logging.getLogger().handlers:
         handler.addFilter(sign)
+    for log in stderr_logs():
+        log.forget_queued()
+        log.use_thread()
 
 
 def _run(end: ChildEnd, work: Callable[[], None]) -> int:

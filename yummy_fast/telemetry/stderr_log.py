@@ -1,0 +1,256 @@
+"""Writes the log to standard error, and never waits for whoever reads it.
+
+A pipe that nobody reads takes 64 KiB; then a write to it blocks for ever, and an event loop that logs stops with it. So
+a line is written at once only if the kernel takes it at once. Lines that it does not take are queued, up to
+MAX_QUEUED_BYTES (access log lines: half of that), and newer ones are dropped and counted. When the queue has been
+written, one more line says how many are missing. A queue is written by a thread, which may block; in the supervisor,
+which forks and therefore has no threads, by its loop, which calls `write_queued`. When the process ends, `flush` waits
+FLUSH_S at most.
+
+Standard error belongs to other processes too (workers, a shell), so it is not made non-blocking. A pipe or a terminal
+is opened anew for that, a socket has a flag for each call. Regular files never say that they would block, but a dead
+network disk does: in a process with threads, the thread alone writes to those.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import socket
+import stat
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+ACCESS = "yummy_fast.access"
+"""The logger of the access log, whose lines are worth less than all others."""
+MAX_QUEUED_BYTES = 1 << 20
+"""Of lines that wait to be written: some 10,000 of the access log. nginx buffers 64 KB, and blocks beyond."""
+FLUSH_S = 1.0
+"""How long a process that ends waits until its last lines are written."""
+PIPE_BUF = 4096
+"""As many bytes as a pipe takes whole or not at all (pipe(7)): lines of several processes do not mix."""
+_LINE_BYTES = 64
+"""What a queued line takes beside its text."""
+
+Write = Callable[[bytes], int]
+"""Writes what the kernel takes at once; how many bytes those were. Raises BlockingIOError for none, and OSError."""
+
+
+class StderrLog(logging.Handler):
+    """The handler of the root logger."""
+
+    def __init__(self, descriptor: int = 2) -> None:
+        super().__init__()
+        self.dropped = 0
+        """Lines that were not written: nobody read them in time, or the write failed."""
+        self._descriptor = descriptor
+        self._changed = threading.Condition()
+        self._lines: deque[bytes] = deque()
+        self._rest = b""
+        """The end of a line that the kernel has taken in part."""
+        self._queued_bytes = 0
+        self._unsaid = 0
+        """How many of `dropped` no line has told of yet."""
+        self._may_start_thread = False
+        self._thread: threading.Thread | None = None
+        self._socket: socket.socket | None = None
+        self._opened: int | None = None
+        self._write_at_once = self._non_blocking_write()
+
+    def use_thread(self) -> None:
+        """From now on, a thread writes what is queued. It is started when there is something."""
+        with self._changed:
+            self._may_start_thread = True
+            if self._queued_bytes:
+                self._wake_thread()
+
+    def forget_queued(self) -> None:
+        """Forget what is queued: this process was forked, and its parent will write it."""
+        self._changed = threading.Condition()
+        self._lines.clear()
+        self._rest, self._queued_bytes, self._unsaid, self.dropped = b"", 0, 0, 0
+
+    @property
+    def has_queued(self) -> bool:
+        """Whether something waits to be written."""
+        return self._queued_bytes > 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = self._text(record)
+        limit = MAX_QUEUED_BYTES // 2 if record.name == ACCESS else MAX_QUEUED_BYTES
+        with self._changed:
+            if self._queued_bytes + len(line) + _LINE_BYTES > limit:
+                self._drop(1)
+                return
+            was_empty = not self._queued_bytes
+            self._put(line)
+            if was_empty and (self._write_at_once is not None or not self._may_start_thread):
+                self._write_what_fits()
+            if self._queued_bytes and self._may_start_thread:
+                self._wake_thread()
+
+    def write_queued(self) -> None:
+        """Write of the queue what the kernel takes at once, in a process whose loop does this instead of a thread."""
+        with self._changed:
+            if self._thread is None:
+                self._write_what_fits()
+
+    def flush(self) -> None:
+        """Wait until all is written, or FLUSH_S. `logging.shutdown` calls this when the process ends."""
+        deadline = time.monotonic() + FLUSH_S
+        with self._changed:
+            while self._queued_bytes and (left_s := deadline - time.monotonic()) > 0:
+                if self._thread is not None:
+                    self._changed.wait(left_s)
+                elif is_writable(self._descriptor, left_s):
+                    self._write_what_fits()
+
+    def close(self) -> None:
+        with self._changed:
+            self._write_at_once = None
+            if self._socket is not None:
+                self._socket.close()
+            if self._opened is not None:
+                os.close(self._opened)
+            self._socket = self._opened = None
+        super().close()
+
+    # ------------------------------------------------------------------------------------------------- the queue
+
+    def _text(self, record: logging.LogRecord) -> bytes:
+        try:
+            text = self.format(record)
+        except Exception as error:
+            text = self.format(self._record(f"a line of the log is missing, {error!r}: {record.msg!r}"))
+        return text.encode("utf-8", "backslashreplace") + b"\n"
+
+    def _record(self, message: str) -> logging.LogRecord:
+        record = logging.LogRecord("yummy_fast", logging.WARNING, __file__, 0, message, None, None)
+        self.filter(record)  # which puts a worker's name into it
+        return record
+
+    def _put(self, line: bytes) -> None:
+        self._lines.append(line)
+        self._queued_bytes += len(line) + _LINE_BYTES
+
+    def _drop(self, lines: int) -> None:
+        self.dropped += lines
+        self._unsaid += lines
+
+    def _next(self) -> tuple[bytes, int]:
+        """What to write next, and how many lines end in it: as many as a pipe takes whole."""
+        if self._rest:
+            return self._rest, 1
+        lines: list[bytes] = []
+        size = 0
+        for line in self._lines:
+            size += len(line)
+            if lines and size > PIPE_BUF:
+                break
+            lines.append(line)
+        return b"".join(lines), len(lines)
+
+    def _written(self, data: bytes, lines: int, size: int) -> None:
+        """`size` bytes of what `_next` has returned are written."""
+        was_rest = bool(self._rest)
+        self._rest = data[size:]
+        if was_rest:
+            self._queued_bytes -= size
+        else:
+            for _ in range(lines):
+                self._queued_bytes -= len(self._lines.popleft()) + _LINE_BYTES
+            self._queued_bytes += len(self._rest)
+        if not self._queued_bytes and self._unsaid:
+            missing, self._unsaid = self._unsaid, 0
+            why = "standard error was not read, or could not be written"
+            self._put(self._text(self._record(f"{missing} lines of the log are missing here: {why}")))
+
+    def _failed(self, lines: int) -> None:
+        """What `_next` has returned cannot be written: nobody can read it any more, or the disk is full."""
+        if self._rest:
+            self._queued_bytes -= len(self._rest)
+            self._rest = b""
+        else:
+            for _ in range(lines):
+                self._queued_bytes -= len(self._lines.popleft()) + _LINE_BYTES
+        self._drop(lines)
+
+    def _write_what_fits(self) -> None:
+        while self._queued_bytes:
+            data, lines = self._next()
+            try:
+                self._written(data, lines, self._write_without_thread(data))
+            except BlockingIOError:
+                return
+            except OSError:
+                self._failed(lines)
+
+    # ------------------------------------------------------------------------------------------------- the thread
+
+    def _wake_thread(self) -> None:
+        if self._thread is not None:
+            self._changed.notify_all()
+            return
+        with suppress(RuntimeError):  # the process is ending, or may have no more threads
+            thread = threading.Thread(target=self._run, name="log", daemon=True)
+            self._thread = thread
+            try:
+                thread.start()
+            except RuntimeError:
+                self._thread = None
+                raise
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._queued_bytes:
+                    self._changed.notify_all()  # `flush` waits for this
+                    self._changed.wait()
+                data, lines = self._next()
+            try:
+                size = os.write(self._descriptor, data)
+            except BlockingIOError:  # whoever else has it made it non-blocking
+                is_writable(self._descriptor, 1.0)
+            except OSError:
+                with self._changed:
+                    self._failed(lines)
+            else:
+                with self._changed:
+                    self._written(data, lines, size)
+
+    # ------------------------------------------------------------------------------------------ the descriptor
+
+    def _non_blocking_write(self) -> Write | None:
+        """What writes and never blocks; None if there is nothing that keeps this promise."""
+        try:
+            mode = os.fstat(self._descriptor).st_mode
+            if stat.S_ISSOCK(mode):
+                self._socket = connected = socket.socket(fileno=os.dup(self._descriptor))
+                return lambda data: connected.send(data, socket.MSG_DONTWAIT)
+            if sys.platform == "linux" and not stat.S_ISREG(mode):
+                flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+                self._opened = opened = os.open(f"/proc/self/fd/{self._descriptor}", flags)
+                return lambda data: os.write(opened, data)
+        except OSError:
+            pass  # another user's pipe, or nobody reads it any more
+        return None
+
+    def _write_without_thread(self, data: bytes) -> int:
+        if self._write_at_once is not None:
+            return self._write_at_once(data)
+        if not is_writable(self._descriptor, 0):
+            raise BlockingIOError
+        # A pipe that is writable takes PIPE_BUF bytes, unless another process was faster.
+        return os.write(self._descriptor, data[:PIPE_BUF])
+
+
+def is_writable(descriptor: int, timeout_s: float) -> bool:
+    """Whether a short write does not block, now or within `timeout_s`."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(timeout_s * 1000))
