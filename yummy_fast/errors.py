@@ -87,7 +87,13 @@ class ProtocolError(YummyError):
 
 
 class LimitError(YummyError):
-    """The request is too large (413), there are too many at once (503), or it takes too long (504)."""
+    """The request is too large (413), there are too many at once (503), or it takes too long (504).
+
+    Limits are enforced where what they limit is at hand: the size of a head or body in `http.http11`; connections,
+    requests in flight and time in `http.connection`; the structure of a body, features and columns in `features.query`;
+    rows and cells in `endpoints`; the answer's bytes in `features.large_answers`; commands that wait in
+    `stores.redis_connection`. `config.settings` declares those that can be set.
+    """
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)

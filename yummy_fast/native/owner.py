@@ -2,8 +2,8 @@
 
 YUMMY_FAST_NATIVE=1 asks for the native room, 0 for the twin; without the variable, the native room serves if it is
 there. It is not there if the package was built without a C compiler, and never where Python runs without its global
-lock, on which the native room relies. `check_wish` is called before a server starts: a server that was asked for the
-native room does not start without it.
+lock, on which the native room relies. `yummy-fast serve` and `check` call `check_wish`: with 1, they end with an
+error where the native room is not there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The native room's doors in Python: the reference for what is behind them in C, and what serves without a compiler.
+"""The classes of the native room in Python: the reference for those in C, and what serves without a compiler.
 
 Each class is what `_native.pyi` says of its namesake, but for what no Redis writes: hiredis, which reads the replies
 here, does not look at the two bytes behind a bulk string, and reads RESP3 as well; and of an array that stands for a

@@ -11,7 +11,8 @@ is appended to a FIFO when its commands are sent, and the next reply is always f
 - A fetch that timed out, or whose request was cancelled, *stays in the FIFO*; its replies are read and dropped when
   they come. If A were removed at its deadline, A's late reply would be given to B, and each later request would get the
   data of the one before it: CVE-2023-28858 of redis-py.
-- An error reply counts as one reply, like any other, and fails its own fetch only.
+- An error reply (WRONGTYPE, LOADING, MOVED) counts as one reply, like any other, and fails its own fetch only. Which
+  HTTP status it becomes is decided by `_store_error`, at the end of this file.
 - A reply reaches its request by `future.set_result` only. No code of a request runs, or raises, on this connection's
   stack.
 - The commands of one tick of the event loop leave in one write.
