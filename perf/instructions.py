@@ -41,6 +41,8 @@ SAMPLING_BUDGETS = (
 """Where the budget of sampling is: in this revision, and in earlier ones."""
 PRELUDE = f"""
 import importlib, sys
+# Without the finders of editable installations: a module that this revision lacks would come from there.
+sys.meta_path[:] = [finder for finder in sys.meta_path if finder.__module__.startswith("_frozen_importlib")]
 for module, budget in {SAMPLING_BUDGETS!r}:
     try:
         getattr(importlib.import_module(module), budget)
