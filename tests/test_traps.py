@@ -654,7 +654,7 @@ def test_trap_29_a_registry_that_cannot_be_read_fails_no_request(corpus: Path) -
             mark = len(server.lines)
             replace_file(registry, bad)
             server.send_signal(signal.SIGHUP)
-            server.wait_for("registry not reloaded, the one before stays", after=mark)
+            server.wait_for("registry not reloaded, the previous one stays in use", after=mark)
             assert server.features([1002]).columns["trips"] == [1]
         replace_file(registry, add_service(good, "new", "svc_subset"))
         server.send_signal(signal.SIGHUP)

@@ -22,7 +22,7 @@ from yummy_fast.server.reload import HalfSpeed, Reloader
 
 THRESHOLDS = gc.get_threshold()
 """As they are before anything was reloaded: no test has run when this is imported."""
-KEPT = "registry not reloaded, the one before stays: "
+KEPT = "registry not reloaded, the previous one stays in use: "
 
 
 class Told:

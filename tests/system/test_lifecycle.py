@@ -171,7 +171,7 @@ def test_broken_registry_keeps_the_old(corpus: Path, data: bytes | None) -> None
         else:
             replace_file(registry, data)
         server.send_signal(signal.SIGHUP)
-        server.wait_for(r"ERROR registry not reloaded, the one before stays: .*registry\.db")
+        server.wait_for(r"ERROR registry not reloaded, the previous one stays in use: .*registry\.db")
         assert server.ask("/health").status == 200
         assert server.features([1002]).columns["trips"] == [1]
         replace_file(registry, add_service(good, "svc_new", "svc_subset"))

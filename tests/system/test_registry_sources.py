@@ -253,7 +253,7 @@ def test_later_it_changes_nothing_and_is_said(place: Place, folder: Path) -> Non
             if isinstance(place, SqlPlace) and how == "missing":
                 said = "the registry cannot be read: no such table: feature_views"  # it knew that there was one
             line = server.wait_for(r"ERROR .*", after=mark)[0]
-            assert line == f"ERROR registry not reloaded, the one before stays: {place.name}: {said}"
+            assert line == f"ERROR registry not reloaded, the previous one stays in use: {place.name}: {said}"
             assert version_of(server) == before
             mark = len(server.lines)
             place.put(after)

@@ -186,9 +186,8 @@ def test_a_change_behind_a_url_is_served(folder: Path) -> None:
             web.files.clear()
             where = f"{web.url}/registry.db"
             line = server.wait_for(r"ERROR (.*)")[1]
-            assert line == f"registry not reloaded, the one before stays: {where}: the registry cannot be read: " + (
-                "HTTP status 404"
-            )
+            unreadable = f"{where}: the registry cannot be read: HTTP status 404"
+            assert line == f"registry not reloaded, the previous one stays in use: {unreadable}"
             web.files["/registry.db"] = registry(1)
             server.wait_for(f"INFO registry unchanged: {where}")
         assert "secret" not in server.log
@@ -225,7 +224,7 @@ def test_a_registry_that_breaks_changes_nothing_and_is_said_once(folder: Path, k
             path.unlink()
         else:
             replace_file(path, data)
-        said = f"ERROR registry not reloaded, the one before stays: {path}: {message}"
+        said = f"ERROR registry not reloaded, the previous one stays in use: {path}: {message}"
         assert server.wait_for(r"ERROR .*")[0] == said
         client.send(BY_SERVICE)
         assert version_of(client.answer()) == 0

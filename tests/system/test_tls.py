@@ -175,7 +175,9 @@ def test_broken_files_change_nothing(corpus: Path, ours: Pki, theirs: Pki, broke
             mark = len(server.lines)
             replace_file(spoilt, data)
             server.send_signal(signal.SIGHUP)
-            server.wait_for(rf"ERROR TLS files not reloaded, those before stay: --.* {spoilt}.*: ", after=mark)
+            server.wait_for(
+                rf"ERROR TLS files not reloaded, the previous ones stay in use: --.* {spoilt}.*: ", after=mark
+            )
             assert served_certificate(server, trusting) == before
             assert ask(server, trusting).status == 200
         replace_file(spoilt, good[spoilt])

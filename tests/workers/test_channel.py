@@ -179,7 +179,7 @@ def test_what_cannot_be_understood_is_an_end(
     pair.sockets[1].sendall(b'{"event": "report"}\n' + data)
     assert pair.supervisor.receive() == []
     assert pair.supervisor.eof
-    assert [record.getMessage() for record in caplog.records] == ["a child cannot be understood"]
+    assert [record.getMessage() for record in caplog.records] == ["a child sent a malformed message"]
 
 
 @pytest.mark.parametrize("unread", [False, True], ids=["all read", "something unread"])

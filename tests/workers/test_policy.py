@@ -129,7 +129,7 @@ def test_what_is_missing_for_a_process_may_come_back(said: Callable[[], list[str
     world.end(first)
     said()
     world.pass_time(100)
-    assert set(said()) == {"ERROR no new worker: no process can be started: no processes"}
+    assert set(said()) == {"ERROR no new worker: cannot start a process: no processes"}
     assert world.policy.failures > world.policy.slots
     world.cannot_start = False
     world.pass_time(10)
@@ -412,7 +412,7 @@ def test_a_worker_that_got_sigterm_is_replaced_once(world: World, said: Callable
     said()
     for _ in range(2):
         world.heard(first, "retire")
-    assert said() == ["INFO worker 1 (100) was told to stop: replacing it"]
+    assert said() == ["INFO worker 1 (100) got SIGTERM: replacing it"]
     world.policy.advance()
     world.ready(world.workers[-1])
     said()
@@ -541,7 +541,7 @@ def test_a_second_signal_ends_it(world: World, said: Callable[[], list[str]]) ->
     said()
     world.policy.stop()
     assert world.policy.exit_code == 0
-    assert said() == ["WARNING told again to stop: 2 workers are killed"]
+    assert said() == ["WARNING a second signal to stop: killing 2 workers"]
 
 
 def test_while_it_stops_nothing_is_replaced(said: Callable[[], list[str]]) -> None:

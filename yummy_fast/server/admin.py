@@ -49,7 +49,7 @@ _JSON = "application/json"
 
 
 class Page(NamedTuple):
-    """An answer."""
+    """An answer. It is no `http11.Response`, because this listener is to depend on nothing of the data port."""
 
     status: int
     body: bytes

@@ -56,9 +56,9 @@ Failed = Callable[[BaseException, Request], Response]
 """Makes the answer to a request that has raised an error."""
 
 MAX_LISTED = 20
-"""Feature services that cannot be served, in the log of one reading of the registry."""
+"""At most this many feature services that cannot be served are logged each time the registry is compiled."""
 LATE_S = 0.1
-"""A sweep that comes this late lets the sockets be read first, for as long."""
+"""A sweep that comes this late lets the event loop read sockets for as long, before the next one."""
 
 
 def open_store(config: Config) -> OnlineStore[object]:
@@ -136,10 +136,10 @@ def run(config: Config, started: Callable[[str], None] = lambda url: None) -> No
 
 
 def install_startup_signals() -> None:
-    """What signals mean until there is something to serve. `serve`, and the supervisor, give them their own meanings.
+    """What signals do until there is something to serve: SIGTERM and SIGINT end the process, the others do nothing.
 
-    The first process of a container would not even notice a SIGTERM. And if SIGINT were left to Python, asyncio would
-    take it over, and end what it runs at a place of its choice.
+    Later, `serve` and the supervisor install their own handlers. Without these ones, a SIGTERM to the first process of
+    a container would be ignored, and at a SIGINT asyncio would cancel whatever runs just then.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
@@ -306,7 +306,7 @@ def _reload_tls(tls: Tls, acceptor: Acceptor) -> None:
     try:
         acceptor.tls = tls_context(tls)
     except ConfigError as error:
-        logger.error("TLS files not reloaded, those before stay: %s", error)
+        logger.error("TLS files not reloaded, the previous ones stay in use: %s", error)
     else:
         logger.info("TLS files reloaded: %s", tls.cert)
 
@@ -328,13 +328,13 @@ def admin_listener(options: Admin, health: Health) -> Iterator[None]:
 def _data_pages(
     health: Health, snapshots: Callable[[], list[Snapshot]]
 ) -> dict[bytes, Callable[[Request], ResponseOrCoroutine]]:
-    """What the data port shows when there is no admin listener: nothing that changes anything."""
+    """What the data port shows when there is no admin listener: pages that change nothing."""
 
     def probe(view: Callable[[Health], admin.Page]) -> Callable[[Request], Response]:
         return lambda _: _response(view(health))
 
     async def metrics(_: Request) -> Response:
-        # In a thread: to write the text takes milliseconds.
+        # In a thread, because writing the text takes milliseconds.
         return _response(await asyncio.get_running_loop().run_in_executor(None, admin.metrics, snapshots))
 
     return {b"/livez": probe(admin.livez), b"/readyz": probe(admin.readyz), b"/metrics": metrics}
@@ -347,18 +347,18 @@ def _response(page: admin.Page) -> Response:
 
 
 async def _tick(connections: Connections, store: OnlineStore[object], acceptor: Acceptor) -> None:
-    """Once a second: the Date header, all deadlines but those that clients name themselves, a store that is silent."""
+    """Once a second: the Date header, all deadlines except those that clients set, and a PING for a silent store."""
     loop = asyncio.get_running_loop()
     while True:
         try:
             connections.sweep(loop.time())
             store.ping_if_idle()
             acceptor.report()
-        except Exception:  # the next sweep has to come, or nothing would ever end
+        except Exception:  # the next sweep has to come, or no deadline would ever end anything
             logger.exception("a sweep failed by a bug of ours")
         pause = 1 - time.time() % 1
         due = loop.time() + pause
         await asyncio.sleep(pause)
         if loop.time() - due > LATE_S:
-            # Something held up the loop. Timers come before sockets then: what seems overdue may lie in them.
+            # Something held up the loop, and timers run before sockets are read: what seems overdue may have arrived.
             await asyncio.sleep(LATE_S)

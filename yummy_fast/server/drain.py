@@ -68,7 +68,7 @@ async def drain(times: Drain, stop: Stop, connections: Connections, stop_taking:
             connection.close_if_idle()
     busy = [connection for connection in connections.open if connection.busy]
     if busy:
-        why = "told again to stop" if stop.forced.is_set() else f"not done {times.timeout_s:g} s after the end"
-        logger.warning("%d connections cut off with a request under way: %s", len(busy), why)
+        why = "a second signal" if stop.forced.is_set() else f"--shutdown-timeout of {times.timeout_s:g} s is over"
+        logger.warning("%d connections cut off before their requests were answered: %s", len(busy), why)
     for connection in list(connections.open):
         connection.abort()

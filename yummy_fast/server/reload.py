@@ -4,7 +4,7 @@ Each source is asked for a sign of change every second, or every five where that
 every --registry_ttl_sec, on SIGHUP, and when the admin listener is asked to. Looking, reading, compiling, and freeing
 the old catalog happen in threads; the swap is one assignment, and requests in flight keep the plan that they hold. A
 thread that compiles rests as long as it works, because a reload has time and requests have none. A registry that cannot
-be read or makes no sense is logged, once until it can be read again, and the catalog before stays.
+be read or makes no sense is logged, once until it can be read again, and the previous catalog stays in use.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class Reloader:
         if len(self._failed) >= FAILURES_KEPT:
             self._failed.clear()
         self._failed.add(message)
-        logger.error("registry not reloaded, the one before stays: %s", message, exc_info=trace)
+        logger.error("registry not reloaded, the previous one stays in use: %s", message, exc_info=trace)
 
 
 async def _in_thread(call: Callable[[], T]) -> T:

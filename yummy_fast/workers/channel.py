@@ -7,7 +7,7 @@
     {"request": "view", "number": 7}                                {"reply": "view", "number": 7, "value": {...}}
 
 Events and commands have no answer. A worker sends a report each second without being asked, so that one that sends none
-is known to be stopped. Only what a child shows of all workers (`Fleet.view`) is requested, when somebody looks at it.
+is known to be stopped. Only what a child shows of all workers (`Fleet.view`) is requested, when a client asks for it.
 
 The child's end is two threads, one that reads and one that writes: both may wait, and both go on while the event loop
 is stuck. The supervisor's end never waits, because the supervisor has no threads (it forks). When one process ends, the
@@ -181,7 +181,7 @@ class ChildEnd:
         except ConnectionResetError:
             pass  # the supervisor was killed before it had read everything
         except Exception:
-            logger.exception("the supervisor cannot be understood")
+            logger.exception("the supervisor sent a malformed message")
         on_eof()
 
 
@@ -192,7 +192,7 @@ class SupervisorEnd:
         connection.setblocking(False)
         self.connection = connection
         self.eof = False
-        """Whether the child has closed its end, or sends what cannot be understood: nothing more will be read."""
+        """Whether the child has closed its end, or sent a malformed message: nothing more will be read."""
         self._lines = _Lines()
         self._unsent = b""
 
@@ -235,6 +235,6 @@ class SupervisorEnd:
         except ConnectionResetError:
             pass  # the child was killed before it had read everything
         except (OSError, ValueError, _EndlessLineError):
-            logger.exception("a child cannot be understood")
+            logger.exception("a child sent a malformed message")
         self.eof = True
         return found

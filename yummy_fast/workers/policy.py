@@ -210,7 +210,7 @@ class Policy:
     def _retire(self, worker: Child) -> None:
         """It got a SIGTERM. Where it is about to end anyway, nothing is left to do."""
         if worker.state is State.SERVING and not self._fleet.stopping and not self._is_replaced(worker):
-            logger.info("%s was told to stop: replacing it", worker)
+            logger.info("%s got SIGTERM: replacing it", worker)
             self._to_replace.append(worker)
 
     def _reload(self) -> None:
@@ -286,7 +286,7 @@ class Policy:
         try:
             child = self._start_child(kind, slot)
         except OSError as error:
-            why = f"no process can be started: {error.strerror}"
+            why = f"cannot start a process: {error.strerror}"
             logger.error("no new %s: %s", kind, why)
             self._count_failure(why)
             return None
@@ -319,7 +319,7 @@ class Policy:
         """SIGTERM or SIGINT."""
         workers = self._fleet.workers
         if self._fleet.stopping:
-            logger.warning("told again to stop: %d workers are killed", len(workers))
+            logger.warning("a second signal to stop: killing %d workers", len(workers))
             self.exit_code = 0
             return
         delay_s = self._drain_times.delay_s

@@ -106,7 +106,7 @@ class Supervisor:
         if policy.fatal:
             raise ConfigError(policy.fatal)
         if policy.exit_code == GIVEN_UP:
-            logger.error("giving up after %d starts that failed, the last one: %s", policy.failures, policy.failed_by)
+            logger.error("giving up after %d failed starts; the last one: %s", policy.failures, policy.failed_by)
         return policy.exit_code
 
     # ------------------------------------------------------------------------------------------------------ signals

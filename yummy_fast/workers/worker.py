@@ -5,7 +5,7 @@ a report each second and obey the supervisor, also while the event loop is stuck
 or is gone; signals that a terminal or systemd sends to all processes at once are the supervisor's to judge.
 
 The admin listener has a process to itself because it has threads, and the supervisor must have none: it forks. It
-requests what it shows when somebody looks, and waits ANSWER_S at most.
+requests what it shows when a client asks for it, and waits ANSWER_S at most.
 """
 
 from __future__ import annotations
