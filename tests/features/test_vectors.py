@@ -17,6 +17,7 @@ from yummy_fast.feast_format._proto.value_pb2 import Value
 from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.plan import ComputedColumn
 from yummy_fast.features.statuses import NO_MOMENT, StatusPolicy
+from yummy_fast.features.vectors import MAX_ROWS_IN_RUNS
 
 STATS = view(
     "stats", ["driver"], {"driver_id": ValueType.INT64}, {"trips": ValueType.INT64, "rate": ValueType.FLOAT}, version=1
@@ -303,6 +304,28 @@ def test_strict_keeps_absent_and_null_cells_beside_a_corrupt_time(
         monkeypatch.setitem(STORE, (KEYS[1001], "stats", "rate"), stored)
         body = json.loads(ask({"driver_id": rows}, "stats:trips", "stats:rate", statuses=StatusPolicy.EXACT))
         assert [column["statuses"][0] for column in body["results"][1:]] == ["INVALID", status]
+
+
+@pytest.mark.parametrize("rows", [1, MAX_ROWS_IN_RUNS, MAX_ROWS_IN_RUNS + 1])
+def test_what_is_read_for_a_function_alone_is_not_answered(rows: int) -> None:
+    plan = catalog(*BASE, DERIVED).plan_for(None, ["derived:sum"], False)
+    body = json.loads(answer(plan, {"driver_id": [1001] * rows}, STORE, computed=[ComputedColumn("sum", [5] * rows)]))
+    assert body["metadata"]["feature_names"] == ["driver_id", "sum"]
+    assert [result["values"] for result in body["results"]] == [[1001] * rows, [5] * rows]
+
+
+@pytest.mark.parametrize(
+    "features", [["other:tags", "other:name", "stats:trips"], ["other:tags", "stats:trips", "other:name"]]
+)
+@pytest.mark.parametrize("statuses", StatusPolicy)
+def test_an_answer_of_many_rows_says_the_same_as_one_of_few(features: list[str], statuses: StatusPolicy) -> None:
+    """They are joined in two ways."""
+    rows = [1001, 1002, 7, 1001]
+    few, many = (
+        json.loads(ask({"driver_id": rows * times}, *features, statuses=statuses))["results"]
+        for times in (1, MAX_ROWS_IN_RUNS)
+    )
+    assert [{name: cells[: len(rows)] for name, cells in column.items()} for column in many] == few
 
 
 def test_a_service_is_answered_with_full_names_under_its_aliases() -> None:
