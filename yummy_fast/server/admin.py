@@ -1,18 +1,17 @@
 """The admin listener: probes, metrics, status and reload, answered by threads of their own.
 
-The admin listener answers while the data loop is stuck, or full, or waits for a Redis that is frozen. It is the
-standard library's HTTP server, so that it shares no code with the data port. It shows what a `Health` shows, and knows
-nothing else.
+The event loop may be stuck, every connection taken, or Redis frozen: this listener answers. It is the standard
+library's HTTP server, so it does not depend on the code of the data port either. It shows what a `Health` shows, and
+knows nothing else.
 
     GET  /livez       200 or 503, never asks the store; {"status": ..., "reasons": [...]}
     GET  /readyz      200 or 503
     GET  /metrics     for Prometheus
     GET  /-/status    what is served, from where, since when
-    POST /-/reload    reads the registry and waits for the outcome: 200 or 500
+    POST /-/reload    reads the registry, and answers when that is done: 200 or 500
 
-Without an admin listener, the data port has the first three pages (see `server.app`), and no page that changes
-anything. A connection carries one request. A client that sends its request slowly loses its connection to the next
-client.
+Without an admin listener the data port has the first three (`app`), and nothing that changes anything. A connection is
+for one request. When all MAX_CONNECTIONS are taken, a new one ends the oldest, so that slow clients keep none out.
 """
 
 from __future__ import annotations
@@ -37,13 +36,13 @@ from yummy_fast.telemetry.exposition import Snapshot, render
 logger = logging.getLogger("yummy_fast")
 
 MAX_CONNECTIONS = 32
-"""How many connections may be open at once, each with a thread. One more connection ends the oldest."""
+"""At once, each with a thread. One more ends the oldest of them."""
 READ_S = 5.0
-"""How long a client may send nothing, or take nothing, within a request."""
+"""How long a client may send nothing, or read nothing, within a request."""
 DEADLINE_S = 10.0
-"""How long a client may take to send its request. kubelet's probes give up after one second, unless told otherwise."""
+"""How long a client may take to send its request. kubelet's probes give up after one second by default."""
 RETRY_S = 0.5
-"""How long nothing is taken after the process, or the system, has run out of descriptors."""
+"""How long nothing is accepted after the process, or the system, has run out of descriptors."""
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _JSON = "application/json"
 
@@ -60,9 +59,9 @@ def _json_page(status: int, value: object) -> Page:
     return Page(status, json.dumps(value, ensure_ascii=False).encode() + b"\n")
 
 
-def _probe(verdict: ProbeResult) -> Page:
-    status = {"status": "ok" if verdict.good else "unavailable", "reasons": list(verdict.reasons)}
-    return _json_page(200 if verdict.good else 503, status)
+def _probe(result: ProbeResult) -> Page:
+    status = {"status": "ok" if result.good else "unavailable", "reasons": list(result.reasons)}
+    return _json_page(200 if result.good else 503, status)
 
 
 def livez(health: Health, _: str = "") -> Page:
@@ -76,7 +75,7 @@ def readyz(health: Health, _: str = "") -> Page:
 
 
 def metrics(snapshots: Callable[[], list[Snapshot]], accept: str = "") -> Page:
-    """GET /metrics. `accept` is the Accept header of the scraper. The call takes milliseconds."""
+    """GET /metrics. `accept`: the scraper's header. It takes milliseconds to write the text."""
     text, content_type = render(snapshots(), accept)
     return Page(200, text, content_type)
 
@@ -109,7 +108,7 @@ class AdminListener:
     """Answers for a Health until closed."""
 
     def __init__(self, address: str, health: Health, *, reload: bool = True) -> None:
-        """Listen on `address` (settings.split_address). Without `reload`, there is no /-/reload. Raises ConfigError."""
+        """Listen on `address` (`split_address`). Without `reload`, there is no /-/reload. Raises ConfigError."""
         host, port = split_address(address)
         pages = {path: page for path, page in _PAGES.items() if reload or page[1] is not _reload}
         try:
@@ -123,20 +122,20 @@ class AdminListener:
 
     def _serve(self) -> None:
         try:
-            render([])  # imports its modules now, and not while the first scrape waits
-        except Exception as error:  # no descriptors, perhaps; probes need none of it, and the first scrape tries again
-            logger.warning("metrics cannot be shown yet: %r", error)
+            render([])  # imports what it needs before the first scrape waits for it
+        except Exception as error:  # out of descriptors, perhaps. Probes need no metrics, and the first scrape retries
+            logger.warning("/metrics cannot be shown yet: %r", error)
         self._server.serve_forever()
 
     def close(self) -> None:
-        """Stop listening. Requests that are being answered still get their answers."""
+        """Listen no more. Requests that have come are still answered."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
 
 
 class _Server(ThreadingHTTPServer):
-    """The standard library's, with a bound on connections and on how long one may take."""
+    """The standard library's server, with a bound on connections and on the time that each may take."""
 
     daemon_threads = True
     block_on_close = False
@@ -146,7 +145,7 @@ class _Server(ThreadingHTTPServer):
         self.health = health
         self.pages = pages
         self._open: dict[socket.socket, float] = {}
-        """The open connections, the oldest first, each with the deadline for its request."""
+        """Connections, the oldest first, and by when each must have sent its request."""
         self._lock = threading.Lock()
         if host:
             family, *_, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -160,13 +159,13 @@ class _Server(ThreadingHTTPServer):
     def server_bind(self) -> None:
         if self.server_address[0] == "::":
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        TCPServer.server_bind(self)  # not HTTPServer's, which asks the DNS for the name of this host
+        TCPServer.server_bind(self)  # not HTTPServer's, which asks the DNS for a name
 
     def get_request(self) -> tuple[socket.socket, Any]:
         try:
             return super().get_request()
         except OSError as error:
-            if error.errno in _EXHAUSTED:  # connections wait in the queue; to retry at once would take a core
+            if error.errno in _EXHAUSTED:  # the connection stays in the queue: without a pause, this would take a core
                 time.sleep(RETRY_S)
             raise
 
@@ -178,13 +177,13 @@ class _Server(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def asked(self, request: socket.socket) -> None:
-        """The whole request has arrived: its connection gets RELOAD_TIMEOUT_S more, enough for any answer."""
+        """The whole request is here: its connection may wait as long as the answer takes."""
         with self._lock:
             if request in self._open:
                 self._open[request] += RELOAD_TIMEOUT_S
 
     def service_actions(self) -> None:
-        """Called twice a second: end the connections whose deadline has passed."""
+        """Called twice a second: end the connections whose time is over."""
         now = time.monotonic()
         with self._lock:
             for request in [request for request, deadline in self._open.items() if deadline < now]:
@@ -193,7 +192,7 @@ class _Server(ThreadingHTTPServer):
     def _end(self, request: socket.socket) -> None:
         del self._open[request]
         with suppress(OSError):
-            request.shutdown(socket.SHUT_RDWR)  # its thread wakes up, and closes it
+            request.shutdown(socket.SHUT_RDWR)  # its thread wakes up and closes it
 
     def shutdown_request(self, request: Any) -> None:
         with self._lock:
@@ -250,7 +249,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(page.body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Also called by the base class, for bytes that are no request."""
+        """The base class also calls this, for bytes that are no request."""
         self.close_connection = True
         self._send(_json_page(code, {"detail": message or self.responses.get(code, ("",))[0]}))
 

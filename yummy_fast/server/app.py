@@ -39,7 +39,7 @@ from yummy_fast.native import owner
 from yummy_fast.server import admin
 from yummy_fast.server.admin import AdminListener
 from yummy_fast.server.drain import Stop, drain
-from yummy_fast.server.health import Health, ServerHealth
+from yummy_fast.server.health import Health, Parts, ServerHealth
 from yummy_fast.server.reload import Reloader, describe, gc_paused
 from yummy_fast.sources.download import without_secrets
 from yummy_fast.sources.open_source import open_source
@@ -251,7 +251,7 @@ async def serve(
 
         for number, action in {**context.signals, signal.SIGHUP: on_sighup}.items():
             loop.add_signal_handler(number, action)
-        health.enter(source, store, endpoints, connections, reloader)
+        health.parts = Parts(source, store, endpoints, connections, reloader)
 
         async def stop_accepting() -> None:
             if context.is_last:

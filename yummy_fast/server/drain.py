@@ -1,11 +1,10 @@
 """From the first signal to the last answer: how a serving process stops.
 
-    told        not ready any more; --drain-delay passes, and everything else goes on
-    draining    no connection is taken any more; an answer says that its connection ends with it; connections without
-                a request end after --drain-idle
-    at the end  what is left --shutdown-timeout later is cut off, and the log says how much it was
+    a signal comes        /readyz is 503; everything else goes on for --drain-delay
+    then it drains        no new connections; answers say `Connection: close`; idle connections end after --drain-idle
+    --shutdown-timeout    what is not answered by then is cut off, and the log says how many connections that were
 
-Told a second time, it goes to the end at once.
+A second signal cuts off at once what is left.
 """
 
 from __future__ import annotations
@@ -29,22 +28,23 @@ def longest_drain_s(times: Drain) -> float:
 
 
 class Stop:
-    """Whether this process was told to stop, and whether told again."""
+    """Whether this process was told to stop, and how fast."""
 
     def __init__(self) -> None:
         self.requested = asyncio.Event()
         self.no_delay = asyncio.Event()
-        """Somebody else has seen to --drain-delay."""
+        """Set if the supervisor has waited for --drain-delay already."""
         self.forced = asyncio.Event()
+        """Set when it was told to stop a second time."""
 
     def request(self) -> None:
-        """What a signal does."""
+        """Stop; called a second time, stop at once."""
         if self.requested.is_set():
             self.forced.set()
         self.requested.set()
 
     async def rest(self, seconds: float, until: asyncio.Event) -> None:
-        """Wait so long, or until the event; not once told to stop at once."""
+        """Wait, but only until the event is set, or until told to stop at once."""
         waiting = [asyncio.ensure_future(event.wait()) for event in (self.forced, until)]
         try:
             await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -53,13 +53,15 @@ class Stop:
                 each.cancel()
 
 
-async def drain(times: Drain, stop: Stop, connections: Connections, stop_taking: Callable[[], Awaitable[None]]) -> None:
-    """Stop, from `told` on. `stop_taking` ends the taking of connections."""
+async def drain(
+    times: Drain, stop: Stop, connections: Connections, stop_accepting: Callable[[], Awaitable[None]]
+) -> None:
+    """Stop. `stop_accepting` accepts the last connections, and closes the ports."""
     if times.delay_s and not stop.no_delay.is_set():
         logger.info("stopping in %g s: %d connections open", times.delay_s, len(connections.open))
         await stop.rest(times.delay_s, stop.no_delay)
     logger.info("stopping: %d connections open", len(connections.open))
-    await stop_taking()
+    await stop_accepting()
     connections.closing = True
     for timeout_s in (times.idle_s, times.timeout_s):
         if connections.open:

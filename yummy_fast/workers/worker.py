@@ -194,8 +194,8 @@ class _Worker:
         self._context.stop.requested.set()
 
     def _reload(self) -> None:
-        assert self._health.reloader is not None  # noqa: S101  # this command comes after `ready`
-        self._soon(self._health.reloader.reload_now, self._reloaded)
+        assert self._health.parts is not None  # noqa: S101  # this command comes after `ready`
+        self._soon(self._health.parts.reloader.reload_now, self._reloaded)
 
     def _reloaded(self, error: str) -> None:
         self._reloads += 1
