@@ -111,6 +111,21 @@ def test_values_are_sampled_while_there_is_a_budget(budget_ns: int) -> None:
     )
 
 
+def test_sampling_that_fails_changes_no_answer(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise IndexError
+
+    monkeypatch.setattr(module, "sample", fail)
+    metrics = Metrics()
+    accounting = Accounting(metrics)
+    for _ in range(3):
+        metrics.sampling_budget_ns = SECOND
+        assert accounting.answered(answered_work(), None) == b""
+    assert [record.message for record in caplog.records] == ["an answer was not sampled, by a bug of ours"]
+
+
 def test_a_client_that_asks_for_it_gets_the_phases() -> None:
     lines = Accounting(Metrics()).answered(answered_work(), trace(timing=True))
     assert lines == b"server-timing: decode;dur=1000.000, store;dur=2000.000, encode;dur=7000.000\r\n"

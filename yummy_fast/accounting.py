@@ -91,7 +91,10 @@ class Accounting:
             work.begun_at, work.bound_at, work.read_at, work.computed_at or work.read_at, work.encoded_at, bound.rows
         )
         if self._metrics.sampling_budget_ns > 0:
-            sample(compiled.plan, bound, work.rows, slots, self._metrics, datetime.now(UTC))
+            try:
+                sample(compiled.plan, bound, work.rows, slots, self._metrics, datetime.now(UTC))
+            except Exception:  # the answer is made, and what samples it must not change it
+                self._log.log(logging.ERROR, "an answer was not sampled, by a bug of ours", exc_info=True)
         if trace is None or not (trace.timing or trace.phases is not None):
             return b""
         phases = trace.phases or Phases()

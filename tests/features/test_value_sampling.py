@@ -138,3 +138,12 @@ def test_an_answer_without_rows_is_looked_at_in_vain() -> None:
         served.plan, served.binder.bind({"driver_id": [1]})._replace(rows=0), [[]], served.slots, served.metrics, NOW
     )
     assert served.values("fresh") == {}
+
+
+def test_a_corrupt_timestamp_has_no_age_and_changes_nothing() -> None:
+    """With --compat strict, it is answered INVALID: as well when it is sampled as when it is not."""
+    served = Looked(ttl_s=60)
+    served.serve([[SOME, SOME, SOME, b"\xff", b"\xff"], [SOME, SOME, SOME, ago(5), ago(61)]])
+    assert served.values("fresh") == {"present": 4}
+    assert served.values("aging") == {"present": 1, "outside_max_age": 1}
+    assert (served.ages("fresh"), served.ages("aging")) == ([1, 5], [1, 61])

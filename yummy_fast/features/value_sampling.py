@@ -5,6 +5,8 @@ time for it: all answers of a quiet server are sampled, and a few hundred a seco
 sample stands for all rows that were answered for the same ServiceSlots since the sample before. So the numbers of
 values add up to what was served, while the ages are those of the samples alone.
 
+Sampling must not change an answer: an error in it is logged once (`accounting`). A corrupt timestamp has no age.
+
 Pure but for the clock and the metrics that it changes. It must not know stores: it gets the rows that were answered.
 """
 
@@ -15,7 +17,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from time import perf_counter_ns
 
-from yummy_fast.feast_format.timestamps import decode_timestamps
+from yummy_fast.errors import CorruptValueError
+from yummy_fast.feast_format.timestamps import decode_timestamp, decode_timestamps
 from yummy_fast.features.binding import Bound
 from yummy_fast.features.plan import Lookup, Plan, Row, Rows
 from yummy_fast.telemetry.metrics import Metrics, ServiceSlots
@@ -47,6 +50,25 @@ def sample(
     metrics.sampling_budget_ns -= perf_counter_ns() - begun
 
 
+def _moments(stamps: Sequence[bytes | None]) -> Sequence[datetime | None]:
+    """The event timestamps; None for each that is corrupt."""
+    try:
+        return decode_timestamps(stamps)
+    except CorruptValueError:
+        return [_moment(stamp) for stamp in stamps]
+
+
+def _moment(stamp: bytes | None) -> datetime | None:
+    try:
+        return decode_timestamp(stamp)
+    except CorruptValueError:
+        return None
+
+
+def _age_s(moment: datetime | None, now: datetime) -> float | None:
+    return None if moment is None else (now - moment).total_seconds()
+
+
 def _sample_rows(lookup: Lookup, rows: Sequence[Row], weight: float, metrics: Metrics, now: datetime) -> None:
     """Count the values of rows, each of which stands for `weight` rows, and their ages."""
     width = len(lookup.features)
@@ -54,11 +76,11 @@ def _sample_rows(lookup: Lookup, rows: Sequence[Row], weight: float, metrics: Me
     stale: list[list[int]] = []  # for each view, the rows whose values are too old
     for position, (view, ttl_s) in enumerate(zip(views, lookup.ttls_s, strict=True), width):
         stamps = [row[position] for row in rows]
-        ages = [(now - moment).total_seconds() for moment in decode_timestamps(stamps)]
+        ages = [_age_s(moment, now) for moment in _moments(stamps)]
         for stamp, age in zip(stamps, ages, strict=True):
-            if stamp:
+            if stamp and age is not None:
                 view.aged(max(age, 0.0))
-        stale.append([row for row, age in enumerate(ages) if age > ttl_s] if ttl_s else [])
+        stale.append([row for row, age in enumerate(ages) if age is not None and age > ttl_s] if ttl_s else [])
     if not any(stale) and not any(None in row or b"" in row for row in rows):
         # Every value is there and fresh, which is usual: the columns need not be counted one by one.
         for number, features in Counter(lookup.view_of).items():
