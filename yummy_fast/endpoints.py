@@ -119,7 +119,11 @@ class Endpoints(Generic[Prepared]):
         )
         work.rows, work.read_at = await self._store.fetch(work.compiled.prepared, work.bound.keys), perf_counter_ns()
         if work.compiled.plan.computed:
-            work.computed = await self._transforms.compute(work.compiled.plan, work.bound, work.rows)
+            computing = self._transforms.compute(work.compiled.plan, work.bound, work.rows)
+            try:
+                work.computed = await computing
+            finally:
+                computing.cancel()  # of a request that is given up, the functions need not begin
             work.computed_at = perf_counter_ns()
         body = self._encode(work.compiled.layout, work.bound, work, query.version_metadata)
         return body if isinstance(body, bytes) else await self._slices.run(body)

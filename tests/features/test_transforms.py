@@ -22,6 +22,7 @@ import os
 import re
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -36,7 +37,7 @@ import pytest
 
 from tests.harness import Process, Server, eventually, request
 from tests.registries import Item, entity, fields, parsed, projection, service, view
-from yummy_fast.errors import RequestError, ShutdownRequested, TransformError
+from yummy_fast.errors import LimitError, RequestError, ShutdownRequested, TransformError
 from yummy_fast.feast_format._proto import registry_pb2 as messages
 from yummy_fast.feast_format._proto import value_pb2 as values
 from yummy_fast.feast_format._proto.value_pb2 import Value
@@ -46,7 +47,7 @@ from yummy_fast.features.binding import Bound
 from yummy_fast.features.catalog import Catalog
 from yummy_fast.features.plan import Plan, Rows
 from yummy_fast.features.statuses import StatusPolicy
-from yummy_fast.features.transforms import THREADS, Transforms, compute, is_foreign, load
+from yummy_fast.features.transforms import MAX_WAITING, THREADS, Computed, Transforms, compute, is_foreign, load
 from yummy_fast.features.vectors import Layout, Tails
 
 INT64, DOUBLE, STRING = ValueType.INT64, ValueType.DOUBLE, ValueType.STRING
@@ -970,6 +971,52 @@ def test_what_has_not_begun_when_the_server_ends_is_not_begun() -> None:
 
     asyncio.run(ending())
     assert sorted(ran) == list(range(THREADS))
+
+
+def test_who_has_left_is_not_computed_for_and_the_queue_is_bounded() -> None:
+    """The rows of a request that was given up are freed at once: the functions that run may never end."""
+    go_on, ran = threading.Event(), list[int]()
+
+    def waits(inputs: dict[str, list[Any]]) -> dict[str, Any]:
+        (number,) = inputs["driver_id"]
+        assert go_on.wait(10)
+        ran.append(number)
+        return {"out": [number]}
+
+    async def crowded() -> None:
+        transforms = Transforms()
+        slow = on_demand("slow", lambda inputs: inputs, {"out": INT64})
+
+        class Watched(list[Any]):
+            """What was read, which can be seen to be freed."""
+
+        def compute(number: int) -> tuple[Computed, weakref.ref[Watched]]:
+            plan, bound, rows = asked([slow], ["slow:out"], {"driver_id": [number]})
+            (view,) = plan.computed
+            plan = replace(plan, computed=(view._replace(function=waits),))
+            watched = Watched(rows)
+            return transforms.compute(plan, bound, watched), weakref.ref(watched)
+
+        running = [compute(number)[0] for number in range(THREADS)]
+        for _ in range(2):
+            waiting = [compute(100 + number) for number in range(MAX_WAITING)]
+            with pytest.raises(LimitError) as refused:
+                compute(999)
+            assert (refused.value.status, refused.value.headers) == (503, b"retry-after: 1\r\n")
+            for future, _ in waiting:
+                future.cancel()
+            await asyncio.sleep(0)
+            assert [read() for _, read in waiting] == [None] * MAX_WAITING
+        running[0].cancel()  # it runs on, and its thread is free afterwards
+        last = compute(77)[0]
+        go_on.set()
+        (column,) = await last
+        assert column.values == [77]
+        await asyncio.gather(*running[1:])
+        transforms.close()
+
+    asyncio.run(crowded())
+    assert sorted(ran) == [*range(THREADS), 77]
 
 
 def test_only_what_is_asked_for_comes_back_in_the_order_of_the_request() -> None:

@@ -32,11 +32,12 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from time import perf_counter_ns
 from types import CodeType
 from typing import Any, cast
 
-from yummy_fast.errors import CorruptValueError, ShutdownRequested, TransformError, ViewUnavailableError
+from yummy_fast.errors import CorruptValueError, LimitError, ShutdownRequested, TransformError, ViewUnavailableError
 from yummy_fast.feast_format.registry import OnDemandFeatureView
 from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.binding import Bound
@@ -47,6 +48,10 @@ logger = logging.getLogger("yummy_fast")
 
 THREADS = 4
 """Functions that run at the same time. They hold the GIL most of the time, so more threads would only add switching."""
+MAX_WAITING = 100
+"""Requests that wait for one of the threads, as many as Tomcat's acceptCount."""
+
+Computed = asyncio.Future[list[ComputedColumn]]
 
 
 # -------------------------------------------------------------------------------------------------------------- loading
@@ -213,18 +218,62 @@ def is_foreign(instructions: bytes) -> bool:
 
 
 class Transforms:
-    """Runs the functions of a server's on-demand views."""
+    """Runs the functions of a server's on-demand views, THREADS at a time. Used in the thread of the event loop.
+
+    The queue is our own, because a ThreadPoolExecutor keeps what was cancelled, with its rows, until a thread is free.
+    """
 
     def __init__(self, calls: deque[tuple[str, str, int]] | None = None) -> None:
         """`calls` gets the view's name, its mode and the nanoseconds of each call of a function."""
         self._calls: deque[tuple[str, str, int]] = deque(maxlen=1) if calls is None else calls
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="on-demand")
+        self._running = 0
+        self._waiting: dict[Computed, tuple[Plan, Bound, Rows]] = {}
+        """In the order in which they came."""
 
-    def compute(self, plan: Plan, bound: Bound, rows: Rows) -> asyncio.Future[list[ComputedColumn]]:
-        """The columns of all on-demand views of a plan. The Future gets them, or a TransformError."""
-        return asyncio.get_running_loop().run_in_executor(self._threads, compute, plan, bound, rows, self._calls)
+    def compute(self, plan: Plan, bound: Bound, rows: Rows) -> Computed:
+        """The columns of all on-demand views of a plan. The Future gets them, or a TransformError.
+
+        Who cancels it before its functions have begun takes it out of the queue. Raises LimitError if that is full.
+        """
+        if self._running >= THREADS and len(self._waiting) >= MAX_WAITING:
+            raise LimitError(503, f"Service Unavailable: {MAX_WAITING} requests wait for on-demand feature views")
+        outcome: Computed = asyncio.get_running_loop().create_future()
+        if self._running < THREADS:
+            self._begin(outcome, plan, bound, rows)
+        else:
+            self._waiting[outcome] = (plan, bound, rows)
+            outcome.add_done_callback(self._leave)
+        return outcome
+
+    def _leave(self, outcome: Computed) -> None:
+        self._waiting.pop(outcome, None)
+
+    def _begin(self, outcome: Computed, plan: Plan, bound: Bound, rows: Rows) -> None:
+        self._running += 1
+        running = asyncio.get_running_loop().run_in_executor(self._threads, compute, plan, bound, rows, self._calls)
+        running.add_done_callback(partial(self._end, outcome))
+
+    def _end(self, outcome: Computed, running: Computed) -> None:
+        self._running -= 1
+        if running.cancelled():  # by `close`, before its thread has begun
+            outcome.cancel()
+        elif (error := running.exception()) is None:
+            if not outcome.done():
+                outcome.set_result(running.result())
+        elif not outcome.done():
+            outcome.set_exception(error)
+        while self._waiting and self._running < THREADS:
+            following = next(iter(self._waiting))
+            asked = self._waiting.pop(following)
+            if not following.done():
+                self._begin(following, *asked)
 
     def close(self) -> None:
+        """Begin no more functions."""
+        for outcome in list(self._waiting):
+            outcome.cancel()
+        self._waiting.clear()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
