@@ -22,7 +22,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 CACHES = {"yummy_fast.feast_format.values"}
-"""Modules whose functools.cache holds one entry for each of Feast's types, and no more."""
+"""Modules whose functools.cache holds one entry for each of Feast's types, and no more; and whose lru_cache is bounded
+in number and in bytes."""
 
 READ_ONLY = ("Mapping[", "Sequence[", "frozenset[", "Final", "TypeAlias")
 

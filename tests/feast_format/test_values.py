@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, timedelta, timezone
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
 
@@ -200,3 +202,23 @@ def test_of_a_field_that_is_there_twice_the_last_one_counts_as_in_protobuf(other
     expected = [8, *map(decode_value, others)]
     assert list(RowDecoder(types)([twice, *others])) == expected
     assert ColumnDecoder(ValueType.INT64)([twice, *others]) == expected
+
+
+def test_zones_are_searched_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that is no zone's cost a search of the disk for each value."""
+    searched: list[str] = []
+
+    def search(name: str) -> ZoneInfo:
+        searched.append(name)
+        raise ZoneInfoNotFoundError(name)
+
+    monkeypatch.setattr(module, "ZoneInfo", search)
+    for _ in range(3):
+        assert module.zone("UTC-07:31") == timezone(-timedelta(hours=7, minutes=31))
+        assert module.zone("no/zone") is UTC
+        assert module.zone("x" * 10_000) is UTC
+    assert searched == ["UTC-07:31", "no/zone"]
+    for number in range(10_000):
+        module.zone(f"no/zone/{number}")
+    assert module._known_zone.cache_info().currsize == module._MAX_KNOWN_ZONES
+    module._known_zone.cache_clear()
