@@ -168,3 +168,40 @@ def test_a_reason_is_one_line_without_numbers(error: Exception, said: str) -> No
 )
 def test_names_hold_no_secrets(url: str, name: str) -> None:
     assert download.without_secrets(url) == name
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_what_comes_byte_by_byte_ends(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    """Also in a TLS handshake: the start of a record of 16 KB, then a byte of it now and then."""
+    monkeypatch.setattr(download, "END_S", 0.3)
+    over = threading.Event()
+    gone: list[OSError] = []
+
+    def dawdle(listener: socket.socket) -> None:
+        with listener.accept()[0] as connection:
+            try:
+                connection.sendall(b"\x16\x03\x03\x40\x00" if scheme == "https" else b"HTTP/1.1 200 OK\r\nx: ")
+                while not over.wait(0.01):
+                    connection.sendall(b"a")
+            except OSError as error:
+                gone.append(error)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=dawdle, args=(listener,), daemon=True)
+        thread.start()
+        with pytest.raises(OSError, match=r"^not complete after 0\.3 s$"):
+            download.get(f"{scheme}://127.0.0.1:{listener.getsockname()[1]}/r.db", 1000)
+        thread.join(20)
+        over.set()
+    assert gone, "the connection is closed"
+
+
+def test_a_redirect_leads_to_http_alone() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as ftp:
+        where = f"ftp://127.0.0.1:{ftp.getsockname()[1]}/r.db".encode()
+        head = b"HTTP/1.1 302 Found\r\nLocation: %b\r\nContent-Length: 0\r\n\r\n" % where
+        with answering(head) as url, pytest.raises(OSError, match=r"HTTP status 302|unknown url type: ftp"):
+            download.get(url, 1000)
+        ftp.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            ftp.accept()

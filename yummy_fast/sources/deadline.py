@@ -2,16 +2,20 @@
 
 The libraries that fetch a registry have timeouts, but for each single read: retries, name resolution, a login, or a
 server that sends a byte now and then may take any time. So the call runs in a thread of its own (`in_daemon_thread`),
-and the caller stops waiting (`DeadlineRunner`). Python cannot end the thread; while it is running, no second one is
-started, so that a registry that never answers costs one thread and not one a second.
+and the caller stops waiting (`DeadlineRunner`). Python cannot end the thread, which may wait for ever for a connection
+that is dead, while the registry is well again: so it is abandoned, and the next call gets another thread. Of abandoned
+threads there are MAX_ABANDONED; as many as that are a registry that never answers, which costs no more.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, TypeVar
+
+MAX_ABANDONED = 4
+"""Threads that wait for answers which may never come. A source is asked again after each of them."""
 
 T = TypeVar("T")
 
@@ -42,22 +46,22 @@ class DeadlineRunner:
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._overdue: Future[Any] | None = None
-        """The last call that timed out, until it is known to have ended."""
+        self._abandoned: list[Future[Any]] = []
+        """The calls that timed out and have not ended yet."""
 
     def run(self, call: Callable[[], T]) -> T:
         """What `call` returns or raises. Raises TimeoutError after the timeout, with a text for operators."""
-        if self._overdue is not None:
-            self._wait_for(self._overdue)
-            self._overdue = None
+        self._abandoned = [one for one in self._abandoned if not one.done()]
+        if (
+            len(self._abandoned) >= MAX_ABANDONED
+            and not wait(self._abandoned, self._timeout_s, return_when=FIRST_COMPLETED).done
+        ):
+            raise TimeoutError(f"no answer within {self._timeout_s:g} s")
         outcome = in_daemon_thread(call, "deadline")
         try:
-            self._wait_for(outcome)
+            if not wait([outcome], self._timeout_s).done:
+                self._abandoned.append(outcome)
+                raise TimeoutError(f"no answer within {self._timeout_s:g} s")
             return outcome.result()
         finally:
             del outcome  # as in `_run_into`
-
-    def _wait_for(self, outcome: Future[Any]) -> None:
-        if not wait([outcome], self._timeout_s).done:
-            self._overdue = outcome
-            raise TimeoutError(f"no answer within {self._timeout_s:g} s")
