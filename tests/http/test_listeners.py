@@ -250,3 +250,11 @@ def test_files_that_cannot_be_used(tmp_path: Path, cert: str, key: str, ca: str,
     with pytest.raises(ConfigError) as caught:
         tls_context(given)
     assert str(caught.value) == expected.format(tmp_path)
+
+
+@pytest.mark.parametrize("flag", ["cert", "key", "client_ca"])
+def test_a_pipe_for_a_tls_file_is_not_waited_for(tmp_path: Path, flag: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    files = {"cert": str(CERTIFICATE), "key": str(CERTIFICATE_KEY), flag: str(tmp_path / "pipe")}
+    with pytest.raises(ConfigError, match="expected a regular file"):
+        tls_context(Tls(**files))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,9 @@ def test_a_file_as_large_as_it_may_be(tmp_path: Path) -> None:
     path = tmp_path / "tokens"
     path.write_bytes(b"one".ljust(MAX_FILE_BYTES, b"\n"))
     assert Tokens(str(path)).accepts(b"Bearer one")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "tokens")
+    with pytest.raises(ConfigError, match="expected a regular file"):
+        Tokens(str(tmp_path / "tokens"))

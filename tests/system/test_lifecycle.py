@@ -241,3 +241,11 @@ def test_a_certificate_that_cannot_be_read(corpus: Path) -> None:
     assert code == 2
     assert "Traceback" not in err
     assert "/nowhere.crt" in err.splitlines()[-1]
+
+
+def test_a_signal_that_the_parent_has_blocked(corpus: Path) -> None:
+    """A mask is inherited: SIGTERM would do nothing, from the start on."""
+    block = "import signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP}); "
+    program = "from yummy_fast.__main__ import main; sys.argv[0] = 'yummy-fast'; main()"
+    with Server(corpus, program=("-c", block + program)) as server:
+        assert server.stop() == 0

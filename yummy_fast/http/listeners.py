@@ -259,6 +259,9 @@ def tls_context(tls: Tls) -> ssl.SSLContext | None:
     """A context with the configured files as they are now; None if TLS is not configured. Raises ConfigError."""
     if not tls.cert:
         return None
+    for flag, path in (("--cert", tls.cert), ("--key", tls.key), ("--client-ca", tls.client_ca)):
+        if os.path.exists(path) and not os.path.isfile(path):  # OpenSSL would wait for a pipe
+            raise ConfigError(f"{flag} {path}: expected a regular file")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:

@@ -81,6 +81,9 @@ class Tokens:
 def _read(path: str) -> tuple[bytes, ...]:
     where = f"--auth-tokens {path}"
     try:
+        if not Path(path).is_file():  # a pipe would be waited for, on the event loop when it is read again
+            Path(path).stat()  # which says why, if there is nothing
+            raise ConfigError(f"{where}: expected a regular file")
         with Path(path).open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:

@@ -141,6 +141,8 @@ def install_startup_signals() -> None:
     Later, `serve` and the supervisor install their own handlers. Without these ones, a SIGTERM to the first process of
     a container would be ignored, and at a SIGINT asyncio would cancel whatever runs just then.
     """
+    handled = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, handled)  # a mask is inherited from whatever started this process
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
     for number in (signal.SIGHUP, signal.SIGUSR2):
