@@ -172,6 +172,23 @@ def test_sql_that_goes_wrong_says_how(database: Database, tmp_path: Path) -> Non
     assert "\n" not in refusal(nobody)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        ("driver", "rides", "yesterday", DRIVER.SerializeToString()),
+        ("driver", "rides", 10**18, DRIVER.SerializeToString()),
+        ("driver", "rides", None, DRIVER.SerializeToString()),
+        ("driver", "rides", 1.5, DRIVER.SerializeToString()),
+        ("driver", "rides", 1, "text"),
+    ],
+)
+def test_odd_rows_are_one_line(database: Database, values: tuple[object, ...]) -> None:
+    """What SQLite lets anybody write into a column of whole numbers, or of bytes."""
+    database.do("REPLACE INTO entities VALUES (?, ?, ?, ?)", *values)
+    line = refusal(database.source())
+    assert line.startswith("the registry cannot be read: a row holds what Feast does not write (")
+
+
 def test_a_database_that_says_nothing_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sql_registry._TIMEOUTS["postgresql"], "connect_timeout", 2)  # libpq takes no less
     with silent_server() as port:

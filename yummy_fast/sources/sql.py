@@ -167,8 +167,8 @@ class SqlSource:
                     )
                 )
             rows = sorted(tuple(row) for row in connection.execute(union_all(*counts)))
-        newest = max((row[2] or 0 for row in rows), default=0)
-        return (*rows, int(time.time()) if abs(time.time() - newest) < _FRESH_S else None)
+            newest = max((row[2] or 0 for row in rows), default=0)
+            return (*rows, int(time.time()) if abs(time.time() - newest) < _FRESH_S else None)
 
     def read(self) -> bytes:
         registry = messages.Registry(registry_schema_version="1")
@@ -200,9 +200,9 @@ class SqlSource:
             if _PROJECTS in present:
                 for (project,) in self._rows(connection, _PROJECTS, "project_id", of_project=False):
                     registry.projects.add().spec.name = project
-        registry.last_updated.seconds = newest
-        if newest:  # `check` prints a version_id; a database has none, but it has the time of the last change
-            registry.version_id = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(newest))
+            registry.last_updated.seconds = newest
+            if newest:  # `check` prints a version_id; a database has none, but it has the time of the last change
+                registry.version_id = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(newest))
         return registry.SerializeToString(deterministic=True)
 
     def _parsed(self, message: Any, blob: Any, what: str) -> Any:
@@ -263,6 +263,10 @@ class SqlSource:
             raise RegistryError.unreadable(self.name, text) from None
         except sqlalchemy.exc.SQLAlchemyError as error:
             raise RegistryError.unreadable(self.name, type(error).__name__) from None
+        except (TypeError, ValueError, OverflowError, OSError) as error:  # a text for a number, or a year 1e18
+            raise RegistryError.unreadable(
+                self.name, f"a row holds what Feast does not write ({type(error).__name__})"
+            ) from None
         finally:
             if self._dialect == "sqlite":
                 self._engine.dispose()  # an open connection would read the old file after it was replaced
