@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -303,3 +304,15 @@ def test_a_kept_mistake_does_not_grow_with_each_request_that_makes_it() -> None:
             binder.bind({"wrong": [1]})
         lengths.append(len(caught.traceback))
     assert len(set(lengths)) == 1
+
+
+@pytest.mark.parametrize("value_type", ValueType)
+@pytest.mark.parametrize("value", [[1], ["a"], [None], [{}], [[1]], [], {"a": 1}, 1, "a"])
+def test_whatever_a_join_key_is_declared_as_a_request_is_the_callers_mistake_at_most(
+    value_type: ValueType, value: object
+) -> None:
+    plan = catalog(
+        entity("driver", "driver_id"), view("v", ["driver"], {"driver_id": value_type}, {"a": ValueType.INT64})
+    ).plan_for(None, ["v:a"], False)
+    with contextlib.suppress(RequestError):
+        plan.binder.bind({"driver_id": [value]})

@@ -54,6 +54,8 @@ def convert_collection(value_type: ValueType, value: Any, level: int = -1) -> An
         raise ValueError
     if value_type is ValueType.MAP_LIST:
         return [_map(item, level + 1) for item in value]
+    if value_type not in _ITEMS:  # a set, JSON: no array of a request is one
+        raise TypeError
     convert, zero = _ITEMS[value_type]
     return [zero if item is None else convert(item) for item in value]
 
