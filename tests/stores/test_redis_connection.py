@@ -859,14 +859,14 @@ def test_who_cannot_be_served_in_time_is_told_at_once() -> None:
             while loop.time() - began < 0.5:
                 await asyncio.sleep(0.01)
                 answered += len(await side.answer(10))
-            rate = answered / (loop.time() - began)  # 1,000 a second, or a little less
+            rate = answered / (loop.time() - began)  # 1,000 a second, or less on a busy machine
             assert side.wire._rate == pytest.approx(rate, rel=0.5)
             assert side.wire._window == int(side.wire._rate * TIMEOUT_S * WIRE_SHARE)
             for count in (20_000, 7_000):
                 with pytest.raises(StoreOverloadedError, match="in time"):
                     await side.fetch_in_turns(count)
-            for future in (side.fetch_in_turns(1), side.fetch_in_turns(1_000)):
-                assert not future.done()
+            for count in (1, int(rate * TIMEOUT_S / 20)):  # a twentieth of what is answered in time
+                assert not side.fetch_in_turns(count).done()
 
     run(receiving())
 
