@@ -100,21 +100,27 @@ def no_outcome() -> str:
 # ---------------------------------------------------------------------------------------------------- one process
 
 
+class Parts(NamedTuple):
+    """What a serving process consists of, once its registry is loaded."""
+
+    source: Source
+    store: OnlineStore[object]
+    endpoints: Endpoints[object]
+    connections: Connections
+    reloader: Reloader
+
+
 class ServerHealth:
     """The Health of this process."""
 
     def __init__(self, repository: Repository, options: StoreOptions) -> None:
         self.metrics = Metrics()
-        self.draining = False
-        """Whether it was told to stop: no more requests should come."""
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.store: OnlineStore[object] | None = None
-        self.source: Source | None = None
-        self.endpoints: Endpoints[object] | None = None
-        self.connections: Connections | None = None
-        self.reloader: Reloader | None = None
+        self.parts: Parts | None = None
+        """None until the registry is loaded."""
         self.listening = False
         """Whether the data port is open."""
+        self._stopping = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._repository = repository
         self._store_timeout_s = options.timeout_ms / 1000
         self._started_at = time.time()
@@ -124,33 +130,21 @@ class ServerHealth:
 
     def unready(self) -> None:
         """Say from now on that the server was told to stop."""
-        self.draining = True
-
-    def enter(
-        self,
-        source: Source,
-        store: OnlineStore[object],
-        endpoints: Endpoints[object],
-        connections: Connections,
-        reloader: Reloader,
-    ) -> None:
-        """Show these parts as well: the registry is loaded."""
-        self.source, self.store, self.endpoints = source, store, endpoints
-        self.connections, self.reloader = connections, reloader
+        self._stopping = True
 
     def beat(self) -> None:
         """Begin to show that the event loop turns. Called in it, once; it goes on by itself until the loop ends."""
-        self.loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
         self._next_beat()
 
     def _next_beat(self) -> None:
-        assert self.loop is not None  # noqa: S101
+        assert self._loop is not None  # noqa: S101
         self.beat_at = time.monotonic()
         self.metrics.sampling_budget_ns = min(
             self.metrics.sampling_budget_ns + BUDGET_NS_PER_HEARTBEAT, BUDGET_NS_PER_HEARTBEAT
         )
         self.metrics.fold()
-        self.loop.call_later(BEAT_S, self._late_beat, time.perf_counter_ns() + int(BEAT_S * 1e9))
+        self._loop.call_later(BEAT_S, self._late_beat, time.perf_counter_ns() + int(BEAT_S * 1e9))
 
     def _late_beat(self, wanted_ns: int) -> None:
         self.metrics.lagged(time.perf_counter_ns() - wanted_ns)
@@ -178,15 +172,16 @@ class ServerHealth:
         return ProbeResult(not reasons, reasons)
 
     def _obstacles(self) -> Sequence[str]:
-        if self.draining:
+        if self._stopping:
             return ["told to stop"]
-        if self.store is None or self.endpoints is None:
+        if self.parts is None:
             return ["the registry is not loaded yet"]
+        store = self.parts.store
         found = [] if self.listening else ["not listening yet"]
         if self.still_s > STALLED_S:
             found.append(standstill(self.still_s))
-        silent_s = self._silent_s(self.store)
-        if not self.store.state.answered_at:
+        silent_s = self._silent_s(store)
+        if not store.state.answered_at:
             found.append("the online store has not answered yet")
         elif silent_s > SILENT_S + self._store_timeout_s:
             found.append(f"the online store has not answered for {silent_s:.0f} s")
@@ -206,75 +201,67 @@ class ServerHealth:
             "reasons": [*live.reasons, *ready.reasons],
             "registry": self._registry(),
         }
-        if self.store is not None:
-            state = self.store.state
+        if self.parts is not None:
+            store, connections = self.parts.store, self.parts.connections
             found["online_store"] = {
                 "type": self._repository.online_store["type"],
-                "connections": state.connections,
-                "connects": state.connects,
-                "connect_failures": state.failures,
-                "connections_lost": state.losses,
-                "silent_s": round(self._silent_s(self.store), 1),
-                "in_flight": self.store.in_flight,
+                "connections": store.state.connections,
+                "connects": store.state.connects,
+                "connect_failures": store.state.failures,
+                "connections_lost": store.state.losses,
+                "silent_s": round(self._silent_s(store), 1),
+                "in_flight": store.in_flight,
             }
-        if self.connections is not None:
-            found["connections"] = len(self.connections.open)
-            found["in_flight"] = self.connections.in_flight
+            found["connections"] = len(connections.open)
+            found["in_flight"] = connections.in_flight
         return found
 
     def _registry(self) -> dict[str, Any]:
-        if self.source is None or self.endpoints is None or self.reloader is None:
+        if self.parts is None:
             return {"version": None, "error": "not loaded yet"}
-        registry = self.endpoints.catalog.registry
+        registry, reloader = self.parts.endpoints.catalog.registry, self.parts.reloader
         return {
-            "source": self.source.name,
+            "source": self.parts.source.name,
             "version": registry.version or None,
             "feature_views": len(registry.views),
             "feature_services": len(registry.services),
-            "loaded": utc_text(self.reloader.loaded_at),
-            "checked": utc_text(self.reloader.checked_at),
-            "age_s": round(time.time() - self.reloader.checked_at, 1),
-            "reloads": self.reloader.reloads,
-            "failures": self.reloader.failures,
-            "error": self.reloader.last_error or None,
+            "loaded": utc_text(reloader.loaded_at),
+            "checked": utc_text(reloader.checked_at),
+            "age_s": round(time.time() - reloader.checked_at, 1),
+            "reloads": reloader.reloads,
+            "failures": reloader.failures,
+            "error": reloader.last_error or None,
         }
 
     def snapshots(self) -> list[Snapshot]:
         numbers: dict[str, float] = {"yummy_fast_log_lines_dropped_total": lines_dropped()}
-        if self.store is not None:
-            state = self.store.state
-            numbers |= {
-                "yummy_fast_store_connections": state.connections,
-                "yummy_fast_store_connects_total": state.connects,
-                "yummy_fast_store_connect_failures_total": state.failures,
-                "yummy_fast_store_connections_lost_total": state.losses,
-                "yummy_fast_store_silence_seconds": self._silent_s(self.store),
-                "yummy_fast_store_in_flight": self.store.in_flight,
-            }
-        if self.connections is not None:
-            numbers |= {
-                "yummy_fast_http_connections": len(self.connections.open),
-                "yummy_fast_requests_in_flight": self.connections.in_flight,
-            }
-        if self.reloader is not None and self.endpoints is not None:
-            registry = self.endpoints.catalog.registry
-            numbers |= {
-                "yummy_fast_registry_age_seconds": time.time() - self.reloader.checked_at,
-                "yummy_fast_registry_loaded_timestamp_seconds": self.reloader.loaded_at,
-                "yummy_fast_registry_reloads_total": self.reloader.reloads,
-                "yummy_fast_registry_failures_total": self.reloader.failures,
-                "yummy_fast_registry_feature_views": len(registry.views),
-                "yummy_fast_registry_feature_services": len(registry.services),
-            }
+        if self.parts is None:
+            return [self.metrics.snapshot(numbers)]
+        _, store, endpoints, connections, reloader = self.parts
+        numbers |= {
+            "yummy_fast_store_connections": store.state.connections,
+            "yummy_fast_store_connects_total": store.state.connects,
+            "yummy_fast_store_connect_failures_total": store.state.failures,
+            "yummy_fast_store_connections_lost_total": store.state.losses,
+            "yummy_fast_store_silence_seconds": self._silent_s(store),
+            "yummy_fast_store_in_flight": store.in_flight,
+            "yummy_fast_http_connections": len(connections.open),
+            "yummy_fast_requests_in_flight": connections.in_flight,
+            "yummy_fast_registry_age_seconds": time.time() - reloader.checked_at,
+            "yummy_fast_registry_loaded_timestamp_seconds": reloader.loaded_at,
+            "yummy_fast_registry_reloads_total": reloader.reloads,
+            "yummy_fast_registry_failures_total": reloader.failures,
+            "yummy_fast_registry_feature_views": len(endpoints.catalog.registry.views),
+            "yummy_fast_registry_feature_services": len(endpoints.catalog.registry.services),
+        }
         return [self.metrics.snapshot(numbers)]
 
     def reload(self) -> Reloaded:
-        loop, reloader = self.loop, self.reloader
-        if loop is None or reloader is None:
+        if self._loop is None or self.parts is None:
             return Reloaded(False, {"error": "the server has not started yet"})
         outcome: concurrent.futures.Future[str] = concurrent.futures.Future()
         try:
-            loop.call_soon_threadsafe(reloader.reload_now, outcome.set_result)
+            self._loop.call_soon_threadsafe(self.parts.reloader.reload_now, outcome.set_result)
             error = outcome.result(RELOAD_TIMEOUT_S)
         except TimeoutError:
             error = no_outcome()
