@@ -546,7 +546,15 @@ def many_bytes(name: str, features: Sequence[str], expected: int, *flags: str) -
 
 
 many_bytes("that is asked for", FEATURES, 502)
-many_bytes("that is asked for, `--max-reply-bytes` 200 MB", FEATURES, 200, "--max-reply-bytes", "200000000")
+many_bytes(
+    "that is asked for, `--max-reply-bytes` 200 MB",
+    FEATURES,
+    200,
+    "--max-reply-bytes",
+    "200000000",
+    "--max-answer-bytes",
+    "200000000",
+)
 many_bytes("that nobody asks for, read by HMGET", FEATURES[:1], 200, "--redis-read", "hmget")
 many_bytes("that nobody asks for, read by HGETALL", FEATURES[:1], 502, "--redis-read", "hgetall")
 
