@@ -84,7 +84,7 @@ def test_signals_while_the_configuration_is_fetched(workers: str) -> None:
 
 def test_workers_that_never_come_to_serving_are_one_line(corpus: Path, tmp_path: Path) -> None:
     """Whatever it is that they hang at, be it a function of the user's: the supervisor counts the time."""
-    environment = hurried(tmp_path, "from yummy_fast.workers import supervisor", "supervisor.START_S = 2.0")
+    environment = hurried(tmp_path, "from yummy_fast.workers import policy", "policy.START_S = 2.0")
     make_silent(corpus / "registry.db")
     code, out, err = command_line("-c", corpus, "serve", "-p", "0", "-w", "2", environment=environment)
     assert (code, out) == (2, "")
@@ -96,7 +96,7 @@ def test_workers_that_never_come_to_serving_are_one_line(corpus: Path, tmp_path:
 
 def test_a_worker_that_never_comes_to_serving_is_replaced(corpus: Path, tmp_path: Path) -> None:
     """The other one serves meanwhile; when the registry is there again, so are both."""
-    environment = hurried(tmp_path, "from yummy_fast.workers import supervisor", "supervisor.START_S = 1.0")
+    environment = hurried(tmp_path, "from yummy_fast.workers import policy", "policy.START_S = 1.0")
     registry = corpus / "registry.db"
     good = registry.read_bytes()
     with Server(corpus, "-w", "2", "-r", "0", environment=environment) as server:
