@@ -36,12 +36,14 @@ def test_who_is_let_in(corpus: Path, tokens: Path) -> None:
         for values in (
             *([], [""], ["Bearer"], ["Bearer "], [OLD], [f"Basic {OLD}"], [f"Bearer {OLD}x"], [f"Bearer {OLD[:-1]}"]),
             *([f"Bearer {OLD} {NEW}"], [f"Bearer {OLD},"], [f"Bearer{OLD}"], ["Bearer # of the models"]),
-            [f"Bearer {OLD}", f"Bearer {NEW}"],
         ):
             answer = ask(server, *(f"Authorization: {value}" for value in values))
             assert (answer.status, answer.json) == (401, FEASTS_REFUSAL), values
             assert answer.headers["www-authenticate"] == "Bearer"
             assert "connection" not in answer.headers
+        for values in ([f"Bearer {OLD}", f"Bearer {NEW}"], [f"Bearer {OLD}", f"Bearer {OLD}"], ["", f"Bearer {OLD}"]):
+            answer = ask(server, *(f"Authorization: {value}" for value in values))
+            assert (answer.status, answer.json) == (400, {"detail": "Bad Request: Authorization: expected one"}), values
 
 
 def test_a_token_comes_before_all_else(corpus: Path, tokens: Path) -> None:
