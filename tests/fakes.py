@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import Context
 from typing import Any, cast
@@ -129,8 +129,8 @@ class FakeTransport(asyncio.Transport):
     HIGH, LOW = 64 << 10, 16 << 10
     """Bytes unsent from which the protocol is paused, and to which it is resumed. asyncio's defaults."""
 
-    def __init__(self, loop: FakeLoop, *, tls: bool = False) -> None:
-        super().__init__()
+    def __init__(self, loop: FakeLoop, *, tls: bool = False, extra: Mapping[str, object] | None = None) -> None:
+        super().__init__({"sslcontext": self} | dict(extra or {}) if tls else dict(extra or {}))
         self._loop = loop
         self._tls = tls
         self._protocol: Any = None
@@ -147,6 +147,8 @@ class FakeTransport(asyncio.Transport):
         """Each write pauses and resumes the protocol before it returns, as when the kernel takes the rest at once."""
         self.closing = self.aborted = self.eof_written = False
         self.reading = True
+        self.waits_to_close = False
+        """After close(), the connection is not lost until abort(): over TLS, the other side has to close as well."""
         self.limits: int | None = None
 
     # What the test does.
@@ -241,7 +243,7 @@ class FakeTransport(asyncio.Transport):
         if not self.closing:
             self.closing = True
             self.reading = False
-            if not self._unsent:
+            if not self._unsent and not self.waits_to_close:
                 self._loop.call_soon(self._lose, None)
 
     def abort(self) -> None:
@@ -268,6 +270,3 @@ class FakeTransport(asyncio.Transport):
     def get_protocol(self) -> asyncio.BaseProtocol:
         protocol: asyncio.BaseProtocol = self._protocol
         return protocol
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self if name == "sslcontext" and self._tls else default

@@ -7,17 +7,29 @@ a deadline is met or missed by a millisecond, and what must not happen can be se
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import select
+import socket
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pytest
 
 from tests.fakes import FakeLoop, FakeTransport
+from tests.harness import eventually
 from yummy_fast.config.settings import HttpLimits, Timeouts
 from yummy_fast.errors import YummyError
-from yummy_fast.http.connection import LARGE_BODY_BYTES, LINGER_S, Connection, Connections
+from yummy_fast.http.connection import (
+    LARGE_BODY_BYTES,
+    LINGER_S,
+    MUCH_BYTES,
+    PROBE_S,
+    SLICE_BYTES,
+    Connection,
+    Connections,
+)
 from yummy_fast.http.http11 import CONTINUE, Request, Response, ResponseOrCoroutine
 from yummy_fast.http.trace_headers import Trace
 
@@ -53,9 +65,9 @@ class Rig:
         """The requests that were answered by `failed`, and why."""
         self.shared = Connections(self.handle, self.failed, HttpLimits(**limits), Timeouts(**timeouts))
 
-    def connect(self, *, tls: bool = False) -> FakeTransport:
-        """A new client."""
-        transport = FakeTransport(self.loop, tls=tls)
+    def connect(self, *, tls: bool = False, extra: Mapping[str, object] | None = None) -> FakeTransport:
+        """A new client. `extra`: what the transport says of itself."""
+        transport = FakeTransport(self.loop, tls=tls, extra=extra)
         transport.connect(Watched(self.shared, self.loop.abstract))
         return transport
 
@@ -87,9 +99,9 @@ class Rig:
         self.failures.append((request.url, error))
         return Response(error.status if isinstance(error, YummyError) else 500, str(error).encode())
 
-    def finish(self, path: bytes) -> None:
+    def finish(self, path: bytes, body: bytes = b"") -> None:
         """Let what the request for `path` waits for come."""
-        self.waiting.pop(path).set_result(b"after the wait: " + path)
+        self.waiting.pop(path).set_result(body or b"after the wait: " + path)
         self.loop.run_ready()
 
     def sweep(self, seconds: float) -> None:
@@ -358,6 +370,226 @@ def test_a_write_that_pauses_and_resumes_writing_at_once_does_not_go_round_in_ci
     assert bodies(client) == [b"/%d" % number for number in range(1000)]
 
 
+def test_a_client_whose_answers_wait_for_an_earlier_one_gets_no_more_work_done() -> None:
+    """They are made, and can be as many bytes as the client likes while it holds up the first."""
+    rig = Rig()
+    client = rig.connect()
+    client.receive(get(b"/wait"))
+    client.receive(get(b"/big/%d" % MUCH_BYTES))
+    assert client.reading
+    client.receive(get(b"/big/1"))
+    assert not client.reading
+    client.get_protocol().data_received(get(b"/a") + get(b"/b"))
+    assert rig.begun == [b"/wait", b"/big/%d" % MUCH_BYTES, b"/big/1"]
+    assert rig.shared.unsent_bytes == MUCH_BYTES + 1
+    rig.finish(b"/wait")
+    assert rig.begun[3:] == [b"/a", b"/b"]
+    assert [len(body) for body in bodies(client)][1:3] == [MUCH_BYTES, 1]
+    assert client.reading
+    assert rig.shared.unsent_bytes == 0
+
+
+def test_a_large_body_is_given_to_the_transport_as_it_has_room() -> None:
+    """The whole would be encrypted in one go, and be held twice. What is behind it waits."""
+    rig = Rig()
+    client = rig.connect()
+    client.client_reads = False
+    size = 3 * SLICE_BYTES + 1
+    client.receive(get(b"/wait"))
+    client.receive(get(b"/big/%d" % size) + get(b"/a"))
+    rig.finish(b"/wait")
+    assert len(client.writes) == 2
+    assert client.get_write_buffer_size() < 1.1 * SLICE_BYTES
+    assert rig.shared.unsent_bytes == size
+    for writes in (3, 4, 6):  # the last slice leaves room for the next answer
+        client.read_down_to(FakeTransport.LOW)
+        assert len(client.writes) == writes
+    client.read_all()
+    assert [len(body) for body in bodies(client)] == [len(b"after the wait: /wait"), size, 2]
+    assert rig.shared.unsent_bytes == 0
+    assert client.reading
+
+
+@pytest.mark.parametrize("end", ["close", "eof", "stop", "refuse"])
+def test_the_rest_of_a_large_body_is_written_before_the_connection_ends(end: str) -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.client_reads = False
+    size = 3 * SLICE_BYTES
+    follows = {"close": get(b"/a", b"Connection: close"), "refuse": b"\x00 no HTTP"}.get(end, b"")
+    client.receive(get(b"/big/%d" % size) + follows)
+    connection: Any = client.get_protocol()
+    assert connection.busy
+    if end == "eof":
+        client.reading = True
+        client.receive_eof()
+    if end == "stop":
+        connection.close_if_idle()
+        rig.shared.closing = True
+    rig.loop.run_ready()
+    assert not client.closing
+    client.read_all()
+    assert len(bodies(client)[0]) == size
+    if end == "refuse":
+        assert statuses(client) == [200, 400]
+        rig.loop.pass_time(LINGER_S)
+    if end != "stop":
+        assert is_closed(rig, client)
+
+
+def test_the_rest_of_a_large_body_is_dropped_with_its_client() -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.client_reads = False
+    client.receive(get(b"/big/%d" % (3 * SLICE_BYTES)))
+    assert rig.shared.unsent_bytes == 3 * SLICE_BYTES
+    client.lose()
+    assert rig.shared.unsent_bytes == 0
+
+
+def test_a_client_that_reads_a_large_body_slowly_has_its_time() -> None:
+    rig = Rig(send_s=4, keep_alive_s=1)
+    client = rig.connect()
+    client.client_reads = False
+    client.receive(get(b"/big/%d" % (2 * SLICE_BYTES)))
+    left = client.get_write_buffer_size()
+    for _ in range(10):
+        rig.sweep(3)
+        left -= 1
+        client.read_down_to(left)
+    rig.sweep(4)
+    assert not client.aborted
+    rig.sweep(4 + LATER)
+    assert client.aborted
+
+
+# ------------------------------------------------------------------------------------------ what nobody reads, in total
+
+MOST = 1_000_000
+
+
+def test_while_too_much_is_unsent_nobody_gets_answers_made() -> None:
+    rig = Rig(max_unsent_bytes=MOST)
+    greedy, other = rig.connect(), rig.connect()
+    greedy.client_reads = False
+    other.receive(get(b"/wait/before"))
+    greedy.receive(get(b"/big/%d" % (MOST + 1)))
+    assert rig.shared.unsent_bytes > MOST
+    other.receive(get(b"/wait/after") + get(b"/now"))
+    assert rig.begun[-1] == b"/now", "what need not wait is answered"
+    assert statuses(other) == []
+    rig.finish(b"/wait/before")
+    assert statuses(other) == [503, 503, 200]
+    assert rig.left == []
+    assert {str(error) for _, error in rig.failures} == {"Service Unavailable: too many bytes of answers are unsent"}
+    assert rig.shared.in_flight == 0
+    greedy.read_all()
+    assert rig.shared.unsent_bytes == 0
+    other.receive(get(b"/wait/again"))
+    rig.finish(b"/wait/again")
+    assert statuses(other)[3:] == [200]
+
+
+def test_an_error_is_answered_however_much_is_unsent() -> None:
+    rig = Rig(max_unsent_bytes=MOST)
+    greedy, other = rig.connect(), rig.connect()
+    greedy.client_reads = False
+    other.receive(get(b"/wait/1") + get(b"/wait/2"))
+    greedy.receive(get(b"/big/%d" % (MOST + 1)))
+    rig.waiting[b"/wait/1"].set_exception(KeyError("from the store"))
+    rig.waiting[b"/wait/2"].cancel()
+    rig.loop.run_ready()
+    assert statuses(other) == [500, 500]
+    assert [type(error) for _, error in rig.failures] == [KeyError, asyncio.CancelledError]
+
+
+def test_one_client_may_have_a_quarter_of_what_may_be_unsent() -> None:
+    """And one answer more: how large it is becomes known when it is made."""
+    rig = Rig(max_unsent_bytes=MOST)
+    client, other = rig.connect(), rig.connect()
+    client.receive(get(b"/wait/0"))
+    client.receive(b"".join(get(b"/wait/%d" % number) for number in range(1, 6)))
+    other.receive(get(b"/wait/other"))
+    for number in range(1, 6):
+        rig.finish(b"/wait/%d" % number, b"x" * (MOST // 5))
+    rig.finish(b"/wait/other")
+    assert statuses(other) == [200]
+    rig.finish(b"/wait/0")
+    assert statuses(client) == [200, 200, 200, 503, 503, 503]
+
+
+def test_with_too_much_unsent_those_are_cut_off_that_read_too_slowly_the_largest_first() -> None:
+    rig = Rig(max_unsent_bytes=MOST, send_s=30)
+    sizes = [MOST // 2, MOST // 4, MOST // 2 + 1, MOST // 8]
+    clients = [rig.connect() for _ in sizes]
+    reader = rig.connect()
+    for client in (*clients, reader):
+        client.client_reads = False
+    reader.receive(get(b"/big/%d" % (2 * SLICE_BYTES)))
+    for size, client in zip(sizes, clients, strict=True):
+        client.receive(get(b"/big/%d" % size))
+    rig.sweep(1)
+    assert not any(client.aborted for client in clients), "they have just got it"
+    reader.read_down_to(reader.get_write_buffer_size() - SLICE_BYTES // 10)
+    rig.sweep(1)
+    assert [client.aborted for client in clients] == [True, False, True, False]
+    assert not reader.aborted
+    rig.sweep(1)
+    assert [client.aborted for client in clients] == [True, False, True, False], "there is room again"
+    assert 0 < rig.shared.unsent_bytes <= MOST
+
+
+@pytest.mark.parametrize(("per_second", "cut_off"), [(20_000, False), (15_000, True)])
+def test_the_pace_of_a_reader_is_measured_by_all_that_it_has_to_read(per_second: int, cut_off: bool) -> None:
+    """Also what the transport had no room for: 524,288 bytes in 30 s are 17,476 in one."""
+    rig = Rig(max_unsent_bytes=2 * SLICE_BYTES - 1, send_s=30)
+    client = rig.connect()
+    client.client_reads = False
+    client.receive(get(b"/big/%d" % (2 * SLICE_BYTES)))
+    rig.sweep(1)
+    client.read_down_to(client.get_write_buffer_size() - per_second)
+    rig.sweep(1)
+    assert client.aborted is cut_off
+
+
+def test_a_client_that_has_read_one_answer_and_gets_another_is_not_too_slow() -> None:
+    """There is more unsent than a second ago, though it has read all that there was."""
+    rig = Rig(max_unsent_bytes=MOST)
+    client = rig.connect()
+    client.client_reads = False
+    client.receive(get(b"/big/1000"))
+    rig.sweep(1)
+    client.read_all()
+    client.client_reads = False
+    client.receive(get(b"/big/%d" % (MOST + 1)))
+    rig.sweep(1)
+    assert not client.aborted
+    rig.sweep(1)
+    assert client.aborted
+
+
+def test_what_a_transport_cannot_send_is_counted_whenever_it_says_so() -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.client_reads = False
+    client.write(b"x" * 1000)
+    client.get_protocol().pause_writing()
+    assert rig.shared.unsent_bytes == 1000
+
+
+def test_what_a_transport_holds_below_its_mark_is_counted_by_the_sweep() -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.client_reads = False
+    client.receive(get(b"/big/1000"))
+    assert rig.shared.unsent_bytes == 0
+    rig.sweep(1)
+    assert rig.shared.unsent_bytes == client.get_write_buffer_size() > 1000
+    client.read_all()
+    client.receive(get(b"/a"))
+    assert rig.shared.unsent_bytes == 0
+
+
 def test_a_request_under_way_when_the_client_stops_reading_is_answered() -> None:
     rig = Rig()
     client = rig.connect()
@@ -479,9 +711,87 @@ def test_over_tls_a_client_that_sends_no_more_is_closed_whatever_it_waits_for() 
     client = rig.connect(tls=True)
     client.receive(get(b"/wait"))
     client.receive_eof()
+    assert rig.left == [b"/wait"], "at once: uvloop waits for what the client still has to read"
     rig.loop.run_ready()
-    assert rig.left == [b"/wait"]
     assert not rig.shared.open
+
+
+def peer(*, reset: bool) -> tuple[Mapping[str, object], contextlib.ExitStack]:
+    """The socket of a transport whose other side has reset the connection, or not. Closed with the stack."""
+    stack = contextlib.ExitStack()
+    listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    near = socket.create_connection(listener.getsockname())
+    far = stack.enter_context(listener.accept()[0])
+    near.shutdown(socket.SHUT_WR)
+    assert far.recv(1) == b""
+    if reset:
+        near.close()
+        far.send(b"to a closed socket")
+        eventually(lambda: True if select.select([], [], [far], 0)[2] or _is_reset(far) else None, "the reset")
+    else:
+        stack.callback(near.close)
+    return {"socket": far}, stack
+
+
+def _is_reset(connected: socket.socket) -> bool:
+    tcp_close = 7  # the first byte of struct tcp_info is the state
+    return connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == tcp_close
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_a_client_that_has_closed_is_told_apart_from_one_that_still_reads(reset: bool) -> None:
+    """By an interim response, which the kernel of the one resets, and the other skips."""
+    extra, stack = peer(reset=reset)
+    with stack:
+        rig = Rig()
+        client = rig.connect(extra=extra)
+        client.receive(get(b"/wait"))
+        client.receive_eof()
+        rig.loop.pass_time(PROBE_S - LATER)
+        assert client.writes == [], "whoever is answered at once sees nothing of it"
+        rig.loop.pass_time(2 * LATER)
+        assert client.writes == [CONTINUE]
+        rig.loop.pass_time(PROBE_S)
+        assert client.aborted is reset
+        assert rig.left == ([b"/wait"] if reset else [])
+        assert rig.shared.in_flight == (0 if reset else 1)
+        if not reset:
+            rig.loop.pass_time(5)
+            rig.finish(b"/wait")
+            assert statuses(client) == [100, 200], "it is asked once"
+            assert is_closed(rig, client)
+        rig.loop.pass_time(PROBE_S)
+        assert rig.loop.timers == []
+
+
+def test_a_client_of_http_1_0_is_not_asked_whether_it_has_left() -> None:
+    """RFC 9110 15.2: it knows no interim responses."""
+    rig = Rig()
+    client = rig.connect()
+    client.receive(get(b"/wait").replace(b"1.1", b"1.0"))
+    client.receive_eof()
+    rig.loop.pass_time(1)
+    assert client.writes == []
+    rig.finish(b"/wait")
+    assert statuses(client) == [200]
+    assert is_closed(rig, client)
+
+
+@pytest.mark.parametrize("line", [b"X: y", b"Connection: close"])
+def test_a_client_that_leaves_is_noticed_also_after_its_last_request(line: bytes) -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.receive(get(b"/wait", line))
+    assert client.reading
+
+
+def test_a_client_of_http_1_0_is_told_that_its_connection_stays() -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.receive(get(b"/a", b"Connection: keep-alive").replace(b"1.1", b"1.0"))
+    client.receive(get(b"/b").replace(b"1.1", b"1.0"))
+    assert [answer.headers["connection"] for answer in answers(client)] == ["keep-alive", "close"]
+    assert is_closed(rig, client)
 
 
 def test_a_connection_that_has_ended_is_freed_at_once() -> None:
@@ -518,7 +828,6 @@ def test_the_last_request_of_a_client_is_answered_and_nothing_after_it(path: byt
     client.receive(get(b"/before") + get(path, b"Connection: close") + follows)
     if path == b"/wait":
         assert not client.closing
-        assert not client.reading
         rig.finish(path)
     first, last = answers(client)
     assert "connection" not in first.headers
@@ -530,10 +839,13 @@ def test_the_last_request_of_a_client_is_answered_and_nothing_after_it(path: byt
 
 
 def test_what_comes_after_the_last_request_is_not_read() -> None:
+    """Nor more of it than shows that it comes. Until then reading goes on, for it shows that a client leaves."""
     rig = Rig()
     client = rig.connect()
     client.receive(get(b"/wait", b"Connection: close"))
-    client.get_protocol().data_received(b"\x00 no HTTP" + get(b"/never"))  # type: ignore[attr-defined]
+    assert client.reading
+    client.receive(b"\x00 no HTTP" + get(b"/never"))
+    assert not client.reading
     rig.finish(b"/wait")
     assert statuses(client) == [200]
     assert is_closed(rig, client)
@@ -635,6 +947,33 @@ def test_no_other_deadline_cuts_a_refused_client_short(data: bytes, refused_afte
     assert len(answers(client)) == 1
     rig.sweep(2 * LATER)
     assert is_closed(rig, client)
+
+
+def test_over_tls_an_idle_client_that_never_closes_its_half_is_cut_off() -> None:
+    """uvloop would wait for its close_notify."""
+    rig = Rig(send_s=4, keep_alive_s=1)
+    client = rig.connect(tls=True)
+    client.waits_to_close = True
+    rig.sweep(1 + LATER)
+    assert client.closing
+    rig.sweep(4)
+    assert not client.aborted
+    rig.sweep(LATER)
+    assert client.aborted
+
+
+def test_over_tls_a_refused_client_that_never_closes_its_half_is_cut_off() -> None:
+    """It may be one of too many connections, which are not swept."""
+    rig = Rig(max_connections=1)
+    rig.connect()
+    client = rig.connect(tls=True)
+    client.waits_to_close = True
+    rig.loop.pass_time(LINGER_S + LATER)
+    assert client.closing
+    assert not client.aborted
+    rig.loop.pass_time(LINGER_S)
+    assert client.aborted
+    assert rig.shared.lingering == 0
 
 
 def test_a_refused_client_that_has_left_is_not_waited_for() -> None:

@@ -242,6 +242,12 @@ class HttpLimits(Group):
         16,  # browsers once sent 4 to 8 at a time
         "Maximum requests in progress per connection; the next ones are not read until one is answered.",
     )
+    max_unsent_bytes: int = setting(
+        "--max-unsent-bytes",
+        kinds.BYTES,
+        256 << 20,  # Redis's client-output-buffer-limit for replicas
+        "Maximum bytes of answers per worker that clients have not read yet; while there are more, requests get 503.",
+    )
     max_connections: int = setting(
         "--worker-connections",
         whole_number("connections", "N"),

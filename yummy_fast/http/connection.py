@@ -11,14 +11,17 @@ So `handle` may await Futures, but nothing that needs a current Task, such as as
 A client that disconnects is no error: the coroutines of its requests are closed where they wait.
 
 Everything is bounded. Of one client, `max_pipelined` requests are in work at a time; of all clients together,
-`max_in_flight` wait for something. Bytes are read from a client only if there is room for what they may contain. And
-each wait has a deadline: see `Connection.sweep`. docs/reliability.md has the table of limits.
+`max_in_flight` wait for something, and `max_unsent_bytes` of answers wait for clients to read them. Bytes are read from
+a client only if there is room for what they may contain. And each wait has a deadline: see `Connection.sweep`.
+docs/reliability.md has the table of limits.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import socket
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -35,8 +38,22 @@ Handle = Callable[[Request], ResponseOrCoroutine]
 LARGE_BODY_BYTES = 64 << 10
 """Larger bodies are passed to the transport apart from the head: to copy both into one bytes object would cost more."""
 
+SLICE_BYTES = 256 << 10
+"""Of a larger body, the transport is given a slice whenever it has room. Given the whole, TLS would encrypt it in one
+go and hold it twice.
+"""
+
+MUCH_BYTES = 64 << 10
+"""While a client has left more than this of its answers unread, no request of it begins. uvloop's high-water mark."""
+
+CLIENT_SHARE = 4
+"""Of the bytes that may be unsent, one connection may have this part: a quarter."""
+
 LINGER_S = 2.0
 """How long the bytes of a refused client are read and dropped before the connection is closed. nginx: 5 to 30 s."""
+
+PROBE_S = 0.2
+"""How long after a client has closed its half of the connection it is asked whether it still reads: see `_probe`."""
 
 
 class Connections:
@@ -54,6 +71,7 @@ class Connections:
         "max_pipelined",
         "open",
         "timeouts",
+        "unsent_bytes",
     )
 
     def __init__(
@@ -75,6 +93,10 @@ class Connections:
         """How many connections beyond --worker-connections are open: they get a 503, and are not in `open`."""
         self.in_flight = 0
         """How many requests have begun and wait for something."""
+        self.unsent_bytes = 0
+        """How much of the answers is made and not sent: by the last look at each connection. What a transport holds
+        below its high-water mark is looked at once a second only.
+        """
         self.closing = False
         """Set when the server stops: each connection ends with the answer that is written next."""
         self.emptied = asyncio.Event()
@@ -88,6 +110,31 @@ class Connections:
         self.clock.tick()
         for connection in list(self.open):
             connection.sweep(now)
+        if self.unsent_bytes > self.limits.max_unsent_bytes:
+            self._cut_off_slow_readers()
+
+    def _cut_off_slow_readers(self) -> None:
+        """Make room: nobody gets answers while too many bytes are unsent.
+
+        Those go that would not have read their answers within --send-timeout at the pace of the last second, the
+        largest first, until there is room. With room, the deadline of `Connection.sweep` alone counts.
+        """
+        left = self.unsent_bytes
+        slow = [connection for connection in self.open if connection.reads_too_slowly]
+        cut_off = 0
+        for connection in sorted(slow, key=lambda connection: connection.held_bytes, reverse=True):
+            if left <= self.limits.max_unsent_bytes:
+                break
+            left -= connection.held_bytes
+            cut_off += 1
+            connection.abort()
+        if cut_off:
+            logger.warning(
+                "%d connections cut off that read too slowly: %d bytes of answers were unsent, the limit is %d",
+                cut_off,
+                self.unsent_bytes,
+                self.limits.max_unsent_bytes,
+            )
 
 
 class Exchange:
@@ -116,9 +163,12 @@ class Exchange:
         if isinstance(outcome, Response):
             self.response = outcome
             return
-        if shared.in_flight >= shared.limits.max_in_flight:
+        limits = shared.limits
+        if shared.in_flight >= limits.max_in_flight or shared.unsent_bytes > limits.max_unsent_bytes:
             outcome.close()
             full = LimitError(503, "Service Unavailable: too many requests in flight")
+            if shared.in_flight < limits.max_in_flight:
+                full = _too_much_unsent()
             self.response = shared.failed(full, self.request)
             return
         shared.in_flight += 1
@@ -137,6 +187,15 @@ class Exchange:
             if not future.cancelled():
                 future.exception()
             return
+        # Usually nothing is unsent, and nothing more is asked. An error is small, whatever there is.
+        if (
+            self._connection.shared.unsent_bytes
+            and self._connection.has_no_room_for(self)
+            and not future.cancelled()
+            and future.exception() is None
+        ):
+            self._fail(_too_much_unsent())
+            return
         self._run()
         if self.response is not None:
             self._connection.advance()
@@ -147,7 +206,7 @@ class Exchange:
             awaited: asyncio.Future[Any] = self._coroutine.send(None)
         except StopIteration as done:
             self.response = done.value
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:  # who is awaited may be cancelled; we are no Task
             self.response = self._connection.shared.failed(error, self.request)
             # If the awaited Future raised this, it keeps the exception, whose traceback's frames keep the Future: a
             # reference cycle with all that the request had. Without the traceback it is freed at once.
@@ -166,7 +225,10 @@ class Exchange:
 
     def time_out(self) -> None:
         """Stop the request, and answer 504."""
-        error = LimitError(504, "Gateway Timeout: the request took too long")
+        self._fail(LimitError(504, "Gateway Timeout: the request took too long"))
+
+    def _fail(self, error: LimitError) -> None:
+        """Stop the request, and answer with `error`."""
         if self._coroutine is not None:
             with suppress(Exception):  # raised within the coroutine, the error is counted there; close() would raise
                 self._coroutine.throw(error)  # GeneratorExit, which is counted as a client that has disconnected
@@ -185,22 +247,33 @@ class Exchange:
                 awaited.cancel()
 
 
+def _too_much_unsent() -> LimitError:
+    return LimitError(503, "Service Unavailable: too many bytes of answers are unsent")
+
+
 class Connection(asyncio.Protocol):
     """One client's connection."""
 
     __slots__ = (
         "_advancing",
         "_begun",
+        "_below",
+        "_body_bytes",
+        "_deaf",
         "_last_request",
         "_loop",
         "_parser",
         "_paused",
+        "_probed",
         "_progress_at",
         "_queued",
+        "_read_bytes",
         "_reading",
         "_refused",
+        "_rest",
         "_transport",
         "_unsent_bytes",
+        "held_bytes",
         "shared",
     )
 
@@ -213,6 +286,14 @@ class Connection(asyncio.Protocol):
         self._begun: deque[Exchange] = deque()
         """Requests that have begun and whose answers are not written, in their order."""
         self._transport: Any = None
+        self._below: Any = None
+        """With TLS, the transport that sends what `_transport` has encrypted; without, None."""
+        self._rest: memoryview | None = None
+        """What the transport had no room for of the body that is being written. Only while `_paused`."""
+        self._body_bytes = 0
+        """The size of that body."""
+        self.held_bytes = 0
+        """How much of the answers to this client is in memory: what is counted in `Connections.unsent_bytes`."""
         self._advancing = False
         self._reading = True
         self._paused = False
@@ -221,15 +302,26 @@ class Connection(asyncio.Protocol):
         """Whether the client was refused, and may still be sending."""
         self._last_request = False
         """Whether no request follows those in `_begun` and `_queued`. Then the connection ends with their answers."""
+        self._deaf = False
+        """Whether nothing is to be read any more. After the last request, reading still shows that a client leaves."""
+        self._probed = False
+        """Whether a client that sends nothing more was asked whether it still reads."""
         self._progress_at = loop.time()
         """When the client last made progress, by the rules of `sweep`."""
         self._unsent_bytes = 0
-        """How much of the answers the transport had still to send at the last sweep."""
+        """How much of the answers was still to be sent at the last sweep."""
+        self._read_bytes = 0
+        """How much less that was than at the sweep before. If it was more, the client had read all that there was, or
+        nearly all, and counts as having read this much as well.
+        """
 
     # ------------------------------------------------------------------------------------ what asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        if transport.get_extra_info("sslcontext") is not None:
+            self._below = transport_below(transport)
+            self._transport.set_write_buffer_limits(high=MUCH_BYTES)  # uvloop's is 512 KiB, on top of the one below
         shared = self.shared
         limits = shared.limits
         # Not in __init__: after a failed TLS handshake nothing calls `connection_lost`, which closes the parser.
@@ -257,14 +349,16 @@ class Connection(asyncio.Protocol):
         if shared.closing and not shared.open:
             shared.emptied.set()
         self._last_request = True
-        self._queued.clear()
-        for exchange in self._begun:
-            exchange.abandon()
-        self._begun.clear()
+        self._drop_requests()
+        self._set_held_bytes(0)
+        self._below = None
         self._parser.close()
 
     def data_received(self, data: bytes) -> None:
         if self._last_request:
+            self._deaf = True  # what it sends is not looked at, so it is not to be had either
+            if not self._refused:
+                self._set_reading()
             return
         parser = self._parser
         was_in_request, was_in_body = parser.in_request, parser.in_body
@@ -291,19 +385,29 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client sends nothing more, but may still read. True keeps the connection, for its answers."""
-        self._last_request = True
+        self._last_request = self._deaf = True
         if self._transport.get_extra_info("sslcontext") is not None:
-            return False  # asyncio cannot keep one half of a TLS connection open, and logs a warning for True
-        return bool(self._begun or self._queued)
+            # asyncio cannot keep one half of a TLS connection open, and logs a warning for True. It writes nothing more
+            # either, so the answers could not be delivered.
+            self._drop_requests()
+            self._progress_at = self._loop.time()
+            return False
+        if not self.busy:
+            return False
+        self._loop.call_later(PROBE_S, self._probe)
+        return True
 
     def pause_writing(self) -> None:
         """The transport's buffer is full: the client reads slower than we write. No request of it begins meanwhile."""
         self._paused = True
         self._set_reading()
+        if not self._advancing:  # otherwise it is counted after the write
+            self._count_held_bytes()
 
     def resume_writing(self) -> None:
         self._paused = False
         self._progress_at = self._loop.time()
+        self._write_rest()
         self.advance()
 
     # ------------------------------------------------------------------------------------------- answers
@@ -325,7 +429,7 @@ class Connection(asyncio.Protocol):
         self._advancing = True
         begun, queued = self._begun, self._queued
         self._write_answers()
-        while queued and not self._paused and len(begun) < self.shared.max_pipelined:
+        while queued and not self._paused and self.held_bytes <= MUCH_BYTES and len(begun) < self.shared.max_pipelined:
             request = queued.popleft()
             if not request.keep_alive:
                 # The client has announced that this is its last. What it has sent after it is ignored, even if it is
@@ -342,7 +446,7 @@ class Connection(asyncio.Protocol):
         if not queued and self._parser.refusal is not None and not self._refused:
             self._refuse(self._parser.refusal)
             return
-        if not begun and not queued:
+        if not begun and not queued and self._rest is None:
             self._progress_at = self._loop.time()
             if self._last_request:
                 self._end()
@@ -353,7 +457,7 @@ class Connection(asyncio.Protocol):
     def _write_answers(self) -> None:
         begun = self._begun
         transport = self._transport
-        while begun and begun[0].response is not None:
+        while begun and begun[0].response is not None and self._rest is None:
             exchange = begun.popleft()
             response = exchange.response
             assert response is not None  # noqa: S101
@@ -368,14 +472,59 @@ class Connection(asyncio.Protocol):
             head = response_head(response, self.shared.clock.line, keep_alive, request.version)
             if request.method == b"HEAD":
                 transport.write(head)
-            elif len(response.body) > LARGE_BODY_BYTES:
+            elif len(response.body) <= LARGE_BODY_BYTES:
+                transport.write(head + response.body)
+            elif len(response.body) <= SLICE_BYTES:
                 transport.writelines((head, response.body))
             else:
-                transport.write(head + response.body)
+                body = memoryview(response.body)
+                self._body_bytes = len(body)
+                self._rest = body[SLICE_BYTES:]  # before the write, which may call resume_writing()
+                transport.writelines((head, body[:SLICE_BYTES]))
+                self._write_rest()
+        if begun or self._paused or self.held_bytes:
+            self._count_held_bytes()
+
+    def _write_rest(self) -> None:
+        """Write on at a body, as long as the transport has room."""
+        while self._rest is not None and not self._paused:
+            piece, rest = self._rest[:SLICE_BYTES], self._rest[SLICE_BYTES:]
+            self._rest = rest if rest and not self._transport.is_closing() else None
+            if not self._transport.is_closing():
+                self._transport.write(piece)
+
+    def _count_held_bytes(self) -> None:
+        """Count what is in memory of the answers: those that wait for an earlier one, and those that are unsent."""
+        held = sum(len(exchange.response.body) for exchange in self._begun if exchange.response is not None)
+        if self._rest is not None:
+            held += self._body_bytes  # all of it stays until the last slice is written
+        if self._paused and (self._rest is None or self._below is not None):
+            held += self._buffered_bytes()  # otherwise slices of that body; with TLS, they are copies
+        self._set_held_bytes(held)
+
+    def _set_held_bytes(self, held: int) -> None:
+        self.shared.unsent_bytes += held - self.held_bytes
+        self.held_bytes = held
+
+    def _buffered_bytes(self) -> int:
+        """What the transports hold."""
+        size: int = self._transport.get_write_buffer_size()
+        if self._below is not None:
+            size += self._below.get_write_buffer_size()
+        return size
+
+    def has_no_room_for(self, exchange: Exchange) -> bool:
+        """Whether the answer of `exchange` may not be made now: too much is unsent, or of this client alone."""
+        most = self.shared.limits.max_unsent_bytes
+        if self.shared.unsent_bytes > most:
+            return True
+        if self._begun[0] is exchange and not self._paused:
+            return False  # it is written at once, and what waits behind it as well
+        return self.held_bytes > most // CLIENT_SHARE
 
     def _continue(self) -> None:
         """Write "100 Continue" if the client waits for it, after the answers to the requests before."""
-        if self._parser.expects_continue and not self._begun and not self._queued and not self._last_request:
+        if self._parser.expects_continue and not self.busy and not self._last_request:
             self._parser.expects_continue = False
             self._transport.write(CONTINUE)
 
@@ -389,20 +538,22 @@ class Connection(asyncio.Protocol):
         if not self._refused or transport.is_closing():
             transport.close()
             return
+        self._loop.call_later(LINGER_S, transport.close)
         if transport.can_write_eof():
             transport.write_eof()
-        self._loop.call_later(LINGER_S, transport.close)
+        else:  # TLS, which waits for the client to close as well
+            self._loop.call_later(2 * LINGER_S, transport.abort)
         transport.resume_reading()
 
     def _set_reading(self) -> None:
         """Read from the socket only if a request that arrives could begin at once.
 
         While nothing is read, the kernel's receive buffer fills up, and TCP makes the client wait. So what we hold for
-        one client is bounded: of its requests, those of one read and those in `_begun`; of its answers, as much as the
-        transport buffers before it calls `pause_writing`, and the answers to the requests that had begun by then.
+        one client is bounded: of its requests, those of one read and those in `_begun`; of its answers, MUCH_BYTES, and
+        the answers to the requests that had begun by then, as long as `has_no_room_for` lets them be made.
         """
-        full = len(self._begun) >= self.shared.max_pipelined
-        wanted = not (self._last_request or self._paused or self._queued or full)
+        full = len(self._begun) >= self.shared.max_pipelined or self.held_bytes > MUCH_BYTES
+        wanted = not (self._deaf or self._paused or self._queued or full)
         if wanted is not self._reading and not self._transport.is_closing():
             self._reading = wanted
             if wanted:
@@ -412,7 +563,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, error: LimitError | ProtocolError) -> None:
         """Write an answer for bytes that are no request, after the answers to the requests before; then close."""
-        self._last_request = self._refused = True
+        self._last_request = self._refused = self._deaf = True
         exchange = Exchange(self, Request(b"", b"", b"", False, trace=self._parser.trace))
         exchange.response = self.shared.failed(error, exchange.request)
         self._begun.append(exchange)
@@ -440,31 +591,92 @@ class Connection(asyncio.Protocol):
             if exchange.response is None and exchange.deadline < now:
                 exchange.time_out()
         age = now - self._progress_at
-        unsent = self._transport.get_write_buffer_size()
+        buffered = self._buffered_bytes()
+        unsent = buffered + (len(self._rest) if self._rest is not None else 0)
+        self._count_held_bytes()
+        if not self._paused:
+            self._set_held_bytes(self.held_bytes + buffered)
+        self._read_bytes = self._unsent_bytes - unsent if self._unsent_bytes >= unsent else unsent
         if unsent:
             if not 0 < self._unsent_bytes <= unsent:  # less than at the last sweep, or nothing was unsent then
                 self._progress_at = now
             elif age > timeouts.send_s:
                 self.abort()
+        elif self._transport.is_closing():
+            if age > timeouts.send_s:  # with TLS, the client closes its half as well, or leaves that out
+                self.abort()
         elif self.busy or self._last_request:
             pass  # the client waits for us
         elif not self._parser.in_request:
             if age > timeouts.keep_alive_s:
+                self._progress_at = now
                 self._transport.close()
         elif age > (timeouts.body_s if self._parser.in_body else timeouts.header_s):
             self._refuse(ProtocolError(408, "Request Timeout: the request did not come to its end"))
         self._unsent_bytes = unsent
 
     @property
+    def reads_too_slowly(self) -> bool:
+        """Whether reading what is unsent would take longer than --send-timeout, at the pace of the last second."""
+        return self._read_bytes * self.shared.timeouts.send_s < self._unsent_bytes
+
+    @property
     def busy(self) -> bool:
-        """Whether the client waits for an answer."""
-        return bool(self._begun or self._queued)
+        """Whether the client waits for an answer, or the transport for the rest of one."""
+        return bool(self._begun or self._queued or self._rest is not None)
+
+    def _drop_requests(self) -> None:
+        self._queued.clear()
+        for exchange in self._begun:
+            exchange.abandon()
+        self._begun.clear()
+        self._rest = None
+
+    def _probe(self) -> None:
+        """Ask a client that has closed its half of a TCP connection whether it has closed the other as well.
+
+        Its FIN says that it sends nothing more, and may mean either: `nc -N` still reads, and must have its answer; a
+        client that has given up has closed all, and its requests should stop. Only bytes show the difference. The
+        kernel of the second answers them with a reset; the first skips an interim response that it has not asked for
+        (RFC 9110 15.2 and 15.2.1). HTTP/1.0 has none, so that a client of it can only be answered.
+        """
+        begun = self._begun
+        if self._transport.is_closing() or not begun:
+            return
+        if self._probed and _was_reset(self._transport):
+            self.abort()
+            return
+        if begun[0].request.version == "1.1" and begun[0].response is None and not self._probed:
+            self._probed = True
+            self._transport.write(CONTINUE)
+        self._loop.call_later(PROBE_S, self._probe)
 
     def close_if_idle(self) -> None:
         """Close, unless a request is in work or has partly arrived."""
         if not (self.busy or self._parser.in_request):
+            self._progress_at = self._loop.time()
             self._transport.close()
 
     def abort(self) -> None:
         """Close at once, and drop what is not written yet."""
         self._transport.abort()
+
+
+def transport_below(transport: asyncio.BaseTransport) -> asyncio.Transport | None:
+    """The transport of the socket, below uvloop's TLS transport.
+
+    uvloop's get_write_buffer_size() leaves out what is encrypted and handed to it: that is all of an answer that a
+    client is slow to read, so that the connection would seem idle, and be closed. No attribute leads there, so it is
+    found among the objects that uvloop's SSLProtocol refers to.
+    """
+    found = gc.get_referents(transport.get_extra_info("uvloop.sslproto"))
+    below: asyncio.Transport | None = next(
+        (each for each in found if hasattr(each, "get_write_buffer_size") and each is not transport), None
+    )
+    return below
+
+
+def _was_reset(transport: asyncio.BaseTransport) -> bool:
+    """Whether the other side has answered with a reset. Nothing is read any more, which would show it."""
+    connection = transport.get_extra_info("socket")
+    return bool(connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
