@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import eventually, run
+from tests.harness import eventually, run, tls_server_context
 from yummy_fast.http import accept
 from yummy_fast.http.accept import SLACK, Acceptor, ConnectionBalance
 from yummy_fast.http.listeners import refuse_new
@@ -378,3 +378,38 @@ def test_if_there_is_no_room_after_all_it_waits_only_once(monkeypatch: pytest.Mo
     assert not scene.waits
     assert scene.loop.pass_time() == [accept.RETRY_S]
     assert scene.waits
+
+
+async def failures(acceptor: Acceptor, count: int) -> None:
+    await asyncio.to_thread(eventually, lambda: acceptor.failed_handshakes == count or None, f"{count} failures")
+
+
+def test_a_handshake_too_many_ends_the_oldest(caplog: pytest.LogCaptureFixture) -> None:
+    """Each of them another one; and the log has one line for all, and none for a minute."""
+
+    async def scene() -> None:
+        with listener() as listening:
+            acceptor = Acceptor([listening], Greeter, lambda: 7, tls=tls_server_context(), max_connections=10)
+            acceptor.start()
+            waiting = clients(listening, 10)
+            for client in waiting:
+                client.setblocking(False)
+            await failures(acceptor, 7)
+            for client in waiting[:7]:
+                assert await asyncio.to_thread(eventually, lambda client=client: client.recv(1), "its end") == b""
+            for client in waiting[7:]:
+                with pytest.raises(BlockingIOError):
+                    client.recv(1)
+            acceptor.log_failures()
+            for client in waiting[7:]:
+                client.close()
+            await failures(acceptor, 10)
+            acceptor.log_failures()
+            acceptor.stop(accept_waiting=False)
+            await acceptor.arrived(5)
+            for client in waiting:
+                client.close()
+
+    run(scene())
+    reason = "127.0.0.1: there were too many at a time, and it was the oldest"
+    assert [record.getMessage() for record in caplog.records] == [f"7 TLS handshakes failed; the last: {reason}"]

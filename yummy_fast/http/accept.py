@@ -6,6 +6,9 @@ all 32 keep-alive connections. So a worker accepts one connection for each turn 
 two more connections than another lets the others go first (`ConnectionBalance`). The numbers are in
 perf/experiments/one_listener_or_reuseport.py.
 
+A TLS handshake under way counts as a connection: there may be as many as there is room for connections, and one that
+would be too many ends the oldest. An honest client's handshake takes milliseconds; a silent one delays no other client.
+
 This file does not open the sockets, and does not know which protocol is spoken on a connection.
 """
 
@@ -14,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import math
 import mmap
 import socket
 import ssl
@@ -29,6 +33,12 @@ SLACK = 1
 """A worker may have so many more connections than another. With 0, clients that come and go cost twice as much."""
 RETRY_S = 1.0
 """How long nothing is accepted after the process, or the system, has run out of descriptors. As in asyncio."""
+LOG_PERIOD_S = 60.0
+"""Failed TLS handshakes are logged once in this time."""
+SHUTDOWN_S = 86_400.0
+"""uvloop would cut a TLS connection off 30 s after it was closed, whatever the client still reads. `Connection.sweep`
+ends it, by its own rules.
+"""
 _GONE = {
     getattr(errno, name)
     for name in (
@@ -87,12 +97,14 @@ class Acceptor:
         *,
         tls: ssl.SSLContext | None = None,
         handshake_timeout_s: float = 10.0,
+        max_connections: int = 1000,
         balance: ConnectionBalance | None = None,
         slot: int = 0,
     ) -> None:
         """`listeners` listen already, and stay the caller's. `held` returns how many connections there are.
 
-        Without `balance` this is the only process.
+        Without `balance` this is the only process. Of TLS handshakes, so many may be under way as there is room for
+        connections below `max_connections`, and a quarter of that if there is none.
         """
         self._listeners = list(listeners)
         for listener in self._listeners:
@@ -101,12 +113,19 @@ class Acceptor:
         self._held = held
         self.tls = tls
         """The context of the next TLS handshakes; another may replace it at any time."""
-        self._handshake_timeout_s = handshake_timeout_s if tls is not None else None
+        self._handshake_timeout_s = handshake_timeout_s
+        self._max_connections = max_connections
+        self.failed_handshakes = 0
+        self._logged_handshakes = 0
+        """How many of the failed ones the log knows of."""
+        self._last_failure = ""
+        self._log_at = -math.inf
+        """When failed handshakes may be logged again, as a time of the event loop."""
         self._balance = balance
         self._slot = slot
         self._loop = asyncio.get_running_loop()
-        self._arriving: set[asyncio.Task[None]] = set()
-        """Connections that are accepted, but not among the `held` yet: a TLS handshake takes a while."""
+        self._arriving: dict[asyncio.Task[None], None] = {}
+        """Connections that are accepted, but not among the `held` yet, oldest first: a TLS handshake takes a while."""
         self._exhausted = self._stopped = False
 
     def start(self) -> None:
@@ -135,6 +154,15 @@ class Acceptor:
         if self._balance is not None and not self._stopped:
             self._balance.report(self._slot, self._held() + len(self._arriving))
 
+    def log_failures(self) -> None:
+        """To be called once a second: say that handshakes have failed, once in LOG_PERIOD_S."""
+        now = self._loop.time()
+        if self.failed_handshakes == self._logged_handshakes or now < self._log_at:
+            return
+        count, self._logged_handshakes = self.failed_handshakes - self._logged_handshakes, self.failed_handshakes
+        self._log_at = now + LOG_PERIOD_S
+        logger.warning("%d TLS handshakes failed; the last: %s", count, self._last_failure)
+
     def _watch(self, listener: socket.socket) -> None:
         if not self._stopped:
             self._loop.add_reader(listener, self._ready, listener)
@@ -157,7 +185,7 @@ class Acceptor:
     def _accept(self, listener: socket.socket) -> bool | None:
         """Accept a connection. False if none waits; None if no descriptor is left, and `_watch` is called later."""
         try:
-            connection, _ = listener.accept()
+            connection, peer = listener.accept()
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
@@ -170,15 +198,49 @@ class Acceptor:
             self._loop.call_later(RETRY_S, self._watch, listener)
             return None
         self._exhausted = False
-        task = self._loop.create_task(self._arrive(connection))
-        self._arriving.add(task)
-        task.add_done_callback(self._arriving.discard)
+        if self.tls is not None and len(self._arriving) >= self._max_handshakes:
+            oldest = next(iter(self._arriving))
+            del self._arriving[oldest]  # now: its end comes with a later turn of the loop, and the next oldest is next
+            oldest.cancel()
+        task = self._loop.create_task(self._arrive(connection, peer))
+        self._arriving[task] = None
+        task.add_done_callback(lambda task: self._arriving.pop(task, None))
         self.report()
         return True
 
-    async def _arrive(self, connection: socket.socket) -> None:
-        # A handshake that fails is the client's affair; uvloop closes the socket.
-        with suppress(OSError, ssl.SSLError):
+    @property
+    def _max_handshakes(self) -> int:
+        return max(self._max_connections - self._held(), self._max_connections // 4, 1)
+
+    async def _arrive(self, connection: socket.socket, peer: object) -> None:
+        if self.tls is None:
+            with suppress(OSError):
+                await self._loop.connect_accepted_socket(self._make, connection)
+            return
+        try:
             await self._loop.connect_accepted_socket(
-                self._make, connection, ssl=self.tls, ssl_handshake_timeout=self._handshake_timeout_s
+                self._make,
+                connection,
+                ssl=self.tls,
+                ssl_handshake_timeout=self._handshake_timeout_s,
+                ssl_shutdown_timeout=SHUTDOWN_S,
             )
+        except OSError as error:  # ssl.SSLError is one. It is the client's affair; uvloop closes the socket
+            self._note_failure(peer, _reason(error))
+        except asyncio.CancelledError:
+            self._note_failure(peer, "there were too many at a time, and it was the oldest")
+            raise
+
+    def _note_failure(self, peer: object, reason: str) -> None:
+        self.failed_handshakes += 1
+        client = f"{peer[0]}: " if isinstance(peer, tuple) else ""  # the address of a Unix socket's client says nothing
+        self._last_failure = client + reason
+
+
+def _reason(error: OSError) -> str:
+    """Why a handshake failed, in OpenSSL's words where they are its."""
+    if isinstance(error, ssl.SSLError):
+        return error.reason or str(error)
+    if isinstance(error, ConnectionAbortedError):
+        return "it took too long"
+    return error.strerror or "the client closed the connection"

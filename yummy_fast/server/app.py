@@ -236,6 +236,7 @@ async def serve(
             lambda: len(connections.open),
             tls=tls,
             handshake_timeout_s=config.timeouts.header_s,
+            max_connections=config.limits.max_connections,
             balance=context.balance,
             slot=context.slot,
         )
@@ -253,7 +254,7 @@ async def serve(
 
         for number, action in {**context.signals, signal.SIGHUP: on_sighup}.items():
             loop.add_signal_handler(number, action)
-        health.parts = Parts(source, store, endpoints, connections, reloader)
+        health.parts = Parts(source, store, endpoints, connections, acceptor, reloader)
 
         async def stop_accepting() -> None:
             if context.is_last:
@@ -356,6 +357,7 @@ async def _tick(connections: Connections, store: OnlineStore[object], acceptor: 
             connections.sweep(loop.time())
             store.ping_if_idle()
             acceptor.report()
+            acceptor.log_failures()
         except Exception:  # the next sweep has to come, or no deadline would ever end anything
             logger.exception("a sweep failed by a bug of ours")
         pause = 1 - time.time() % 1

@@ -25,6 +25,7 @@ from yummy_fast.config.repository import Repository
 from yummy_fast.config.settings import StoreOptions
 from yummy_fast.endpoints import Endpoints
 from yummy_fast.features.value_sampling import BUDGET_NS_PER_HEARTBEAT
+from yummy_fast.http.accept import Acceptor
 from yummy_fast.http.connection import Connections
 from yummy_fast.native import owner
 from yummy_fast.server.reload import Reloader
@@ -107,6 +108,7 @@ class Parts(NamedTuple):
     store: OnlineStore[object]
     endpoints: Endpoints[object]
     connections: Connections
+    acceptor: Acceptor
     reloader: Reloader
 
 
@@ -237,7 +239,7 @@ class ServerHealth:
         numbers: dict[str, float] = {"yummy_fast_log_lines_dropped_total": lines_dropped()}
         if self.parts is None:
             return [self.metrics.snapshot(numbers)]
-        _, store, endpoints, connections, reloader = self.parts
+        _, store, endpoints, connections, acceptor, reloader = self.parts
         numbers |= {
             "yummy_fast_store_connections": store.state.connections,
             "yummy_fast_store_connects_total": store.state.connects,
@@ -247,6 +249,8 @@ class ServerHealth:
             "yummy_fast_store_in_flight": store.in_flight,
             "yummy_fast_http_connections": len(connections.open),
             "yummy_fast_requests_in_flight": connections.in_flight,
+            "yummy_fast_http_unsent_bytes": connections.unsent_bytes,
+            "yummy_fast_tls_handshake_failures_total": acceptor.failed_handshakes,
             "yummy_fast_registry_age_seconds": time.time() - reloader.checked_at,
             "yummy_fast_registry_loaded_timestamp_seconds": reloader.loaded_at,
             "yummy_fast_registry_reloads_total": reloader.reloads,

@@ -169,6 +169,16 @@ FAMILIES: tuple[Family, ...] = (
         help="Number of open connections of clients.",
     ),
     Family(
+        name="yummy_fast_http_unsent_bytes",
+        kind="gauge",
+        help="Bytes of answers that are made and that clients have not read yet.",
+    ),
+    Family(
+        name="yummy_fast_tls_handshake_failures_total",
+        kind="counter",
+        help="Number of TLS handshakes that failed: refused, given up by the client, too slow, or too many at a time.",
+    ),
+    Family(
         name="yummy_fast_requests_in_flight",
         kind="gauge",
         help="Number of requests that wait for the online store or a transformation.",
