@@ -19,13 +19,16 @@ import os
 import sys
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from yummy_fast import __version__
 from yummy_fast.config.settings import GROUPS, IGNORED_FLAGS, SETTINGS, Config, Setting, Telemetry
 from yummy_fast.errors import ConfigError, RegistryError, RequestError, StoreError
 from yummy_fast.features.catalog import Compiled
+from yummy_fast.http.descriptors import connections_that_fit, needed, raise_soft_limit
 from yummy_fast.native import owner as native
+from yummy_fast.server import admin
 from yummy_fast.server.app import build_catalog, install_startup_signals, open_store, run
 from yummy_fast.sources.open_source import open_source
 from yummy_fast.sources.yaml_text import load_config
@@ -238,10 +241,29 @@ def _serve(arguments: argparse.Namespace) -> int:
     if ignored:
         reasons = dict.fromkeys(IGNORED_FLAGS[flag] for flag in ignored)
         logger.warning("these flags have no effect: %s (%s)", ", ".join(ignored), "; ".join(reasons))
+    config = _fit_descriptors(config)
     if config.workers.count != 1:
         return supervisor.run(config)
     run(config)
     return 0
+
+
+def _fit_descriptors(config: Config) -> Config:
+    """Raise the limit on open files, and lower that on connections if it cannot be kept: once, for all workers."""
+    descriptors = raise_soft_limit()
+    wanted, tls = config.limits.max_connections, bool(config.tls.cert)
+    others = admin.MAX_CONNECTIONS if config.admin.address and config.workers.count == 1 else 0
+    if needed(wanted, tls=tls, others=others) <= descriptors:
+        return config
+    fits = connections_that_fit(descriptors, tls=tls, others=others)
+    logger.warning(
+        "--worker-connections %d lowered to %d: a process may have %d open files (ulimit -n), and would need %d",
+        wanted,
+        fits,
+        descriptors,
+        needed(wanted, tls=tls, others=others),
+    )
+    return replace(config, limits=replace(config.limits, max_connections=fits))
 
 
 # --------------------------------------------------------------------------------------------------------------- check
