@@ -29,10 +29,12 @@ from tests.harness import (
     Server,
     Valkey,
     eventually,
+    free_port,
     repository,
     request,
     tls_client_context,
 )
+from tests.system.test_admin import scrape
 from tests.system.test_limits import resident_bytes
 from yummy_fast.feast_format._proto.value_pb2 import Value
 from yummy_fast.feast_format.keys import feature_field
@@ -84,10 +86,14 @@ def attack(server: Server) -> Iterator[None]:
 def test_answers_that_nobody_reads_are_bounded_and_others_are_served_again(long: Path) -> None:
     """Long before the deadline for reading: whoever reads too slowly goes when there is no room."""
     limit = 40 * MB
-    with Server(long, "--max-unsent-bytes", str(limit), "--send-timeout", "600") as server, server.client() as other:
+    port = free_port()
+    admin = f"http://127.0.0.1:{port}"
+    flags = ("--max-unsent-bytes", str(limit), "--send-timeout", "600", "--admin", f"127.0.0.1:{port}")
+    with Server(long, *flags) as server, server.client() as other:
         before = most = resident_bytes(server)
         with attack(server):
             seen = set()
+            eventually(lambda: scrape(admin)["yummy_fast_http_unsent_bytes"][""] > limit or None, "too much unsent")
 
             def served_again() -> bool | None:
                 nonlocal most

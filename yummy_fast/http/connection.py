@@ -163,13 +163,14 @@ class Exchange:
         if isinstance(outcome, Response):
             self.response = outcome
             return
-        limits = shared.limits
-        if shared.in_flight >= limits.max_in_flight or shared.unsent_bytes > limits.max_unsent_bytes:
+        if shared.in_flight >= shared.limits.max_in_flight:
             outcome.close()
             full = LimitError(503, "Service Unavailable: too many requests in flight")
-            if shared.in_flight < limits.max_in_flight:
-                full = _too_much_unsent()
             self.response = shared.failed(full, self.request)
+            return
+        if shared.unsent_bytes and shared.unsent_bytes > shared.limits.max_unsent_bytes:  # usually there are none
+            outcome.close()
+            self.response = shared.failed(_too_much_unsent(), self.request)
             return
         shared.in_flight += 1
         self._coroutine = outcome
@@ -451,7 +452,10 @@ class Connection(asyncio.Protocol):
             if self._last_request:
                 self._end()
                 return
-            self._continue()
+            if self._parser.expects_continue:
+                self._continue()
+            if self._reading and not self._paused:
+                return  # the usual case: nothing is held of this client, and its socket is read
         self._set_reading()
 
     def _write_answers(self) -> None:
