@@ -599,6 +599,7 @@ class Proxy:
         self._changed = threading.Condition()
         self._holding = self._swallowing = self._resetting = self._closed = False
         self._slices = self._bytes_per_s = 0
+        self._injected = b""
         self._delay_s = (0.0, 0.0)
         self._dice = random.Random(1)
         self._end_in: int | None = None
@@ -664,6 +665,11 @@ class Proxy:
     def limit(self, bytes_per_s: int) -> None:
         """Pass answers on no faster than this, a hundredth of a second's worth at a time; 0: as fast as they come."""
         self._bytes_per_s = bytes_per_s
+
+    def inject(self, data: bytes) -> None:
+        """Pass this on as well, behind the next piece of an answer."""
+        with self._changed:
+            self._injected = data
 
     def split(self, size: int) -> None:
         """Pass answers on in pieces of `size` bytes, each in a segment of its own."""
@@ -796,6 +802,7 @@ class Proxy:
                         self._changed.wait_for(lambda: self._closed, self._dice.uniform(*self._delay_s))
                     if near in self._swallowed:
                         continue
+                    data, self._injected = data + self._injected, b""
                     left = self._end_in
                     if left is not None:
                         data = data[:left]

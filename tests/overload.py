@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.faults import FEATURES, VIEW, hash_of, key_of, start_valkey, trips_of
-from tests.harness import PATIENCE_S, Proxy, Server, repository
+from tests.harness import PATIENCE_S, Proxy, Server, repository, request
 from yummy_fast.feast_format.keys import feature_field, timestamp_field
 from yummy_fast.stores.resp import render_command
 
@@ -32,6 +32,8 @@ DRIVERS = 5_000
 ROWS_PER_S = 2_000
 """What the proxy lets through."""
 LATE_S = 0.1
+MAX_CONNECTIONS = 900
+"""Who comes while so many wait does not get through (status 0): the server refuses connections from 1,000 on."""
 
 Mix = Sequence[tuple[int, float]]
 """(rows of a request, requests a second) of each kind of client."""
@@ -57,12 +59,40 @@ class Sample(NamedTuple):
     status: int
 
 
+class Asked:
+    """A request that is sent again and again: what is counted is the server's work, not the clients'."""
+
+    def __init__(self, dice: random.Random, rows: int) -> None:
+        self._drivers = dice.sample(range(DRIVERS), rows)
+        body = {"features": FEATURES, "entities": {"driver_id": self._drivers}}
+        self.data = request("/get-online-features", body)
+        self._right = b""
+
+    def check(self, answer: bytes) -> None:
+        """The first answer is read, and the others are the same."""
+        if not self._right:
+            assert json.loads(answer)["results"][1]["values"] == [trips_of(driver) for driver in self._drivers]
+            self._right = answer
+        assert answer == self._right
+
+
+class _Requests(dict[int, list[Asked]]):
+    """Of so many rows each."""
+
+    def __missing__(self, rows: int) -> list[Asked]:
+        dice = random.Random(rows)
+        self[rows] = [Asked(dice, rows) for _ in range(50)]
+        return self[rows]
+
+
 class OpenLoop:
     """Clients that come at random times."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._connections = 0
+        self._requests = _Requests()
         self._dice = random.Random(1)
         self.samples: list[Sample] = []
 
@@ -88,29 +118,28 @@ class OpenLoop:
         return ended
 
     async def _ask(self, rows: int) -> None:
-        drivers = [self._dice.randrange(DRIVERS)] if rows == 1 else self._dice.sample(range(DRIVERS), rows)
-        body = json.dumps({"features": FEATURES, "entities": {"driver_id": drivers}}).encode()
+        asked = self._dice.choice(self._requests[rows])
         began = time.monotonic()
         if self._idle:
             reader, writer = self._idle.pop()
+        elif self._connections == MAX_CONNECTIONS:
+            self.samples.append(Sample(rows, began, 0, 0))
+            return
         else:
+            self._connections += 1
             reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        head = b"POST /get-online-features HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
-        writer.write(head + body)
+        writer.write(asked.data)
         lines = (await reader.readuntil(b"\r\n\r\n")).lower()
         status = int(lines.split()[1])
         answer = await reader.readexactly(int(lines.partition(b"content-length:")[2].split()[0]))
         ended = time.monotonic()
         self.samples.append(Sample(rows, ended, ended - began, status))
         if status == 200:
-            trips = json.loads(answer)["results"][1]["values"]
-            assert trips == [trips_of(driver) for driver in drivers]
+            asked.check(answer)
         else:
             assert b"retry-after: 1\r\n" in lines, lines
-        if b"connection: close" in lines:
-            writer.close()
-        else:
-            self._idle.append((reader, writer))
+        assert b"connection: close" not in lines, lines
+        self._idle.append((reader, writer))
 
     def close(self) -> None:
         for _, writer in self._idle:
@@ -148,8 +177,8 @@ def _ms(sorted_s: Sequence[float], share: float) -> str:
 
 
 @contextlib.contextmanager
-def limited_server(folder: Path, *flags: str) -> Iterator[Server]:
-    """A server whose store answers ROWS_PER_S."""
+def limited_server(folder: Path, *flags: str, rows_per_s: int = ROWS_PER_S) -> Iterator[Server]:
+    """A server whose store answers so many rows a second; 0: as many as it can."""
     valkey = start_valkey(folder)
     with valkey, Proxy(valkey.port) as proxy:
         valkey.pipeline([("HSET", key_of(driver), *hash_of(driver)) for driver in range(DRIVERS)])
@@ -159,8 +188,9 @@ def limited_server(folder: Path, *flags: str) -> Iterator[Server]:
             held = hash_of(driver)
             stored = dict(zip(held[::2], held[1::2], strict=True))
             reply_bytes += len(render_command(*map(stored.__getitem__, names)))  # a reply looks as a command does
-        proxy.limit(ROWS_PER_S * reply_bytes // DRIVERS)
-        repository(folder / "repository", "redis", f"127.0.0.1:{proxy.port}")
+        proxy.limit(rows_per_s * reply_bytes // DRIVERS)
+        port = proxy.port if rows_per_s else valkey.port
+        repository(folder / "repository", "redis", f"127.0.0.1:{port}")
         with Server(folder / "repository", *flags) as server:
             yield server
 
@@ -175,7 +205,7 @@ def play(port: int, mix: Mix, seconds: float) -> Outcome:
             ended = await load.run(mix, seconds)
             rows = sum(sample.rows for sample in load.samples if sample.status == 200 and sample.ended <= ended)
             over = time.monotonic()
-            after._idle, load._idle = load._idle, []  # there may be as many as the server lets in
+            after._idle, load._idle = load._idle, []
             await after.run(((1, 100),), 2.0)
             bad = [sample.ended for sample in after.samples if sample.status != 200 or sample.took_s > LATE_S]
             return Outcome(mix, rows / (ended - began), load.samples, max(bad, default=over) - over)
@@ -186,10 +216,38 @@ def play(port: int, mix: Mix, seconds: float) -> Outcome:
     return asyncio.run(playing())
 
 
+def saturate(seconds: float) -> int:
+    """The capacity of this machine, by clients that wait for their answers; and the goodput at three times of it."""
+    rows = 1_000
+    with tempfile.TemporaryDirectory() as name, limited_server(Path(name), rows_per_s=0) as server:
+
+        async def closed_loop() -> float:
+            load = OpenLoop(server.port)
+            end = time.monotonic() + seconds
+
+            async def ask() -> None:
+                while time.monotonic() < end:
+                    await load._ask(rows)
+
+            await asyncio.gather(*(ask() for _ in range(8)))
+            load.close()
+            return rows * statuses_of(load.samples)[200] / seconds
+
+        capacity = asyncio.run(closed_loop())
+        print(f"capacity: {capacity:.0f} rows/s")
+        print(play(server.port, ((rows, 3 * capacity / rows), (1, 100)), seconds))
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument(
+        "--saturate", action="store_true", help="without the proxy's limit: three times what eight clients get"
+    )
     arguments = parser.parse_args()
+    if arguments.saturate:
+        return saturate(arguments.seconds)
     print("| requests a second x rows | answers | 200, ms: median | 99 % | errors, ms | goodput, rows/s | over after |")
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name, limited_server(Path(name)) as server:

@@ -101,6 +101,10 @@ def test_connection_string_that_is_none(tmp_path: Path, text: str) -> None:
         "hunter2@localhost:6379,dbb=1",
         "localhost:6379,password=hunter2,no_such_option=1",
         "localhost:6379,password=hunter2,protocol=3",
+        "user:hunter2@localhost:6379",
+        "hunter2@localhost:6379",
+        "user:hunter2@localhost:6379,db=1",
+        "user:hunter2@localhost",
         "localhost,password=hunter2",
         "redis://:hunter2@localhost:port",
         "redis://:hunter2/x@localhost:6379",
@@ -147,6 +151,20 @@ def test_options_that_only_fail_when_connecting(tmp_path: Path, valkey: Valkey, 
             await store.close()
 
     run(opening())
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{},protocol=2", "redis://127.0.0.1:{}?protocol=2"])
+def test_the_protocol_that_is_spoken_may_be_asked_for(tmp_path: Path, valkey: Valkey, form: str) -> None:
+    async def reading() -> None:
+        store = redis_store(config_for(tmp_path / "r", form.format(valkey.port)))
+        await store.open()
+        try:
+            assert (await answered(store))[0][0][0] is not None
+            assert "Valkey" in await store.ping()
+        finally:
+            await store.close()
+
+    run(reading())
 
 
 @pytest.mark.parametrize("text", ["localhost:6379,pasword=x", "redis://localhost:6379?pasword=x"])
@@ -538,6 +556,75 @@ def test_a_user_who_may_only_read_hashes_is_enough(tmp_path: Path, own_valkey: V
         assert server.ask("/readyz").status == 200
 
 
+@pytest.mark.parametrize("refused", ["-hmget", "-@all", "resetkeys"])
+def test_a_user_who_may_not_read_is_not_ready_and_heals(tmp_path: Path, own_valkey: Valkey, refused: str) -> None:
+    """From the start, and on a connection that is there: told by the log, by /readyz, by `check`."""
+    own_valkey.do("ACL", "SETUSER", "reader", "on", ">word", "~*", "+@all", refused)
+    folder = repository(tmp_path / "r", "redis", f"127.0.0.1:{own_valkey.port},username=reader,password=word")
+    checked = command_line("-c", folder, "check")
+    assert checked.code == 2, checked.out
+    assert "permission" in checked.err
+    assert "word" not in checked.err
+    with Server(folder) as server:
+        assert server.ask("/readyz").status == 503
+        server.wait_for("ERROR online store .*: cannot connect: .*permission")
+        assert server.features([1002]).status == 503
+        own_valkey.do("ACL", "SETUSER", "reader", "~*", "+@all")
+        eventually(lambda: _if(server.ask("/readyz"), 200), "ready")
+        assert server.features([1002]).columns["trips"] == [1]
+        own_valkey.do("ACL", "SETUSER", "reader", refused)
+        answer = eventually(lambda: _if(server.ask("/readyz"), 503), "not ready any more")
+        assert answer.json["reasons"] == ["the online store refuses to be read: NOPERM"]
+        server.wait_for("ERROR online store .*: refuses to be read: NOPERM")
+        own_valkey.do("ACL", "SETUSER", "reader", "~*", "+@all")
+        eventually(lambda: _if(server.ask("/readyz"), 200), "ready")
+        server.wait_for("WARNING online store .*: can be read again")
+        assert server.log.count("refuses to be read") == 1
+
+
+def test_a_user_who_may_not_read_is_noticed_while_requests_keep_coming(tmp_path: Path, own_valkey: Valkey) -> None:
+    with (
+        Server(repository(tmp_path / "r", "redis", f"127.0.0.1:{own_valkey.port}")) as server,
+        server.client() as client,
+    ):
+        own_valkey.do("ACL", "SETUSER", "default", "-hmget", "-hgetall")
+
+        def not_ready() -> bool | None:
+            client.send(features_request(1002))
+            assert client.answer().status == 503
+            return True if client.ask("/readyz").status == 503 else None
+
+        eventually(not_ready, "not ready")
+        own_valkey.do("ACL", "SETUSER", "default", "+@all")
+
+
+def test_a_password_that_was_forgotten(tmp_path: Path) -> None:
+    """The connection is made all the same, and nothing can be read on it."""
+    with Valkey("--requirepass", "secret") as valkey:
+        valkey.load("redis")
+        folder = repository(tmp_path / "r", "redis", f"127.0.0.1:{valkey.port}")
+        checked = command_line("-c", folder, "check")
+        assert checked.code == 2
+        assert "uthentication required" in checked.err
+        with Server(folder) as server:
+            server.wait_for("ERROR online store .*: cannot connect: .*uthentication required")
+            assert server.ask("/readyz").status == 503
+            assert server.features([1002]).status == 503
+            valkey.do("CONFIG", "SET", "requirepass", "")
+            eventually(lambda: _if(server.ask("/readyz"), 200), "ready")
+            assert server.features([1002]).columns["trips"] == [1]
+
+
+def test_what_is_read_to_be_ready_is_what_requests_read(tmp_path: Path, own_valkey: Valkey) -> None:
+    """A user may be allowed one command and not the other, and keys by a pattern."""
+    own_valkey.do("ACL", "SETUSER", "reader", "on", ">word", "~*driver_id*corpus", "+hgetall")
+    where = f"127.0.0.1:{own_valkey.port},username=reader,password=word"
+    folder = repository(tmp_path / "r", "redis", where, settings={"redis_read": "hgetall"})
+    with Server(folder) as server:
+        assert server.features([1002]).columns["trips"] == [1]
+        eventually(lambda: _if(server.ask("/readyz"), 200), "ready")
+
+
 def test_nonsense_instead_of_replies(tmp_path: Path) -> None:
     """A port where something else lives, an HTTP server: no crash, no hang, 503."""
     with (
@@ -874,7 +961,7 @@ def test_duplicate_rows_are_read_once(tmp_path: Path, valkey: Valkey) -> None:
         answer = await read_answer(reader)
         assert answer.startswith(b'{"results":[{"values":[1001,1002,1001,1001],')
         (written,) = whole.store_side.writes
-        assert written.count(b"*") == 2
+        assert written.count(b"driver_id") == 2
         await whole.stop(writer)
 
     run(serving())

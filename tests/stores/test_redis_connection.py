@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import re
 import socket
 from collections.abc import AsyncIterator
@@ -33,7 +34,7 @@ from yummy_fast.stores.redis_connection import (
     GRACE_S,
     LATE_S,
     MAX_CHUNKS,
-    PING_AFTER_S,
+    NO_HASH,
     WINDOW,
     WIRE_SHARE,
     PendingFetch,
@@ -281,14 +282,14 @@ def test_each_lookup_gets_its_replies_and_an_error_fails_its_fetch_alone(size: i
             numbers = iter(range(100))
             data = b"".join(reply(next(numbers)) for _ in range(6))
             data += b"-WRONGTYPE x\r\n" + reply(next(numbers)) + reply(next(numbers))
-            data += reply(next(numbers)) + b":5\r\n-LOADING x\r\n"  # the first mistake is the one that is told
+            data += reply(next(numbers)) + b"-ERR x\r\n-LOADING x\r\n"  # the first mistake is the one that is told
             data += b"".join(reply(next(numbers)) for _ in range(7))
             for start in range(0, len(data), size):
                 side.wire.data_received(data[start : start + size])
             assert plain(await first) == [[row(0), row(1)], [row(2)], [row(3), row(4), row(5)]]
             with pytest.raises(StoreError, match="WRONGTYPE"):
                 await second
-            with pytest.raises(StoreError, match="no hash"):
+            with pytest.raises(StoreError, match="ERR"):
                 await third
             assert plain(await fourth) == [[row(9)]]
             assert plain(await last) == [[row(14)], [row(15)]]
@@ -301,24 +302,34 @@ def test_each_lookup_gets_its_replies_and_an_error_fails_its_fetch_alone(size: i
 # --------------------------------------------------------------------------------------- with the time in our hands
 
 MOMENT = 0.001
-PING = b"*1\r\n$4\r\nPING\r\n"
+PROBE = b"HMGET nothing -\r\n"
+ALIVE = b"*1\r\n$-1\r\n"
 
 
 class Fake:
     """A connection on a fake transport. `receive` is what Redis says."""
 
-    def __init__(self, *, max_reply_bytes: int = 64 << 20) -> None:
+    def __init__(self, *, max_reply_bytes: int = 64 << 20, check_every_s: float = math.inf) -> None:
         self.loop = FakeLoop()
         self.transport = FakeTransport(self.loop)
         self.transport.reading = False
         self.state = StoreState()
         with self.loop.running():
-            self.wire = RedisConnection(self.transport, TIMEOUT_S, max_reply_bytes, self.state)
+            self.wire = RedisConnection(
+                self.transport, TIMEOUT_S, max_reply_bytes, self.state, check_every_s=check_every_s
+            )
 
     def fetch(self, replies: int = 1, command: bytes = b"GET\r\n") -> asyncio.Future[Rows]:
         future = self.loop.create_future()
         self.wire.send(PendingFetch(future, [(PICKER, replies)]), [command])
         return future
+
+    def probe(self) -> list[str]:
+        """Gets what Redis says of it."""
+        found: list[str] = []
+        self.wire.probe(PROBE, ONE, found.append)
+        self.loop.run_ready()
+        return found
 
     def receive(self, data: bytes) -> None:
         self.transport.receive(data)
@@ -464,32 +475,47 @@ def test_after_twice_the_timeout_without_a_reply_the_connection_is_given_up(agai
     assert error_of(fake.fetch()) == LOST
 
 
-def test_twice_the_timeout_is_counted_from_the_last_bytes() -> None:
+def test_twice_the_timeout_is_counted_from_the_last_reply() -> None:
     fake = Fake()
     fake.fetch(2)
     fake.loop.pass_time(TIMEOUT_S - 1)
     fake.receive(reply(1))
     fake.loop.pass_time(2)
     fake.receive(reply(1)[:1])
-    fake.loop.pass_time(TIMEOUT_S - MOMENT)
+    fake.loop.pass_time(2 * TIMEOUT_S - 2 - MOMENT)
     assert not fake.lost()
     fake.loop.pass_time(2 * MOMENT)
     assert fake.lost() == "no reply for 10 s"
 
 
-def test_a_connection_on_which_bytes_come_is_not_given_up() -> None:
-    """A long answer takes long; only silence means that Redis is gone."""
+def test_bytes_of_a_reply_that_never_ends_do_not_keep_a_connection() -> None:
     fake = Fake()
     first = fake.fetch()
-    data = reply(1)
-    for place in range(20):
-        fake.loop.pass_time(TIMEOUT_S - MOMENT)
-        fake.receive(data[place : place + 1])
+    fake.loop.run_ready()
+    fake.receive(b"$99999999999\r\n")
+    waiting = []
+    for _ in range(19):
+        waiting.append(fake.fetch())
+        fake.loop.pass_time(0.5 - MOMENT)
+        fake.receive(b"x" * 10)
     assert not fake.lost()
     assert error_of(first) == TOO_LATE
-    second = fake.fetch()
-    fake.receive(data[20:] + reply(2))
-    assert plain(second.result()) == [[row(2)]]
+    fake.loop.pass_time(0.5 + 20 * MOMENT)
+    assert fake.lost() == "no reply for 10 s"
+    assert {error_of(future) for future in waiting} <= {TOO_LATE, LOST}
+
+
+def test_replies_one_by_one_keep_a_connection_however_long_a_fetch_takes() -> None:
+    """Each is cut in the middle: never is nothing unfinished."""
+    fake = Fake()
+    first = fake.fetch(20)
+    size = len(reply(1))
+    fake.receive(reply(1)[: size // 2])
+    for _ in range(19):
+        fake.loop.pass_time(TIMEOUT_S)
+        fake.receive(reply(1)[size // 2 :] + reply(1)[: size // 2])
+    assert not fake.lost()
+    assert error_of(first) == TOO_LATE
 
 
 def test_what_waits_behind_a_fetch_that_is_overdue_has_its_own_time() -> None:
@@ -527,6 +553,24 @@ def test_what_came_in_time_is_read_although_the_loop_was_busy(late_s: float, gra
     assert not fake.lost()
 
 
+@pytest.mark.parametrize("block_s", [0.03, 0.05])
+@pytest.mark.parametrize("phase", range(5))
+def test_a_deadline_is_kept_to_a_tenth_of_a_second_while_the_loop_is_held_up_all_the_time(
+    block_s: float, phase: int
+) -> None:
+    """As by one large body after another: each time that the timer fires, it is late."""
+    fake = Fake()
+    began = fake.loop.time()
+    future = fake.fetch()
+    fake.loop.run_ready()
+    fake.loop.pass_time(TIMEOUT_S - MOMENT - phase * block_s / 5)
+    while not future.done():
+        fake.loop.be_busy(block_s)
+        fake.loop.pass_time(0)
+        assert fake.loop.time() - began < TIMEOUT_S + 0.1 + MOMENT
+    assert error_of(future) == TOO_LATE
+
+
 def test_without_anybody_waiting_a_late_timer_is_no_matter() -> None:
     fake = Fake()
     fake.fetch()
@@ -536,47 +580,35 @@ def test_without_anybody_waiting_a_late_timer_is_no_matter() -> None:
     assert fake.loop.timers == []
 
 
-def test_silence_is_broken_by_a_ping_and_only_if_nobody_waits() -> None:
+def test_a_probe_shows_that_redis_is_alive() -> None:
     fake = Fake()
-    fake.loop.pass_time(PING_AFTER_S - MOMENT)
-    fake.wire.ping_if_idle()
-    fake.loop.run_ready()
-    assert fake.transport.writes == []
-    fake.loop.pass_time(2 * MOMENT)
-    fake.wire.ping_if_idle()
-    fake.wire.ping_if_idle()
-    fake.loop.run_ready()
-    fake.wire.ping_if_idle()
-    fake.loop.run_ready()
-    assert fake.transport.writes == [PING], "one, until it is answered"
+    fake.loop.pass_time(1)
+    found = fake.probe()
+    assert fake.transport.writes == [PROBE]
     fake.loop.pass_time(0.1)
-    fake.receive(b"+PONG\r\n")
-    assert fake.state.answered_at == fake.loop.time()
-    assert fake.wire.in_flight == 0
     future = fake.fetch()
-    fake.loop.pass_time(PING_AFTER_S)
-    fake.wire.ping_if_idle()
-    fake.loop.run_ready()
-    assert fake.transport.writes == [PING, b"GET\r\n"], "a reply is due: it will do"
+    fake.receive(ALIVE)
+    assert found == [""]
+    assert fake.state.answered_at == fake.loop.time()
+    assert fake.wire.in_flight == 1
     fake.receive(reply(1))
     assert plain(future.result()) == [[row(1)]]
 
 
-@pytest.mark.parametrize("answer", [b"+PONG\r\n", b"-NOPERM no\r\n", b"*0\r\n"])
-def test_any_answer_to_a_ping_will_do(answer: bytes) -> None:
+def test_a_probe_that_is_refused_says_so_and_harms_nobody() -> None:
     fake = Fake()
-    fake.loop.pass_time(1)
-    fake.wire.ping_if_idle()
+    found = fake.probe()
     future = fake.fetch()
-    fake.receive(answer + reply(1))
+    fake.receive(b"-NOPERM no\r\n" + reply(1))
+    assert found == ["NOPERM no"]
     assert plain(future.result()) == [[row(1)]]
     assert not fake.lost()
 
 
-def test_a_ping_that_is_not_answered_ends_the_connection() -> None:
+def test_a_probe_that_is_not_answered_ends_the_connection() -> None:
     fake = Fake()
     fake.loop.pass_time(1)
-    fake.wire.ping_if_idle()
+    fake.probe()
     fake.loop.pass_time(TIMEOUT_S)
     assert error_of(fake.fetch()) == SILENT
     fake.loop.pass_time(TIMEOUT_S)
@@ -603,12 +635,126 @@ def test_errors_that_pass_are_told_from_those_that_do_not(code: str, status: int
     assert plain(other.result()) == [[row(1)]]
 
 
-def test_a_list_that_is_no_hash_fails_its_fetch_alone() -> None:
+# ------------------------------------------------------------------------------------------------------- out of step
+
+OUT_OF_STEP = "its replies are out of step: "
+
+
+@pytest.mark.parametrize(
+    "impossible",
+    [
+        b"*1\r\n$1\r\na\r\n",  # of another length
+        b"*2\r\n*0\r\n*0\r\n",
+        b"*2\r\n$1\r\na\r\n:1\r\n",
+        b"*0\r\n",
+        b"*-1\r\n",
+        b"+PONG\r\n",
+        b"$3\r\nabc\r\n",
+        b":5\r\n",
+    ],
+)
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_reply_that_is_impossible_ends_the_connection(impossible: bytes, at_once: bool) -> None:
+    """The replies of the same read may be others' as well: none of them is given out."""
     fake = Fake()
-    future, other = fake.fetch(2), fake.fetch()
-    fake.receive(b"*1\r\n$1\r\na\r\n" + b"-LOADING x\r\n" + reply(2))
-    assert error_of(future) == "StoreError: The online store answered with something that is no hash"
-    assert plain(other.result()) == [[row(2)]]
+    before, future, other = fake.fetch(), fake.fetch(2), fake.fetch()
+    fake.loop.run_ready()
+    for data in [reply(0) + impossible + reply(1) + reply(2)] if at_once else [reply(0), impossible + reply(1)]:
+        fake.receive(data)
+    assert fake.lost() == OUT_OF_STEP + NO_HASH
+    assert fake.transport.aborted
+    assert [error_of(each) for each in (future, other)] == [LOST, LOST]
+    if at_once:
+        assert error_of(before) == LOST
+    else:
+        assert plain(before.result()) == [[row(0)]]
+    assert fake.loop.timers == []
+    assert fake.loop.blamed == []
+
+
+def test_the_same_in_turns() -> None:
+    fake = Fake()
+    future = fake.loop.create_future()
+    fake.wire.send_in_turns(future, [Part(CommandTemplate(b"GET"), PICKER, [b"%d" % number for number in range(200)])])
+    fake.loop.run_ready()
+    fake.receive(reply(1) * QUANTUM)
+    assert not fake.lost()
+    fake.receive(b":5\r\n" + reply(1) * QUANTUM)
+    assert fake.lost() == OUT_OF_STEP + NO_HASH
+    assert error_of(future) == LOST
+
+
+@pytest.mark.parametrize("impossible", [b"+PONG\r\n", b"*0\r\n", b"*1\r\n$1\r\na\r\n", b"*2\r\n$-1\r\n$-1\r\n"])
+def test_what_cannot_be_the_reply_to_a_probe_ends_the_connection(impossible: bytes) -> None:
+    fake = Fake()
+    found = fake.probe()
+    future = fake.fetch()
+    fake.receive(impossible)
+    assert fake.lost().startswith(OUT_OF_STEP)
+    assert error_of(future) == LOST
+    assert found == []
+
+
+CHECK_S = 0.01
+
+
+def answers_to(written: bytes) -> list[bytes]:
+    """The replies of a Redis to commands as this file's fetches and checks are."""
+    found = []
+    for line in re.findall(rb"GET\r\n|\*\d+\r\n\$5\r\nHMGET\r\n", written):
+        fields = int(line[1:].split()[0]) - 2 if line[:1] == b"*" else 0
+        found.append(b"*%d\r\n" % fields + b"$-1\r\n" * fields if fields else reply(1))
+    return found
+
+
+def test_checks_are_sent_with_fetches_now_and_then_and_differ() -> None:
+    fake = Fake(check_every_s=CHECK_S)
+    widths = []
+    for _ in range(20):
+        futures = [fake.fetch(), fake.fetch()]
+        fake.loop.run_ready()
+        answers = answers_to(fake.transport.writes[-1])
+        assert len(answers) == 3, "one check"
+        assert answers[0] == reply(1)
+        widths.append(int(answers[1][1:2]))
+        fake.receive(b"".join(answers))
+        assert all(plain(future.result()) == [[row(1)]] for future in futures)
+        again = fake.fetch()
+        fake.loop.run_ready()
+        assert fake.transport.writes[-1] == b"GET\r\n", "so soon, there is no other"
+        fake.receive(reply(1))
+        assert again.done()
+        fake.loop.pass_time(2 * CHECK_S)
+    assert all(one != other for one, other in pairwise(widths))
+    assert not fake.lost()
+
+
+@pytest.mark.parametrize("refused", [b"-NOPERM no\r\n", b"-LOADING x\r\n"])
+def test_a_check_that_is_refused_is_a_check_all_the_same(refused: bytes) -> None:
+    fake = Fake(check_every_s=CHECK_S)
+    future = fake.fetch()
+    fake.receive(reply(1) + refused)
+    assert plain(future.result()) == [[row(1)]]
+    assert not fake.lost()
+
+
+@pytest.mark.parametrize("extra", [reply(7), b"*2\r\n$-1\r\n$-1\r\n", b"-ERR x\r\n"])
+def test_a_frame_too_many_is_found_by_the_next_check(extra: bytes) -> None:
+    """It looks as all replies do. Fetches never stop, so there is always one that its last reply can be given to."""
+    fake = Fake(check_every_s=CHECK_S)
+    fake.fetch()
+    late = [extra]
+    fetched = 0
+    while not fake.lost() and fetched < 100:
+        fetched += 1
+        written = len(fake.transport.writes)
+        fake.fetch()
+        fake.loop.run_ready()
+        late += answers_to(b"".join(fake.transport.writes[written:]))
+        fake.receive(late.pop(0))
+        fake.loop.pass_time(CHECK_S / 4)
+    assert fake.lost().startswith(OUT_OF_STEP)
+    assert fetched < 8
 
 
 def test_a_mistake_of_ours_ends_the_connection_and_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -850,25 +996,26 @@ def test_short_fetches_go_before_the_rest_of_a_long_one() -> None:
 
 
 def test_who_cannot_be_served_in_time_is_told_at_once() -> None:
-    async def receiving() -> None:
-        async with connected() as side:
-            loop = asyncio.get_running_loop()
-            side.fetch_in_turns(30_000)
-            began = loop.time()
-            answered = 0
-            while loop.time() - began < 0.5:
-                await asyncio.sleep(0.01)
-                answered += len(await side.answer(10))
-            rate = answered / (loop.time() - began)  # 1,000 a second, or less on a busy machine
-            assert side.wire._rate == pytest.approx(rate, rel=0.5)
-            assert side.wire._window == int(side.wire._rate * TIMEOUT_S * WIRE_SHARE)
-            for count in (20_000, 7_000):
-                with pytest.raises(StoreOverloadedError, match="in time"):
-                    await side.fetch_in_turns(count)
-            for count in (1, int(rate * TIMEOUT_S / 20)):  # a twentieth of what is answered in time
-                assert not side.fetch_in_turns(count).done()
+    fake = Fake()
 
-    run(receiving())
+    def fetch(count: int) -> asyncio.Future[Rows]:
+        future = fake.loop.create_future()
+        fake.wire.send_in_turns(future, [Part(CommandTemplate(b"GET"), ONE, [b"k"] * count)])
+        return future
+
+    fetch(30_000)
+    for _ in range(50):  # 1,000 a second
+        fake.loop.pass_time(0.01)
+        fake.receive(b"*1\r\n$1\r\nv\r\n" * 10)
+    sent = b"".join(fake.transport.writes).count(b"GET")
+    assert fake.wire._rate == pytest.approx(1_000, rel=0.1)
+    # All of the first window went out before the rate was known; since then there was no room.
+    assert sent == WINDOW
+    assert fake.wire._window == pytest.approx(1_000 * TIMEOUT_S * WIRE_SHARE, rel=0.1)
+    for count in (20_000, 7_000):
+        assert "would not be answered in time" in error_of(fetch(count))
+    for future in (fetch(1), fetch(100)):
+        assert not future.done()
 
 
 def test_no_more_commands_wait_than_are_allowed() -> None:

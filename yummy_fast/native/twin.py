@@ -2,7 +2,8 @@
 
 Each class is what `_native.pyi` says of its namesake, but for what no Redis writes: hiredis, which reads the replies
 here, does not look at the two bytes behind a bulk string, and reads RESP3 as well; and of an array that stands for a
-hash, the types of the values are not looked at. There is no BodyWriter here: its twin is `features.vectors`.
+hash, the types of the values that are not wanted are not looked at. There is no BodyWriter here: its twin is
+`features.vectors`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import hiredis
 Row = Sequence["bytes | None"]
 
 _INCOMPLETE: Any = object()
+
+_CELLS = frozenset((bytes, type(None)))
 
 
 MakeRow = Callable[[list[Any]], Row]
@@ -228,7 +231,10 @@ class _Answer:
             if self._picker.is_due():  # type: ignore[union-attr]  # it has made `_make_row`
                 self._picker.check(reply)  # type: ignore[union-attr]  # as above
             try:
-                self._rows.append(self._make_row(reply))
+                row = self._make_row(reply)
+                if not _CELLS.issuperset(map(type, row)):
+                    raise ValueError
+                self._rows.append(row)
             except (AttributeError, IndexError, TypeError, ValueError):  # a list, but not the fields of a hash
                 self._refuse(None)
         else:

@@ -36,7 +36,7 @@ Prepared = TypeVar("Prepared")
 class StoreState:
     """The numbers that a store reports about itself. The store updates them; any thread may read them."""
 
-    __slots__ = ("answered_at", "connections", "connects", "failures", "losses")
+    __slots__ = ("answered_at", "connections", "connects", "failures", "losses", "refusal")
 
     def __init__(self) -> None:
         self.answered_at = 0.0
@@ -49,6 +49,8 @@ class StoreState:
         """How many attempts to connect have failed so far."""
         self.losses = 0
         """How many connections have ended that this process did not close."""
+        self.refusal = ""
+        """The code of the error with which the store answers what requests ask, such as NOPERM; "" if it answers."""
 
 
 class OnlineStore(Protocol[Prepared]):
@@ -73,10 +75,13 @@ class OnlineStore(Protocol[Prepared]):
         """Close the connections and end the threads."""
 
     async def ping(self) -> str:
-        """Ask the store for a reply, and return in a few words what the store is. Raises StoreError."""
+        """Read as requests do, what is not there, and return in a few words what the store is. Raises StoreError."""
 
     def ping_if_idle(self) -> None:
-        """Called every second. If the store has nothing to reply to, send a cheap question: `answered_at` must move."""
+        """Called every second. If the store has nothing to reply to, send a cheap question: `answered_at` must move.
+
+        And see that it still answers what requests ask: if it does not, `refusal` says so.
+        """
 
     def prepare(self, lookups: tuple[Lookup, ...]) -> Prepared:
         """The store's private form of a plan's lookups. The thread that compiles a catalog calls it, not the loop."""

@@ -33,6 +33,7 @@ import logging
 import random
 import socket
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import redis.asyncio
@@ -44,12 +45,15 @@ from redis.exceptions import NoPermissionError, RedisError
 from yummy_fast.config.repository import Repository
 from yummy_fast.config.settings import StoreOptions
 from yummy_fast.errors import ConfigError, StoreUnavailableError
+from yummy_fast.feast_format.keys import entity_key_header, timestamp_field
 from yummy_fast.features.plan import Feature, Lookup, Rows
+from yummy_fast.native.owner import Picker
 from yummy_fast.stores import redis_hash
 from yummy_fast.stores.online_store import StoreState, check_keys
 from yummy_fast.stores.redis_connection import PendingFetch, RedisConnection
 from yummy_fast.stores.redis_hash import HashReader
-from yummy_fast.stores.redis_turns import QUANTUM, Part, cost_of
+from yummy_fast.stores.redis_turns import Part, cost_of
+from yummy_fast.stores.resp import render_command
 from yummy_fast.telemetry.once_log import OnceLog
 
 logger = logging.getLogger("yummy_fast")
@@ -87,6 +91,13 @@ CONNECT_STEP_S = 0.5
 An attempt that hangs when the fault ends must not use up the second in which we want to be connected again.
 """
 
+CHECK_EVERY_S = 0.01
+"""While fetches are sent, their order is checked so often (`RedisConnection`). A check costs a few microseconds: at a
+hundred a second, a thousandth of what a request does."""
+
+_PROBE_FIELD = timestamp_field("")
+_PROBE_PICKERS = {"hmget": Picker([_PROBE_FIELD], False), "hgetall": Picker([_PROBE_FIELD], True)}
+
 SETTLED_S = 1.0
 """A connection that ends sooner counts as a failed attempt, so there is a pause before the next attempt."""
 
@@ -118,9 +129,15 @@ class RedisStore:
         self._max_reply_bytes = options.max_reply_bytes
         self._max_commands = options.max_commands
         self._read = options.redis_read
+        self._probe_by_name: dict[str, tuple[bytes, ...]] = {}
+        """For each command that plans use, one that reads what is not there."""
+        self._refusals: dict[str, str] = {}
+        """The code of the error that each of these got last."""
         self._connection: RedisConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        if str(self._client_options.pop("protocol", 2)) != "2":
+            raise ConfigError(f"{where}.connection_string: protocol: this server speaks version 2, as Feast does")
         for name in self._client_options:
             if name not in inspect.signature(redis.asyncio.Redis).parameters:
                 raise ConfigError(f"{where}.connection_string: {name}: no such option of redis-py's")
@@ -161,9 +178,12 @@ class RedisStore:
     async def ping(self) -> str:
         client = self._client()
         try:
-            info = await client.info("server")
-        except NoPermissionError:  # it is enough for us that the user may read hashes
-            return f"Redis or Valkey at {self.address} (this user may not ask for its version)"
+            for command in self._probes().values():
+                await client.execute_command(*command)  # type: ignore[no-untyped-call]
+            try:
+                info = await client.info("server")
+            except NoPermissionError:  # it is enough for us that the user may read hashes
+                return f"Redis or Valkey at {self.address} (this user may not ask for its version)"
         except _CANNOT_CONNECT as error:
             raise StoreUnavailableError(f"{self.address}: {_reason(error)}") from None
         finally:
@@ -197,6 +217,8 @@ class RedisStore:
             down = False
             once_log.forget()
             self._connection = connection
+            self._refusals.clear()
+            self.state.refusal = ""
             self.state.connects += 1
             self.state.connections = 1
             attempted.set()
@@ -222,10 +244,16 @@ class RedisStore:
         # A new object for each attempt, because one that exists would not resolve the name again.
         connector = self._client().connection_pool.make_connection()  # type: ignore[no-untyped-call]
         await connector.connect()
+        # Without a password, or the right to read, one may connect all the same; but then every request would fail.
+        for command in self._probes().values():
+            await connector.send_command(*command)
+            await connector.read_response()
         # The one use of a private name: redis-py has no public way to hand over its transport.
         transport = connector._writer.transport
         self._let_kernel_detect_dead_peer(transport)
-        connection = RedisConnection(transport, self._timeout_s, self._max_reply_bytes, self.state, self._max_commands)
+        connection = RedisConnection(
+            transport, self._timeout_s, self._max_reply_bytes, self.state, self._max_commands, CHECK_EVERY_S
+        )
         return connector, connection
 
     async def _pause(self, pause_s: float, spent_s: float) -> float:
@@ -257,13 +285,41 @@ class RedisStore:
         return 0 if connection is None else connection.in_flight
 
     def ping_if_idle(self) -> None:
-        if self._connection is not None:
-            self._connection.ping_if_idle()
+        for name, command in self._probes().items():
+            if self._connection is not None:
+                found = partial(self._probed, name, self._connection)
+                self._connection.probe(render_command(*command), _PROBE_PICKERS[name], found)
+
+    def _probes(self) -> dict[str, tuple[bytes, ...]]:
+        """For each command by which requests read (hmget, hgetall), one that reads a hash that is not there."""
+        return dict(self._probe_by_name) or {"hgetall" if self._read == "hgetall" else "hmget": self._probe(self._read)}
+
+    def _probe(self, name: str, join_keys: Sequence[str] = ()) -> tuple[bytes, ...]:
+        """The key begins and ends as those of entities do, because a user may be allowed keys by a pattern."""
+        key = entity_key_header(list(join_keys), 3) + self._suffix
+        return (b"HGETALL", key) if name == "hgetall" else (b"HMGET", key, _PROBE_FIELD)
+
+    def _probed(self, name: str, connection: RedisConnection, refusal: str) -> None:
+        """A probe was answered, with this error if it is not empty."""
+        self._refusals[name] = refusal.partition(" ")[0]
+        code = next(filter(None, self._refusals.values()), "")
+        if refusal and not self.state.refusal:
+            logger.error("online store %s: refuses to be read: %s", self.address, refusal)
+        elif self.state.refusal and not code:
+            logger.warning("online store %s: can be read again", self.address)
+        self.state.refusal = code
+        if code == "NOAUTH":
+            connection.abort()  # a new one may be let in, this one is not any more
 
     # --------------------------------------------------------------------------------------------------- reading
 
     def prepare(self, lookups: tuple[Lookup, ...]) -> list[HashReader]:
-        return [HashReader(lookup, self._read, self._suffix) for lookup in lookups]
+        readers = [HashReader(lookup, self._read, self._suffix) for lookup in lookups]
+        for reader, lookup in zip(readers, lookups, strict=True):
+            if reader.name not in self._probe_by_name:
+                join_keys = [join_key for join_key, _ in lookup.join_keys]
+                self._probe_by_name[reader.name] = self._probe(reader.name, join_keys)
+        return readers
 
     def collisions(self, features: Iterable[Feature]) -> list[tuple[Feature, Feature]]:
         return redis_hash.collisions(features)
@@ -282,7 +338,7 @@ class RedisStore:
             for reader in prepared:
                 reader.check_lengths()
             count = len(keys[0]) if len(keys) == 1 else sum(map(len, keys))
-            if count <= QUANTUM and count <= self._connection.room:
+            if count <= self._connection.room:
                 parts = [(reader.picker, len(group)) for reader, group in zip(prepared, keys, strict=True)]
                 commands = [reader.command.render(group) for reader, group in zip(prepared, keys, strict=True)]
                 cost = cost_of(count, len(commands[0]) if len(commands) == 1 else sum(map(len, commands)))
@@ -339,6 +395,11 @@ def parse_connection_string(text: str, where: str) -> dict[str, Any]:
     if not addresses:
         raise ConfigError(f"{where}: expected host:port, then options; found no host")
     host, colon, port = addresses[0].rpartition(":")
+    if "@" in host:  # redis-py would take it for the host's name, and name it in errors, with the password
+        raise ConfigError(
+            f"{where}: expected host:port first, without a user or password: these are options, such as "
+            "localhost:6379,username=...,password=..., or parts of a URL, redis://username:password@localhost:6379"
+        )
     if not colon or not port.isdecimal() or int(port) > 65535 or not host:
         raise ConfigError(f"{where}: expected host:port first, such as localhost:6379 or [::1]:6379")
     return {"host": host.strip("[]"), "port": int(port), **options}

@@ -13,6 +13,7 @@ is appended to a FIFO when its commands are sent, and the next reply is always f
   data of the one before it: CVE-2023-28858 of redis-py.
 - An error reply (WRONGTYPE, LOADING, MOVED) counts as one reply, like any other, and fails its own fetch only. Which
   HTTP status it becomes is decided by `_store_error`, at the end of this file.
+- A reply that cannot be the one to the command at the head ends the connection: whose it is is not known any more.
 - A reply reaches its request by `future.set_result` only. No code of a request runs, or raises, on this connection's
   stack.
 - The commands of one tick of the event loop leave in one write.
@@ -35,7 +36,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from yummy_fast.errors import (
@@ -49,6 +50,7 @@ from yummy_fast.features.plan import Row, Rows
 from yummy_fast.native.owner import Picker, ReplyReader
 from yummy_fast.stores.online_store import StoreState
 from yummy_fast.stores.redis_turns import QUANTUM, Part, Queued, TurnQueue
+from yummy_fast.stores.resp import render_command
 
 CHUNK_BYTES = 32 << 10
 """What is received at once is cut into chunks of this size, and the event loop runs between two of them: answers leave
@@ -65,27 +67,40 @@ LEAST_WINDOW = 2 * QUANTUM
 WIRE_SHARE = 0.1
 """While fetches wait, no more commands are on the wire than Redis answers in this part of the store's timeout. What is
 on the wire cannot be taken back, and goes before whatever comes next."""
+TURNS_IN_WINDOW = 4
+"""With a fast Redis, turns are longer: so many fill the window. And as much has to be free for more to be sent."""
 MEASURE_S = 0.05
 """While fetches wait, the rate of replies is measured over periods of this length."""
 RATE_KEPT_S = 10.0
 """A rate that was measured longer ago says nothing about now."""
-HOPE = 0.8
-"""A fetch is accepted if its replies can be expected within this part of its time: rates vary."""
+MAX_AHEAD, MAX_IN_ALL = 0.5, 0.8
+"""A fetch is refused while others wait if what goes before it would take more than the first part of the timeout, or
+that and its own commands more than the second. Rates vary; and a line of half a timeout never runs empty."""
 
 MAX_COMMANDS = 100_000
 _CLOSED = 1 << 40
 
-PING_AFTER_S = 0.9
-"""An idle connection from which nothing came for this long is sent a PING. The caller's clock ticks once a second, so
-a little less than a second means a PING at each tick."""
+LOST = "The connection to the online store was lost"
 OVERLOADED = "Too much waits for the online store"
-_PING = b"*1\r\n$4\r\nPING\r\n"
+NO_HASH = "something that is no hash of the fields that were asked for"
+
+_CHECK_KEY = b"yummy-fast: this key is not there"
+_CHECKS = [
+    (render_command(b"HMGET", _CHECK_KEY, *[b"-"] * fields), Picker([b"-"] * fields, False))
+    for fields in (1, 5, 2, 4, 3)
+]
+"""The checks that are sent in turn."""
 
 APART_S = 0.005
 """Deadlines that are no further apart are seen to at once."""
-LATE_S, GRACE_S = 0.02, 0.1
+LATE_S, GRACE_S = 0.02, 0.05
 """When the timer fires more than LATE_S late, replies that came in time may still be unread. They get as long as the
-timer was late to be read, but at most GRACE_S."""
+timer was late to be read, but at most GRACE_S, and once: where the loop is held up all the time by as much as that, an
+error still comes within a tenth of a second of its time."""
+
+
+class OutOfStepError(Exception):
+    """A reply that cannot be the one to the command at the head of the FIFO."""
 
 
 class PendingFetch:
@@ -104,8 +119,8 @@ class PendingFetch:
         self._rows_by_lookup: list[Any] = []
 
     def add(self, answer: list[Row] | str | None) -> bool:
-        """Take the answer to the next lookup. True if it was the last."""
-        if answer is None or isinstance(answer, str):
+        """Take the answer to the next lookup. True if it was the last. Raises OutOfStepError."""
+        if not isinstance(answer, list):
             self._error = self._error or _store_error(answer)
         self._rows_by_lookup.append(answer)
         return len(self._rows_by_lookup) == len(self.parts)
@@ -138,10 +153,10 @@ class PendingInTurns(PendingFetch):
 
     def add_turn(self, answer: list[Row] | str | None, replies: int) -> bool:
         """Take the answer to a turn, which had so many commands of one lookup. True if it was the last of all."""
-        if answer is None or isinstance(answer, str):
-            self._error = self._error or _store_error(answer)
-        else:
+        if isinstance(answer, list):
             self._rows += answer
+        else:
+            self._error = self._error or _store_error(answer)
         self._due -= replies
         if self._due == 0:
             self._rows_by_lookup.append(self._rows)
@@ -179,14 +194,30 @@ class PendingTurn:
         self._fetch.fail(error)
 
 
-class Ping:
-    """A PING in the FIFO. Its reply is ignored; any reply proves that Redis is alive."""
+class Check:
+    """A read in the FIFO of a hash that is not there. Its reply shows that Redis is alive, that we may read, and that
+    each reply is for the command at the head of the FIFO: only nulls may come, and as many as there are fields.
+    """
 
-    deadline = 0.0
-    parts = ((None, 1),)
-    cost = 0
+    __slots__ = ("_found", "cost", "deadline", "parts")
 
-    def add(self, _: Any) -> bool:
+    def __init__(self, picker: Picker, found: Callable[[str], None]) -> None:
+        """`found` gets the text of the reply if that is an error, else nothing."""
+        self.parts = ((picker, 1),)
+        self._found = found
+        self.cost = 0
+        self.deadline = 0.0
+
+    def add(self, answer: list[Row] | str | None) -> bool:
+        """As PendingFetch.add. There is one answer."""
+        if isinstance(answer, list):
+            if any(part is not None for part in answer[0]):
+                raise OutOfStepError("somebody's hash instead of one that is not there")
+            self._found("")
+        elif answer is None:
+            raise OutOfStepError(NO_HASH)
+        else:
+            self._found(answer)
         return True
 
     def finish(self) -> None:
@@ -205,10 +236,15 @@ class RedisConnection(asyncio.Protocol):
         T     The request fails (504); the fetch stays in the FIFO, and the timer goes on to the next deadline.
               If no byte came since 0, the connection is *silent*: every further fetch fails at once (503).
         ...   Any byte ends the silence, and late replies are dropped, each for its own fetch.
-        2T    Still no reply, and no byte for the last T: the connection is closed, and `redis` makes another.
+        2T    No reply has been completed for 2T: the connection is closed, and `redis` makes another.
 
-    Only silence closes a connection. While a long reply is coming, bytes come, and the fetches behind it time out one
-    by one on a connection that stays.
+    Bytes alone do not keep a connection: `$99999999999` and then a byte now and then would be a reply that never ends,
+    with all others behind it.
+
+    A reply does not say which command it answers, so one frame too many in the stream would give every fetch the rows
+    of another. Three things show it, and end the connection: a reply that is impossible for what is at the head of the
+    FIFO, such as a list of another length than an HMGET has fields; a reply to no command; and, where all replies look
+    alike, a `Check`.
     """
 
     def __init__(
@@ -218,13 +254,16 @@ class RedisConnection(asyncio.Protocol):
         max_reply_bytes: int,
         state: StoreState,
         max_commands: int = MAX_COMMANDS,
+        check_every_s: float = math.inf,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._timeout_s = timeout_s
         self._max_reply_bytes = max_reply_bytes
         self._reader = ReplyReader()
-        self._waiting: deque[PendingFetch | PendingTurn | Ping] = deque()
+        self._unfinished_bytes = 0
+        """How much had come of the reply that was not whole after the last read."""
+        self._waiting: deque[PendingFetch | PendingTurn | Check] = deque()
         """The FIFO."""
         self._turns = TurnQueue()
         """The fetches that have commands which are not on the wire yet."""
@@ -232,6 +271,8 @@ class RedisConnection(asyncio.Protocol):
         """All fetches that had to wait for a turn and are not done, in the order of their deadlines."""
         self._window = WINDOW
         """The most that commands on the wire may cost."""
+        self._refill_at = WINDOW - WINDOW // TURNS_IN_WINDOW
+        """When no more than this is on the wire, more is sent: a write for each command would cost as much as they do."""
         self.room = WINDOW
         """What commands that are sent now may cost. While fetches wait for turns, newcomers find no room: it is less by
         _CLOSED then."""
@@ -241,6 +282,10 @@ class RedisConnection(asyncio.Protocol):
         self._measured_at = self._measuring_since = 0.0
         self._measured_from = 0
         """How much was on the wire at `_measuring_since`, with what was sent since then."""
+        self._check_every_s = check_every_s
+        self._check_at = 0.0 if check_every_s < math.inf else math.inf
+        """The fetch whose deadline is later than this is followed by a check."""
+        self._checks = 0
         self._commands: list[bytes] = []
         """What this tick's write will send."""
         self._chunks: deque[bytes] = deque()
@@ -248,9 +293,13 @@ class RedisConnection(asyncio.Protocol):
         self._reading = True
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
+        self._in_grace = False
+        """Whether the timer gives unread replies their time."""
         self._state = state
         self._received_at = state.answered_at = self._loop.time()
         """When bytes last came. A long reply takes long; only silence means that Redis is gone."""
+        self._replied_at = self._received_at
+        """When a reply last was complete."""
         self._silent_at = 0.0
         """When a deadline last passed without a byte received for the store's timeout. If it is later than
         `_received_at`, the connection is silent."""
@@ -262,17 +311,17 @@ class RedisConnection(asyncio.Protocol):
 
     @property
     def in_flight(self) -> int:
-        return len(self._waiting) + len(self._turns)
+        """How many fetches, or turns of long ones, are on the wire, and how many wait for a turn."""
+        return sum(type(pending) is not Check for pending in list(self._waiting)) + len(self._turns)
 
-    def ping_if_idle(self) -> None:
-        """Send a PING if no reply is due and none came for a second: so a dead Redis is noticed without requests."""
-        if not self._waiting and self._loop.time() - self._received_at >= PING_AFTER_S:
-            self.send(Ping(), [_PING])
+    def probe(self, command: bytes, picker: Picker, found: Callable[[str], None]) -> None:
+        """Read a hash that is not there. `found` gets what Redis says if we may not, else ""."""
+        self.send(Check(picker, found), [command])
 
-    def send(self, pending: PendingFetch | Ping, commands: list[bytes], cost: int = 0) -> None:
+    def send(self, pending: PendingFetch | Check, commands: list[bytes], cost: int = 0) -> None:
         """Append a fetch to the FIFO, and its commands to this tick's write. The caller has looked at `room`."""
         if self.lost.done():  # in this very tick, so that `redis` does not know yet
-            pending.fail(StoreUnavailableError("The connection to the online store was lost"))
+            pending.fail(StoreUnavailableError(LOST))
             return
         if self._silent_at > self._received_at:
             pending.fail(StoreUnavailableError("The online store does not answer"))
@@ -286,8 +335,24 @@ class RedisConnection(asyncio.Protocol):
         self._waiting.append(pending)
         for picker, replies in pending.parts:
             self._reader.expect(picker, replies)
+        if pending.deadline > self._check_at:
+            self._check(pending.deadline)
         if self._timer is None:
             self._set_timer(pending.deadline)
+
+    def _check(self, deadline: float) -> None:
+        """Send a check behind what was sent in this tick, of another number of fields than the one before.
+
+        If all replies are one place too late, or too early, it gets a reply to a fetch, and a fetch gets its reply.
+        """
+        self._check_at = deadline + self._check_every_s
+        self._checks = self._checks % len(_CHECKS) + 1
+        command, picker = _CHECKS[self._checks - 1]
+        check = Check(picker, _ignore)
+        check.deadline = deadline
+        self._commands.append(command)
+        self._waiting.append(check)
+        self._reader.expect(picker, 1)
 
     def send_in_turns(self, future: asyncio.Future[Rows], parts: list[Part]) -> None:
         """Send a fetch for which there is no room, or which is long: its commands are rendered when they have a turn.
@@ -296,7 +361,7 @@ class RedisConnection(asyncio.Protocol):
         """
         pending = PendingInTurns(future, [(part.picker, len(part.keys)) for part in parts])
         if self.lost.done():
-            pending.fail(StoreUnavailableError("The connection to the online store was lost"))
+            pending.fail(StoreUnavailableError(LOST))
             return
         if self._silent_at > self._received_at:
             pending.fail(StoreUnavailableError("The online store does not answer"))
@@ -307,7 +372,7 @@ class RedisConnection(asyncio.Protocol):
             if self._turns.commands + queued.commands > self._max_commands:
                 pending.fail(StoreOverloadedError(f"{OVERLOADED}: the limit is {self._max_commands} commands"))
                 return
-            if self._wait_s(queued.cost, now) > HOPE * self._timeout_s:
+            if self._is_hopeless(queued.cost, now):
                 pending.fail(StoreOverloadedError(f"{OVERLOADED}: this request would not be answered in time"))
                 return
         else:
@@ -339,6 +404,8 @@ class RedisConnection(asyncio.Protocol):
             self._reader.expect(turn.picker, turn.replies)
             self.room -= turn.cost
             self._measured_from += turn.cost
+            if now + self._timeout_s > self._check_at:
+                self._check(now + self._timeout_s)
         self._reopen()
 
     def _reopen(self) -> None:
@@ -369,13 +436,17 @@ class RedisConnection(asyncio.Protocol):
         window = min(max(int(self._rate * self._timeout_s * WIRE_SHARE), LEAST_WINDOW), WINDOW)
         self.room += window - self._window
         self._window = window
+        self._refill_at = window - window // TURNS_IN_WINDOW
+        self._turns.quantum = max(QUANTUM, window // TURNS_IN_WINDOW)
         self._measure_from(now)
 
-    def _wait_s(self, cost: int, now: float) -> float:
-        """How long the replies to a fetch of this cost would take, behind those that wait; 0 if nothing is known."""
+    def _is_hopeless(self, cost: int, now: float) -> bool:
+        """Whether a fetch of this cost would not be answered in time, as far as is known."""
         if not self._rate or now - self._measured_at > RATE_KEPT_S:
-            return 0.0
-        return (self._on_wire + self._turns.ahead(cost) + cost) / self._rate
+            return False
+        possible = self._rate * self._timeout_s
+        ahead = self._on_wire + self._turns.ahead(cost)
+        return ahead > MAX_AHEAD * possible or ahead + cost > MAX_IN_ALL * possible
 
     def abort(self) -> None:
         """Close the connection. Fetches in the FIFO fail."""
@@ -414,16 +485,29 @@ class RedisConnection(asyncio.Protocol):
     def _parse(self, data: bytes) -> None:
         """Give the answers that `data` completes to the fetches at the head of the FIFO."""
         waiting, reader = self._waiting, self._reader
+        answered = []
         try:
             for answer in reader.feed(data):
                 if waiting[0].add(answer):
-                    done = waiting.popleft()
-                    self.room += done.cost
-                    done.finish()
-            if self._turns.commands and reader.failed is None:
+                    answered.append(waiting.popleft())  # noqa: PERF401  # what comes before an exception is needed
+            # Only now, because if one of these replies is out of step, those before it may be as well.
+            for done in answered:
+                self.room += done.cost
+                done.finish()
+            unfinished_bytes = reader.unfinished_bytes
+            if unfinished_bytes < self._unfinished_bytes + len(data):
+                self._replied_at = self._received_at
+            self._unfinished_bytes = unfinished_bytes
+            if self._turns.commands and self._on_wire <= self._refill_at and reader.failed is None:
                 now = self._loop.time()
                 self._measure(now)
                 self._take_turns(now)
+        except OutOfStepError as error:
+            lost = StoreUnavailableError(LOST)
+            for done in answered:
+                done.fail(lost)
+            self._end(f"its replies are out of step: {error}")
+            return
         except Exception as error:
             # A bug, or no memory. In `data_received` a transport would end the connection; but here the loop may have
             # called us, and then the fetches behind this one would wait for ever.
@@ -431,7 +515,7 @@ class RedisConnection(asyncio.Protocol):
             raise
         if reader.failed is not None:
             self._end(f"protocol error: {reader.failed}")
-        elif reader.unfinished_bytes > self._max_reply_bytes:
+        elif unfinished_bytes > self._max_reply_bytes:
             self._refuse_reply()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -447,9 +531,9 @@ class RedisConnection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         for pending in self._waiting:
-            pending.fail(StoreUnavailableError("The connection to the online store was lost"))
+            pending.fail(StoreUnavailableError(LOST))
         for queued in self._queued:
-            queued.pending.fail(StoreUnavailableError("The connection to the online store was lost"))
+            queued.pending.fail(StoreUnavailableError(LOST))
         self._waiting.clear()
         self._chunks.clear()
         self._transport.abort()
@@ -473,11 +557,13 @@ class RedisConnection(asyncio.Protocol):
         self._timer = None
         now = self._loop.time()
         late = now - self._timer_at
-        if late > LATE_S and self._waiting:
+        if late > LATE_S and self._waiting and not self._in_grace:
             # Something else held up the event loop. A loop runs timers before it reads sockets, so replies that came
             # before the deadline may be in our socket, unread. Let the loop read it first.
+            self._in_grace = True
             self._set_timer(now + min(late, GRACE_S))
             return
+        self._in_grace = False
         if self._chunks:
             self._received_at = now  # Redis is not silent: there are replies that we have not parsed yet
         next_deadline = math.inf
@@ -496,11 +582,13 @@ class RedisConnection(asyncio.Protocol):
         if self._waiting and self._waiting[0].deadline <= now:
             if now - self._received_at >= self._timeout_s:
                 self._silent_at = now
-            end_at = max(self._waiting[0].deadline, self._received_at) + self._timeout_s
+            end_at = max(self._waiting[0].deadline + self._timeout_s, self._replied_at + 2 * self._timeout_s)
             if now >= end_at:
                 self._end(f"no reply for {2 * self._timeout_s:g} s")
-            elif self._timer is None:  # no deadline is to come, but the end of a silence of twice the timeout is
-                self._set_timer(end_at)
+            elif self._timer is None or self._timer_at > end_at:
+                if self._timer is not None:
+                    self._timer.cancel()
+                self._set_timer(min(end_at, now + self._timeout_s))  # no later than the deadline of the next fetch
 
 
 _UNAVAILABLE = frozenset(
@@ -520,10 +608,14 @@ _UNAVAILABLE = frozenset(
 
 
 def _store_error(answer: str | None) -> StoreError:
-    """The error for a fetch that got an error reply of this text; or, with None, what are not the fields of a hash."""
-    if answer is not None:
-        code = answer.partition(" ")[0]
-        if code in _UNAVAILABLE:
-            return StoreRefusedError(f"The online store answered {code}")
-        return StoreError(f"The online store answered {code}")
-    return StoreError("The online store answered with something that is no hash")
+    """The error for a fetch that got an error reply of this text. Raises OutOfStepError for what is no error either."""
+    if answer is None:
+        raise OutOfStepError(NO_HASH)
+    code = answer.partition(" ")[0]
+    if code in _UNAVAILABLE:
+        return StoreRefusedError(f"The online store answered {code}")
+    return StoreError(f"The online store answered {code}")
+
+
+def _ignore(_: str) -> None:
+    """Whether a check was refused, as one is that a user may not send, does not matter: it was answered in its turn."""

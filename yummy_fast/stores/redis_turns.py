@@ -26,7 +26,7 @@ from yummy_fast.native.owner import Picker
 from yummy_fast.stores.resp import CommandTemplate
 
 QUANTUM = 64
-"""The most that a turn costs. A turn costs us a few microseconds, each of its commands about ten: it may be short."""
+"""The most that a turn costs, unless `TurnQueue.quantum` is set to more: with a fast Redis, turns may be longer."""
 COST_BYTES = 1 << 10
 
 
@@ -46,7 +46,7 @@ def cost_of(commands: int, size: int) -> int:
 class Queued:
     """A fetch, some of whose commands are not sent yet."""
 
-    __slots__ = ("_parts", "_place", "_start", "commands", "cost", "deadline", "pending")
+    __slots__ = ("_parts", "_place", "_start", "commands", "cost", "deadline", "first_cost", "pending")
 
     def __init__(self, pending: Any, parts: Sequence[Part], deadline: float) -> None:
         """`pending` is what the caller knows the fetch by. Each part has at least one key."""
@@ -56,6 +56,8 @@ class Queued:
         """How many are not sent yet, and ..."""
         self.cost = sum(len(part.keys) * _cost_of_one(part) for part in parts)
         """... what they cost."""
+        self.first_cost = 0
+        """What its first turn costs, about; for the queue, while it is in its first line."""
         self._parts = parts
         self._place = 0
         """Which of the parts is next, and ..."""
@@ -67,11 +69,11 @@ class Queued:
         """What reads the replies to the next turn."""
         return self._parts[self._place].picker
 
-    def next_turn(self) -> tuple[int, int]:
+    def next_turn(self, quantum: int) -> tuple[int, int]:
         """How many commands the next turn has, and their cost. A turn never spans two lookups."""
         part = self._parts[self._place]
         each = _cost_of_one(part)
-        count = min(len(part.keys) - self._start, max(QUANTUM // each, 1))
+        count = min(len(part.keys) - self._start, max(quantum // each, 1))
         return count, count * each
 
     def render(self, count: int, cost: int) -> bytes:
@@ -116,6 +118,8 @@ class TurnQueue:
         self._later: OrderedDict[Queued, None] = OrderedDict()
         self._first_cost = 0
         """What the next turns of the first line cost."""
+        self.quantum = QUANTUM
+        """The most that a turn costs."""
         self._first_had = 0
         """What the turns of the first line have cost since the last one of the later line."""
         self.commands = 0
@@ -129,7 +133,8 @@ class TurnQueue:
     def add(self, queued: Queued) -> None:
         """Append a fetch to the first line."""
         self._first[queued] = None
-        self._first_cost += min(queued.cost, QUANTUM)
+        queued.first_cost = min(queued.cost, self.quantum)
+        self._first_cost += queued.first_cost
         self.commands += queued.commands
         self.cost += queued.cost
 
@@ -137,7 +142,7 @@ class TurnQueue:
         """Forget a fetch that is done or given up. What of it was sent is not affected."""
         if queued in self._first:
             del self._first[queued]
-            self._first_cost -= min(queued.cost, QUANTUM)
+            self._first_cost -= queued.first_cost
         elif queued in self._later:
             del self._later[queued]
         self.commands -= queued.commands
@@ -146,17 +151,17 @@ class TurnQueue:
 
     def take(self, room: int) -> Turn | None:
         """The next turn. None if there is none, or it costs more than `room`."""
-        first = bool(self._first) and not (self._later and self._first_had >= QUANTUM)
+        first = bool(self._first) and not (self._later and self._first_had >= self.quantum)
         line = self._first if first else self._later
         if not line:
             return None
         queued = next(iter(line))
-        count, cost = queued.next_turn()
+        count, cost = queued.next_turn(self.quantum)
         if cost > room:
             return None
         del line[queued]
         if first:
-            self._first_cost -= min(queued.cost, QUANTUM)
+            self._first_cost -= queued.first_cost
         picker = queued.picker
         commands = queued.render(count, cost)
         self.commands -= count
@@ -171,6 +176,6 @@ class TurnQueue:
 
         Fetches that come later may take half of what a long one could have; a short one they do not hold up.
         """
-        if cost <= QUANTUM:
-            return min(self.cost, 2 * self._first_cost + QUANTUM)
+        if cost <= self.quantum:
+            return min(self.cost, 2 * self._first_cost + self.quantum)
         return min(self.cost, len(self) * cost) + (cost if self._first else 0)
