@@ -16,9 +16,10 @@ from tests.registries import Item, entity, parsed, projection, service, view
 from tests.scrapes import samples, scrape
 from yummy_fast.config.settings import Features
 from yummy_fast.endpoints import Endpoints
-from yummy_fast.errors import LimitError, RequestError, RouteError, StoreTimeoutError, YummyError
+from yummy_fast.errors import LimitError, RequestError, RouteError, StoreOverloadedError, StoreTimeoutError, YummyError
 from yummy_fast.feast_format._proto.value_pb2 import Value
 from yummy_fast.feast_format.values import ValueType
+from yummy_fast.features.binding import Binder
 from yummy_fast.features.catalog import Catalog
 from yummy_fast.features.plan import Feature, Lookup, Rows
 from yummy_fast.features.query import LARGE_BODY_BYTES
@@ -53,6 +54,8 @@ class MemoryStore:
         self.state = StoreState()
         self.error: Exception | None = None
         self.waits = False
+        self.room = 1
+        """How many keys `check_room` lets pass."""
         self.fetched: list[Sequence[Sequence[bytes]]] = []
 
     async def open(self) -> None: ...
@@ -63,6 +66,10 @@ class MemoryStore:
         return "memory"
 
     def ping_if_idle(self) -> None: ...
+
+    def check_room(self, keys: int) -> None:
+        if keys > self.room:
+            raise StoreOverloadedError("Too much waits")
 
     def prepare(self, lookups: tuple[Lookup, ...]) -> list[int]:
         return [len(lookup.features) + len(lookup.views) for lookup in lookups]
@@ -229,6 +236,31 @@ def test_an_error_of_the_store_is_the_requests() -> None:
         served.ask({"feature_service": "svc", "entities": {"driver_id": [7]}})
     assert served.metrics.store_errors["timeout"] == 1
     assert served.requests() == {("504", "svc"): 1}
+
+
+@pytest.mark.parametrize("crowded", [False, True])
+def test_a_crowded_store_is_asked_before_the_keys_are_made(crowded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Different values count, as far as they can be compared."""
+    served = Served()
+    served.store.state.crowded = crowded
+    for drivers in ([7], [7, 7, 7, 7]):
+        assert served.ask({"feature_service": "svc", "entities": {"driver_id": drivers}}).status == 200
+    with pytest.raises(RequestError, match="driver_id"):
+        served.ask({"feature_service": "svc", "entities": {"driver_id": [[7], [8]]}})
+    assert len(served.store.fetched) == 2
+    bound: list[object] = []
+    bind = Binder.bind
+    monkeypatch.setattr(Binder, "bind", lambda *arguments: bound.append(0) or bind(*arguments))  # type: ignore[func-returns-value]
+    body = {"feature_service": "svc", "entities": {"driver_id": [7, 8]}}
+    if not crowded:
+        assert served.ask(body).status == 200
+        return
+    with pytest.raises(StoreOverloadedError):
+        served.ask(body)
+    assert not bound
+    assert len(served.store.fetched) == 2
+    assert served.metrics.store_errors["overload"] == 1
+    assert served.requests() == {("200", "svc"): 2, ("400", "svc"): 1, ("503", "svc"): 1}
 
 
 def test_a_client_that_leaves_is_counted_and_its_fetch_given_up() -> None:

@@ -33,7 +33,7 @@ from yummy_fast.accounting import Accounting, Work
 from yummy_fast.config.settings import Features
 from yummy_fast.errors import InexactNumberError, LimitError, RouteError, YummyError
 from yummy_fast.feast_format.values import LargeValuesError
-from yummy_fast.features.binding import Binder, Bound
+from yummy_fast.features.binding import Binder, Bound, least_keys
 from yummy_fast.features.catalog import Catalog, Compiled
 from yummy_fast.features.entities import VALUES_PER_STEP, convert_column
 from yummy_fast.features.large_answers import encode_in_steps
@@ -112,6 +112,8 @@ class Endpoints(Generic[Prepared]):
         """From the body of a request to the body of its answer. `work` gets the result of each step, and its time."""
         query = parse_query(request.body)
         work.compiled = self.catalog.plan_for(query.feature_service, query.features, query.full_feature_names)
+        if self._store.state.crowded:  # to make the keys of a fetch that is refused would take longer than all else
+            self._store.check_room(least_keys(work.compiled.plan, query.entities))
         bound = self._bind(work.compiled, query, request.body)
         work.bound, work.bound_at = (
             bound if isinstance(bound, Bound) else await self._slices.run(bound),

@@ -1014,8 +1014,29 @@ def test_who_cannot_be_served_in_time_is_told_at_once() -> None:
     assert fake.wire._window == pytest.approx(1_000 * TIMEOUT_S * WIRE_SHARE, rel=0.1)
     for count in (20_000, 7_000):
         assert "would not be answered in time" in error_of(fetch(count))
-    for future in (fetch(1), fetch(100)):
-        assert not future.done()
+        with pytest.raises(StoreOverloadedError, match="in time"):
+            fake.wire.check_room(count)
+    assert fake.state.crowded
+    for count in (1, 100):
+        assert not fetch(count).done()
+        fake.wire.check_room(count)
+
+
+def test_a_store_is_crowded_as_long_as_a_fetch_waits() -> None:
+    fake = Fake()
+    future = fake.loop.create_future()
+    fake.wire.send_in_turns(future, [Part(CommandTemplate(b"GET"), ONE, [b"k"] * WINDOW)])
+    assert not fake.state.crowded, "all of it was sent"
+    other = fake.loop.create_future()
+    fake.wire.send_in_turns(other, [Part(CommandTemplate(b"GET"), ONE, [b"k"])])
+    assert fake.state.crowded
+    assert fake.wire.room <= 0
+    fake.receive(b"*1\r\n$1\r\nv\r\n" * WINDOW)
+    assert future.done()
+    assert not fake.state.crowded
+    assert fake.wire.room == WINDOW - 1
+    fake.receive(b"*1\r\n$1\r\nv\r\n")
+    assert plain(other.result()) == [[[b"v"]]]
 
 
 def test_no_more_commands_wait_than_are_allowed() -> None:

@@ -12,6 +12,7 @@ _get_table_entity_values, Feast 0.67.0). Pure: it knows neither stores nor HTTP.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -256,6 +257,18 @@ def _same_rows(name: str, rows: int, found: int) -> int:
             f"entities.{name}: All entity rows must have the same columns. "
             f"Expected {rows} values, as in the columns before, got {found}"
         )
+    return found
+
+
+def least_keys(plan: Plan, entities: Entities) -> int:
+    """About how many keys a request for `entities` has at least, at a hundredth of what it costs to make them.
+
+    For each lookup, they are as many as the different values of one of its join keys.
+    """
+    found = 0
+    for lookup in plan.lookups:
+        with suppress(TypeError):  # lists or objects, which cannot be compared so; nor bound
+            found += max((len(set(entities.get(name, ()))) for _, name in lookup.join_keys), default=0)
     return found
 
 

@@ -187,8 +187,8 @@ class ServerHealth:
             found.append("the online store has not answered yet")
         elif silent_s > SILENT_S + self._store_timeout_s:
             found.append(f"the online store has not answered for {silent_s:.0f} s")
-        elif self.store.state.refusal:
-            found.append(f"the online store refuses to be read: {self.store.state.refusal}")
+        elif store.state.refusal:
+            found.append(f"the online store refuses to be read: {store.state.refusal}")
         return found
 
     def status(self) -> dict[str, Any]:

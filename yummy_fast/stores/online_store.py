@@ -36,7 +36,7 @@ Prepared = TypeVar("Prepared")
 class StoreState:
     """The numbers that a store reports about itself. The store updates them; any thread may read them."""
 
-    __slots__ = ("answered_at", "connections", "connects", "failures", "losses", "refusal")
+    __slots__ = ("answered_at", "connections", "connects", "crowded", "failures", "losses", "refusal")
 
     def __init__(self) -> None:
         self.answered_at = 0.0
@@ -49,6 +49,8 @@ class StoreState:
         """How many attempts to connect have failed so far."""
         self.losses = 0
         """How many connections have ended that this process did not close."""
+        self.crowded = False
+        """Whether fetches wait before they are sent. Then `check_room` may refuse one before its keys are made."""
         self.refusal = ""
         """The code of the error with which the store answers what requests ask, such as NOPERM; "" if it answers."""
 
@@ -91,6 +93,9 @@ class OnlineStore(Protocol[Prepared]):
 
     def describe(self, prepared: Prepared) -> list[str]:
         """For people: the command that each lookup became."""
+
+    def check_room(self, keys: int) -> None:
+        """Raises StoreOverloadedError if a fetch of so many keys could not be answered in time."""
 
     def fetch(self, prepared: Prepared, keys: Sequence[Sequence[bytes]]) -> asyncio.Future[Rows]:
         """Read the rows of entity keys, `keys[i]` for lookup i, in one round trip.

@@ -219,6 +219,7 @@ class RedisStore:
             self._connection = connection
             self._refusals.clear()
             self.state.refusal = ""
+            self.state.crowded = False
             self.state.connects += 1
             self.state.connections = 1
             attempted.set()
@@ -326,6 +327,10 @@ class RedisStore:
 
     def describe(self, prepared: list[HashReader]) -> list[str]:
         return [str(reader) for reader in prepared]
+
+    def check_room(self, keys: int) -> None:
+        if self._connection is not None:
+            self._connection.check_room(keys)
 
     def fetch(self, prepared: list[HashReader], keys: Sequence[Sequence[bytes]]) -> asyncio.Future[Rows]:
         assert self._loop is not None, "open() comes first"  # noqa: S101

@@ -272,7 +272,7 @@ class RedisConnection(asyncio.Protocol):
         self._window = WINDOW
         """The most that commands on the wire may cost."""
         self._refill_at = WINDOW - WINDOW // TURNS_IN_WINDOW
-        """When no more than this is on the wire, more is sent: a write for each command would cost as much as they do."""
+        """When no more than this is on the wire, more is sent: a write for each fetch would cost as much as they do."""
         self.room = WINDOW
         """What commands that are sent now may cost. While fetches wait for turns, newcomers find no room: it is less by
         _CLOSED then."""
@@ -369,13 +369,12 @@ class RedisConnection(asyncio.Protocol):
         now = self._loop.time()
         queued = Queued(pending, parts, now + self._timeout_s)
         if self._turns.commands:
-            if self._turns.commands + queued.commands > self._max_commands:
-                pending.fail(StoreOverloadedError(f"{OVERLOADED}: the limit is {self._max_commands} commands"))
-                return
-            if self._is_hopeless(queued.cost, now):
-                pending.fail(StoreOverloadedError(f"{OVERLOADED}: this request would not be answered in time"))
+            refusal = self._refusal(queued.commands, queued.cost, now)
+            if refusal is not None:
+                pending.fail(refusal)
                 return
         else:
+            self._state.crowded = True
             self.room -= _CLOSED
             self._measure_from(now)
         self._turns.add(queued)
@@ -412,6 +411,7 @@ class RedisConnection(asyncio.Protocol):
         """If no fetch waits any more, let newcomers in."""
         if not self._turns.commands and self.room < -_CLOSED // 2:
             self.room += _CLOSED
+            self._state.crowded = False
 
     # What follows is only done while fetches wait.
 
@@ -440,13 +440,24 @@ class RedisConnection(asyncio.Protocol):
         self._turns.quantum = max(QUANTUM, window // TURNS_IN_WINDOW)
         self._measure_from(now)
 
-    def _is_hopeless(self, cost: int, now: float) -> bool:
-        """Whether a fetch of this cost would not be answered in time, as far as is known."""
+    def check_room(self, commands: int) -> None:
+        """Raises StoreOverloadedError if a fetch of so many commands, or more, would be refused."""
+        if self._turns.commands:
+            refusal = self._refusal(commands, commands, self._loop.time())
+            if refusal is not None:
+                raise refusal
+
+    def _refusal(self, commands: int, cost: int, now: float) -> StoreOverloadedError | None:
+        """The error for a fetch that would not be answered in time, as far as is known."""
+        if self._turns.commands + commands > self._max_commands:
+            return StoreOverloadedError(f"{OVERLOADED}: the limit is {self._max_commands} commands")
         if not self._rate or now - self._measured_at > RATE_KEPT_S:
-            return False
+            return None
         possible = self._rate * self._timeout_s
         ahead = self._on_wire + self._turns.ahead(cost)
-        return ahead > MAX_AHEAD * possible or ahead + cost > MAX_IN_ALL * possible
+        if ahead > MAX_AHEAD * possible or ahead + cost > MAX_IN_ALL * possible:
+            return StoreOverloadedError(f"{OVERLOADED}: this request would not be answered in time")
+        return None
 
     def abort(self) -> None:
         """Close the connection. Fetches in the FIFO fail."""
