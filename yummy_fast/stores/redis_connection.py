@@ -393,7 +393,9 @@ class RedisConnection(asyncio.Protocol):
             self._reopen()
 
     def _take_turns(self, now: float) -> None:
-        """Send what there is room for now, of the fetches that wait."""
+        """Send what there is room for now, of the fetches that wait; unless there is too little of it."""
+        if self._on_wire > self._refill_at:
+            return
         # With nothing on the wire there is room for any turn: a single command may cost more than the window.
         while (turn := self._turns.take(self.room + _CLOSED if self._on_wire > 0 else _CLOSED)) is not None:
             if not self._commands:
@@ -509,7 +511,7 @@ class RedisConnection(asyncio.Protocol):
             if unfinished_bytes < self._unfinished_bytes + len(data):
                 self._replied_at = self._received_at
             self._unfinished_bytes = unfinished_bytes
-            if self._turns.commands and self._on_wire <= self._refill_at and reader.failed is None:
+            if self._turns.commands and reader.failed is None:
                 now = self._loop.time()
                 self._measure(now)
                 self._take_turns(now)
