@@ -40,6 +40,8 @@ def test_a_store_that_has_not_begun_has_done_nothing() -> None:
         "answered_at": 0.0,
         "connections": 0,
         "connects": 0,
+        "crowded": False,
         "failures": 0,
         "losses": 0,
+        "refusal": "",
     }
