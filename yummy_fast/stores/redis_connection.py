@@ -60,8 +60,11 @@ MAX_CHUNKS = 8
 """While more chunks than these wait, nothing is read from the socket: Redis and the kernel's buffers keep the rest."""
 
 WINDOW = 1024
-"""The most that commands on the wire cost (`redis_turns`), but for one turn more: a thousand commands, or a megabyte.
-Redis answers a thousand in 10 to 30 ms."""
+"""The most that commands on the wire cost (`redis_turns`), but for one turn more, while nothing is known of Redis: a
+thousand commands, or a megabyte. Redis answers a thousand in 2 to 30 ms."""
+LARGEST_WINDOW = 4096
+"""And when Redis is known to be fast. With less, it waits for us while we write answers; with more, one that becomes
+slow at once would keep everybody waiting for longer."""
 LEAST_WINDOW = 2 * QUANTUM
 """However slow Redis is: while it answers one turn, the next one is on its way."""
 WIRE_SHARE = 0.1
@@ -435,7 +438,7 @@ class RedisConnection(asyncio.Protocol):
         known = self._rate and now - self._measured_at < RATE_KEPT_S
         self._rate = (self._rate + rate) / 2 if known else rate
         self._measured_at = now
-        window = min(max(int(self._rate * self._timeout_s * WIRE_SHARE), LEAST_WINDOW), WINDOW)
+        window = min(max(int(self._rate * self._timeout_s * WIRE_SHARE), LEAST_WINDOW), LARGEST_WINDOW)
         self.room += window - self._window
         self._window = window
         self._refill_at = window - window // TURNS_IN_WINDOW
