@@ -25,7 +25,7 @@ from yummy_fast.features.catalog import Catalog, Compiled
 from yummy_fast.features.large_answers import encode_in_steps
 from yummy_fast.features.plan import ComputedColumn, Feature, Lookup
 from yummy_fast.features.statuses import NO_MOMENT, StatusPolicy
-from yummy_fast.features.steps import at_once
+from yummy_fast.features.steps import Budget, at_once
 from yummy_fast.features.vectors import Layout, Tails, encode_vectors
 
 PROJECT = "rides"
@@ -200,7 +200,7 @@ def answer(
                 bound,
                 rows,
                 computed,
-                max_bytes=1 << 30,
+                budget=Budget(1 << 30, bound.rows),
                 version_metadata=version_metadata,
                 now=now,
             )

@@ -40,7 +40,7 @@ from yummy_fast.features.large_answers import encode_in_steps
 from yummy_fast.features.query import LARGE_BODY_BYTES, Query, parse_exactly, parse_query
 from yummy_fast.features.slices import Slices
 from yummy_fast.features.statuses import NO_MOMENT
-from yummy_fast.features.steps import Steps
+from yummy_fast.features.steps import Budget, Steps
 from yummy_fast.features.transforms import Transforms
 from yummy_fast.features.vectors import Layout, encode_vectors
 from yummy_fast.http.http11 import Request, Response, ResponseOrCoroutine, split_target
@@ -51,6 +51,8 @@ from yummy_fast.telemetry.metrics import Metrics
 logger = logging.getLogger("yummy_fast")
 
 Endpoint = Callable[[Request], ResponseOrCoroutine]
+LargeBody = tuple[Steps[bytearray], Budget]
+"""The steps to a large body, and how large it may be."""
 
 _JSON = b"content-type: application/json\r\n"
 _EMPTY = Response(200, b"", b"")
@@ -128,7 +130,7 @@ class Endpoints(Generic[Prepared]):
                 computing.cancel()  # of a request that is given up, the functions need not begin
             work.computed_at = perf_counter_ns()
         body = self._encode(work.compiled.layout, work.bound, work, query.version_metadata)
-        return body if isinstance(body, bytes) else await self._slices.run(body)
+        return body if isinstance(body, bytes) else await self._slices.run(*body)
 
     def _bind(self, compiled: Compiled[Prepared], query: Query, body: bytes) -> Bound | Steps[Bound]:
         """Bind the entities of a request, unless there are too many. Raises LimitError, RequestError."""
@@ -147,17 +149,18 @@ class Endpoints(Generic[Prepared]):
         # A number has more digits than the fast parser keeps, and they matter: parse the body again, exactly.
         return compiled.binder.bind(parse_exactly(body).entities, _convert_exactly)
 
-    def _encode(self, layout: Layout, bound: Bound, work: Work, version_metadata: bool) -> bytes | Steps[bytearray]:
+    def _encode(self, layout: Layout, bound: Bound, work: Work, version_metadata: bool) -> bytes | LargeBody:
         """Make the body of the answer, or the steps to it if it is large. Raises CorruptValueError."""
         rows, computed = work.rows, work.computed
         now = datetime.now(UTC) if self._strict else NO_MOMENT  # only strict statuses depend on ages
         if layout.fits_at_once(bound, rows):
             with suppress(LargeValuesError):
                 return encode_vectors(layout, bound, rows, computed, version_metadata=version_metadata, now=now)
-        limit = self._limits.max_answer_bytes
-        return encode_in_steps(
-            layout, bound, rows, computed, max_bytes=limit, version_metadata=version_metadata, now=now
+        budget = Budget(self._limits.max_answer_bytes, bound.rows)
+        steps = encode_in_steps(
+            layout, bound, rows, computed, budget=budget, version_metadata=version_metadata, now=now
         )
+        return steps, budget
 
     # ----------------------------------------------------------------------------------------------------- all the rest
 

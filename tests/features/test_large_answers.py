@@ -14,7 +14,7 @@ from yummy_fast.features.binding import Bound
 from yummy_fast.features.catalog import Compiled
 from yummy_fast.features.large_answers import encode_in_steps
 from yummy_fast.features.plan import Rows
-from yummy_fast.features.steps import at_once
+from yummy_fast.features.steps import Budget, at_once
 from yummy_fast.features.vectors import MAX_CELLS_AT_ONCE, encode_vectors
 
 TYPES = {"embedding": ValueType.DOUBLE_LIST, "map": ValueType.MAP, "trips": ValueType.INT64, "name": ValueType.STRING}
@@ -31,7 +31,7 @@ def bound_to(*features: str, rows: list[int]) -> tuple[Compiled[object], Bound]:
 
 
 def encode(compiled: Compiled[object], bound: Bound, rows: Rows, max_bytes: int) -> bytes:
-    return bytes(at_once(encode_in_steps(compiled.layout, bound, rows, max_bytes=max_bytes)))
+    return bytes(at_once(encode_in_steps(compiled.layout, bound, rows, budget=Budget(max_bytes, bound.rows))))
 
 
 @pytest.mark.parametrize("rows", [[1] * 100, list(range(100))], ids=["one entity", "many"])

@@ -9,7 +9,7 @@ import pytest
 from tests.harness import run
 from yummy_fast.features import slices
 from yummy_fast.features.slices import Slices
-from yummy_fast.features.steps import Steps, at_once
+from yummy_fast.features.steps import Budget, Steps, at_once
 
 
 def counting(name: str, steps: int, log: list[str]) -> Steps[str]:
@@ -111,3 +111,50 @@ def test_an_error_of_the_work_is_its_own() -> None:
         return await line.run(counting("a", 1, []))
 
     assert run(work()) == "a is done"
+
+
+def holding(name: str, sizes: list[int], budget: Budget, log: list[str]) -> Steps[None]:
+    for size in sizes:
+        budget.take(size)
+        log.append(name)
+        yield
+
+
+def test_while_much_is_held_only_the_oldest_goes_on_and_what_holds_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "SLICE_S", 0)
+    monkeypatch.setattr(slices, "MAX_HELD_BYTES", 50)
+    monkeypatch.setattr(slices, "LITTLE_BYTES", 9)
+    log: list[str] = []
+
+    async def work() -> None:
+        line = Slices()
+        budgets = [Budget(1000, 1) for _ in range(3)]
+        parts = [holding("a", [30] * 4, budgets[0], log), holding("b", [30] * 3, budgets[1], log)]
+        parts.append(holding("c", [3] * 3, budgets[2], log))
+        await asyncio.gather(*(line.run(steps, budget) for steps, budget in zip(parts, budgets, strict=True)))
+
+    run(work())
+    # After "ab", 60 are held: b waits for the end of a, and c does not.
+    assert "".join(log) == "abcacacabb"
+
+
+def test_the_next_goes_on_when_the_oldest_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "SLICE_S", 0)
+    monkeypatch.setattr(slices, "MAX_HELD_BYTES", 50)
+    monkeypatch.setattr(slices, "LITTLE_BYTES", 9)
+    log: list[str] = []
+
+    async def work() -> None:
+        line = Slices()
+        first, second = Budget(10_000, 1), Budget(1000, 1)
+        oldest = asyncio.ensure_future(line.run(holding("a", [30] * 100, first, log), first))
+        other = asyncio.ensure_future(line.run(holding("b", [30] * 3, second, log), second))
+        for _ in range(30):  # iterations of the loop
+            await asyncio.sleep(0)
+        assert len(log) > 5
+        assert log.count("b") == 1
+        oldest.cancel()
+        await other
+
+    run(work())
+    assert log[-2:] == ["b", "b"]

@@ -41,7 +41,8 @@ def test_three_times_what_the_store_can_answer(server: Server, mix: tuple[tuple[
     assert outcome.goodput >= 0.8 * ROWS_PER_S, outcome
     assert outcome.back_s < 1, outcome
     errors = [sample for sample in outcome.samples if sample.status != 200]
-    assert len(errors) > len(outcome.samples) / 5
+    refused, asked = (sum(sample.rows for sample in samples) for samples in (errors, outcome.samples))
+    assert refused > asked / 3, outcome
     assert statistics.median(sample.took_s for sample in errors) < 0.05, outcome
     assert max(sample.took_s for sample in outcome.samples) < 1.2, outcome
 

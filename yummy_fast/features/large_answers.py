@@ -24,14 +24,14 @@ from itertools import repeat
 from operator import mul
 from typing import Any
 
-from yummy_fast.errors import CorruptValueError, LimitError
+from yummy_fast.errors import CorruptValueError
 from yummy_fast.feast_format.timestamps import decode_timestamps
 from yummy_fast.features.binding import Bound
 from yummy_fast.features.json_text import array_text, column_texts, value_texts
 from yummy_fast.features.large_values import large_value_text
 from yummy_fast.features.plan import ComputedColumn, Row, Rows
 from yummy_fast.features.statuses import CORRUPT, NO_MOMENT, PRESENT, StatusPolicy
-from yummy_fast.features.steps import Steps
+from yummy_fast.features.steps import Budget, Steps
 from yummy_fast.features.timestamp_text import Stamp
 from yummy_fast.features.vectors import (
     END,
@@ -60,42 +60,21 @@ LEAST_TEXT = 4
 """Stored bytes for which there is one byte of text, at least."""
 
 
-class _Budget:
-    """How many bytes an answer may still have."""
-
-    __slots__ = ("_left", "_max_bytes", "_rows")
-
-    def __init__(self, max_bytes: int, rows: int) -> None:
-        self._left = self._max_bytes = max_bytes
-        self._rows = rows
-
-    def take(self, size: int) -> None:
-        """Raises LimitError if there is less left."""
-        self._left -= size
-        if self._left < 0:
-            raise LimitError(
-                413,
-                f"Content Too Large: the answer for {self._rows} entity rows is longer than {self._max_bytes} bytes "
-                "(--max-answer-bytes); ask for fewer rows or features",
-            )
-
-
 def encode_in_steps(
     layout: Layout,
     bound: Bound,
     rows: Rows,
     computed: Sequence[ComputedColumn] = (),
     *,
-    max_bytes: int,
+    budget: Budget,
     version_metadata: bool = False,
     now: datetime = NO_MOMENT,
 ) -> Steps[bytearray]:
-    """The body that `encode_vectors` returns for the same arguments, if it has at most `max_bytes`.
+    """The body that `encode_vectors` returns for the same arguments, if it is within `budget`.
 
     Raises CorruptValueError as `encode_vectors` does, and LimitError.
     """
-    budget = _Budget(max_bytes, bound.rows)
-    yield from _check_stored_size(layout, bound, rows, max_bytes)
+    yield from _check_stored_size(layout, bound, rows, budget)
     plain = plain_tail(bound.rows)
     columns: list[_Text] = []
     for values in bound.entity_columns:
@@ -146,9 +125,9 @@ _Text = tuple[list[bytes], bytes]
 """A column of the answer: the pieces of its values' text, and its tail."""
 
 
-def _check_stored_size(layout: Layout, bound: Bound, rows: Rows, max_bytes: int) -> Steps[None]:
+def _check_stored_size(layout: Layout, bound: Bound, rows: Rows, budget: Budget) -> Steps[None]:
     """Refuse an answer that is too long for sure, before anything is decoded. Raises LimitError."""
-    stored = _Budget(LEAST_TEXT * max_bytes, bound.rows)
+    stored_bytes = 0
     for number, lookup in enumerate(layout.lookups):
         size = max(1, CELLS_PER_STEP // (lookup.width + 1))
         found = rows[number]
@@ -156,11 +135,12 @@ def _check_stored_size(layout: Layout, bound: Bound, rows: Rows, max_bytes: int)
         for start in range(0, len(found), size):
             sizes += [_stored_bytes((row,)) for row in found[start : start + size]]
             yield
-        stored.take(sum(bound.spread(number, sizes)))
+        stored_bytes += sum(bound.spread(number, sizes))
+        budget.check(stored_bytes // LEAST_TEXT)
         yield
 
 
-def _array_pieces(values: Sequence[Any], budget: _Budget) -> Steps[list[bytes]]:
+def _array_pieces(values: Sequence[Any], budget: Budget) -> Steps[list[bytes]]:
     """The text of an array without its brackets, in pieces."""
     pieces: list[bytes] = []
     for start in range(0, len(values), MAX_BLOCK_CELLS):
@@ -179,7 +159,7 @@ class _LookupEncoding:
         lookup: LookupLayout,
         tails: Tails,
         now: datetime,
-        budget: _Budget,
+        budget: Budget,
         key_of_row: Sequence[int] | None,
         keys: int,
     ) -> None:

@@ -1,6 +1,8 @@
 """Work that can be interrupted: a generator that yields where others may go first, and returns its outcome.
 
-Pure. `slices` decides how long such work goes on, and when.
+`slices` decides how long such work goes on, and when. A `Budget` says how much memory its outcome takes so far.
+
+Pure.
 """
 
 from __future__ import annotations
@@ -8,10 +10,38 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TypeAlias, TypeVar
 
+from yummy_fast.errors import LimitError
+
 T = TypeVar("T")
 
 Steps: TypeAlias = Generator[None, None, T]
 """Work in steps of a millisecond or less, as far as it can be cut."""
+
+
+class Budget:
+    """How many bytes an outcome may have, and how many it has."""
+
+    __slots__ = ("_max_bytes", "_rows", "taken_bytes")
+
+    def __init__(self, max_bytes: int, rows: int) -> None:
+        """`rows`: how many entity rows are asked for, which an error names."""
+        self._max_bytes = max_bytes
+        self._rows = rows
+        self.taken_bytes = 0
+
+    def take(self, size: int) -> None:
+        """Raises LimitError if there is less left."""
+        self.taken_bytes += size
+        self.check(self.taken_bytes)
+
+    def check(self, size: int) -> None:
+        """Raises LimitError if an outcome of `size` bytes would be too large."""
+        if size > self._max_bytes:
+            raise LimitError(
+                413,
+                f"Content Too Large: the answer for {self._rows} entity rows is longer than {self._max_bytes} bytes "
+                "(--max-answer-bytes); ask for fewer rows or features",
+            )
 
 
 def at_once(steps: Steps[T]) -> T:
