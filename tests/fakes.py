@@ -5,19 +5,22 @@ callbacks and timers and no clock of its own (`pass_time` moves it), `FakeTransp
 asked of it. So a deadline can be missed by a millisecond, and a whole conversation costs microseconds. uvicorn has its
 protocols tested in this way (MockLoop, MockTransport).
 
-Both are as strict as asyncio's documentation: what asyncio forbids, or would drop without a word, fails the test. What
+Both are as strict as asyncio's documentation: what asyncio forbids, or would drop silently, fails the test. What
 needs a real socket is tested with one: tests/system, tests/http/test_accept.py.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import Context
 from typing import Any, cast
+
+import pytest
 
 
 class FakeLoop:
@@ -29,7 +32,7 @@ class FakeLoop:
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._timers_made = 0
         self.blamed: list[dict[str, Any]] = []
-        """What asyncio would have logged: exceptions that nobody caught, or that nobody has looked at."""
+        """What asyncio would have logged: exceptions that were not caught, or never retrieved."""
 
     @property
     def abstract(self) -> asyncio.AbstractEventLoop:
@@ -121,6 +124,24 @@ class FakeLoop:
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         self.blamed.append(context)
+
+
+@contextmanager
+def without_complaints() -> Iterator[None]:
+    """Fail if a loop that is made in the block has something to complain of, such as an exception in a callback."""
+    made: list[FakeLoop] = []
+    original = FakeLoop.__init__
+
+    def remembered(loop: FakeLoop) -> None:
+        original(loop)
+        made.append(loop)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FakeLoop, "__init__", remembered)
+        yield
+    gc.collect(1)  # a Future whose exception was never retrieved says so when it is freed
+    for loop in made:
+        assert loop.blamed == []
 
 
 class FakeTransport(asyncio.Transport):

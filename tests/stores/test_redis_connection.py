@@ -11,13 +11,13 @@ import contextlib
 import math
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from tests.fakes import FakeLoop, FakeTransport
+from tests.fakes import FakeLoop, FakeTransport, without_complaints
 from tests.harness import run
 from yummy_fast.errors import (
     StoreError,
@@ -346,6 +346,12 @@ def error_of(future: asyncio.Future[Rows]) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_left_to_the_loop() -> Iterator[None]:
+    with without_complaints():
+        yield
+
+
 TOO_LATE = "StoreTimeoutError: The online store did not answer in time"
 SILENT = "StoreUnavailableError: The online store does not answer"
 LOST = "StoreUnavailableError: The connection to the online store was lost"
@@ -399,6 +405,7 @@ def test_each_fetch_is_given_up_at_its_own_time_and_keeps_its_place() -> None:
     fake.loop.pass_time(2 * MOMENT)
     assert error_of(first) == TOO_LATE
     assert not second.done()
+    assert len(fake.loop.timers) == 1, "one for all of them"
     fake.receive(reply(1) + reply(2))
     fake.loop.pass_time(1)
     assert error_of(second) == TOO_LATE
@@ -414,7 +421,7 @@ def test_each_fetch_is_given_up_at_its_own_time_and_keeps_its_place() -> None:
     assert error_of(last) == TOO_LATE
 
 
-def test_who_was_given_up_or_has_left_is_not_told_again() -> None:
+def test_a_fetch_that_was_given_up_or_cancelled_gets_nothing_more() -> None:
     fake = Fake()
     late, cancelled, cancelled_too = fake.fetch(), fake.fetch(), fake.fetch()
     cancelled.cancel()
@@ -477,10 +484,11 @@ def test_after_twice_the_timeout_without_a_reply_the_connection_is_given_up(agai
 
 def test_twice_the_timeout_is_counted_from_the_last_reply() -> None:
     fake = Fake()
-    fake.fetch(2)
+    future = fake.fetch(2)
     fake.loop.pass_time(TIMEOUT_S - 1)
     fake.receive(reply(1))
     fake.loop.pass_time(2)
+    assert error_of(future) == TOO_LATE
     fake.receive(reply(1)[:1])
     fake.loop.pass_time(2 * TIMEOUT_S - 2 - MOMENT)
     assert not fake.lost()
@@ -516,6 +524,19 @@ def test_replies_one_by_one_keep_a_connection_however_long_a_fetch_takes() -> No
         fake.receive(reply(1)[size // 2 :] + reply(1)[: size // 2])
     assert not fake.lost()
     assert error_of(first) == TOO_LATE
+
+
+def test_a_fetch_that_is_not_overdue_yet_is_no_silence() -> None:
+    """The timer of an earlier fetch, which was answered, looks at what waits by then."""
+    fake = Fake()
+    fake.fetch()
+    fake.receive(reply(1))
+    fake.loop.pass_time(1)
+    second = fake.fetch()
+    fake.loop.pass_time(TIMEOUT_S - 1)
+    third = fake.fetch()
+    fake.receive(reply(2) + reply(3))
+    assert [plain(second.result()), plain(third.result())] == [[[row(2)]], [[row(3)]]]
 
 
 def test_what_waits_behind_a_fetch_that_is_overdue_has_its_own_time() -> None:
@@ -571,7 +592,7 @@ def test_a_deadline_is_kept_to_a_tenth_of_a_second_while_the_loop_is_held_up_all
     assert error_of(future) == TOO_LATE
 
 
-def test_without_anybody_waiting_a_late_timer_is_no_matter() -> None:
+def test_a_late_timer_does_nothing_if_no_fetch_waits() -> None:
     fake = Fake()
     fake.fetch()
     fake.receive(reply(1))
@@ -757,7 +778,7 @@ def test_a_frame_too_many_is_found_by_the_next_check(extra: bytes) -> None:
     assert fetched < 8
 
 
-def test_a_mistake_of_ours_ends_the_connection_and_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistake_of_ours_ends_the_connection_and_fails_its_fetches(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: PendingFetch, answer: object) -> bool:
         raise KeyError("ours")
 
@@ -801,7 +822,7 @@ def test_a_reply_that_is_too_long_fails_its_fetch_and_ends_the_connection() -> N
     assert fake.transport.aborted
 
 
-def test_a_long_reply_that_nobody_waits_for_ends_the_connection() -> None:
+def test_a_long_reply_to_no_fetch_ends_the_connection() -> None:
     fake = Fake(max_reply_bytes=2000)
     fake.receive(b"$100000\r\n" + b"x" * 3000)
     limit, stray = "a reply of more than 2000 bytes", "protocol error: a reply to no command"
@@ -851,19 +872,33 @@ def test_with_much_to_do_redis_is_not_read_until_half_of_it_is_done() -> None:
         assert not fake.transport.reading
     fake.loop.run_once()
     assert fake.transport.reading
-    fake.receive(data[MAX_CHUNKS * CHUNK_BYTES + 1 :])
+    fake.transport.receive(data[MAX_CHUNKS * CHUNK_BYTES + 1 :])
+    assert not fake.transport.reading, "there is much to do again"
+    fake.loop.run_ready()
+    assert fake.transport.reading
     assert [plain(future.result()) for future in futures] == [[[row(number)]] for number in range(ROWS)]
 
 
+def test_a_connection_that_is_aborted_fails_what_waits() -> None:
+    fake = Fake()
+    future = fake.fetch()
+    fake.loop.run_ready()
+    fake.wire.abort()
+    assert fake.transport.aborted
+    fake.loop.run_ready()
+    assert error_of(future) == LOST
+    assert fake.lost() == "closed by the other side"
+
+
 def test_what_has_come_and_was_not_looked_at_yet_is_no_silence() -> None:
-    """It is we who have not listened: nobody is turned away for that, nor the connection given up."""
+    """We have not parsed it yet: no fetch is refused for that, nor is the connection given up."""
     fake = Fake()
     futures = [fake.fetch() for _ in range(100)]
     fake.loop.run_ready()
     fake.transport.receive(b"".join(map(reply, range(100))))
     fake.loop.be_busy(TIMEOUT_S)
     fake.wire._check_deadlines()  # between two pieces, which a loop may do; this one does what is ready first
-    assert error_of(futures[-1]) == TOO_LATE
+    assert {error_of(future) for future in futures} == {TOO_LATE}
     late = fake.fetch()
     assert not late.done()
     fake.receive(reply(100))
