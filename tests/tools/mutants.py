@@ -1,4 +1,4 @@
-"""Wrong code that the tests must notice: `make mutants` breaks one thing at a time, and names what nobody noticed.
+"""Wrong code that the tests must notice: `make mutants` changes one thing at a time, and prints what no test noticed.
 
 A mutant is one small change of one module: `<` for `<=`, an operand, a statement, a keyword, an element of a table left
 out, a number one more, a condition turned around. It is put into a copy of the repository, and the tests that ran its
@@ -136,9 +136,9 @@ class Finder(ast.NodeVisitor):
         self._functions = 0
         self._lines = (0, 0)
 
-    # Places and texts.
+    # Offsets and texts.
 
-    def _start(self, node: Any) -> int:  # of the classes that have places: typeshed has no name for them
+    def _start(self, node: Any) -> int:  # of the nodes that have a position: typeshed has no name for their classes
         return int(self._starts[node.lineno - 1] + node.col_offset)
 
     def _end(self, node: Any) -> int:
@@ -159,11 +159,11 @@ class Finder(ast.NodeVisitor):
     def _drop_each(self, nodes: Sequence[ast.AST], ends: Sequence[ast.AST] | None = None) -> None:
         """Leave out one of several with commas between them."""
         ends = nodes if ends is None else ends
-        for place, node in enumerate(nodes):
-            if place + 1 < len(nodes):
-                self._add(self._start(node), self._start(nodes[place + 1]), b"")
-            elif place:
-                self._add(self._end(ends[place - 1]), self._end(ends[place]), b"")
+        for index, node in enumerate(nodes):
+            if index + 1 < len(nodes):
+                self._add(self._start(node), self._start(nodes[index + 1]), b"")
+            elif index:
+                self._add(self._end(ends[index - 1]), self._end(ends[index]), b"")
 
     # Where we are, and what is passed over.
 
@@ -294,8 +294,8 @@ class Finder(ast.NodeVisitor):
 
     def visit_Compare(self, node: ast.Compare) -> None:
         sides = [node.left, *node.comparators]
-        for place, operator in enumerate(node.ops):
-            between = self._end(sides[place]), self._start(sides[place + 1])
+        for index, operator in enumerate(node.ops):
+            between = self._end(sides[index]), self._start(sides[index + 1])
             # Parentheses around a side are part of neither: keep them.
             text = self._source[slice(*between)].decode()
             was = re.search(r"not\s+in|is\s+not|is|in|[<>!=]=|[<>]", text)
@@ -334,14 +334,15 @@ class Finder(ast.NodeVisitor):
         for keyword in node.keywords:
             if keyword.arg is not None and keyword.arg != "strict":
                 arguments: list[ast.AST] = sorted([*node.args, *node.keywords], key=self._start)
-                place = arguments.index(keyword)
-                if place:
-                    self._add(self._end(arguments[place - 1]), self._end(keyword), b"")
+                index = arguments.index(keyword)
+                if index:
+                    self._add(self._end(arguments[index - 1]), self._end(keyword), b"")
                 elif len(arguments) > 1:
                     self._add(self._start(keyword), self._start(arguments[1]), b"")
                 else:
                     self._replace(keyword, "")
-        self.generic_visit(node)
+        for part in (node.func, *node.args, *(keyword for keyword in node.keywords if keyword.arg != "strict")):
+            self.visit(part)
 
     def visit_Subscript(self, node: ast.Subscript) -> None:
         if isinstance(node.slice, ast.Slice):
