@@ -10,7 +10,23 @@ import pytest
 from tests.harness import refusal
 from yummy_fast.errors import RegistryError
 from yummy_fast.sources import file as module
-from yummy_fast.sources.file import FileSource
+from yummy_fast.sources.file import FileSource, find_path
+
+
+def test_a_relative_path_is_the_repositorys_and_else_lies_beside_the_file(tmp_path: Path) -> None:
+    repository, beside = tmp_path / "repository", tmp_path / "beside"
+    repository.mkdir()
+    beside.mkdir()
+
+    def found() -> str:
+        return find_path("r.db", str(repository), str(beside))
+
+    assert found() == str(repository / "r.db"), "neither is there yet: where Feast would look"
+    (beside / "r.db").touch()
+    assert found() == str(beside / "r.db")
+    (repository / "r.db").touch()
+    assert found() == str(repository / "r.db")
+    assert find_path("/r.db", str(repository), str(beside)) == "/r.db"
 
 
 def test_a_file_is_read_whole_and_named_by_its_path(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from yummy_fast.errors import ConfigError
-from yummy_fast.stores.online_store import STORES, StoreState, open_store_class
+from yummy_fast.stores.online_store import STORES, StoreState, check_keys, open_store_class
 from yummy_fast.stores.redis import RedisStore
 from yummy_fast.stores.sqlite import SqliteStore
 
@@ -32,6 +32,13 @@ def test_a_store_that_is_not_named_is_not_imported(name: str, library: str) -> N
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True)
     assert done.stdout == "False\n"
+
+
+def test_a_key_that_feast_does_not_know_is_named() -> None:
+    check_keys(["type", "path"], {"path", "type", "other"}, "fs.yaml: online_store")
+    with pytest.raises(ConfigError) as caught:
+        check_keys(["type", "pathh"], {"path", "type"}, "fs.yaml: online_store")
+    assert str(caught.value) == "fs.yaml: online_store.pathh: no such key; expected one of: path, type"
 
 
 def test_a_store_that_has_not_begun_has_done_nothing() -> None:

@@ -83,6 +83,21 @@ def test_what_is_logged_goes_to_standard_error_from_its_level_on(form: str) -> N
         assert [json.loads(line)["logger"] for line in lines] == ["x", "py.warnings"]
 
 
+@pytest.mark.parametrize(("form", "formatter"), [("text", logging.Formatter), ("json", JsonFormatter)])
+def test_the_root_gets_one_handler_of_the_form(
+    form: str, formatter: type[logging.Formatter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = logging.RootLogger(logging.NOTSET)
+    captured: list[bool] = []
+    monkeypatch.setattr(logging, "root", root)
+    monkeypatch.setattr(logging, "captureWarnings", captured.append)
+    logs.set_up_logging("debug", form)
+    (handler,) = root.handlers
+    assert type(handler.formatter) is formatter
+    assert root.level == logging.DEBUG
+    assert captured == [True], "warnings of Python have the form too"
+
+
 # ------------------------------------------------------------------------------------------------------ the access log
 
 
@@ -191,7 +206,7 @@ def test_what_a_client_makes_up_can_end_no_line(entries: list[dict[str, Any]]) -
 def test_a_share_is_drawn(monkeypatch: pytest.MonkeyPatch, share: float, drawn: float, logged: bool) -> None:
     monkeypatch.setattr(logs.random, "random", lambda: drawn)  # type: ignore[attr-defined]
     answer = log_sample(lambda _: RESPONSE, share)(REQUEST)
-    assert (answer is RESPONSE) is not logged, "who is not drawn costs no coroutine"
+    assert (answer is RESPONSE) is not logged, "a request that is not drawn costs no coroutine"
     if logged:
         assert not isinstance(answer, Response)
         answer.close()

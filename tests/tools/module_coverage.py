@@ -1,8 +1,8 @@
 """What the tests run of each module: all of them together, and the module's own alone. `make coverage` fails below.
 
-A module is tested by the files that mirror it (`mirrors`). What only the tests of other modules run by the way is not
-tested: nobody has said there what it must do. websockets measures itself in this way (maxi_cov.py). So there are two
-floors: one for the whole, in pyproject.toml, and one for each module by its own tests, here.
+A module is tested by the files that mirror it (`mirrors`). Lines that only the tests of other modules run are not
+tested: those tests do not say what the lines must do. websockets measures itself in this way (maxi_cov.py). So
+there are two floors: one for all modules together, in pyproject.toml, and one for each by its own tests, here.
 
 Lines and branches count alike. What is run when modules are imported counts for all. tests/system is left out: there
 the code runs in other processes.
@@ -27,14 +27,20 @@ from tests.tools.mirrors import ROOT, modules, tests_of
 OWN_FLOOR = 90.0
 """Per cent of a module that its own tests run, unless BELOW has another floor for it."""
 
-BELOW: dict[str, float] = {}
-"""Modules of which their own tests run less, and how much that is: may grow, and not shrink."""
+BELOW: dict[str, float] = {
+    "cli.py": 78.0,  # its tests start processes as well
+    "telemetry/spans.py": 54.0,  # the way out is tested by processes and a collector: tests/system/test_spans.py
+    "workers/worker.py": 51.0,  # the rest is the life of a process: tests/system/test_supervisor.py
+}
+"""Modules of which their own tests run less, and how much it is at least. Numbers here may grow, and not shrink."""
 
 WITHOUT: dict[str, str] = {
     "__main__.py": "it calls `cli.main`: tests/test_cli.py starts it as a process",
     "demo.py": "it is a program: tests/test_cli.py starts it as a process",
+    "native/owner.py": "it chooses the room or its twin: tests/native/test_packaging.py",
+    "native/powers_of_ten.py": "a table, which tests/native/test_body.py uses",
+    "native/twin.py": "it has its tests in common with the room: tests/native, by what they ask of both",
     "server/admin.py": "it answers from threads beside a server: tests/system/test_admin.py",
-    "server/app.py": "it puts a process together: tests/system/test_start.py and most others there",
     "server/drain.py": "it ends a process: tests/system/test_lifecycle.py",
     "server/health.py": "it is about a process: tests/system/test_admin.py",
     "sources/source.py": "a Protocol and a number",
