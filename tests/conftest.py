@@ -1,7 +1,7 @@
 """Fixtures that the tests share: a Valkey with the corpus's data, and servers that read it. See `harness`.
 
-And what tells a starved machine from a wrong server: a test of REAL_TIME that fails while this process's own clock ran
-late is tried again, at most ATTEMPTS times in all, and the end of the output says so.
+It also keeps a starved machine from passing for a faulty server: a test of REAL_TIME that fails while the clock of this
+process ran late is tried again, at most ATTEMPTS times in all, and the end of the output says so.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ CORPUS_DBS = {"redis": 0, "redis_v2": 1}
 REAL_TIME = (
     "contract/",
     "server/",
-    "stores/test_redis.py",
+    "stores/test_redis",
     "stores/test_sqlite.py",
     "system/",
     "workers/",
     "test_cli.py",
     "test_traps.py",
 )
-"""Where tests have processes, and give them milliseconds: a store that answers within 150, a deadline of one second."""
+"""Tests that give processes little time: 150 ms for a store to answer, or a second until a deadline."""
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +64,7 @@ def corpus(tmp_path: Path, valkey: Valkey) -> Path:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Try a test of REAL_TIME again if it fails on a starved machine."""
-    if not item.path.as_posix().startswith(tuple(f"{TESTS.as_posix()}/{place}" for place in REAL_TIME)):
+    if not item.path.as_posix().startswith(tuple(f"{TESTS.as_posix()}/{prefix}" for prefix in REAL_TIME)):
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for attempt in range(1, ATTEMPTS + 1):

@@ -691,19 +691,19 @@ def _play(scenario: Scenario, rig: Rig) -> Outcome:
 def play_all(scenarios: Sequence[Scenario], timeout_s: float, at_once: int) -> list[Attempt]:
     """How each scenario went, in order.
 
-    One that breaks a promise while our own clock runs late is played again, with nothing beside it, and no more than
-    ATTEMPTS times in all: clients, proxy and server have had to wait for a processor, and for that there is no promise.
-    What the server does wrong, it does wrong again.
+    A scenario that breaks a promise while our own clock runs late is played again, with no other beside it, at most
+    ATTEMPTS times in all: clients, proxy and server had to wait for a processor, and no promise covers that. A fault of
+    the server shows again.
     """
     with ThreadPoolExecutor(at_once) as pool:
         attempts = list(pool.map(lambda scenario: play(scenario, timeout_s), scenarios))
-    for place, scenario in enumerate(scenarios):
+    for index, scenario in enumerate(scenarios):
         for _ in range(ATTEMPTS - 1):
-            wrong, late_s = attempts[place].wrong, attempts[place].late_s
+            wrong, late_s = attempts[index].wrong, attempts[index].late_s
             if not wrong or late_s <= STARVED_S:
                 break
             note_starved(scenario.name, late_s, wrong[0])
-            attempts[place] = play(scenario, timeout_s)
+            attempts[index] = play(scenario, timeout_s)
     return attempts
 
 

@@ -119,15 +119,15 @@ def free_port() -> int:
 class Heartbeat:
     """How late this process's own clock runs: a thread that means to wake up every 10 ms, and notes how late it does.
 
-    Where it is late, everybody here is: the test's own deadlines, its clients and proxies, and the processes it watches
-    have had to wait for a processor. What took too long then says nothing of the server.
+    If it is late, so are the test's clients, proxies and deadlines, and the processes that it watches: all of them wait
+    for a processor. What took too long then says nothing about the server.
     """
 
     EVERY_S = 0.01
 
     def __init__(self) -> None:
         self.late_s = 0.0
-        """By how much, at the worst."""
+        """The longest delay so far."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -153,14 +153,14 @@ nothing else it runs 5 to 20 ms late (clients, proxies and the heartbeat share a
 two cores up to 75.
 """
 ATTEMPTS = 3
-"""How often what failed on a starved machine is tried in all. What the server does wrong, it does wrong each time."""
+"""How often a test is tried in all, if it fails on a starved machine. A fault of the server shows each time."""
 
 starved: list[str] = []
-"""What was tried again, and how late the clock had run: for the end of the output."""
+"""Which tests were tried again, and how late the clock was: for the end of the output."""
 
 
 def note_starved(what: str, late_s: float, why: str) -> None:
-    """Say that `what` is tried again. `why`: how it failed."""
+    """Note that the test `what` is tried again; `why` is how it failed."""
     starved.append(f"{what}: tried again, since the test's own clock ran {late_s:.2f} s late when it failed: {why}")
 
 
@@ -207,8 +207,8 @@ class Process:
     def lines(self) -> list[str]:
         """What it has written, line by line: all that it had written when this was asked for.
 
-        A server logs before it answers. So what it has to say of a request is here when the answer is, on whatever
-        machine: what still lies in the pipe is waited for.
+        A server logs before it answers, so the lines about a request are here when its answer is. On a busy machine
+        they may still be in the pipe; this waits until they are read.
         """
         with self._changed:
             unread = self._changed.wait_for(lambda: self._ended or not self._unread_bytes(), PATIENCE_S)
@@ -891,7 +891,7 @@ class FileServer:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def change(self, path: str, data: bytes) -> None:
-        """Put another file in the place of one, a second later than that."""
+        """Replace a file by another, which is a second newer."""
         self._modified[path] += 1
         self.files[path] = data
 

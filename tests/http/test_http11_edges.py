@@ -45,17 +45,17 @@ class CountingParser(RequestParser):
 # -------------------------------------------------------------------------------------------------- the cache of heads
 
 
-@pytest.mark.parametrize("place", [1, 30, 60, -10])
-def test_the_end_of_a_head_is_no_head(place: int) -> None:
+@pytest.mark.parametrize("cut", [1, 30, 60, -10])
+def test_the_end_of_a_head_is_no_head(cut: int) -> None:
     """A head that came in two pieces is not known by its second piece: sent alone, that is no request."""
     parser = RequestParser(LIMIT)
-    assert parser.feed(POST[:place]) == []
-    assert len(parser.feed(POST[place:])) == 1
+    assert parser.feed(POST[:cut]) == []
+    assert len(parser.feed(POST[cut:])) == 1
     with pytest.raises(ProtocolError):
-        parser.feed(POST[place:])
+        parser.feed(POST[cut:])
 
 
-def test_eight_heads_are_known_and_the_ninth_takes_their_place() -> None:
+def test_eight_heads_are_known_and_the_ninth_displaces_them() -> None:
     parser = CountingParser()
 
     def parses(number: int) -> int:
@@ -116,7 +116,7 @@ def test_a_parser_that_is_closed_goes_without_the_cycle_collector() -> None:
 def test_a_target_may_be_too_long_in_a_short_head_and_the_other_way_round(target: int, field: int, status: int) -> None:
     data = b"GET %b HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % (b"/".ljust(target, b"a"), b"a" * (field - 14))
     assert status_of(data, max_head_bytes=400) == status
-    assert status_of(*(data[place : place + 1] for place in range(len(data))), max_head_bytes=400) == status
+    assert status_of(*(bytes([byte]) for byte in data), max_head_bytes=400) == status
 
 
 @pytest.mark.parametrize(("size", "status"), [(100, 0), (1_000, 431)])
@@ -130,7 +130,7 @@ def test_what_is_wrong_in_a_head_is_wrong_in_a_trailer_if_it_counts_there(field:
     """A time that comes after the body comes too late, and is not read."""
     data = CHUNKED + b"1\r\na\r\n0\r\n" + field + b"\r\n\r\n"
     assert status_of(data) == status
-    assert status_of(*(data[place : place + 1] for place in range(len(data)))) == status
+    assert status_of(*(bytes([byte]) for byte in data)) == status
 
 
 @pytest.mark.parametrize(("framing", "status"), [(16, 0), (17, 431)])
@@ -146,7 +146,7 @@ def test_chunks_that_are_mostly_framing_are_refused(framing: int, status: int) -
 
 
 def test_chunked_twice_is_not_chunked() -> None:
-    """RFC 9112 6.1: once. Nobody knows where such a body ends, so it is 400, and not 501 for the coding between."""
+    """RFC 9112 6.1: once. The end of such a body is unknown, so it is 400, and not 501 for the coding between."""
     head = CHUNKED.replace(b"chunked", b"chunked, gzip, chunked")
     assert status_of(head + b"0\r\n\r\n") == 400
 

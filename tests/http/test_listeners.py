@@ -116,7 +116,7 @@ def test_no_host_is_every_address(opened: list[socket.socket]) -> None:
 # --------------------------------------------------------------------------------------------------------- Unix sockets
 
 
-def test_a_unix_socket_has_its_mode_before_anybody_can_connect(tmp_path: Path, opened: list[socket.socket]) -> None:
+def test_a_unix_socket_has_its_mode_from_the_beginning(tmp_path: Path, opened: list[socket.socket]) -> None:
     path = tmp_path / "s"
     umask = os.umask(0o022)
     try:
@@ -162,7 +162,7 @@ def test_a_file_that_is_left_of_another_server(tmp_path: Path, opened: list[sock
 
 
 @pytest.mark.parametrize(
-    ("place", "reason"),
+    ("relative", "reason"),
     [
         ("file", "the file exists and is not a socket"),
         (".", "the file exists and is not a socket"),
@@ -171,9 +171,9 @@ def test_a_file_that_is_left_of_another_server(tmp_path: Path, opened: list[sock
         ("s" * 108, "AF_UNIX path too long"),
     ],
 )
-def test_paths_that_cannot_be_a_unix_socket(tmp_path: Path, place: str, reason: str) -> None:
+def test_paths_that_cannot_be_a_unix_socket(tmp_path: Path, relative: str, reason: str) -> None:
     (tmp_path / "file").write_text("mine")
-    path = os.path.abspath(tmp_path / place)
+    path = os.path.abspath(tmp_path / relative)
     with pytest.raises(ConfigError) as caught:
         open_sockets(Address(uds=path), {})
     assert str(caught.value) == f"--uds {path}: cannot listen: {reason}"
@@ -189,7 +189,7 @@ def test_a_number_of_sockets_that_is_none() -> None:
     assert str(caught.value) == "LISTEN_FDS: expected a number of sockets, got 'two'"
 
 
-def test_sockets_of_systemd_are_taken_once_and_by_whom_they_are_for(
+def test_sockets_of_systemd_are_taken_once_and_by_the_process_that_they_are_for(
     monkeypatch: pytest.MonkeyPatch, opened: list[socket.socket]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as given:
@@ -203,7 +203,7 @@ def test_sockets_of_systemd_are_taken_once_and_by_whom_they_are_for(
         assert opened[1].getsockname() == given.getsockname()
         assert not opened[1].get_inheritable()
         assert environ == {"OTHER": "b"}
-        refuse_new(opened[1:])  # whoever is started next goes on with them
+        refuse_new(opened[1:])  # the server that is started next continues with them
         socket.create_connection(given.getsockname(), 5).close()
 
 

@@ -83,7 +83,7 @@ def gcs_server() -> Iterator[Bucket]:
 
 @pytest.fixture(params=["s3", "gcs"])
 def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    """The bucket of each object store in turn; the environment leads everybody there."""
+    """The bucket of each object store in turn; the environment points clients at it."""
     made: Bucket = request.getfixturevalue(f"{request.param}_server")
     for name, value in made.environment.items():
         monkeypatch.setenv(name, value)

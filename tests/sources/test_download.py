@@ -18,7 +18,7 @@ from yummy_fast.sources import download
 
 @contextlib.contextmanager
 def answering(*pieces: bytes) -> Iterator[str]:
-    """The URL of a server that says this, whatever it is asked, and goes on until nobody listens."""
+    """The URL of a server that answers every request with these bytes."""
 
     def answer(listener: socket.socket) -> None:
         with contextlib.suppress(OSError):

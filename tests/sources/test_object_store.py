@@ -51,14 +51,14 @@ def test_another_generation_of_the_same_bytes_is_another_object(
 
 
 @pytest.mark.parametrize("name", ["ETag", "etag", "VersionId", "generation", "LastModified", "updated", "size"])
-def test_whatever_a_store_tells_of_a_change_is_in_the_stamp(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_fact_about_an_object_that_can_change_is_in_the_stamp(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of them may be all that has changed: the same time and size, and another generation."""
-    told = dict.fromkeys(("ETag", "etag", "VersionId", "generation", "LastModified", "updated", "size"), 1)
-    monkeypatch.setattr(ObjectSource, "_call", lambda self, method, timeout_s: told)
+    info = dict.fromkeys(("ETag", "etag", "VersionId", "generation", "LastModified", "updated", "size"), 1)
+    monkeypatch.setattr(ObjectSource, "_call", lambda self, method, timeout_s: info)
     source = ObjectSource("s3://registries/r.db", {})
     first = source.stamp()
     assert source.stamp() == first
-    told[name] = 2
+    info[name] = 2
     assert source.stamp() != first
 
 

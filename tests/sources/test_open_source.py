@@ -84,7 +84,7 @@ def test_a_registry_that_dawdles_is_given_up_on_and_asked_again(
 
 
 def _answer(listener: socket.socket, body: bytes) -> None:
-    """Give this to whoever asks, until nobody listens any more."""
+    """Answer every connection with this body, until the listener is shut down."""
     with contextlib.suppress(OSError):
         while True:
             with listener.accept()[0] as connection, contextlib.suppress(OSError):
