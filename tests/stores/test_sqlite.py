@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
@@ -328,7 +329,9 @@ def test_a_file_that_comes_later(repository: Path, caplog: pytest.LogCaptureFixt
     assert said[2] == said[0]
 
 
-def test_a_file_that_is_replaced(repository: Path, database: Database) -> None:
+def test_a_file_that_is_replaced(repository: Path, database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "yummy_fast")
+
     async def story() -> None:
         async with opened(repository) as store:
             assert await trips(store) == b"\x20\x0b"
@@ -339,6 +342,8 @@ def test_a_file_that_is_replaced(repository: Path, database: Database) -> None:
             assert await trips(store) == b"\x20\x2a"
             assert open_descriptors(database.path) == 1, "that of the file which is gone is closed"
             assert (store.state.connections, store.state.connects) == (1, 2)
+            (said,) = [record.getMessage() for record in caplog.records]
+            assert said.startswith(f"online store {database.path}: the file was replaced")
             database.path.unlink()
             with pytest.raises(StoreUnavailableError):
                 await trips(store)
@@ -488,6 +493,49 @@ def test_it_says_when_it_last_heard_of_the_file(repository: Path, database: Data
         assert store.state.failures == 2
 
     run(story())
+
+
+def test_one_idle_ping_at_a_time(repository: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would wait in line behind a fetch that takes long, a second's one behind another."""
+    let_go, pings = threading.Event(), [0]
+
+    def connect(store: SqliteStore) -> None:
+        pings[0] += 1
+        let_go.wait(20)
+
+    async def story() -> None:
+        async with opened(repository) as store:
+            monkeypatch.setattr(SqliteStore, "_try_connect", connect)
+            for _ in range(5):
+                store.ping_if_idle()
+            let_go.set()
+            await trips(store)
+            assert pings == [1]
+            await asyncio.sleep(0)  # for the first one's callback
+            store.ping_if_idle()
+            await trips(store)
+            assert pings == [2]
+
+    run(story())
+
+
+def test_a_statement_waits_for_a_writer_as_long_as_the_timeout_lasts(repository: Path, database: Database) -> None:
+    async def story() -> None:
+        async with opened(repository, timeout_ms=234) as store:
+
+            def busy_timeout() -> int:
+                assert store._connection is not None
+                waits_ms: int = store._connection.execute("PRAGMA busy_timeout").fetchone()[0]
+                return waits_ms
+
+            assert await asyncio.get_running_loop().run_in_executor(store._thread, busy_timeout) == 234
+
+    run(story())
+
+
+def test_features_do_not_collide(repository: Path) -> None:
+    """Their names are written out."""
+    assert make(repository).collisions(TRIPS.features * 2) == []
 
 
 def test_what_is_asked_after_the_end_is_refused(repository: Path, database: Database) -> None:
