@@ -645,6 +645,8 @@ def test_what_a_client_that_leaves_waited_for_may_have_come_in_the_same_turn(err
     assert rig.left == [b"/wait"]
     assert client.writes == []
     assert rig.shared.in_flight == 0
+    rig.waiting.clear()
+    assert rig.loop.blamed == [], "the error was retrieved, although the client has left"
 
 
 def test_an_answer_to_a_client_that_is_leaving_is_not_written() -> None:
