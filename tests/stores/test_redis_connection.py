@@ -763,19 +763,20 @@ def test_a_check_that_is_refused_is_a_check_all_the_same(refused: bytes) -> None
 def test_a_frame_too_many_is_found_by_the_next_check(extra: bytes) -> None:
     """It looks as all replies do. Fetches never stop, so there is always one that its last reply can be given to."""
     fake = Fake(check_every_s=CHECK_S)
-    fake.fetch()
+    fetches = [fake.fetch()]
     late = [extra]
-    fetched = 0
-    while not fake.lost() and fetched < 100:
-        fetched += 1
+    while not fake.lost() and len(fetches) < 100:
         written = len(fake.transport.writes)
-        fake.fetch()
+        fetches.append(fake.fetch())
         fake.loop.run_ready()
         late += answers_to(b"".join(fake.transport.writes[written:]))
         fake.receive(late.pop(0))
         fake.loop.pass_time(CHECK_S / 4)
     assert fake.lost().startswith(OUT_OF_STEP)
-    assert fetched < 8
+    assert len(fetches) < 9
+    assert error_of(fetches[-1]) == LOST
+    assert all(fetch.done() for fetch in fetches)
+    assert {error_of(fetch) for fetch in fetches if fetch.exception() is not None} != set()
 
 
 def test_a_mistake_of_ours_ends_the_connection_and_fails_its_fetches(monkeypatch: pytest.MonkeyPatch) -> None:
