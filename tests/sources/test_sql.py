@@ -186,7 +186,7 @@ def test_odd_rows_are_one_line(database: Database, values: tuple[object, ...]) -
     """What SQLite lets anybody write into a column of whole numbers, or of bytes."""
     database.do("REPLACE INTO entities VALUES (?, ?, ?, ?)", *values)
     line = refusal(database.source())
-    assert line.startswith("the registry cannot be read: a row holds what Feast does not write (")
+    assert line.startswith("the registry cannot be read: a row holds a value that Feast never writes (")
 
 
 def test_a_database_that_says_nothing_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +199,7 @@ def test_a_database_that_says_nothing_is_given_up_on(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("url", "options", "message"),
     [
-        ("no url://", {}, "no url://: registry.path: not a database URL as SQLAlchemy takes it"),
+        ("no url://", {}, "no url://: registry.path: SQLAlchemy cannot read this database URL"),
         ("nosuch://me:secret@h/d", {}, "nosuch://h/d: registry.path: SQLAlchemy has no dialect nosuch"),
         ("sqlite:///r.db", {"colour": "red"}, "registry.sqlalchemy_config_kwargs: Invalid argument(s) 'colour'"),
     ],

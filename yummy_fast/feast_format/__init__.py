@@ -3,6 +3,6 @@
 Reading order: `keys` (entity keys and field names), `values` (stored Values), `timestamps` (event timestamps),
 `registry` (the registry's records). `_proto/` has the messages, compiled from our own `.proto` files.
 
-All of it is pure: bytes in, Python's objects out, or the reverse. It must not know stores, plans or requests. (It is
-not called `feast`, because then a search would find Feast itself as well.)
+This package is pure: bytes in, Python objects out, or the reverse. It must not know stores, plans or requests. (Its
+name is not `feast`, because a search for that name would also find Feast itself.)
 """

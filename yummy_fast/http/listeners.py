@@ -1,8 +1,8 @@
 """Listening sockets and the TLS context, as the configuration describes them.
 
-`open_sockets` uses the first of three that is configured: the sockets that systemd passed to this process (LISTEN_FDS,
-see sd_listen_fds(3)), a Unix socket (--uds), or TCP sockets on every address of --host. It needs no event loop, so the
-supervisor can call it and its workers can inherit the sockets.
+`open_sockets` uses the first of these three that is configured: the sockets that systemd passed to this process
+(LISTEN_FDS, see sd_listen_fds(3)), a Unix socket (--uds), or TCP sockets on every address of --host. It needs no event
+loop, so the supervisor can call it and its workers can inherit the sockets.
 
 Connections are accepted elsewhere (see `accept`), and nothing here depends on HTTP.
 """
@@ -36,15 +36,16 @@ FIRST_INHERITED = 3
 """The first descriptor that systemd passes to a process: SD_LISTEN_FDS_START."""
 
 SAME_PORT_ATTEMPTS = 10
-"""How often --port 0 looks for a port that is free on all addresses of --host."""
+"""How many times --port 0 looks for a port that is free on all addresses of --host."""
 
 # ------------------------------------------------------------------------------------------------------------- sockets
 
 
 def open_sockets(listen_at: Address, environ: MutableMapping[str, str] | None = None) -> list[socket.socket]:
-    """The sockets that the configuration describes, listening; at least one. Raises ConfigError, and leaves none open.
+    """The sockets that the configuration describes, listening; at least one. Raises ConfigError, after closing
+    the sockets that it has opened.
 
-    The caller closes them by `close_sockets`. `environ` defaults to os.environ. systemd's variables are removed from
+    The caller closes them with `close_sockets`. `environ` defaults to os.environ. systemd's variables are removed from
     it, or child processes would take the sockets for theirs.
     """
     sockets = _inherited(os.environ if environ is None else environ)
@@ -60,7 +61,7 @@ def refuse_new(sockets: Sequence[socket.socket]) -> None:
 
     Connections that are in a queue already can still be accepted. A server that stops calls this, then accepts until
     the queues are empty, then closes. Without this, a connection that arrives between the last accept and the close
-    would be reset. A Unix socket loses its file; for TCP, the kernel drops the segments that open a connection.
+    would be reset. The file of a Unix socket is removed; for TCP, Linux drops the segments that open a connection.
     The sockets of systemd are left as they are: the server that is started next will accept from their queues.
     """
     for listening in sockets:
@@ -71,7 +72,7 @@ def refuse_new(sockets: Sequence[socket.socket]) -> None:
 
 
 def close_sockets(sockets: Sequence[socket.socket]) -> None:
-    """Close the sockets of `open_sockets`, and remove the files of the Unix sockets that it made."""
+    """Close the sockets of `open_sockets`, and remove the files of the Unix sockets that were made there."""
     for listening in sockets:
         if isinstance(listening, _UnixSocket):
             listening.remove_file()
@@ -175,7 +176,7 @@ class _TcpSocket(socket.socket):
         if sys.platform != "linux":
             return
         # A classic BPF program, which the kernel runs for each segment: see socket(7), SO_ATTACH_FILTER. Each line is
-        # an opcode, how far to jump if true, how far if false, and an operand. Offsets are from the TCP header's begin.
+        # an opcode, how far to jump if true, how far if false, and an operand. Offset 0 is the TCP header's first byte.
         program = (
             (0x30, 0, 0, 13),  # accumulator = byte 13, the flags
             (0x54, 0, 0, 0x12),  # accumulator &= SYN | ACK
@@ -190,7 +191,7 @@ class _TcpSocket(socket.socket):
 
 
 class _UnixSocket(socket.socket):
-    """A Unix socket that was made here, with its file. A file that has replaced it is not ours to remove."""
+    """A Unix socket that was made here, with its file. Another file at the same path is not removed."""
 
     file: tuple[str, int, int] | None = None
     """Path, device and inode. A successor that listens at the same path has another inode."""
@@ -222,7 +223,7 @@ def _unix(path: str, mode: int) -> socket.socket:
         os.chmod(path, mode)
     except OSError as error:
         close_sockets([listening])
-        raise ConfigError(f"{where}: {error.strerror or error}") from None  # a path over 107 bytes has no strerror
+        raise ConfigError(f"{where}: {error.strerror or error}") from None  # no strerror for over 107 bytes
     except ConfigError:
         listening.close()
         raise
@@ -283,11 +284,11 @@ def _no_password() -> str:
 
 
 _OPENSSL_REASONS = {
-    None: "expected a certificate and its private key in PEM",  # only str(error) says it: "[SSL] PEM lib (_ssl.c:3900)"
+    None: "expected a certificate and its private key in PEM",  # only in str(error): "[SSL] PEM lib (_ssl.c:3900)"
     "KEY_VALUES_MISMATCH": "the private key does not belong to the certificate",
     "NO_CERTIFICATE_OR_CRL_FOUND": "expected certificates in PEM",
 }
-"""SSLError.reason -> what to say to an operator; others are named as OpenSSL names them."""
+"""SSLError.reason -> what to say to an operator. Other reasons are given in OpenSSL's words."""
 
 
 def _reason(error: Exception) -> str:

@@ -1,14 +1,14 @@
-"""A registry in a database, as Feast's SqlRegistry keeps it: the project's rows, put together to one Registry message.
+"""A registry in a database, as Feast's SqlRegistry keeps it: the project's rows, put together as one Registry message.
 
-The tables are those of feast/infra/registry/sql.py (Feast 0.67.0): one for each kind of object, with a row per object
-whose column holds the serialised message. Its stamp is, for each table, the number of the project's rows and the newest
-last_updated_timestamp.
+The tables are those of feast/infra/registry/sql.py (Feast 0.67.0): one for each kind of object, with a row for each
+object and a column for the serialised message. The source's stamp has, for each table, the number of the project's rows
+and their newest last_updated_timestamp (for versions, created_timestamp); and the time, if that is recent (`_FRESH_S`).
 
-All tables are read in one snapshot, so a `feast apply` at the same time is seen up to some point; Feast itself writes
-each object in a transaction of its own. Nothing is written, and no table is created.
+All tables are read in one snapshot. If `feast apply` runs meanwhile, the snapshot may hold only some of its objects,
+because Feast writes each object in a transaction of its own. Nothing is written, and no table is created.
 
-This is the only source that has to know what a registry consists of. SQLAlchemy, an extra, is imported when there is
-such a source. Its drivers get timeouts where they take them.
+This is the only source that has to know what a registry consists of. SQLAlchemy, an extra, is imported only
+if a registry is in a database. Drivers of databases get timeouts, if they accept them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Table(NamedTuple):
     field: str
     message: Any
     required: bool = True
-    """False for a table that Feast has added: an older database may not have it."""
+    """False for a table that is new in Feast: an older database may not have it."""
 
 
 _TABLES = (
@@ -96,7 +96,7 @@ _FRESH_S = 3
 """While the last change is this recent, the stamp changes every second.
 
 Feast's timestamps are whole seconds. Two changes at 12:00:00.2 and 12:00:00.8 have the same one, so a stamp taken
-between them would stay the same after the second.
+between the two changes would stay the same after the later one.
 """
 
 _TIMEOUTS = {
@@ -114,7 +114,7 @@ _TIMEOUTS = {
 }
 """Arguments of the drivers' `connect`: psycopg and psycopg2, pymysql and mysqlclient, sqlite3."""
 _DRIVERS_WITH_TIMEOUTS = ("psycopg", "psycopg2", "pymysql", "mysqldb", "pysqlite")
-"""The drivers that know these arguments. Others would refuse them."""
+"""The drivers that know these arguments. Other drivers would refuse the arguments."""
 
 
 class SqlSource:
@@ -133,7 +133,7 @@ class SqlSource:
         try:
             parsed = sqlalchemy.make_url(url)
         except sqlalchemy.exc.ArgumentError:
-            raise ConfigError(f"{self.name}: registry.path: not a database URL as SQLAlchemy takes it") from None
+            raise ConfigError(f"{self.name}: registry.path: SQLAlchemy cannot read this database URL") from None
         self._password = str(parsed.password or "")
         self._dialect = parsed.get_backend_name()
         if self._dialect == "sqlite" and parsed.database and not parsed.database.startswith("file:"):
@@ -184,7 +184,7 @@ class SqlSource:
                     connection, each.name, each.key, "project_id", "last_updated_timestamp", each.proto
                 ):
                     message = self._parsed(each.message, blob, f"{each.name} {name}")
-                    message.spec.project = project  # as Feast does, because the blob's own may be empty
+                    message.spec.project = project  # as Feast does: the project in the blob may be empty
                     field.append(message)
                     newest = max(newest, updated)
             if _HISTORY in present:
@@ -208,7 +208,7 @@ class SqlSource:
     def _parsed(self, message: Any, blob: Any, what: str) -> Any:
         data = bytes(blob or b"")  # psycopg2 gives a memoryview
         try:
-            if data:  # no bytes at all would parse, as a message without fields
+            if data:  # empty bytes would parse as a message without fields
                 return message.FromString(data)
         except DecodeError:
             pass
@@ -226,7 +226,7 @@ class SqlSource:
         return iter(connection.execute(query))
 
     def _tables(self, connection: sqlalchemy.Connection) -> tuple[str, ...]:
-        """The registry's tables that exist. Raises RegistryError if the database is not a registry of Feast's."""
+        """The registry's tables that exist. Raises RegistryError if the database holds no Feast registry."""
         if self._present is None:
             import sqlalchemy
 
@@ -240,7 +240,7 @@ class SqlSource:
 
     @contextmanager
     def _snapshot(self) -> Iterator[sqlalchemy.Connection]:
-        """A connection that sees the database as of one moment, in the dialects below. PostgreSQL's cannot write."""
+        """For the dialects below, a connection that sees the database at one moment. For PostgreSQL it cannot write."""
         import sqlalchemy
 
         try:
@@ -263,9 +263,9 @@ class SqlSource:
             raise RegistryError.unreadable(self.name, text) from None
         except sqlalchemy.exc.SQLAlchemyError as error:
             raise RegistryError.unreadable(self.name, type(error).__name__) from None
-        except (TypeError, ValueError, OverflowError, OSError) as error:  # a text for a number, or a year 1e18
+        except (TypeError, ValueError, OverflowError, OSError) as error:  # such as text for a number, or year 1e18
             raise RegistryError.unreadable(
-                self.name, f"a row holds what Feast does not write ({type(error).__name__})"
+                self.name, f"a row holds a value that Feast never writes ({type(error).__name__})"
             ) from None
         finally:
             if self._dialect == "sqlite":
