@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import re
+import select
 import shlex
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests import registries
-from tests.harness import Client, Outcome, Process, Server, Valkey, command_line, free_port, repository
+from tests.harness import PATIENCE_S, Client, Outcome, Process, Server, Valkey, command_line, free_port, repository
 from yummy_fast import __version__
 from yummy_fast.cli import main
 from yummy_fast.config.settings import GROUPS
@@ -146,6 +152,124 @@ def test_feasts_metrics_letter(corpus: Path) -> None:
 
 def test_type_other_than_http(corpus: Path) -> None:
     one_line(command_line("--chdir", corpus, "serve", "--type", "grpc"), "--type", "grpc")
+
+
+@pytest.mark.parametrize("kind", ["HTTP", "Http"])
+def test_type_in_any_case(corpus: Path, kind: str) -> None:
+    with Server(corpus, "--type", kind) as server:
+        assert server.ask("/health").status == 200
+
+
+def test_the_name_of_feast_in_front_is_dropped(capsys: pytest.CaptureFixture[str]) -> None:
+    """An image whose entry point is this program, started with `feast serve ...`."""
+    version = f"yummy-fast {__version__}\n"
+    assert in_process(capsys, "feast", "version") == (0, version, "")
+    assert in_process(capsys, "feast", "--version") == (0, version, "")
+    assert in_process(capsys, "feast", "feast", "version").code == 2
+
+
+def test_version_as_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert in_process(capsys, "version") == (0, f"yummy-fast {__version__}\n", "")
+
+
+def test_what_has_no_effect_is_said_at_start(corpus: Path) -> None:
+    """Once, by the first process, whatever the number of workers."""
+    file = corpus / "feature_store.yaml"
+    file.write_text(
+        file.read_text()
+        + "feature_server:\n  type: local\n  audit_logging: {enabled: true}\n  offline_push_batching_batch_size: 5\n"
+        "offline_config: {type: dask}\n"
+    )
+    (corpus / "static_artifacts.py").write_text("")
+    with Server(corpus, "--workers", "2") as server:
+        said = [line.partition(" WARNING ")[2] for line in server.lines if " WARNING " in line]
+    assert [line.partition(": ")[0] for line in said] == [str(file)] * 3 + [f"{corpus}/static_artifacts.py"]
+    for line, word in zip(
+        said, ("offline_config", "audit_logging", "offline_push_batching_batch_size", ""), strict=True
+    ):
+        assert word in line
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_metrics_whose_port_is_taken(corpus: Path, flag: bool) -> None:
+    """Nobody who reads of --admin would think of feature_server.metrics."""
+    with contextlib.ExitStack() as taken:
+        try:
+            holder = taken.enter_context(socket.socket())
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            holder.bind(("", 8000))
+            holder.listen()
+        except OSError:
+            pass  # somebody else has it: just as good
+        if not flag:
+            with open(corpus / "feature_store.yaml", "a") as file:
+                file.write("feature_server: {type: local, metrics: {enabled: true}}\n")
+        outcome = command_line("--chdir", corpus, "serve", "--port", "0", *(["--metrics"] if flag else []))
+    key = "--metrics" if flag else f"{corpus}/feature_store.yaml: feature_server.metrics"
+    (line,) = [line for line in outcome.err.splitlines() if line.startswith("yummy-fast: ")]
+    assert line.startswith(f"yummy-fast: {key} :8000: cannot listen: ")
+    assert "--admin HOST:PORT takes another address" in line
+
+
+def on_terminal(corpus: Path, *flags: str, environment: Mapping[str, str] | None = None) -> tuple[int, bytes]:
+    """The status of a request to a server whose standard error is a terminal, and what that shows."""
+    ours, theirs = pty.openpty()
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("YUMMY_FAST_", "FEAST_")) and k != "NO_COLOR"}
+    command = [*serve_command(corpus), *flags]
+    process = subprocess.Popen(command, stderr=theirs, env={**kept, "TERM": "xterm", **(environment or {})})
+    os.close(theirs)
+    shown = b""
+
+    def read_until(pattern: bytes) -> re.Match[bytes]:
+        nonlocal shown
+        while not (found := re.search(pattern, shown)):
+            assert select.select([ours], [], [], PATIENCE_S)[0], shown
+            shown += os.read(ours, 1 << 16)
+        return found
+
+    try:
+        port = int(read_until(rb"serving .* on http://127\.0\.0\.1:(\d+)")[1])
+        with Client(port) as client:
+            status = client.ask("/no-such-path").status
+        process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(OSError):  # a terminal that nobody writes to any more
+            while data := os.read(ours, 1 << 16):
+                shown += data
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    return status, shown
+
+
+def test_requests_are_logged_in_a_terminal(corpus: Path) -> None:
+    """One line a request, in colours: yellow for 4xx. In a pipe, nothing of that."""
+    status, shown = on_terminal(corpus)
+    assert status == 404
+    (line,) = [line for line in shown.splitlines() if b"/no-such-path" in line]
+    assert re.fullmatch(rb"\x1b\[33m\S+ \S+ INFO GET /no-such-path 404, .*\x1b\[0m", line)
+    with Server(corpus) as server:
+        assert server.ask("/no-such-path").status == 404
+        assert server.stop() == 0
+        assert "/no-such-path" not in server.log
+        assert "\x1b" not in server.log
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "logged", "coloured"),
+    [
+        (["--no-access-log"], {}, False, True),
+        (["--access-log-sample", "0"], {}, False, True),
+        ([], {"NO_COLOR": "1"}, True, False),
+        ([], {"TERM": "dumb"}, True, False),
+        (["--log-format", "json"], {}, True, False),
+    ],
+)
+def test_a_terminal_for_which_it_is_turned_off(
+    corpus: Path, flags: list[str], environment: dict[str, str], logged: bool, coloured: bool
+) -> None:
+    _, shown = on_terminal(corpus, *flags, environment=environment)
+    assert (b"/no-such-path" in shown, b"\x1b" in shown) == (logged, coloured)
 
 
 # ---------------------------------------------------------------------------------------------------------------- check

@@ -48,6 +48,7 @@ class MemoryStore:
     """An OnlineStore that has the trips of driver 7, and waits or fails when it is told to."""
 
     absent_is_present = True
+    notices: tuple[str, ...] = ()
     in_flight = 0
 
     def __init__(self) -> None:

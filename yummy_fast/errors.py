@@ -248,3 +248,8 @@ class StoreTimeoutError(StoreError):
 
     status = 504
     headers = b"retry-after: 1\r\n"
+
+
+def how_to_install(extra: str) -> str:
+    """How to install an extra of this package, for messages. It works from a clone or a wheel, so without an index."""
+    return f"in a clone, pip install '.[{extra}]'; with a wheel, pip install 'FILE.whl[{extra}]'"

@@ -68,7 +68,8 @@ def test_a_minimal_file_gets_feasts_defaults() -> None:
          ", line 1, column 4: not YAML: could not determine a constructor for the tag 'tag:yaml.org,2002:python/none'"),
         ("project: p\nx: 2024-13-45\n", ": not YAML that can be read"),
         ("[" * 3000, ": not YAML that can be read"),
-        (MINIMAL + "online_store: null", ": online_store: expected a type, or keys with a `type` among them"),
+        (MINIMAL + "online_store: null",
+         ": online_store: expected a type; a repository without online store serves nothing"),
         (MINIMAL + "yummy_fast: 1", ": yummy_fast: expected keys and values, got 1"),
         (MINIMAL + "yummy_fast: {port: many}", ": yummy_fast.port: expected a port number, got 'many'"),
         (MINIMAL + "yummy_fast: {port: true}", ": yummy_fast.port: expected a port number, got True"),
@@ -246,3 +247,24 @@ def test_where_the_admin_listener_is(text: str, metrics: bool, address: str, rel
 def test_no_address_for_an_admin_listener(address: str) -> None:
     message = refusal(MINIMAL + f"\nyummy_fast: {{admin: '{address}'}}\n")
     assert message == f": yummy_fast.admin: expected HOST:PORT, such as 127.0.0.1:8000, got {address!r}"
+
+
+def test_in_a_terminal_requests_are_logged() -> None:
+    """Unless a setting says otherwise."""
+    text = YamlText(MINIMAL, "fs.yaml", ("/repo", "/beside"))
+
+    def share(flags: Texts, environ: Texts, *, on_terminal: bool) -> float:
+        config = parse_config(text, flags, environ, find_path=str, on_terminal=on_terminal)
+        return config.telemetry.access_log_sample
+
+    assert share({}, {}, on_terminal=True) == 1
+    assert share({}, {}, on_terminal=False) == 0
+    assert share({"access_log_sample": "0"}, {}, on_terminal=True) == 0
+    assert share({}, {"YUMMY_FAST_ACCESS_LOG_SAMPLE": "0.5"}, on_terminal=True) == 0.5
+
+
+def test_what_asked_for_the_metrics_is_known() -> None:
+    in_file = MINIMAL + "feature_server: {metrics: {enabled: true}}"
+    assert parse(in_file).admin.key == "fs.yaml: feature_server.metrics"
+    assert parse(in_file, metrics=True).admin.key == "--metrics"
+    assert parse(in_file, flags={"admin": ":1"}).admin.key == "--admin"

@@ -170,3 +170,113 @@ def test_the_keys_that_are_used() -> None:
 )
 def test_metrics_are_asked_for_by_true_and_nothing_else(text: str, asked: bool) -> None:
     assert asks_for_metrics(yaml.safe_load(text)) is asked
+
+
+# ------------------------------------------------------------------------------------------- what is only worth saying
+
+
+def notices(text: str) -> list[tuple[str, bool]]:
+    return [tuple(notice) for notice in parse(MINIMAL + text).notices]  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "meant"),
+    [
+        ("online_config: {type: redis}", "online_config", "online_store"),
+        ("online-store: {type: redis}", "online-store", "online_store"),
+        ("onlinestore: {type: redis}", "onlinestore", "online_store"),
+        ("offline_config: {type: dask}", "offline_config", "offline_store"),
+        ("feature-server: {enabled: true}", "feature-server", "feature_server"),
+        ("entity_key_serialisation_version: 2", "entity_key_serialisation_version", "entity_key_serialization_version"),
+        ("yummy-fast: {port: 1}", "yummy-fast", "yummy_fast"),
+    ],
+)
+def test_a_key_that_is_nearly_one(text: str, key: str, meant: str) -> None:
+    """Feast takes any key at the top (extra="allow") and ignores it: the store is then SQLite."""
+    said = f"fs.yaml: {key}: Feast knows no such key and ignores it; did you mean {meant}?"
+    assert notices(text) == [(said, True)]
+
+
+def test_a_key_that_is_nearly_one_beside_the_right_one() -> None:
+    said = "fs.yaml: online_config: Feast knows no such key and ignores it; online_store is used"
+    assert notices("online_store: redis\nonline_config: {type: sqlite}") == [(said, False)]
+
+
+def test_keys_that_are_not_near_to_any() -> None:
+    keys = "tags: {a: b}\ndescription: x\nowner: me\nonline: true\n5: x\nbatch_engine_config: local\nprovider: local"
+    assert notices(keys) == []
+
+
+def test_a_missing_key_whose_near_miss_is_there() -> None:
+    with pytest.raises(ConfigError, match=r"registry: .*; there is 'registery', which is probably meant"):
+        parse("project: rides\nregistery: r.db")
+    with pytest.raises(ConfigError, match=r"project: .*; there is 'Project', which is probably meant"):
+        parse("Project: rides\nregistry: r.db")
+
+
+@pytest.mark.parametrize("version", [0, 1, 2])
+def test_old_versions_of_keys_are_warned_of(version: int) -> None:
+    """As Feast does: RepoConfig.__init__."""
+    ((said, is_problem),) = notices(f"entity_key_serialization_version: {version}")
+    assert said.startswith("fs.yaml: entity_key_serialization_version: versions below 3 are deprecated")
+    assert not is_problem
+
+
+@pytest.mark.parametrize(
+    ("block", "keys"),
+    [
+        ("{type: local, enabled: true, metrics: {enabled: true}}", []),
+        ("{type: local, audit_logging: {enabled: true, sink: stdout}}", ["audit_logging"]),
+        ("{type: local, audit_logging: {enabled: false}, feature_logging: {}}", []),
+        ("{type: local, feature_logging: {enabled: true}}", ["feature_logging"]),
+        ("{type: local, metrics: {enabled: true, audit_logging: true}}", ["metrics.audit_logging"]),
+        ("{type: local, metrics: {enabled: true, audit_logging: false}}", []),
+        ("{type: mcp, mcp_enabled: true}", ["mcp_enabled"]),
+        ("{type: mcp, mcp_enabled: false}", []),
+        (
+            "{type: local, offline_push_batching_enabled: true, offline_push_batching_batch_size: 100}",
+            ["offline_push_batching_enabled", "offline_push_batching_batch_size"],
+        ),
+        ("{type: local, offline_push_batching_enabled: false}", []),
+        ("5", []),
+    ],
+)
+def test_keys_of_feature_server_that_do_nothing_here(block: str, keys: list[str]) -> None:
+    said = notices(f"feature_server: {block}")
+    assert [text.partition(" has no effect: ")[0] for text, _ in said] == [
+        f"fs.yaml: feature_server.{key}" for key in keys
+    ]
+    assert not any(is_problem for _, is_problem in said)
+
+
+@pytest.mark.parametrize("name", ["zürich", "проект", "特征", "Ünder_1"])
+def test_a_project_may_have_any_letters(name: str) -> None:
+    """feast/repo_operations.py is_valid_name: what \\w is in Unicode."""
+    assert parse(f"project: {name}\nregistry: r.db").project == name
+
+
+@pytest.mark.parametrize("name", ["_zürich", "zü rich", "zü-rich", "zü.rich"])
+def test_a_project_that_feast_refuses(name: str) -> None:
+    """Hyphens too: as RepoConfig is written, it does not know the store when it looks, and takes it for SQLite."""
+    with pytest.raises(ConfigError, match=f"fs.yaml: project: .*{name}"):
+        parse(f"project: {name}\nregistry: r.db")
+
+
+@pytest.mark.parametrize(
+    "block", ["{registry_type: snowflake.registry, account: a}", "{registry_type: remote, path: h}"]
+)
+def test_a_registry_of_another_type_is_named_first(block: str) -> None:
+    """And not the path that it has none of."""
+    with pytest.raises(ConfigError, match=r"^fs.yaml: registry.registry_type: this server reads registries of type"):
+        parse(f"project: rides\nregistry: {block}")
+
+
+def test_the_class_of_a_store_for_its_type() -> None:
+    store = "online_store: {type: feast.infra.online_stores.redis.RedisOnlineStore, connection_string: 'h:1'}"
+    assert parse(MINIMAL + store).online_store["type"] == "redis"
+
+
+@pytest.mark.parametrize("nothing", ["null", "none", "'Null'"])
+def test_no_online_store(nothing: str) -> None:
+    with pytest.raises(ConfigError, match=r"fs.yaml: online_store: .*without online store"):
+        parse(MINIMAL + f"online_store: {nothing}")

@@ -1,13 +1,17 @@
-"""Variables in feature_store.yaml are expanded as os.path.expandvars does, which is what Feast calls."""
+"""Variables in feature_store.yaml are expanded as os.path.expandvars does, which is what Feast calls.
+
+All but the defaults, `${NAME:-default}`, which expandvars does not know: tests/config/test_variables.py.
+"""
 
 from __future__ import annotations
 
 import base64
 import os
+import re
 from unittest import mock
 
 import yaml
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from yummy_fast.errors import ConfigError
@@ -22,6 +26,7 @@ texts = st.lists(
 
 @given(texts, st.dictionaries(names, texts, max_size=3))
 def test_variables(text: str, environ: dict[str, str]) -> None:
+    assume(not re.search(r"\{\w+:?-", text))
     whole = f"project: p\nregistry: r.db\nonline_store: {{type: redis, connection_string: 'x{text}'}}\n"
     with mock.patch.dict(os.environ, environ, clear=True):  # expandvars knows no other environment
         expected = yaml.safe_load(os.path.expandvars(whole))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import sys
+import termios
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.harness import refusal
+from tests.harness import PATIENCE_S, eventually, refusal
 from yummy_fast.errors import RegistryError
 from yummy_fast.sources import file as module
 from yummy_fast.sources.file import FileSource, find_path
@@ -95,3 +100,31 @@ def test_the_stamp_tells_a_file_moved_into_its_place(tmp_path: Path) -> None:
     os.utime(other, ns=(modified, modified))
     other.replace(path)
     assert source.stamp() != first
+
+
+def test_a_small_file_takes_little_memory(tmp_path: Path) -> None:
+    """Not as much as the longest registry that is read: under `ulimit -v`, no server would start."""
+    (tmp_path / "registry.db").write_bytes(b"x" * 5000)
+    tracemalloc.start()
+    try:
+        assert FileSource(str(tmp_path / "registry.db")).read() == b"x" * 5000
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_that_says_that_it_is_empty(tmp_path: Path) -> None:
+    """Those of /proc do, and so does a pipe."""
+    os.mkfifo(tmp_path / "pipe")
+    holder = os.open(tmp_path / "pipe", os.O_RDWR)
+    os.write(holder, b"x" * 5000)
+    reader = FileSource(str(tmp_path / "pipe"))
+    with ThreadPoolExecutor(1) as thread:
+        reading = thread.submit(reader.read)
+        eventually(lambda: True if _unread(holder) == 0 else None, "the pipe is read")
+        os.close(holder)
+        assert reading.result(PATIENCE_S) == b"x" * 5000
+
+
+def _unread(descriptor: int) -> int:
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.harness import FileServer, eventually, refusal, source_of
-from yummy_fast.errors import ConfigError, RegistryError
+from yummy_fast.errors import ConfigError, RegistryError, how_to_install
 from yummy_fast.sources import open_source as module
 from yummy_fast.sources.file import FileSource
 from yummy_fast.sources.http import HttpSource
@@ -95,12 +95,20 @@ def _answer(listener: socket.socket, body: bytes) -> None:
 @pytest.mark.parametrize(
     ("registry", "module", "message"),
     [
-        ("s3://b/r.db", "s3fs", "registry: s3:// needs s3fs: pip install 'yummy-fast[s3]'"),
-        ("gs://b/r.db", "gcsfs", "registry: gs:// needs gcsfs: pip install 'yummy-fast[gcs]'"),
+        (
+            "s3://b/r.db",
+            "s3fs",
+            f"registry: s3:// needs s3fs: {how_to_install('s3')}",
+        ),
+        (
+            "gs://b/r.db",
+            "gcsfs",
+            f"registry: gs:// needs gcsfs: {how_to_install('gcs')}",
+        ),
         (
             {"registry_type": "sql", "path": "postgresql://me:secret@h/d"},
             "sqlalchemy",
-            "registry.registry_type: sql needs sqlalchemy: pip install 'yummy-fast[sql]'",
+            f"registry.registry_type: sql needs sqlalchemy: {how_to_install('sql')}",
         ),
         (
             {"registry_type": "sql", "path": "mysql+pymysql://me:secret@h/d"},

@@ -126,3 +126,14 @@ def test_flags_and_the_environment_reach_the_settings(tmp_path: Path, monkeypatc
     address = load_config(chdir=str(tmp_path), flags=given).address
     assert (address.host, address.port) == ("from-the-process", 1)
     assert load_config(chdir=str(tmp_path), environ={}, metrics=True).admin.address == ":8000"
+
+
+def test_static_artifacts_are_not_loaded(tmp_path: Path) -> None:
+    """Feast's server runs that file of the repository. Here it is only said that it is not."""
+    (tmp_path / "feature_store.yaml").write_text("project: rides\nregistry: r.db\n")
+    assert load_config(chdir=str(tmp_path), environ={}).repository.notices == ()
+    artifacts = tmp_path / "static_artifacts.py"
+    artifacts.write_text("raise SystemExit")
+    (notice,) = load_config(chdir=str(tmp_path), environ={}).repository.notices
+    assert notice.text.startswith(f"{artifacts}: not loaded: ")
+    assert not notice.is_problem

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 import socket
+import ssl
 import sys
 import time
 from dataclasses import replace
@@ -21,6 +22,7 @@ import yummy_fast.stores.redis
 import yummy_fast.stores.redis_connection
 from tests.harness import (
     CERTIFICATE,
+    CERTIFICATE_KEY,
     Proxy,
     Server,
     Valkey,
@@ -35,7 +37,7 @@ from tests.harness import (
 )
 from yummy_fast.config.settings import Config
 from yummy_fast.endpoints import Endpoints
-from yummy_fast.errors import ConfigError, StoreTimeoutError, StoreUnavailableError
+from yummy_fast.errors import ConfigError, StoreError, StoreTimeoutError, StoreUnavailableError
 from yummy_fast.feast_format._proto.registry_pb2 import Registry
 from yummy_fast.feast_format.keys import entity_key_header, feature_field, key_value_encoder, timestamp_field
 from yummy_fast.feast_format.values import ValueType
@@ -182,6 +184,73 @@ def test_keys_that_are_not_feasts(tmp_path: Path, key_text: str) -> None:
     (folder / "feature_store.yaml").write_text("\n".join(lines))
     with pytest.raises(ConfigError, match=rf"online_store\.{key_text.partition(':')[0]}"):
         redis_store(load_config(chdir=str(folder), environ={}))
+
+
+def test_spaces_after_commas() -> None:
+    found = parse_connection_string("localhost:6379, db=1,  password=a b , ssl=true", "x")
+    assert found == {"host": "localhost", "port": 6379, "db": 1, "password": "a b ", "ssl": True}
+    assert parse_connection_string("db=1, localhost:6379", "x") == {"host": "localhost", "port": 6379, "db": 1}
+
+
+def test_the_connection_string_of_azures_portal(tmp_path: Path) -> None:
+    """It is made for .NET clients (StackExchange.Redis)."""
+    text = "c.redis.cache.windows.net:6380,password=abc=,ssl=True,abortConnect=False,allowAdmin=true"
+    store = redis_store(config_for(tmp_path / "r", text))
+    assert store.address == "c.redis.cache.windows.net:6380"
+    (notice,) = store.notices
+    assert notice.startswith(f"{tmp_path}/r/feature_store.yaml: online_store.connection_string: ")
+    assert "abortConnect, allowAdmin: ignored" in notice
+    assert "abc" not in notice
+    assert redis_store(config_for(tmp_path / "r", "localhost:6379,ssl=true")).notices == ()
+
+
+def test_false_that_is_no_json_means_yes(tmp_path: Path) -> None:
+    """feast/infra/online_stores/redis.py: it is no JSON, so it stays a text, and to redis-py any text is true."""
+    (notice,) = redis_store(config_for(tmp_path / "r", "localhost:6379,ssl=False")).notices
+    assert "connection_string: ssl=False turns TLS on" in notice
+
+
+@pytest.mark.parametrize(("option", "ours"), [("user=me", "username"), ("defaultDatabase=3", "db")])
+def test_dotnet_options_that_matter_are_refused(tmp_path: Path, option: str, ours: str) -> None:
+    with pytest.raises(ConfigError, match=rf"connection_string: {option.partition('=')[0]}: .* Feast calls it {ours}$"):
+        redis_store(config_for(tmp_path / "r", f"localhost:6379,{option}"))
+
+
+@pytest.mark.parametrize("value", ["redis://a:1,redis://b:secret@c:2", "rediss://a:1, rediss://b:2"])
+def test_a_list_of_urls(tmp_path: Path, value: str) -> None:
+    with pytest.raises(ConfigError, match=r"feature_store.yaml: .*connection_string: .* got a list of URLs") as caught:
+        redis_store(config_for(tmp_path / "r", value))
+    assert "secret" not in str(caught.value)
+
+
+def test_a_yaml_list_of_addresses(tmp_path: Path) -> None:
+    folder = repository(tmp_path / "r", "redis", "PLACE")
+    file = folder / "feature_store.yaml"
+    file.write_text(file.read_text().replace('"PLACE"', "[redis://a:1, redis://b:2]"))
+    with pytest.raises(ConfigError, match=r"feature_store.yaml: .*connection_string: .* one Redis, got a list$"):
+        redis_store(load_config(chdir=str(folder), environ={}))
+
+
+@pytest.mark.parametrize("name", ["ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"])
+def test_a_file_for_tls_that_is_not_there(tmp_path: Path, name: str) -> None:
+    """redis-py would say "No such file or directory" when it connects, and not which."""
+    with pytest.raises(ConfigError, match=rf"yaml: .*connection_string: {name}: there is no file /nowhere/a\.pem$"):
+        redis_store(config_for(tmp_path / "r", f"localhost:6379,ssl=true,{name}=/nowhere/a.pem"))
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_server_that_demands_a_client_certificate(tmp_path: Path, valkey: Valkey, version: ssl.TLSVersion) -> None:
+    context = tls_server_context()
+    context.minimum_version = context.maximum_version = version
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(CERTIFICATE)
+    text = f"localhost:{{}},ssl=true,ssl_ca_certs={CERTIFICATE}"
+    own = f",ssl_certfile={CERTIFICATE},ssl_keyfile={CERTIFICATE_KEY}"
+    with Proxy(valkey.port, tls=context) as proxy:
+        without = redis_store(config_for(tmp_path / "r", text.format(proxy.port)))
+        with pytest.raises(StoreError, match=r"client certificate, give ssl_certfile=\.\.\. and ssl_keyfile="):
+            run(without.ping())
+        assert "at localhost" in run(redis_store(config_for(tmp_path / "r", text.format(proxy.port) + own)).ping())
 
 
 # -------------------------------------------------------------------------------------------------------- what we read

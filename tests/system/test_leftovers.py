@@ -146,7 +146,7 @@ class Counted:
     def reloaded(self) -> None:
         self._versions += 1
         data = add_service(self._first, f"svc_{self._versions}", "svc_subset")
-        self._reload(data, "WARNING registry reloaded")
+        self._reload(data, "INFO registry reloaded")
         self._reload(data, "INFO registry unchanged")  # by now the catalog before has gone
 
     def not_reloaded(self) -> None:

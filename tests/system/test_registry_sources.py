@@ -258,11 +258,11 @@ def test_later_it_changes_nothing_and_is_said(place: Place, folder: Path) -> Non
             mark = len(server.lines)
             place.put(after)
             server.send_signal(signal.SIGHUP)
-            server.wait_for("WARNING registry reloaded: project rides, 1 feature views, 1 feature services", after=mark)
+            server.wait_for("INFO registry reloaded: project rides, 1 feature views, 1 feature services", after=mark)
             assert version_of(server) == after
             before = after
         mark = len(server.lines)
         place.put(1)  # and without a signal
-        server.wait_for("WARNING registry reloaded", after=mark)
+        server.wait_for("INFO registry reloaded", after=mark)
         assert version_of(server) == 1
         assert "secret" not in server.log

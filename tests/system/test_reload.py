@@ -145,7 +145,7 @@ def test_no_error_and_no_mixture_through_twenty_reloads(folder: Path) -> None:
                 replace_file(folder / "registry.db", registry(version))
                 mark = len(server.lines)
                 server.send_signal(signal.SIGHUP)
-                server.wait_for("WARNING registry reloaded: project rides", after=mark)
+                server.wait_for("INFO registry reloaded: project rides", after=mark)
         finally:
             stop.set()
             for caller in callers:

@@ -32,6 +32,7 @@ from tests.harness import (
     repository,
     request,
 )
+from yummy_fast.errors import how_to_install
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = f"traceparent: 00-{TRACE}-{CALLER}-01"
@@ -590,7 +591,7 @@ def test_without_the_extra_it_says_what_to_install(corpus: Path, workers: str) -
     serve = ["serve", "--chdir", str(corpus), "--port", "0", "--workers", workers]
     with Process([sys.executable, "-c", WITHOUT_THE_EXTRA, *serve, "--otel"]) as server:
         assert server.wait() == 2
-        assert server.lines == ["yummy-fast: --otel needs opentelemetry: pip install 'yummy-fast[otel]'"]
+        assert server.lines == [f"yummy-fast: --otel needs opentelemetry: {how_to_install('otel')}"]
     with Process([sys.executable, "-c", WITHOUT_THE_EXTRA, *serve]) as server:
         server.wait_for("serving ")
 

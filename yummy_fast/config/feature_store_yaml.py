@@ -41,26 +41,32 @@ def parse_config(
     *,
     find_path: Callable[[str], str],
     metrics: bool = False,
+    on_terminal: bool = False,
 ) -> Config:
     """Settle every setting. Raises ConfigError naming file and key.
 
     `flags` holds what the command line gave, by Setting.name; `find_path` makes an absolute path of a relative one;
-    `metrics` is Feast's flag.
+    `metrics` is Feast's flag; with `on_terminal`, people read the log: every request is logged unless a setting says
+    otherwise.
     """
     source = yaml_text.source
     text, unset = expand(yaml_text.text, environ)
     data = _parse(text, source, unset)
     check_set(used_keys(data), f"{source}: ", unset)
     repository = parse_repository(data, source, yaml_text.folders, find_path)
-    config = _settle(repository, data.get("yummy_fast"), flags, environ, unset)
+    defaults = {"access_log_sample": 1.0} if on_terminal else {}
+    config = _settle(repository, data.get("yummy_fast"), flags, environ, unset, defaults)
     if bool(config.tls.key) != bool(config.tls.cert):
         raise ConfigError("--key and --cert go together: TLS needs both")
     if config.tls.client_ca and not config.tls.cert:
         raise ConfigError("--client-ca needs --key and --cert: without TLS no client can show a certificate")
     if config.admin.address:
         return replace(config, admin=replace(config.admin, reload=True))
-    if metrics or asks_for_metrics(data):
-        return replace(config, admin=Admin(FEAST_METRICS_ADDRESS, reload=False))
+    if metrics:
+        return replace(config, admin=Admin(FEAST_METRICS_ADDRESS, reload=False, key="--metrics"))
+    if asks_for_metrics(data):
+        key = f"{source}: feature_server.metrics"
+        return replace(config, admin=Admin(FEAST_METRICS_ADDRESS, reload=False, key=key))
     return config
 
 
@@ -87,8 +93,12 @@ def _settle(
     flags: Mapping[str, str],
     environ: Mapping[str, str],
     unset: frozenset[str],
+    defaults: Mapping[str, Any],
 ) -> Config:
-    """Flag, environment variable, file, default: the first that has a value for a setting decides."""
+    """Flag, environment variable, file, default: the first that has a value for a setting decides.
+
+    `defaults` has those that differ from what is declared.
+    """
     where = f"{repository.source}: yummy_fast"
     block = {} if block is None else block
     if not isinstance(block, dict):
@@ -113,7 +123,7 @@ def _settle(
                 return setting.kind.parse(str(given))
             except ValueError:
                 raise ConfigError(f"{place}: expected {setting.kind.expected}, got {given!r}") from None
-        return setting.default
+        return defaults.get(setting.name, setting.default)
 
     groups: dict[str, Any] = {
         name: group(**{field: value_of(setting) for field, setting in group.settings().items()})

@@ -4,17 +4,30 @@ They are read as Feast reads them (feast/repo_config.py, Feast 0.67.0): types ar
 `registry` are ignored, relative paths start at the repository's folder. A message names the file and the key, and
 quotes no value that may hold a password.
 
+What is accepted but does not do what its author wants becomes a `Notice`: a key that Feast ignores because it is
+misspelt, such as `online_config`, or one of `feature_server` that asks for what this server does not do.
+
 The keys of `online_store` belong to its store, which checks them; `find_path`, handed in, knows where files are.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from difflib import get_close_matches
+from typing import Any, NamedTuple
 
 from yummy_fast.errors import ConfigError
+
+
+class Notice(NamedTuple):
+    """Something in the configuration that its author should know. It prevents nothing."""
+
+    text: str
+    """One line that names file and key."""
+    is_problem: bool = False
+    """Whether answers are probably not what the author wants: then `check` ends with exit code 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +51,7 @@ class Repository:
     """registry.enable_online_feature_view_versioning."""
     serve_materializing: bool
     """registry.serve_features_while_materializing."""
+    notices: tuple[Notice, ...] = ()
 
 
 def parse_repository(
@@ -59,6 +73,7 @@ def parse_repository(
         key_version=_key_version(data, source),
         versioning=registry.get("enable_online_feature_view_versioning", False),
         serve_materializing=registry.get("serve_features_while_materializing", False),
+        notices=tuple(_notices(data, source)),
     )
 
 
@@ -78,7 +93,80 @@ def asks_for_metrics(data: Mapping[str, Any]) -> bool:
     return isinstance(metrics, dict) and metrics.get("enabled") is True
 
 
-_PROJECT = re.compile(r"(?!_)\w+", re.ASCII)
+def _notices(data: Mapping[str, Any], source: str) -> Iterator[Notice]:
+    for key in data:
+        meant = _meant(key)
+        if meant and meant not in data:
+            yield Notice(f"{source}: {key}: Feast knows no such key and ignores it; did you mean {meant}?", True)
+        elif meant:
+            yield Notice(f"{source}: {key}: Feast knows no such key and ignores it; {meant} is used")
+    if data.get("entity_key_serialization_version", 3) in (0, 1, 2):
+        yield Notice(
+            f"{source}: entity_key_serialization_version: versions below 3 are deprecated in Feast; set it to 3 and "
+            "materialize again"
+        )
+    server = data.get("feature_server")
+    metrics = server.get("metrics") if isinstance(server, dict) else None
+    for where, block in (("feature_server", server), ("feature_server.metrics", metrics)):
+        for key, value in block.items() if isinstance(block, dict) else ():
+            why = next((why for name, why in _IDLE_KEYS.items() if str(key).startswith(name)), None)
+            if why and _asks_for_something(value):
+                yield Notice(f"{source}: {where}.{key} has no effect: {why}")
+
+
+_FEAST_KEYS = (
+    "auth",
+    "batch_engine",
+    "coerce_tz_aware",
+    "data_quality_monitoring",
+    "embedding_model",
+    "entity_key_serialization_version",
+    "feature_server",
+    "flags",
+    "materialization",
+    "mlflow",
+    "offline_store",
+    "online_store",
+    "openlineage",
+    "project",
+    "project_description",
+    "provider",
+    "registry",
+    "repo_path",
+)
+"""The keys at the top of the file: the aliases of Feast's RepoConfig. It takes others too, and ignores them."""
+
+_ATTRIBUTES = {"online_config": "online_store", "offline_config": "offline_store", "registry_config": "registry"}
+"""What Feast's code calls a key: a likely mistake that looks little like the key."""
+
+_SIMILARITY = 0.8
+"""difflib's ratio: registery and online-store are near misses, `online` is none."""
+
+
+def _meant(key: object) -> str | None:
+    """The key at the top of the file that `key` is probably a misspelling of."""
+    if not isinstance(key, str) or key in (*_FEAST_KEYS, "yummy_fast", "batch_engine_config"):
+        return None
+    words = key.lower().replace("-", "_")
+    near = get_close_matches(words, (*_FEAST_KEYS, "yummy_fast"), 1, _SIMILARITY)
+    return _ATTRIBUTES.get(words) or (near[0] if near else None)
+
+
+_IDLE_KEYS = {
+    "audit_logging": "this server writes no audit log",
+    "feature_logging": "this server logs no features that it has served",
+    "mcp": "this server does not speak MCP",
+    "offline_push_batching_": "this server writes to no offline store",
+}
+"""How keys of `feature_server` begin that do nothing here, and why."""
+
+
+def _asks_for_something(value: object) -> bool:
+    """Whether a key of `feature_server` has a value that turns something on in Feast."""
+    return value.get("enabled") is True if isinstance(value, dict) else value not in (None, False)
+
+
+_PROJECT = re.compile(r"(?!_)\w+")
 
 
 def _project(data: Mapping[str, Any], source: str) -> str:
@@ -86,9 +174,15 @@ def _project(data: Mapping[str, Any], source: str) -> str:
     if not isinstance(project, str) or not _PROJECT.fullmatch(project):
         raise ConfigError(
             f"{source}: project: expected a name of letters, digits and underscores that does not begin with an "
-            f"underscore, got {project!r}"
+            f"underscore, got {project!r}{_hint(data, 'project')}"
         )
     return project
+
+
+def _hint(data: Mapping[str, Any], wanted: str) -> str:
+    """The end of a message about a key: the one in the file that is probably meant to be it."""
+    found = next((key for key in data if wanted not in data and _meant(key) == wanted), None)
+    return f"; there is {found!r}, which is probably meant to be it" if found else ""
 
 
 _REGISTRY_KEYS: Mapping[str, tuple[type, str]] = {
@@ -117,7 +211,8 @@ def _registry(data: Mapping[str, Any], source: str) -> Mapping[str, Any]:
         return {"path": registry}
     if not isinstance(registry, dict):
         got = "a list" if isinstance(registry, list) else repr(registry)
-        raise ConfigError(f"{source}: registry: expected a path, or keys with a `path` among them, got {got}")
+        hint = _hint(data, "registry")
+        raise ConfigError(f"{source}: registry: expected a path, or keys with a `path` among them, got {got}{hint}")
     for key, (kind, expected) in _REGISTRY_KEYS.items():
         value = registry.get(key)
         if key in registry and type(value) is not kind and not (value is None and key in _NULLABLE):
@@ -127,20 +222,20 @@ def _registry(data: Mapping[str, Any], source: str) -> Mapping[str, Any]:
 
 
 def _registry_path(registry: Mapping[str, Any], source: str, find_path: Callable[[str], str]) -> str:
+    kind = registry.get("registry_type", "file")
+    if kind not in ("file", "sql"):  # first: a registry of another type has other keys
+        raise ConfigError(
+            f"{source}: registry.registry_type: this server reads registries of type file and sql, not {kind!r}"
+        )
     path: str = registry.get("path", "")
     if not path:
         raise ConfigError(f"{source}: registry.path: expected a path or URL, got nothing")
-    kind = registry.get("registry_type", "file")
     if kind == "sql":
         key, path = ("read_path", registry["read_path"]) if registry.get("read_path") else ("path", path)
         if "://" not in path:
             raise ConfigError(f"{source}: registry.{key}: expected a database URL, such as postgresql://host/database")
         # As Feast does: SQLAlchemy by itself would use psycopg2 for such a URL.
         return "postgresql+psycopg" + path.removeprefix("postgresql") if path.startswith("postgresql://") else path
-    if kind != "file":
-        raise ConfigError(
-            f"{source}: registry.registry_type: this server reads registries of type file and sql, not {kind!r}"
-        )
     store = registry.get("registry_store_type")
     if store is not None and store.rpartition(".")[2] not in _REGISTRY_STORES:
         raise ConfigError(
@@ -169,11 +264,21 @@ def _check_auth(data: Mapping[str, Any], source: str) -> None:
 
 def _online_store(data: Mapping[str, Any], source: str) -> Mapping[str, Any]:
     store = data.get("online_store", {"type": "sqlite"})
+    if store is None or (isinstance(store, str) and store.lower() in ("none", "null")):
+        raise ConfigError(f"{source}: online_store: expected a type; a repository without online store serves nothing")
     if isinstance(store, str):
         store = {"type": store}
     if not isinstance(store, dict):
         raise ConfigError(f"{source}: online_store: expected a type, or keys with a `type` among them")
-    return {"type": "sqlite", **store}
+    kind = store.get("type", "sqlite")
+    return {**store, "type": _STORE_CLASSES.get(kind, kind) if isinstance(kind, str) else kind}
+
+
+_STORE_CLASSES = {
+    "feast.infra.online_stores.redis.RedisOnlineStore": "redis",
+    "feast.infra.online_stores.sqlite.SqliteOnlineStore": "sqlite",
+}
+"""Feast takes the name of a class for a type (ONLINE_STORE_CLASS_FOR_TYPE)."""
 
 
 def _key_version(data: Mapping[str, Any], source: str) -> int:

@@ -22,6 +22,7 @@ from typing import Any, ClassVar, TypeVar, get_type_hints
 from yummy_fast.config import kinds
 from yummy_fast.config.kinds import Kind, one_of, whole_number
 from yummy_fast.config.repository import Repository
+from yummy_fast.errors import how_to_install
 
 T = TypeVar("T")
 
@@ -363,6 +364,8 @@ class Admin(Group):
     )
     reload: bool = False
     """Whether it takes reloads. Not where Feast's --metrics asked for it: that listens on all addresses."""
+    key: str = "--admin"
+    """What asked for it, for messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,15 +381,19 @@ class Telemetry(Group):
         "--log-format", one_of("text", "json"), "text", "Format of the log, which is written to standard error."
     )
     access_log_sample: float = setting(
-        "--access-log-sample", kinds.FRACTION, 0.0, "Fraction of the requests to log: 0.01 logs one in a hundred."
+        "--access-log-sample",
+        kinds.FRACTION,
+        0.0,
+        "Fraction of the requests to log: 0.01 logs one in a hundred. If standard error is a terminal, the default is "
+        "1: all are logged.",
     )
     otel: bool = setting(
         # One switch; all else about tracing is OpenTelemetry's own: OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER...
         "--otel",
         kinds.SWITCH,
         False,
-        "Send OpenTelemetry spans of requests, as the OTEL_* environment variables say. Needs the extra otel: "
-        "pip install 'yummy-fast[otel]'.",
+        f"Send OpenTelemetry spans of requests, as the OTEL_* environment variables say. Needs the extra otel: "
+        f"{how_to_install('otel')}.",
     )
 
 

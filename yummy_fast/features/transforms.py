@@ -37,7 +37,14 @@ from time import perf_counter_ns
 from types import CodeType
 from typing import Any, cast
 
-from yummy_fast.errors import CorruptValueError, LimitError, ShutdownRequested, TransformError, ViewUnavailableError
+from yummy_fast.errors import (
+    CorruptValueError,
+    LimitError,
+    ShutdownRequested,
+    TransformError,
+    ViewUnavailableError,
+    how_to_install,
+)
 from yummy_fast.feast_format.registry import OnDemandFeatureView
 from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.binding import Bound
@@ -74,7 +81,7 @@ def load(view: OnDemandFeatureView) -> UserFunction:
             import pandas  # noqa: F401  # if it is not installed, say so now and not at the first request
             import pyarrow  # noqa: F401
     except ImportError as error:
-        raise unavailable(f"{error.name} is not installed; try: pip install 'yummy-fast[transforms]'") from None
+        raise unavailable(f"{error.name} is not installed: {how_to_install('transforms')}") from None
     function = _pickled_function(view)
     if not isinstance(function, str):
         return function

@@ -107,14 +107,18 @@ _PAGES: Mapping[str, tuple[str, _View]] = {
 class AdminListener:
     """Answers for a Health until closed."""
 
-    def __init__(self, address: str, health: Health, *, reload: bool = True) -> None:
-        """Listen on `address` (`split_address`). Without `reload`, there is no /-/reload. Raises ConfigError."""
+    def __init__(self, address: str, health: Health, *, reload: bool = True, key: str = "--admin") -> None:
+        """Listen on `address` (`split_address`). Without `reload`, there is no /-/reload. Raises ConfigError.
+
+        `key` is what asked for this listener, for the message if it cannot listen.
+        """
         host, port = split_address(address)
         pages = {path: page for path, page in _PAGES.items() if reload or page[1] is not _reload}
         try:
             self._server = _Server(host, port, health, pages)
         except OSError as error:
-            raise ConfigError(f"--admin {address}: cannot listen: {error.strerror or error}") from None
+            remedy = "" if key == "--admin" else "; --admin HOST:PORT takes another address"
+            raise ConfigError(f"{key} {address}: cannot listen: {error.strerror or error}{remedy}") from None
         shown, port = self._server.socket.getsockname()[:2]
         self.url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
         self._thread = threading.Thread(target=self._serve, name="admin", daemon=True)

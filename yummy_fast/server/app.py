@@ -24,7 +24,7 @@ import uvloop
 
 from yummy_fast.config.settings import Admin, Config, Tls
 from yummy_fast.endpoints import Endpoints
-from yummy_fast.errors import ConfigError, ShutdownRequested
+from yummy_fast.errors import ConfigError, ShutdownRequested, how_to_install
 from yummy_fast.feast_format.registry import Throttle, parse_registry, unthrottled
 from yummy_fast.features.catalog import Catalog
 from yummy_fast.features.statuses import StatusPolicy
@@ -73,7 +73,7 @@ def import_spans() -> ModuleType:
     try:
         from yummy_fast.telemetry import spans
     except ImportError as error:
-        raise ConfigError(f"--otel needs {error.name}: pip install 'yummy-fast[otel]'") from None
+        raise ConfigError(f"--otel needs {error.name}: {how_to_install('otel')}") from None
     except ValueError as error:  # what is read of OTEL_* at once
         raise ConfigError(f"--otel: OTEL_*: {error}") from None
     return spans
@@ -210,6 +210,8 @@ async def serve(
         closing.callback(transforms.close)
         store = open_store(config)
         closing.push_async_callback(store.close)
+        for notice in store.notices if context.slot == 0 else ():  # one of the workers says it for all
+            logger.warning("%s", notice)
         with gc_paused():
             endpoints = Endpoints(
                 # Nothing here names the catalog, because this frame lives as long as the server, and would keep it:
@@ -320,7 +322,7 @@ def admin_listener(options: Admin, health: Health) -> Iterator[None]:
     if not options.address:
         yield
         return
-    listener = AdminListener(options.address, health, reload=options.reload)
+    listener = AdminListener(options.address, health, reload=options.reload, key=options.key)
     logger.info("admin on %s", listener.url)
     try:
         yield

@@ -127,7 +127,7 @@ class Reloader:
                 pieces = self._swap(catalog).pieces()
                 self.loaded_at = time.time()
                 self.reloads += 1
-                logger.warning("registry reloaded: %s", describe(catalog))
+                logger.info("registry reloaded: %s", describe(catalog))
                 await _in_thread(lambda: _free_gradually(pieces))
         self._failed.clear()
         self.last_error = ""

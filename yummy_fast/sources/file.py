@@ -25,6 +25,10 @@ def find_path(path: str, repository: str, beside: str) -> str:
     return str(Path(beside) / path)
 
 
+PIECE_BYTES = 1 << 20
+"""What is read at once of a file that has grown since it was opened."""
+
+
 class Stamp(NamedTuple):
     """The state of a file. It changes when the file is written (time, size) or replaced by another (inode)."""
 
@@ -50,7 +54,12 @@ class FileSource:
 
     def read(self) -> bytes:
         try:
-            with open(self.name, "rb") as file:
-                return file.read(MAX_REGISTRY_BYTES + 1)
+            with open(self.name, "rb", buffering=0) as file:
+                # read() makes room for all that it may return, and the limit is a quarter of a gigabyte.
+                size = os.fstat(file.fileno()).st_size
+                pieces = [file.read(min(size, MAX_REGISTRY_BYTES) + 1)]
+                while pieces[-1] and sum(map(len, pieces)) <= MAX_REGISTRY_BYTES:
+                    pieces.append(file.read(PIECE_BYTES))
+                return b"".join(pieces)
         except OSError as error:
             raise RegistryError.unreadable(self.name, download.reason(error)) from None

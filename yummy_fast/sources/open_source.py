@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from yummy_fast.config.repository import Repository
-from yummy_fast.errors import ConfigError, RegistryError
+from yummy_fast.errors import ConfigError, RegistryError, how_to_install
 from yummy_fast.sources.deadline import DeadlineRunner
 from yummy_fast.sources.file import FileSource
 from yummy_fast.sources.http import HttpSource
@@ -89,5 +89,5 @@ def _extra(extra: str, what: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        remedy = f": pip install 'yummy-fast[{extra}]'" if error.name in _EXTRAS[extra] else ", which is not installed"
+        remedy = f": {how_to_install(extra)}" if error.name in _EXTRAS[extra] else ", which is not installed"
         raise ConfigError(f"{what} needs {error.name}{remedy}") from None

@@ -10,9 +10,11 @@ import base64
 import binascii
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from yummy_fast.config.feature_store_yaml import YamlText, parse_config
+from yummy_fast.config.repository import Notice
 from yummy_fast.config.settings import Config
 from yummy_fast.errors import ConfigError
 from yummy_fast.sources import download
@@ -27,22 +29,36 @@ def load_config(
     flags: Mapping[str, str] | None = None,
     environ: Mapping[str, str] | None = None,
     metrics: bool = False,
+    on_terminal: bool = False,
 ) -> Config:
     """Read feature_store.yaml and settle every setting. Raises ConfigError naming file and key.
 
-    `flags` holds what the command line gave, by Setting.name; `environ` defaults to the process's own; `metrics` is
-    Feast's flag.
+    `flags` holds what the command line gave, by Setting.name; `environ` defaults to the process's own; `metrics` and
+    `on_terminal` are as in `parse_config`.
     """
     environ = os.environ if environ is None else environ
     chdir = chdir or environ.get("YUMMY_FAST_CHDIR") or environ.get("FEATURE_REPO_DIR_ENV_VAR")
     yaml_text = read_yaml(Path(chdir or ".").absolute(), feature_store_yaml, environ)
-    return parse_config(
+    config = parse_config(
         yaml_text,
         flags or {},
         environ,
         find_path=lambda path: find_path(path, *yaml_text.folders),
         metrics=metrics,
+        on_terminal=on_terminal,
     )
+    artifacts = Path(find_path(STATIC_ARTIFACTS, *yaml_text.folders))
+    if not artifacts.is_file():
+        return config
+    notice = Notice(
+        f"{artifacts}: not loaded: Feast's server runs this file, so functions of on-demand feature views may find "
+        "other globals there than here"
+    )
+    return replace(config, repository=replace(config.repository, notices=(*config.repository.notices, notice)))
+
+
+STATIC_ARTIFACTS = "static_artifacts.py"
+"""Feast's server runs this file of the repository when it starts (feast/feature_server.py, load_static_artifacts)."""
 
 
 MAX_YAML_BYTES = 1 << 20

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Protocol, TypeVar
 
@@ -62,6 +63,9 @@ class OnlineStore(Protocol[Prepared]):
     """What Feast answers for a feature that this store does not have: PRESENT and null if true, else NOT_FOUND."""
 
     state: StoreState
+
+    notices: tuple[str, ...]
+    """What its author should know of the configuration: a line each, which names file and key."""
 
     @property
     def in_flight(self) -> int:
@@ -117,7 +121,9 @@ def open_store_class(store_type: str, where: str) -> type[OnlineStore[object]]:
     What it prepares is an object to everybody else.
     """
     if store_type not in STORES:
-        raise ConfigError(f"{where}: unknown online store {store_type!r}; expected one of: {', '.join(sorted(STORES))}")
+        near = get_close_matches(store_type.lower(), STORES, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"{where}: this server reads {' and '.join(sorted(STORES))}, not {store_type!r}{hint}")
     module, _, name = STORES[store_type].partition(":")
     store: type[OnlineStore[object]] = getattr(import_module(module), name)
     return store

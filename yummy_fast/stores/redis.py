@@ -31,9 +31,11 @@ import inspect
 import json
 import logging
 import random
+import re
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import redis.asyncio
@@ -114,6 +116,7 @@ class RedisStore:
     """An `OnlineStore`: Feast's `type: redis` with `redis_type: redis`."""
 
     absent_is_present = True
+    notices: tuple[str, ...]
 
     def __init__(self, repository: Repository, options: StoreOptions) -> None:
         block = repository.online_store
@@ -122,7 +125,11 @@ class RedisStore:
         if block.get("redis_type", "redis") != "redis":
             raise ConfigError(f"{where}.redis_type: this server reads a single Redis, not {block['redis_type']!r}")
         connection_string = block.get("connection_string", "localhost:6379")
+        if isinstance(connection_string, list):
+            raise ConfigError(f"{where}.connection_string: expected the address of one Redis, got a list")
         self._client_options = parse_connection_string(str(connection_string), f"{where}.connection_string")
+        self.notices = drop_dotnet_options(self._client_options, f"{where}.connection_string")
+        check_files(self._client_options, f"{where}.connection_string")
         self.state = StoreState()
         self._suffix = repository.project.encode()
         self._timeout_s = options.timeout_ms / 1000
@@ -185,7 +192,7 @@ class RedisStore:
             except NoPermissionError:  # it is enough for us that the user may read hashes
                 return f"Redis or Valkey at {self.address} (this user may not ask for its version)"
         except _CANNOT_CONNECT as error:
-            raise StoreUnavailableError(f"{self.address}: {_reason(error)}") from None
+            raise StoreUnavailableError(f"{self.address}: {self._reason(error)}") from None
         finally:
             await client.aclose()
         server = "Valkey" if "valkey_version" in info else "Redis"
@@ -205,7 +212,7 @@ class RedisStore:
                 connector, connection = await self._connect()
             except Exception as error:  # of any kind: if this task ended, the server would never connect again
                 once_log.log(
-                    logging.ERROR, "online store %s: cannot connect: %s; retrying", self.address, _reason(error)
+                    logging.ERROR, "online store %s: cannot connect: %s; retrying", self.address, self._reason(error)
                 )
                 down = True
                 self.state.failures += 1
@@ -256,6 +263,10 @@ class RedisStore:
             transport, self._timeout_s, self._max_reply_bytes, self.state, self._max_commands, CHECK_EVERY_S
         )
         return connector, connection
+
+    def _reason(self, error: BaseException) -> str:
+        options = self._client_options
+        return _reason(error, tls_without_certificate=bool(options.get("ssl")) and "ssl_certfile" not in options)
 
     async def _pause(self, pause_s: float, spent_s: float) -> float:
         """Sleep before the next attempt; the last one took `spent_s` of the pause. Returns the pause after it."""
@@ -359,10 +370,6 @@ class RedisStore:
 # -------------------------------------------------------------------------------------------------------- the details
 
 
-def _reason(error: BaseException) -> str:
-    return str(error) or type(error).__name__
-
-
 def parse_connection_string(text: str, where: str) -> dict[str, Any]:
     """Keyword arguments for redis-py from Feast's connection_string. Raises ConfigError, which never quotes it.
 
@@ -371,9 +378,12 @@ def parse_connection_string(text: str, where: str) -> dict[str, Any]:
 
         localhost:6379,db=1,password=secret   ->   {"host": "localhost", "port": 6379, "db": 1, "password": "secret"}
 
-    Beyond Feast: IPv6 addresses in brackets, and redis://, rediss:// and unix:// URLs, which Yummy takes.
+    Beyond Feast: spaces after commas, IPv6 addresses in brackets, and redis://, rediss:// and unix:// URLs, which Yummy
+    takes.
     """
     if "://" in text:
+        if re.search(r",\s*(?:redis|rediss|unix)://", text):
+            raise ConfigError(f"{where}: expected the URL of one Redis, got a list of URLs")
         try:
             options: dict[str, Any] = dict(parse_url(text))
         except ValueError:
@@ -389,9 +399,9 @@ def parse_connection_string(text: str, where: str) -> dict[str, Any]:
     options = {}
     addresses: list[str] = []
     for part in text.split(","):
-        key, equals, value = part.partition("=")
+        key, equals, value = part.lstrip().partition("=")
         if not equals:
-            addresses.append(part)
+            addresses.append(part.strip())
             continue
         try:
             options[key] = json.loads(value)
@@ -408,3 +418,83 @@ def parse_connection_string(text: str, where: str) -> dict[str, Any]:
     if not colon or not port.isdecimal() or int(port) > 65535 or not host:
         raise ConfigError(f"{where}: expected host:port first, such as localhost:6379 or [::1]:6379")
     return {"host": host.strip("[]"), "port": int(port), **options}
+
+
+_DOTNET_OPTIONS = frozenset(
+    (
+        "abortConnect",
+        "allowAdmin",
+        "asyncTimeout",
+        "channelPrefix",
+        "checkCertificateRevocation",
+        "configChannel",
+        "configCheckSeconds",
+        "connectRetry",
+        "connectTimeout",
+        "highIntegrity",
+        "keepAlive",
+        "name",
+        "proxy",
+        "resolveDns",
+        "responseTimeout",
+        "setlib",
+        "sslHost",
+        "sslProtocols",
+        "syncTimeout",
+        "tiebreaker",
+        "version",
+        "writeBuffer",
+    )
+)
+"""Options of StackExchange.Redis, the .NET client: Azure's portal shows a connection string for it. These say how that
+client connects, and change nothing of what is read. To ignore one is safe: without sslHost, the host's name is checked.
+"""
+_DOTNET_NAMES = {"user": "username", "defaultDatabase": "db"}
+"""Those that do change what is read, and what Feast calls them."""
+
+
+def drop_dotnet_options(options: dict[str, Any], where: str) -> tuple[str, ...]:
+    """Remove what only the .NET client knows; a line for people about it. Raises ConfigError for what matters here."""
+    known = {name.lower(): name for name in _DOTNET_OPTIONS}
+    for name, ours in _DOTNET_NAMES.items():
+        for given in options:
+            if given.lower() == name.lower():
+                raise ConfigError(f"{where}: {given}: an option of .NET clients; Feast calls it {ours}")
+    found = [given for given in options if given.lower() in known]
+    for given in found:
+        del options[given]
+    # Feast reads a value as JSON if it is JSON, and True and False are none: they are texts, and any text means yes.
+    notices = [f"{where}: {', '.join(found)}: ignored: only .NET clients know these options"] if found else []
+    if options.get("ssl") in ("False", "FALSE"):
+        notices.append(f"{where}: ssl={options['ssl']} turns TLS on, as in Feast: only ssl=false turns it off")
+    return tuple(notices)
+
+
+_FILE_OPTIONS = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
+
+
+def check_files(options: Mapping[str, Any], where: str) -> None:
+    """Raises ConfigError for a file that TLS needs and that is not there: when it connects, redis-py names no file."""
+    for name in _FILE_OPTIONS:
+        path = options.get(name)
+        if isinstance(path, str) and not Path(path).exists():
+            raise ConfigError(f"{where}: {name}: there is no file {path}")
+
+
+def _reason(error: BaseException, *, tls_without_certificate: bool = False) -> str:
+    """Why a connection failed, in one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    # A server that demands a certificate says so in an alert, or just ends the connection, before or after the
+    # handshake: in TLS 1.3, the client is done before the server has looked.
+    cause: BaseException | None = error
+    while tls_without_certificate and cause is not None:
+        if isinstance(cause, ConnectionResetError | BrokenPipeError) or _TLS_ALERT.search(str(cause)):
+            return (
+                f"{text.rstrip('.')}; if the server demands a client certificate, give ssl_certfile=... and "
+                "ssl_keyfile=... in online_store.connection_string"
+            )
+        cause = cause.__cause__ or cause.__context__
+    return text
+
+
+_TLS_ALERT = re.compile(r"(?i)certificate.required|handshake.failure|connection closed by server")

@@ -90,6 +90,7 @@ class SqliteStore:
     """An `OnlineStore`: Feast's `type: sqlite`, and what it takes when there is no `online_store`."""
 
     absent_is_present = False
+    notices: tuple[str, ...]
 
     def __init__(self, repository: Repository, options: StoreOptions) -> None:
         block = repository.online_store
@@ -101,6 +102,7 @@ class SqliteStore:
         self._given_path = path
         self._folders = repository.folders
         self._project = repository.project
+        self.notices = ()
         self.state = StoreState()
         self._timeout_s = options.timeout_ms / 1000
         self._waiting: set[asyncio.Future[Rows]] = set()

@@ -9,6 +9,8 @@ line of the access log has its fields as keys of their own:
 The access log has a line for a random share of the requests: the status and size of the answer, the duration, and the
 feature service. No line contains what was asked for or answered: no entity key and no value; of the target only the
 path, and of the headers only the ids of the request (see `trace_headers`).
+
+In a terminal, lines are coloured by their level, and those of the access log by the status of the answer.
 """
 
 from __future__ import annotations
@@ -32,10 +34,14 @@ MAX_PATH_CHARS = 200
 """Longer paths are cut. The paths of our endpoints have about 20 characters; others are as long as a client likes."""
 
 
-def set_up_logging(level: str, form: str) -> None:
-    """Log to standard error: messages of at least `level`, in the format `form`, "text" or "json"."""
+def set_up_logging(level: str, form: str, *, coloured: bool = False) -> None:
+    """Log to standard error: messages of at least `level`, in the format `form`, "text" or "json".
+
+    `coloured` is for text that a terminal shows.
+    """
     handler = StderrLog()
-    handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(TEXT))
+    text = ColouredFormatter(TEXT) if coloured else logging.Formatter(TEXT)
+    handler.setFormatter(JsonFormatter() if form == "json" else text)
     logging.basicConfig(level=level.upper(), handlers=[handler])
     logging.captureWarnings(True)  # otherwise Python prints warnings: as text, and waits until they are read
 
@@ -53,6 +59,22 @@ def lines_dropped() -> int:
 def utc_text(seconds: float) -> str:
     """A time in seconds since the epoch as ISO 8601 in UTC, to the millisecond: "2026-11-23T10:15:00.123Z"."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+_RED, _GREEN, _YELLOW, _CYAN, _DIM = 31, 32, 33, 36, 2
+"""Parameters of SGR, the escape sequence that sets colours (ECMA-48, 8.3.117)."""
+
+
+class ColouredFormatter(logging.Formatter):
+    """Formats records as text for a terminal, in colours."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        if record.name == ACCESS:
+            colour = (_GREEN, _CYAN, _YELLOW, _RED)[min(max(record.fields["status"] // 100, 2), 5) - 2]  # type: ignore[attr-defined]
+        else:
+            colour = _RED if record.levelno >= logging.ERROR else _YELLOW if record.levelno >= logging.WARNING else _DIM
+        return f"\x1b[{colour}m{text}\x1b[0m"
 
 
 class JsonFormatter(logging.Formatter):
