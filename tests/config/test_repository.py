@@ -118,7 +118,7 @@ def test_the_version_of_keys(version: int) -> None:
         ("project: a\nregistry: {path: x, s3_additional_kwargs: secret}",
          "registry.s3_additional_kwargs: expected keys and values, got str"),
         (MINIMAL + "online_store: null",
-         "online_store: expected a type, or keys with a `type` among them"),
+         "online_store: expected a type; a repository without online store serves nothing"),
         *(
             (MINIMAL + f"entity_key_serialization_version: {given}",
              f"entity_key_serialization_version: expected 3, 2 or 1, got {shown}")

@@ -20,7 +20,7 @@ def test_stores_are_found_by_feasts_own_names() -> None:
 def test_an_unknown_store_is_named_with_those_there_are() -> None:
     with pytest.raises(ConfigError) as caught:
         open_store_class("dynamodb", "fs.yaml: online_store.type")
-    expected = "fs.yaml: online_store.type: unknown online store 'dynamodb'; expected one of: redis, sqlite"
+    expected = "fs.yaml: online_store.type: this server reads redis and sqlite, not 'dynamodb'"
     assert str(caught.value) == expected
 
 

@@ -35,7 +35,7 @@ _BRACED = r"\{[^{}]*\}"
 _DEFAULT = rf"(?:[^${{}}]|\$(?!\{{)|\$\{{(?:[^${{}}]|\$(?!\{{)|\${_BRACED})*\}})*"
 """The text of a default, with two more levels of variables in it."""
 _VARIABLE = re.compile(
-    rf"\$(?:(?P<name>\w+)|\{{(?P<braced>\w+)(?P<empty>:?)-(?P<default>{_DEFAULT})\}}|(?P<other>{_BRACED}))", re.ASCII
+    rf"\$(?:(?P<name>\w+)|\{{(?P<braced>\w+)(?P<empty>:?)-(?P<default>{_DEFAULT})\}}|(?P<other>\{{[^}}]*\}}))", re.ASCII
 )
 _UNSET_NAME = re.compile(r"(?:^|(?<=[\s=,:/@]))\$[A-Z_][A-Z0-9_]*$", re.ASCII)
 
