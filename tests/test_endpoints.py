@@ -29,6 +29,7 @@ from yummy_fast.features.vectors import Layout, Tails
 from yummy_fast.http.http11 import Request, Response
 from yummy_fast.http.trace_headers import Trace
 from yummy_fast.stores.online_store import StoreState
+from yummy_fast.stores.survey import Survey
 from yummy_fast.telemetry.metrics import Metrics
 
 STATS = view("stats", ["driver"], {"driver_id": ValueType.INT64}, {"trips": ValueType.INT64})
@@ -49,6 +50,10 @@ class MemoryStore:
 
     absent_is_present = True
     notices: tuple[str, ...] = ()
+
+    async def survey(self, views: Sequence[str]) -> Survey:
+        return Survey("memory", (), frozenset(views))
+
     in_flight = 0
 
     def __init__(self) -> None:

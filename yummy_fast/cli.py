@@ -11,7 +11,6 @@ a server would start but something could not be served, or not correctly; 3 from
 from __future__ import annotations
 
 import argparse
-import asyncio
 import io
 import json
 import logging
@@ -24,15 +23,13 @@ from typing import Any, NoReturn
 
 from yummy_fast import __version__
 from yummy_fast.config.settings import GROUPS, IGNORED_FLAGS, SETTINGS, Config, Setting, Telemetry
-from yummy_fast.errors import ConfigError, RegistryError, RequestError, StoreError, how_to_install
-from yummy_fast.features.catalog import Compiled
+from yummy_fast.errors import ConfigError, RegistryError, how_to_install
 from yummy_fast.http.descriptors import connections_that_fit, needed, raise_soft_limit
 from yummy_fast.native import owner as native
 from yummy_fast.server import admin
 from yummy_fast.server.app import build_catalog, install_startup_signals, open_store, run
 from yummy_fast.sources.open_source import open_source
 from yummy_fast.sources.yaml_text import load_config
-from yummy_fast.stores.online_store import OnlineStore, Prepared
 from yummy_fast.telemetry.logs import set_up_logging
 from yummy_fast.telemetry.stderr_log import FLUSH_S, is_writable
 from yummy_fast.workers import supervisor
@@ -72,8 +69,8 @@ Read feature_store.yaml and the registry, ask the online store, and show what a 
 it."""
 
 _CHECK_EXIT_CODES = """\
-Exit code 0: everything can be served. 1: a server would start, but something cannot be served, or two features share
-one Redis field. 2: a server would not start, or the online store does not answer."""
+Exit code 0: no problem was found. 1: a server would start, but something that requests may ask for cannot be served, or
+is null, or is not what it seems; a line says what. 2: a server would not start, or the online store does not answer."""
 
 _DEMO = f"""\
 Make a small Feast repository, with its data in an embedded Valkey; serve it; and show a request and its answer. Ctrl-C
@@ -285,83 +282,26 @@ def _fit_descriptors(config: Config) -> Config:
 def _check(arguments: argparse.Namespace) -> int:
     native.check_wish()
     config = _load(arguments)
-    repository = config.repository
     store = open_store(config)
-    source = open_source(repository)
+    source = open_source(config.repository)
     catalog = build_catalog(config, store, source.read())
-    try:
-        answer, reachable = asyncio.run(store.ping()), True
-    except StoreError as error:
-        answer, reachable = str(error), False
-    found = {
-        "configuration": repository.source,
-        "project": repository.project,
-        "registry": source.name,
-        "registry_version": catalog.registry.version,
-        "entity_key_serialization_version": repository.key_version,
-        "hot_path": native.DESCRIPTION,
-        "online_store": {"type": repository.online_store["type"], "reachable": reachable, "answer": answer},
-        "feature_views": len(catalog.registry.views),
-        "broken_views": [{"name": name, "error": str(error)} for name, error in catalog.broken_views()],
-        "collisions": catalog.collisions,
-        "feature_services": [_describe(name, compiled, store) for name, compiled in catalog.services()],
-    }
+    from yummy_fast.diagnosis.check_run import Checked
+
+    checked = Checked(config, source.name, catalog, store)
     try:
         if arguments.json:
-            print(json.dumps(found, indent=2))
+            print(json.dumps(checked.found, indent=2))
         else:
-            _print_check(found)
+            for line in checked.lines():
+                print(line)
         sys.stdout.flush()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest when it exits
         if not isinstance(error, BrokenPipeError):  # after `| head`, which has read enough, nothing is wrong
             raise ConfigError(f"standard output: {error.strerror}") from None
-    if not reachable:
-        raise ConfigError(f"{repository.source}: online_store: cannot be reached: {answer}")
-    # A server would start, and would log a line for each of these, as here. In CI, they should not go unnoticed.
-    nothing = not catalog.registry.views
-    return int(any((nothing, catalog.broken_services(), catalog.broken_views(), catalog.collisions)))
-
-
-def _describe(name: str, compiled: Compiled[Prepared] | RequestError, store: OnlineStore[Prepared]) -> dict[str, Any]:
-    if isinstance(compiled, RequestError):
-        return {"name": name, "error": str(compiled)}
-    plan = compiled.plan
-    return {
-        "name": name,
-        "features": plan.feature_count,
-        "feature_views": sum(len(lookup.views) for lookup in plan.lookups),
-        "keys_per_row": len(plan.lookups),
-        "commands": [
-            f"{', '.join(request_name for _, request_name in lookup.join_keys)}: {command}"
-            for lookup, command in zip(plan.lookups, store.describe(compiled.prepared), strict=True)
-        ],
-    }
-
-
-def _print_check(found: dict[str, Any]) -> None:
-    online_store = found["online_store"]
-    state = "answers" if online_store["reachable"] else "DOES NOT ANSWER"
-    print(f"configuration  {found['configuration']}")
-    print(f"project        {found['project']}")
-    print(f"registry       {found['registry']} (version {found['registry_version'] or 'unknown'})")
-    print(f"entity keys    serialization version {found['entity_key_serialization_version']}")
-    print(f"hot path       {found['hot_path']}")
-    print(f"online store   {online_store['type']}, {state}: {online_store['answer']}")
-    print(f"feature views  {found['feature_views']}")
-    for view in found["broken_views"]:
-        print(f"               {view['error']}")
-    for pair in found["collisions"]:
-        print(f"               hash collision: these features share one Redis field; rename one: {pair}")
-    print()
-    rows = [("feature service", "features", "views", "keys per row", "commands")]
-    for service in found["feature_services"]:
-        if "error" in service:
-            rows.append((service["name"], "", "", "", f"CANNOT BE SERVED: {' '.join(service['error'].split())}"))
-        else:
-            counts = (service["features"], service["feature_views"], service["keys_per_row"])
-            rows.append((service["name"], *map(str, counts), "; ".join(service["commands"])))
-    print_table(rows)
+    if not checked.answer.reachable:
+        raise ConfigError(f"{config.repository.source}: online_store: cannot be reached: {checked.answer.text}")
+    return int(checked.has_problems)
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:

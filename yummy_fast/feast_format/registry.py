@@ -95,6 +95,12 @@ class FeatureView:
     disabled: bool = False
     sources: tuple[Projection, ...] = ()
     """For an on-demand view that is computed when it is written: the views that it is computed from."""
+    online: bool = False
+    """Whether `feast materialize` writes it to the online store."""
+    is_pushed: bool = False
+    """Whether its rows may come from a push source or a stream."""
+    materialized_until_s: float | None = None
+    """The latest end of its materialization intervals, in seconds since the epoch; None if there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +201,9 @@ def _fields(items: Iterable[Any]) -> tuple[Field, ...]:
 
 
 def _feature_view(spec: Any, meta: Any = None) -> FeatureView:
+    intervals = meta.materialization_intervals if meta is not None else ()
+    ends = [interval.end_time.seconds + interval.end_time.nanos / 1e9 for interval in intervals]
+    is_plain = isinstance(spec, messages.FeatureViewSpec)
     return FeatureView(
         name=spec.name,
         entities=tuple(spec.entities),
@@ -204,6 +213,9 @@ def _feature_view(spec: Any, meta: Any = None) -> FeatureView:
         version=meta.current_version_number if meta is not None else 0,
         state=_state(meta.state) if meta is not None else "STATE_UNSPECIFIED",
         disabled=bool(getattr(spec, "disabled", False)),
+        online=meta is not None and spec.online,
+        is_pushed=spec.HasField("stream_source") if is_plain else True,  # a label view and a stream view
+        materialized_until_s=max(ends, default=None),
     )
 
 

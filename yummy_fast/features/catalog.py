@@ -177,6 +177,10 @@ class Catalog(Generic[Prepared]):
                 found = self._services[name, True]
             yield name, found if isinstance(found, RequestError) else found.plan.obstacle() or found
 
+    def needs_full_names(self, service: str) -> bool:
+        """Whether short names collide, so that requests for a service get 400 unless they ask for full names."""
+        return isinstance(self._services.get((service, False)), CollisionError)
+
     def broken_services(self) -> Sequence[tuple[str, RequestError]]:
         """The feature services that cannot be served, and why."""
         return [(name, found) for name, found in self.services() if isinstance(found, RequestError)]

@@ -18,12 +18,14 @@ import concurrent.futures
 import os
 import time
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 from yummy_fast import __version__
 from yummy_fast.config.repository import Repository
 from yummy_fast.config.settings import StoreOptions
 from yummy_fast.endpoints import Endpoints
+from yummy_fast.feast_format.registry import FeatureView
 from yummy_fast.features.value_sampling import BUDGET_NS_PER_HEARTBEAT
 from yummy_fast.http.accept import Acceptor
 from yummy_fast.http.connection import Connections
@@ -33,7 +35,7 @@ from yummy_fast.sources.source import Source
 from yummy_fast.stores.online_store import OnlineStore
 from yummy_fast.telemetry.exposition import Snapshot
 from yummy_fast.telemetry.logs import lines_dropped, utc_text
-from yummy_fast.telemetry.metrics import Metrics
+from yummy_fast.telemetry.metrics import MAX_VIEWS, Metrics
 
 BEAT_S = 0.1
 """Between two beats of the heart."""
@@ -260,7 +262,7 @@ class ServerHealth:
             "yummy_fast_registry_feature_views": len(endpoints.catalog.registry.views),
             "yummy_fast_registry_feature_services": len(endpoints.catalog.registry.services),
         }
-        return [self.metrics.snapshot(numbers)]
+        return [{**self.metrics.snapshot(numbers), "feast_feature_freshness_seconds": _freshness(endpoints)}]
 
     def reload(self) -> Reloaded:
         if self._loop is None or self.parts is None:
@@ -275,3 +277,17 @@ class ServerHealth:
             error = "the server is ending"
         registry = self._registry()
         return Reloaded(not error, {"registry": registry, **({"error": error} if error else {})})
+
+
+def _freshness(endpoints: Endpoints[object]) -> list[list[Any]]:
+    """Samples of feast_feature_freshness_seconds, as Feast has them (feast/metrics.py, update_feature_freshness).
+
+    The latest moment that a materialization reached may lie in the future: then the number is negative, as in Feast.
+    """
+    registry, now = endpoints.catalog.registry, time.time()
+    materialized = (
+        [[view.name, registry.project], now - view.materialized_until_s]
+        for view in registry.views.values()
+        if isinstance(view, FeatureView) and view.materialized_until_s is not None
+    )
+    return list(islice(materialized, MAX_VIEWS))

@@ -29,6 +29,7 @@ from yummy_fast.config.repository import Repository
 from yummy_fast.config.settings import StoreOptions
 from yummy_fast.errors import ConfigError
 from yummy_fast.features.plan import Feature, Lookup, Rows
+from yummy_fast.stores.survey import Survey
 
 Prepared = TypeVar("Prepared")
 """A store's private form of a plan's lookups."""
@@ -82,6 +83,9 @@ class OnlineStore(Protocol[Prepared]):
 
     async def ping(self) -> str:
         """Read as requests do, what is not there, and return in a few words what the store is. Raises StoreError."""
+
+    async def survey(self, views: Sequence[str]) -> Survey:
+        """Look what is stored: a few keys, and which of `views` have rows there. Raises StoreError."""
 
     def ping_if_idle(self) -> None:
         """Called every second. If the store has nothing to reply to, send a cheap question: `answered_at` must move.

@@ -54,8 +54,10 @@ from yummy_fast.stores import redis_hash
 from yummy_fast.stores.online_store import StoreState, check_keys
 from yummy_fast.stores.redis_connection import PendingFetch, RedisConnection
 from yummy_fast.stores.redis_hash import HashReader
+from yummy_fast.stores.redis_survey import survey_redis
 from yummy_fast.stores.redis_turns import Part, cost_of
 from yummy_fast.stores.resp import render_command
+from yummy_fast.stores.survey import Survey
 from yummy_fast.telemetry.once_log import OnceLog
 
 logger = logging.getLogger("yummy_fast")
@@ -197,6 +199,15 @@ class RedisStore:
             await client.aclose()
         server = "Valkey" if "valkey_version" in info else "Redis"
         return f"{server} {info.get('valkey_version', info.get('redis_version'))} at {self.address}"
+
+    async def survey(self, views: Sequence[str]) -> Survey:
+        client = self._client()
+        try:
+            return await survey_redis(client, self.address, self._suffix, views)
+        except _CANNOT_CONNECT as error:
+            raise StoreUnavailableError(f"{self.address}: {self._reason(error)}") from None
+        finally:
+            await client.aclose()
 
     async def _keep_connected(self, attempted: asyncio.Event) -> None:
         """Connect, wait until the connection ends, connect again, for ever. `attempted` is set after the first attempt,

@@ -29,7 +29,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -41,6 +41,7 @@ from yummy_fast.feast_format.timestamps import encode_timestamp
 from yummy_fast.features.plan import Feature, Lookup, Rows
 from yummy_fast.sources.file import find_path
 from yummy_fast.stores.online_store import StoreState, check_keys
+from yummy_fast.stores.survey import Survey
 
 logger = logging.getLogger("yummy_fast")
 
@@ -57,6 +58,9 @@ _KEYS = frozenset(
 """Keys of Feast's SqliteOnlineStoreConfig; it refuses others, and so do we."""
 
 DEFAULT_PATH = "data/online.db"
+
+SURVEYED_KEYS = 20
+"""Entity keys of each view that a survey looks at."""
 
 MAX_KEYS = 900
 """Entities per statement: before 3.32 (2020), SQLite allows no more than 999 variables in a statement."""
@@ -146,6 +150,25 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise StoreUnavailableError(f"{path}: {error}") from None
         return f"SQLite {sqlite3.sqlite_version}, {path}"
+
+    async def survey(self, views: Sequence[str]) -> Survey:
+        return await asyncio.to_thread(self._survey, views)
+
+    def _survey(self, views: Sequence[str]) -> Survey:
+        path = self._path
+        keys: set[bytes] = set()
+        found = set()
+        try:
+            with closing(_connect(path, self._timeout_s)) as connection:
+                for view in views:
+                    statement = f"SELECT DISTINCT entity_key FROM {_quoted(f'{self._project}_{view}')} LIMIT ?"  # noqa: S608
+                    with suppress(sqlite3.OperationalError):  # there is no such table: who reads it will say so
+                        rows = {bytes(key) for (key,) in connection.execute(statement, (SURVEYED_KEYS,))}
+                        keys |= rows
+                        found.update([view] if rows else [])
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(f"{path}: {error}") from None
+        return Survey(address=path, keys=tuple(keys), views=frozenset(found), looked_at=len(keys))
 
     def _try_connect(self) -> None:
         with suppress(StoreUnavailableError):  # it has been logged, and each fetch retries
@@ -315,11 +338,16 @@ def _statement_head(table: str) -> str:
     row comes last depends on the index that SQLite chooses; with a condition on the feature it would choose another
     than for Feast. The cast makes the value bytes, whatever type a writer gave it. NULL becomes x'', a stored null.
     """
-    quoted = table.replace('"', '""')
     return (
         "SELECT entity_key, feature_name, ifnull(CAST(value AS BLOB), x''), event_ts "  # noqa: S608  # the table is quoted
-        f'FROM "{quoted}" WHERE entity_key IN ('
+        f"FROM {_quoted(table)} WHERE entity_key IN ("
     )
+
+
+def _quoted(table: str) -> str:
+    """The name of a table in a statement."""
+    escaped = table.replace('"', '""')
+    return f'"{escaped}"'
 
 
 def _timestamp(event_ts: int | float | str | bytes | None, table: str) -> bytes | None:

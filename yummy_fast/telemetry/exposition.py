@@ -119,6 +119,16 @@ FAMILIES: tuple[Family, ...] = (
         bounds=DURATIONS_S,
     ),
     Family(
+        name="feast_feature_freshness_seconds",
+        kind="gauge",
+        help=(
+            "Seconds since the latest materialization of a feature view ended, as the registry says. A view that was "
+            "never materialized has none."
+        ),
+        labels=("feature_view", "project"),
+        combine="max",
+    ),
+    Family(
         name="yummy_fast_requests_total",
         kind="counter",
         help=(

@@ -119,13 +119,14 @@ class FeatureView(_message.Message):
     def __init__(self, spec: _Optional[_Union[FeatureViewSpec, _Mapping]] = ..., meta: _Optional[_Union[FeatureViewMeta, _Mapping]] = ...) -> None: ...
 
 class FeatureViewSpec(_message.Message):
-    __slots__ = ("name", "project", "entities", "features", "ttl", "online", "entity_columns", "disabled")
+    __slots__ = ("name", "project", "entities", "features", "ttl", "online", "stream_source", "entity_columns", "disabled")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     ENTITIES_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
     ONLINE_FIELD_NUMBER: _ClassVar[int]
+    STREAM_SOURCE_FIELD_NUMBER: _ClassVar[int]
     ENTITY_COLUMNS_FIELD_NUMBER: _ClassVar[int]
     DISABLED_FIELD_NUMBER: _ClassVar[int]
     name: str
@@ -134,17 +135,28 @@ class FeatureViewSpec(_message.Message):
     features: _containers.RepeatedCompositeFieldContainer[Feature]
     ttl: _duration_pb2.Duration
     online: bool
+    stream_source: DataSource
     entity_columns: _containers.RepeatedCompositeFieldContainer[Feature]
     disabled: bool
-    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., entities: _Optional[_Iterable[str]] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., online: _Optional[bool] = ..., entity_columns: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., disabled: _Optional[bool] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., entities: _Optional[_Iterable[str]] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., online: _Optional[bool] = ..., stream_source: _Optional[_Union[DataSource, _Mapping]] = ..., entity_columns: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., disabled: _Optional[bool] = ...) -> None: ...
+
+class MaterializationInterval(_message.Message):
+    __slots__ = ("start_time", "end_time")
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    start_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class FeatureViewMeta(_message.Message):
-    __slots__ = ("current_version_number", "state")
+    __slots__ = ("materialization_intervals", "current_version_number", "state")
+    MATERIALIZATION_INTERVALS_FIELD_NUMBER: _ClassVar[int]
     CURRENT_VERSION_NUMBER_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
+    materialization_intervals: _containers.RepeatedCompositeFieldContainer[MaterializationInterval]
     current_version_number: int
     state: FeatureViewState
-    def __init__(self, current_version_number: _Optional[int] = ..., state: _Optional[_Union[FeatureViewState, str]] = ...) -> None: ...
+    def __init__(self, materialization_intervals: _Optional[_Iterable[_Union[MaterializationInterval, _Mapping]]] = ..., current_version_number: _Optional[int] = ..., state: _Optional[_Union[FeatureViewState, str]] = ...) -> None: ...
 
 class StreamFeatureView(_message.Message):
     __slots__ = ("spec", "meta")
@@ -155,13 +167,14 @@ class StreamFeatureView(_message.Message):
     def __init__(self, spec: _Optional[_Union[StreamFeatureViewSpec, _Mapping]] = ..., meta: _Optional[_Union[FeatureViewMeta, _Mapping]] = ...) -> None: ...
 
 class StreamFeatureViewSpec(_message.Message):
-    __slots__ = ("name", "project", "entities", "features", "entity_columns", "ttl", "disabled")
+    __slots__ = ("name", "project", "entities", "features", "entity_columns", "ttl", "online", "disabled")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     ENTITIES_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     ENTITY_COLUMNS_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
+    ONLINE_FIELD_NUMBER: _ClassVar[int]
     DISABLED_FIELD_NUMBER: _ClassVar[int]
     name: str
     project: str
@@ -169,8 +182,9 @@ class StreamFeatureViewSpec(_message.Message):
     features: _containers.RepeatedCompositeFieldContainer[Feature]
     entity_columns: _containers.RepeatedCompositeFieldContainer[Feature]
     ttl: _duration_pb2.Duration
+    online: bool
     disabled: bool
-    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., entities: _Optional[_Iterable[str]] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., entity_columns: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., disabled: _Optional[bool] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., entities: _Optional[_Iterable[str]] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., entity_columns: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., online: _Optional[bool] = ..., disabled: _Optional[bool] = ...) -> None: ...
 
 class LabelView(_message.Message):
     __slots__ = ("spec",)

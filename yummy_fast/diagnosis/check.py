@@ -1,0 +1,215 @@
+"""What `yummy-fast check` finds: everything that requests would meet, from what is known before there are any.
+
+The configuration says what in it does nothing; the registry, which services and views cannot be served as they are; a
+`Survey` of the store, whether it holds what the registry promises. Each is a `Finding`: one line that names the file,
+the key or the host, and what to do. A finding that makes answers null, wrong or impossible is a problem, and then
+`check` ends with exit code 1; the others are only worth knowing.
+
+Pure: `check_run` asks the store. What a survey shows is said of the keys that were looked at.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from yummy_fast.config.repository import Repository
+from yummy_fast.diagnosis.stored_keys import key_versions
+from yummy_fast.feast_format.registry import DUMMY_JOIN_KEY, FeatureService, FeatureView, Registry
+from yummy_fast.feast_format.values import ValueType
+from yummy_fast.features.catalog import Catalog
+from yummy_fast.features.plan import Plan
+from yummy_fast.features.views import stored_name
+from yummy_fast.stores.survey import Survey
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong, or worth knowing."""
+
+    text: str
+    is_problem: bool = True
+
+
+def of_configuration(repository: Repository, store_notices: Iterable[str]) -> Iterator[Finding]:
+    """What the file says that does not do what its author wants."""
+    yield from (Finding(notice.text, notice.is_problem) for notice in repository.notices)
+    yield from (Finding(text, is_problem=False) for text in store_notices)
+
+
+def of_registry(catalog: Catalog[object], where: str) -> Iterator[Finding]:
+    """What the registry says that cannot be served, or not as it seems. `where` is the registry's name."""
+    registry = catalog.registry
+    if not registry.views:
+        others = ", ".join(registry.other_projects) or "none"
+        yield Finding(
+            f"{where}: no feature views in project {registry.project}; the registry's other projects: {others}"
+        )
+    for _, error in catalog.broken_views():
+        yield Finding(f"{where}: {error}")
+    broken = {name: " ".join(str(error).split()) for name, error in catalog.broken_services()}
+    for name, why in sorted(broken.items()):
+        yield Finding(f"{where}: feature service {name} cannot be served: {why}")
+    for pair in catalog.collisions:
+        yield Finding(f"{where}: hash collision: these features share one Redis field; rename one: {pair}")
+    for name in sorted(registry.services):
+        if catalog.needs_full_names(name) and name not in broken:
+            yield Finding(
+                f"{where}: feature service {name}: two of its features have the same name, so requests get 400 unless "
+                'they say "full_feature_names": true'
+            )
+    for service in sorted(registry.services.values(), key=lambda each: each.name):
+        yield from _disagreements(registry, service, where)
+
+
+def _disagreements(registry: Registry, service: FeatureService, where: str) -> Iterator[Finding]:
+    """Join keys that the views of a service declare with different types: a request has one value for all of them."""
+    types: dict[str, dict[ValueType, list[str]]] = {}
+    for view, join_key_map in _stored_views(registry, service):
+        for column in view.entity_columns:
+            name = join_key_map.get(column.name, column.name)
+            views = types.setdefault(name, {}).setdefault(column.type, [])
+            if view.name not in views:
+                views.append(view.name)
+    for name, by_type in types.items():
+        if len(by_type) > 1:
+            said = ", ".join(f"{kind.name} in {', '.join(views)}" for kind, views in by_type.items())
+            yield Finding(
+                f"{where}: feature service {service.name}: join key {name} has different types: {said}. The type is "
+                "part of the key, and a request converts the value to one of them: features of the other views are "
+                "null. Declare one type"
+            )
+
+
+def _stored_views(registry: Registry, service: FeatureService) -> Iterator[tuple[FeatureView, Mapping[str, str]]]:
+    """The views that a service reads, those behind on-demand views too, with the names of their join keys in it."""
+    for projection in service.projections:
+        view = registry.views.get(projection.view)
+        if isinstance(view, FeatureView):
+            yield view, projection.join_key_map
+        elif view is not None:
+            for source in view.sources:
+                behind = registry.views.get(source.view)
+                if isinstance(behind, FeatureView):
+                    yield behind, source.join_key_map
+
+
+def of_store(
+    registry: Registry, survey: Survey, where: str, registry_name: str, *, key_version: int, versioning: bool
+) -> Iterator[Finding]:
+    """What the store lacks, or holds otherwise than it is looked up. `where` is the file's name."""
+    yield from _mode(survey, where)
+    yield from (
+        Finding(f"{survey.address}: the user may not run {command}: {what} was not checked", is_problem=False)
+        for command, what in survey.refused
+    )
+    join_keys = {_join_keys(registry, view) for view in registry.views.values() if isinstance(view, FeatureView)}
+    versions: Counter[frozenset[int]] = Counter(key_versions(key, join_keys) for key in survey.keys)
+    del versions[frozenset()]  # keys of another project whose name ends as this one's
+    if not versions and not survey.refused and registry.views:
+        yield _no_keys(registry, survey, where)
+    others = {found: count for found, count in versions.items() if max(key_version, 1) not in found}
+    for found, count in others.items():
+        written = max(found)
+        yield Finding(
+            f"{survey.address}{survey.place}: {count} of {versions.total()} keys of project {registry.project} that "
+            f"were looked at have serialization version {written}, and entity_key_serialization_version in {where} is "
+            f"{key_version}, so they are never found. Set it to {written}, or materialize again"
+        )
+    for view in sorted(registry.views.values(), key=lambda each: each.name):
+        if isinstance(view, FeatureView) and view.online and view.materialized_until_s is None:
+            name = stored_name(view.name, view.version if versioning else 0)
+            if name in survey.views:
+                continue  # somebody wrote it all the same: Feast's write_to_online_store, or a push
+            how = "nor pushed, as far as was looked; push rows to it, or" if view.is_pushed else "so all of it is null;"
+            yield Finding(
+                f"{registry_name}: feature view {view.name} was never materialized, {how} run `feast materialize`",
+                is_problem=not view.is_pushed,
+            )
+
+
+def _mode(survey: Survey, where: str) -> Iterator[Finding]:
+    if survey.mode in ("cluster", "sentinel"):
+        what = "a node of a Redis Cluster" if survey.mode == "cluster" else "a Redis Sentinel, which holds no data"
+        yield Finding(
+            f"{where}: online_store.redis_type: it says {survey.expected_mode}, and {survey.address} is {what}: set "
+            f"redis_type: redis_{survey.mode}, as for Feast, or give the address of a single Redis"
+        )
+
+
+def _no_keys(registry: Registry, survey: Survey, where: str) -> Finding:
+    looked = "" if survey.complete else f" among the {survey.looked_at} that were looked at"
+    elsewhere = ", ".join(f"{number} ({count} keys)" for number, count in survey.databases.items())
+    hint = f"; there are keys in database {elsewhere}: is db= right?" if elsewhere else ""
+    return Finding(
+        f"{survey.address}{survey.place}: no key of project {registry.project}{looked}: every feature is null. Compare "
+        f"project and online_store in {where} with those of the writer, or run `feast materialize`{hint}"
+    )
+
+
+def _join_keys(registry: Registry, view: FeatureView) -> tuple[str, ...]:
+    found = (registry.entities[name].join_key for name in view.entities if name in registry.entities)
+    return tuple(sorted(found))
+
+
+# ------------------------------------------------------------------------------------------------- what can be asked
+
+
+class Need(NamedTuple):
+    """Something that a request for a service must send, and an example of a value."""
+
+    name: str
+    type: str
+    example: object
+
+
+class Request(NamedTuple):
+    """What a request for a feature service must send."""
+
+    entities: list[Need]
+    request_data: list[Need]
+
+    def body(self, service: str, *, full_names: bool) -> dict[str, object]:
+        """The JSON of a request of one row, with examples of values."""
+        columns = {need.name: [need.example] for need in (*self.entities, *self.request_data)}
+        body: dict[str, object] = {"feature_service": service, "entities": columns}
+        return {**body, "full_feature_names": True} if full_names else body
+
+
+def request_for(plan: Plan) -> Request:
+    """What a plan needs, by name."""
+    pairs = {pair for lookup in plan.lookups for pair in lookup.join_keys}
+    names = sorted({name for join_key, name in pairs if join_key != DUMMY_JOIN_KEY})
+    fields = {field.name: field.type for computed in plan.computed for field in computed.view.request_data}
+    return Request(
+        entities=[_need(name, plan.types.get(name, ValueType.UNKNOWN)) for name in names],
+        request_data=[_need(name, kind) for name, kind in sorted(fields.items())],
+    )
+
+
+_EXAMPLES: Mapping[str, object] = {
+    "STRING": "a",
+    "BYTES": "YQ==",
+    "BOOL": True,
+    "DOUBLE": 1.5,
+    "FLOAT": 1.5,
+    "UUID": "123e4567-e89b-12d3-a456-426614174000",
+    "TIME_UUID": "d50e5ed0-0a5c-11ec-9a03-0242ac130003",
+    "DECIMAL": "1.5",
+    "JSON": "{}",
+    "MAP": {"a": 1},
+    "STRUCT": {"a": 1},
+}
+"""An example of a value of each type; of all others, 1 is one."""
+
+
+def _need(name: str, kind: ValueType) -> Need:
+    scalar = kind.name.removesuffix("_LIST").removesuffix("_SET")
+    example = _EXAMPLES.get(scalar, 1)
+    return Need(name, kind.name if kind else "any type", [example] if scalar != kind.name else example)
+
+
+def moment(seconds: float | None) -> str:
+    """A time for people."""
+    return "never" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"

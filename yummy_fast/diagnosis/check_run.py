@@ -1,0 +1,106 @@
+"""`yummy-fast check`: ask the store what requests will ask it, look into it, and make findings of all there is.
+
+Every feature view and every feature service is read once, for an entity that is not there: so a table that is missing,
+or a right that the user does not have, is found here and not by the first request. What the findings are is in `check`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+from yummy_fast.config.settings import Config
+from yummy_fast.diagnosis import check, check_text
+from yummy_fast.diagnosis.check import Finding
+from yummy_fast.diagnosis.check_text import Answer
+from yummy_fast.errors import RequestError, StoreError, StoreUnavailableError
+from yummy_fast.feast_format.keys import entity_key_header
+from yummy_fast.feast_format.registry import FeatureView
+from yummy_fast.features.catalog import Catalog, Compiled
+from yummy_fast.features.views import stored_name
+from yummy_fast.native import owner
+from yummy_fast.stores.online_store import OnlineStore
+
+
+class Checked:
+    """What `check` has found."""
+
+    def __init__(
+        self, config: Config, registry_name: str, catalog: Catalog[object], store: OnlineStore[object]
+    ) -> None:
+        """Ask and look, which takes some seconds at most."""
+        self.answer, of_store = asyncio.run(_of_store(config, registry_name, catalog, store))
+        findings = [
+            *check.of_configuration(config.repository, store.notices),
+            *check.of_registry(catalog, registry_name),
+            *of_store,
+        ]
+        self.has_problems = any(finding.is_problem for finding in findings)
+        self.found = check_text.as_json(config, registry_name, catalog, store, self.answer, findings, owner.DESCRIPTION)
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        return check_text.lines(self.found)
+
+
+async def _of_store(
+    config: Config, registry_name: str, catalog: Catalog[object], store: OnlineStore[object]
+) -> tuple[Answer, list[Finding]]:
+    repository, registry = config.repository, catalog.registry
+    names = [
+        stored_name(view.name, view.version if repository.versioning else 0)
+        for view in registry.views.values()
+        if isinstance(view, FeatureView)
+    ]
+    findings: list[Finding] = []
+    try:
+        survey = await store.survey(names)
+        versions = {"key_version": repository.key_version, "versioning": repository.versioning}
+        findings += check.of_store(registry, survey, repository.source, registry_name, **versions)
+    except StoreUnavailableError:
+        pass  # `ping` says it too
+    try:
+        answer = Answer(reachable=True, text=await store.ping())
+    except StoreError as error:
+        return Answer(reachable=False, text=str(error)), [each for each in findings if "redis_type" in each.text]
+    await store.open()
+    try:
+        findings += [
+            Finding(f"{repository.source}: online_store: {text}") for text in await _unreadable(catalog, store)
+        ]
+    finally:
+        await store.close()
+    return answer, findings
+
+
+async def _unreadable(catalog: Catalog[object], store: OnlineStore[object]) -> list[str]:
+    """Feature views and services that cannot be read, and why. A service is named if all of its views can be."""
+    found: list[str] = []
+    bad_views: set[str] = set()
+    for view in sorted(catalog.registry.views.values(), key=lambda view: view.name):
+        if not isinstance(view, FeatureView) or not view.features:
+            continue
+        try:
+            compiled = catalog.plan_for(None, [f"{view.name}:{field.name}" for field in view.features], True)
+            await _read_nothing(compiled, store)
+        except RequestError:  # those who ask for it get to know
+            continue
+        except StoreError as error:
+            bad_views.add(view.name)
+            found.append(f"feature view {view.name} cannot be read: {error}")
+    for name, service in sorted(catalog.services(), key=lambda pair: pair[0]):
+        projected = {projection.view for projection in catalog.registry.services[name].projections}
+        if isinstance(service, RequestError) or projected & bad_views:
+            continue
+        try:
+            await _read_nothing(service, store)
+        except StoreError as error:
+            found.append(f"feature service {name} cannot be read: {error}")
+    return found
+
+
+async def _read_nothing(compiled: Compiled[object], store: OnlineStore[object]) -> None:
+    """Read what a request would, of an entity that is not there: its key ends before the values. Raises StoreError."""
+    lookups = compiled.plan.lookups
+    keys = [[entity_key_header([join_key for join_key, _ in lookup.join_keys], 3)] for lookup in lookups]
+    await store.fetch(compiled.prepared, keys)
