@@ -104,8 +104,8 @@ def write(name: str, online_store: str, key_version: int) -> None:
     )
     with tempfile.TemporaryDirectory() as made, contextlib.chdir(made):
         folder = Path(made)
-        for file in target.iterdir():
-            shutil.copy(file, folder)
+        for given in target.iterdir():
+            shutil.copy(given, folder)
         store = FeatureStore(repo_path=str(folder))
         store.apply(objects(folder))
         store.materialize(MOMENT - timedelta(days=1), MOMENT + timedelta(hours=1), feature_views=["stats", "profile"])

@@ -36,7 +36,9 @@ class Checked:
             *of_store,
         ]
         self.has_problems = any(finding.is_problem for finding in findings)
-        self.found = check_text.as_json(config, registry_name, catalog, store, self.answer, findings, owner.DESCRIPTION)
+        self.found = check_text.as_json(
+            config, registry_name, catalog, store.describe, self.answer, findings, owner.DESCRIPTION
+        )
 
     def lines(self) -> Iterator[str]:
         """For people."""
@@ -55,8 +57,14 @@ async def _of_store(
     findings: list[Finding] = []
     try:
         survey = await store.survey(names)
-        versions = {"key_version": repository.key_version, "versioning": repository.versioning}
-        findings += check.of_store(registry, survey, repository.source, registry_name, **versions)
+        findings += check.of_store(
+            registry,
+            survey,
+            repository.source,
+            registry_name,
+            key_version=repository.key_version,
+            versioning=repository.versioning,
+        )
     except StoreUnavailableError:
         pass  # `ping` says it too
     try:
@@ -65,9 +73,8 @@ async def _of_store(
         return Answer(reachable=False, text=str(error)), [each for each in findings if "redis_type" in each.text]
     await store.open()
     try:
-        findings += [
-            Finding(f"{repository.source}: online_store: {text}") for text in await _unreadable(catalog, store)
-        ]
+        unreadable = await _unreadable(catalog, store)
+        findings += [Finding(f"{repository.source}: online_store: {text}") for text in unreadable]
     finally:
         await store.close()
     return answer, findings
@@ -78,7 +85,7 @@ async def _unreadable(catalog: Catalog[object], store: OnlineStore[object]) -> l
     found: list[str] = []
     bad_views: set[str] = set()
     for view in sorted(catalog.registry.views.values(), key=lambda view: view.name):
-        if not isinstance(view, FeatureView) or not view.features:
+        if not isinstance(view, FeatureView) or not view.features or not view.online:
             continue
         try:
             compiled = catalog.plan_for(None, [f"{view.name}:{field.name}" for field in view.features], True)

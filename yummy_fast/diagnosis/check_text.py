@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,9 @@ from yummy_fast.errors import RequestError
 from yummy_fast.feast_format.registry import FeatureView
 from yummy_fast.features.catalog import Catalog, Compiled
 from yummy_fast.features.plan import Plan
-from yummy_fast.stores.online_store import OnlineStore
+
+Describe = Callable[[Any], list[str]]
+"""`OnlineStore.describe`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ def as_json(
     config: Config,
     registry_name: str,
     catalog: Catalog[object],
-    store: OnlineStore[object],
+    describe: Describe,
     answer: Answer,
     findings: Sequence[Finding],
     hot_path: str,
@@ -60,7 +62,7 @@ def as_json(
         "broken_views": [{"name": name, "error": str(error)} for name, error in catalog.broken_views()],
         "collisions": catalog.collisions,
         "feature_services": [
-            _service(config, name, compiled, store, full_names=catalog.needs_full_names(name))
+            _service(config, name, compiled, describe, full_names=catalog.needs_full_names(name))
             for name, compiled in sorted(catalog.services(), key=lambda pair: pair[0])
         ],
         "findings": [{"problem": finding.is_problem, "text": finding.text} for finding in findings],
@@ -71,7 +73,7 @@ def _service(
     config: Config,
     name: str,
     compiled: Compiled[object] | RequestError,
-    store: OnlineStore[object],
+    describe: Describe,
     *,
     full_names: bool,
 ) -> dict[str, Any]:
@@ -90,7 +92,7 @@ def _service(
         "reads": list(_reads(plan)),
         "commands": [
             f"{', '.join(request_name for _, request_name in lookup.join_keys)}: {command}"
-            for lookup, command in zip(plan.lookups, store.describe(compiled.prepared), strict=True)
+            for lookup, command in zip(plan.lookups, describe(compiled.prepared), strict=True)
         ],
         "curl": curl(config, needed.body(name, full_names=full_names)),
     }
@@ -113,11 +115,8 @@ def curl(config: Config, body: Mapping[str, object]) -> str:
     """A command line that asks a server with this configuration."""
     address = config.address
     host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(address.host, address.host)  # noqa: S104
-    where = (
-        "localhost"
-        if address.uds
-        else f"{f'[{host}]' if host.count(':') > 1 and host[0] != '[' else host}:{address.port}"
-    )
+    host = f"[{host}]" if ":" in host and host[0] != "[" else host
+    where = "localhost" if address.uds else f"{host}:{address.port}"
     parts = ["curl", "-s"]
     parts += ["--unix-socket", address.uds] if address.uds else []
     parts += ["-H", "Authorization: Bearer TOKEN"] if config.auth.tokens else []

@@ -245,6 +245,8 @@ def _any_on_demand_view(message: messages.OnDemandFeatureView) -> FeatureView | 
             state=_state(meta.state),
             disabled=spec.disabled,
             sources=tuple(sources),
+            online=True,
+            is_pushed=True,
         )
     function = spec.feature_transformation.user_defined_function
     if not (function.body or function.body_text):
