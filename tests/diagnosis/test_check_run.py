@@ -244,7 +244,8 @@ def test_a_user_who_may_not_read_the_keys_of_one_set(tmp_path: Path, valkey: Val
 
 def test_a_cluster_that_is_configured_as_a_single_redis(tmp_path: Path) -> None:
     """One node with all slots answers everything, so nothing would show it before there are two."""
-    with Valkey("--cluster-enabled", "yes", "--cluster-config-file", str(tmp_path / "nodes.conf")) as node:
+    bus = ("--cluster-port", str(free_port()))  # by itself it is 10,000 more than the port, and that may be too many
+    with Valkey("--cluster-enabled", "yes", "--cluster-config-file", str(tmp_path / "nodes.conf"), *bus) as node:
         node.do("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         eventually(lambda: True if b"cluster_state:ok" in node.do("CLUSTER", "INFO") else None, "the cluster is up")
         load(node, "redis")
@@ -252,9 +253,7 @@ def test_a_cluster_that_is_configured_as_a_single_redis(tmp_path: Path) -> None:
         result = check(folder)
         assert result.code == 1
         (problem,) = unexpected(result)
-        assert problem.startswith(
-            f"{folder}/feature_store.yaml: online_store.redis_type: it says redis, and 127.0.0.1:"
-        )
+        assert problem.startswith(f"{folder}/feature_store.yaml: online_store.redis_type: it says redis, and 127")
         assert "set redis_type: redis_cluster" in problem
         node.do("CLUSTER", "DELSLOTSRANGE", 0, 16383)
         outcome = command_line("--chdir", folder, "check", "--json")

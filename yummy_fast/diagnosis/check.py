@@ -109,9 +109,11 @@ def of_store(
     del versions[frozenset()]  # keys of another project whose name ends as this one's
     if not versions and not survey.refused and registry.views:
         yield _no_keys(registry, survey, where)
-    others = {found: count for found, count in versions.items() if max(key_version, 1) not in found}
-    for found, count in others.items():
-        written = max(found)
+    others: Counter[int] = Counter()
+    for found, count in versions.items():
+        if max(key_version, 1) not in found:  # to Feast, 0 is another word for 1
+            others[max(found)] += count
+    for written, count in sorted(others.items()):
         yield Finding(
             f"{survey.address}{survey.place}: {count} of {versions.total()} keys of project {registry.project} that "
             f"were looked at have serialization version {written}, and entity_key_serialization_version in {where} is "

@@ -93,17 +93,21 @@ async def _unreadable(catalog: Catalog[object], store: OnlineStore[object]) -> l
         except RequestError:  # those who ask for it get to know
             continue
         except StoreError as error:
-            bad_views.add(view.name)
+            bad_views.update(_views(compiled))
             found.append(f"feature view {view.name} cannot be read: {error}")
     for name, service in sorted(catalog.services(), key=lambda pair: pair[0]):
-        projected = {projection.view for projection in catalog.registry.services[name].projections}
-        if isinstance(service, RequestError) or projected & bad_views:
+        if isinstance(service, RequestError) or _views(service) & bad_views:
             continue
         try:
             await _read_nothing(service, store)
         except StoreError as error:
             found.append(f"feature service {name} cannot be read: {error}")
     return found
+
+
+def _views(compiled: Compiled[object]) -> set[str]:
+    """What a plan reads, by the names that the store has for it."""
+    return {view for lookup in compiled.plan.lookups for view in lookup.views}
 
 
 async def _read_nothing(compiled: Compiled[object], store: OnlineStore[object]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from yummy_fast.config.settings import Config
 from yummy_fast.diagnosis.check import Finding, Need, moment, request_for
 from yummy_fast.errors import RequestError
-from yummy_fast.feast_format.registry import FeatureView
+from yummy_fast.feast_format.registry import DUMMY_JOIN_KEY, FeatureView
 from yummy_fast.features.catalog import Catalog, Compiled
 from yummy_fast.features.plan import Plan
 
@@ -105,10 +105,10 @@ def _types(needs: Sequence[Need]) -> dict[str, str]:
 def _reads(plan: Plan) -> Iterator[str]:
     """What is read of the store for each row, in words."""
     for lookup in plan.lookups:
-        names = ", ".join(name for _, name in lookup.join_keys)
+        names = ", ".join(name for join_key, name in lookup.join_keys if join_key != DUMMY_JOIN_KEY)
         features = "1 feature" if len(lookup.features) == 1 else f"{len(lookup.features)} features"
         views = "1 view" if len(lookup.views) == 1 else f"{len(lookup.views)} views"
-        yield f"{features} of {views} by {names}"
+        yield f"{features} of {views} {f'by {names}' if names else 'without entities'}"
 
 
 def curl(config: Config, body: Mapping[str, object]) -> str:

@@ -42,7 +42,7 @@ import redis.asyncio
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import ClusterDownError, ClusterError, MovedError, NoPermissionError, RedisError
 
 from yummy_fast.config.repository import Repository
 from yummy_fast.config.settings import StoreOptions
@@ -277,6 +277,8 @@ class RedisStore:
 
     def _reason(self, error: BaseException) -> str:
         options = self._client_options
+        if isinstance(error, ClusterError | ClusterDownError | MovedError):  # MOVED, ASK, CLUSTERDOWN, CROSSSLOT
+            return f"this is a node of a Redis Cluster, and online_store.redis_type is redis: {error}"
         return _reason(error, tls_without_certificate=bool(options.get("ssl")) and "ssl_certfile" not in options)
 
     async def _pause(self, pause_s: float, spent_s: float) -> float:
