@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 from urllib.error import HTTPError
@@ -23,6 +24,7 @@ from urllib.request import Request, urlopen
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.diagnosis.repositories import written
 from tests.harness import (
     PATIENCE_S,
     Client,
@@ -214,6 +216,7 @@ CONSTANT = {
     "yummy_fast_log_lines_dropped_total",  # the log is read here
     *("process_max_fds", "process_start_time_seconds", "yummy_fast_build_info"),
     *("yummy_fast_workers", "yummy_fast_worker_deaths_total"),
+    "feast_feature_freshness_seconds",  # no view here was materialized: test_how_fresh_views_are
     *("yummy_fast_http_unsent_bytes", "yummy_fast_tls_handshake_failures_total"),  # test_unread, test_handshakes
 }
 
@@ -482,3 +485,20 @@ def test_what_metrics_need_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> No
         assert look(f"{url}/metrics").status == 500
         monkeypatch.undo()
         assert look(f"{url}/metrics").status == 200
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_how_fresh_views_are(tmp_path: Path, own_valkey: Valkey, workers: int) -> None:
+    """A registry that Feast wrote: two views were materialized until then (tests/diagnosis/record.py).
+
+    Feast says the same: now minus most_recent_end_time, for views that have one (feast/metrics.py).
+    """
+    folder = written(tmp_path / "written", "redis", own_valkey.port)
+    until = datetime(2026, 11, 20, 13, tzinfo=UTC).timestamp()
+    with Server(folder, *ADMIN, "--workers", str(workers)) as server:
+        before = time.time() - until
+        found = scrape(admin_of(server))["feast_feature_freshness_seconds"]
+        after = time.time() - until
+    assert found.keys() == {"stats,zürich", "profile,zürich"}
+    for seconds in found.values():
+        assert before - 2 <= seconds <= after  # a worker reports once a second
