@@ -14,6 +14,7 @@ import pytest
 
 from tests.diagnosis.repositories import load, replace, written
 from tests.harness import Process, Server, Valkey, command_line, eventually, free_port
+from tests.harness import repository as corpus
 from yummy_fast.feast_format._proto.registry_pb2 import Registry
 
 ALWAYS = ("twice", "both", "empty")
@@ -273,3 +274,18 @@ def test_a_sentinel_that_is_configured_as_a_redis(tmp_path: Path) -> None:
     assert outcome.code == 2
     (problem,) = [each["text"] for each in json.loads(outcome.out)["findings"] if "redis_type" in each["text"]]
     assert "is a Redis Sentinel, which holds no data: set redis_type: redis_sentinel" in problem
+
+
+def test_every_lookup_is_asked_for(tmp_path: Path) -> None:
+    """A user who may read the hashes of drivers only: those of customers and zones have other keys."""
+    with Valkey() as server:
+        server.load("redis")
+        server.do("ACL", "SETUSER", "narrow", "reset", "on", ">secret", "~*driver_id*", "+hmget", "+hgetall", "+select")
+        folder = corpus(tmp_path / "r", "redis", f"127.0.0.1:{server.port},username=narrow,password=secret")
+        result = check(folder)
+    assert result.code == 1
+    unreadable = [text for text in result.problems if "cannot be read" in text]
+    assert len(unreadable) == 3
+    for text, view in zip(unreadable, ("customer_orders", "global_stats", "zone_stats"), strict=True):
+        assert text.startswith(f"{folder}/feature_store.yaml: online_store: feature view {view} cannot be read: ")
+        assert "NOPERM" in text
