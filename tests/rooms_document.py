@@ -20,7 +20,19 @@ PACKAGE = ROOT / "yummy_fast"
 DOCUMENT = ROOT / "docs" / "architecture.md"
 MAP = ROOT / "docs" / "map.svg"
 BEGIN, END = "<!-- written by `make docs` -->\n", "<!-- end -->\n"
-WINGS = ("workers", "server", "http", "features", "stores", "native", "feast_format", "sources", "telemetry", "config")
+WINGS = (
+    "workers",
+    "diagnosis",
+    "server",
+    "http",
+    "features",
+    "stores",
+    "native",
+    "feast_format",
+    "sources",
+    "telemetry",
+    "config",
+)
 
 # ------------------------------------------------------------------------------------------------ the tables of modules
 

@@ -136,7 +136,11 @@ _FEAST_KEYS = (
 )
 """The keys at the top of the file: the aliases of Feast's RepoConfig. It takes others too, and ignores them."""
 
-_ATTRIBUTES = {"online_config": "online_store", "offline_config": "offline_store", "registry_config": "registry"}
+_ATTRIBUTES: Mapping[str, str] = {
+    "online_config": "online_store",
+    "offline_config": "offline_store",
+    "registry_config": "registry",
+}
 """What Feast's code calls a key: a likely mistake that looks little like the key."""
 
 _SIMILARITY = 0.8
@@ -152,7 +156,7 @@ def _meant(key: object) -> str | None:
     return _ATTRIBUTES.get(words) or (near[0] if near else None)
 
 
-_IDLE_KEYS = {
+_IDLE_KEYS: Mapping[str, str] = {
     "audit_logging": "this server writes no audit log",
     "feature_logging": "this server logs no features that it has served",
     "mcp": "this server does not speak MCP",
@@ -274,7 +278,7 @@ def _online_store(data: Mapping[str, Any], source: str) -> Mapping[str, Any]:
     return {**store, "type": _STORE_CLASSES.get(kind, kind) if isinstance(kind, str) else kind}
 
 
-_STORE_CLASSES = {
+_STORE_CLASSES: Mapping[str, str] = {
     "feast.infra.online_stores.redis.RedisOnlineStore": "redis",
     "feast.infra.online_stores.sqlite.SqliteOnlineStore": "sqlite",
 }
