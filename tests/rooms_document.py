@@ -21,16 +21,7 @@ DOCUMENT = ROOT / "docs" / "architecture.md"
 MAP = ROOT / "docs" / "map.svg"
 BEGIN, END = "<!-- written by `make docs` -->\n", "<!-- end -->\n"
 WINGS = (
-    "workers",
-    "diagnosis",
-    "server",
-    "http",
-    "features",
-    "stores",
-    "native",
-    "feast_format",
-    "sources",
-    "telemetry",
+    *("workers", "server", "diagnosis", "http", "features", "stores", "native", "feast_format", "sources", "telemetry"),
     "config",
 )
 
