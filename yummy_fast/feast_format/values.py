@@ -25,13 +25,14 @@ Decoded values are what `json` takes, except that floats may be NaN or infinite:
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from enum import IntEnum
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from operator import attrgetter, itemgetter
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -107,16 +108,38 @@ def _list(message: Any) -> list[Any]:
     return list(message.val)
 
 
-def _map(message: Any) -> dict[str, Any]:
-    return {key: json_value(value) for key, value in message.val.items()}
+def _map(message: Any, *, exact: bool = False) -> dict[str, Any]:
+    return {key: json_value(value, exact=exact) for key, value in message.val.items()}
 
 
-def _nested(message: Any) -> list[Any]:
-    return [json_value(value) for value in message.val]
+def _nested(message: Any, *, exact: bool = False) -> list[Any]:
+    return [json_value(value, exact=exact) for value in message.val]
 
 
-def _maps(message: Any) -> list[Any]:
-    return [_map(value) for value in message.val]
+def _maps(message: Any, *, exact: bool = False) -> list[Any]:
+    return [_map(value, exact=exact) for value in message.val]
+
+
+def _scalar_map(message: Any) -> dict[str, Any]:
+    """A map whose keys are no text: JSON has only text for keys."""
+    return {map_key_text(entry.key): json_value(entry.value, exact=True) for entry in message.val}
+
+
+def map_key_text(key: Any) -> str:
+    """The key of an entry of a scalar map as the name of a JSON object's member: 1, 2.5, true, or text as it is.
+
+    A timestamp is in seconds and bytes are base64, as they are for values.
+    """
+    field = key.WhichOneof("key")
+    if field is None:
+        return "null"
+    value = getattr(key, field)
+    if isinstance(value, bytes):
+        return base64_text(value)
+    if isinstance(value, str):
+        return value
+    spelled = spell_non_finite(value)
+    return spelled if isinstance(spelled, str) else json.dumps(spelled)
 
 
 def _base64_list(message: Any) -> list[str]:
@@ -194,7 +217,7 @@ _TO_JSON: Mapping[str, Callable[[Any], Any] | None] = {
     "set_val": _nested,
     "bytes_list_val": _base64_list,
     "bytes_set_val": _base64_list,
-    "scalar_map_val": _null,  # as Feast's server answers
+    "scalar_map_val": _null,  # as Feast's server answers; see _EXACT_TO_JSON
     "zoned_timestamp_val": _zoned_timestamp,
     "json_list_val": _list,
     "string_list_val": _list,
@@ -220,6 +243,15 @@ _TO_JSON: Mapping[str, Callable[[Any], Any] | None] = {
 }
 """Field of the oneof -> what makes a JSON value of its content; None where the content is one already."""
 
+_EXACT_TO_JSON: Mapping[str, Callable[[Any], Any] | None] = {
+    **_TO_JSON,
+    **dict.fromkeys(("map_val", "struct_val"), partial(_map, exact=True)),
+    **dict.fromkeys(("map_list_val", "struct_list_val"), partial(_maps, exact=True)),
+    **dict.fromkeys(("list_val", "set_val"), partial(_nested, exact=True)),
+    "scalar_map_val": _scalar_map,
+}
+"""The same where no value may look like a null that is none: --compat strict."""
+
 
 @cache
 def _field(value_type: ValueType) -> str:
@@ -241,19 +273,35 @@ def scalar_items(value: Value) -> Sequence[Any] | None:
     return items
 
 
-def json_value(value: Value) -> Any:
-    """What JSON says for a parsed Value."""
+def json_value(value: Value, *, exact: bool = False) -> Any:
+    """What JSON says for a parsed Value. Of a map whose keys are no text Feast's server says null; `exact`, the map."""
     field = value.WhichOneof("val")
     if field is None:
         return None
-    to_json = _TO_JSON[field]
+    to_json = (_EXACT_TO_JSON if exact else _TO_JSON)[field]
     return getattr(value, field) if to_json is None else to_json(getattr(value, field))
 
 
-def decode_value(stored: bytes | None) -> Any:
+def decode_value(stored: bytes | None, *, exact: bool = False) -> Any:
     """The JSON value of one stored Value. Absent, empty and null are all None. Raises CorruptValueError."""
     message = parse_value(stored)
-    return None if message is None else json_value(message)
+    return None if message is None else json_value(message, exact=exact)
+
+
+def is_of_unknown_type(stored: bytes) -> bool:
+    """Whether stored bytes hold a Value of a type that this program does not know: it has no JSON for it, but it is no
+    null either. Raises CorruptValueError.
+    """
+    message = parse_value(stored)
+    return message is not None and message.WhichOneof("val") is None
+
+
+_SLOW_FIELDS = frozenset(
+    (
+        *("map_val", "struct_val", "map_list_val", "struct_list_val", "list_val", "set_val"),
+        *("scalar_map_val", "zoned_timestamp_val"),
+    )
+)
 
 
 def bytes_at_once(value_types: Iterable[ValueType]) -> int:
@@ -263,7 +311,7 @@ def bytes_at_once(value_types: Iterable[ValueType]) -> int:
     become Python's objects item by item, maps and nested lists entry by entry, which takes 300 ns a byte.
     """
     fields = {_field(value_type) for value_type in value_types}
-    if not all(fields) or any(_TO_JSON[field] in (_map, _maps, _nested, _zoned_timestamp) for field in fields):
+    if not all(fields) or any(field in _SLOW_FIELDS for field in fields):
         return 16 << 10
     return MAX_LIST_BYTES if any(_TO_JSON[field] is not None for field in fields) else 0
 
@@ -307,12 +355,14 @@ class ColumnDecoder:
     3. Decode one Value at a time: some of them have another type than the declared one, or are corrupt.
     """
 
-    __slots__ = ("_field", "_filler", "_max_bytes", "_to_json")
+    __slots__ = ("_exact", "_field", "_filler", "_max_bytes", "_to_json")
 
-    def __init__(self, value_type: ValueType) -> None:
+    def __init__(self, value_type: ValueType, *, exact: bool = False) -> None:
+        """`exact`: see `json_value`."""
+        self._exact = exact
         self._max_bytes = MAX_LIST_BYTES if bytes_at_once([value_type]) else MAX_SCALAR_BYTES
         self._field = _field(value_type)
-        self._to_json = _TO_JSON.get(self._field)
+        self._to_json = (_EXACT_TO_JSON if exact else _TO_JSON).get(self._field)
         self._filler = _filler(self._field)
 
     def __call__(self, stored: Sequence[bytes | None]) -> list[Any]:
@@ -321,7 +371,7 @@ class ColumnDecoder:
         Raises CorruptValueError, LargeValuesError.
         """
         if not self._field:
-            return [decode_value(one) for one in stored]
+            return [decode_value(one, exact=self._exact) for one in stored]
         try:
             values: Any = getattr(Values.FromString(_joined(stored, self._max_bytes)), self._field)  # type: ignore[arg-type]  # None raises
         except (TypeError, DecodeError):
@@ -339,7 +389,7 @@ class ColumnDecoder:
         except DecodeError:
             values = ()
         if len(values) != len(stored):
-            return [decode_value(one) for one in stored]
+            return [decode_value(one, exact=self._exact) for one in stored]
         to_json = self._to_json
         if to_json is None:
             return [value if one else None for value, one in zip(values, stored, strict=True)]
@@ -347,9 +397,9 @@ class ColumnDecoder:
 
 
 @cache
-def column_decoder(value_type: ValueType) -> ColumnDecoder:
+def column_decoder(value_type: ValueType, *, exact: bool = False) -> ColumnDecoder:
     """The decoder of a type. All features of the type share it: a registry has many features and few types."""
-    return ColumnDecoder(value_type)
+    return ColumnDecoder(value_type, exact=exact)
 
 
 class RowDecoder:
@@ -367,10 +417,16 @@ class RowDecoder:
     exchanged the types of two features, a row from before that has the right counts, and the values of each other.
     """
 
-    __slots__ = ("_arrange", "_counts", "_fillers", "_first_bytes", "_groups", "_max_bytes", "_tags", "_to_json")
+    __slots__ = (
+        *("_arrange", "_counts", "_exact", "_fillers", "_first_bytes", "_groups", "_max_bytes", "_tags", "_to_json"),
+    )
 
-    def __init__(self, value_types: Sequence[ValueType]) -> None:
-        """`value_types`: the declared type of each feature, in the order in which they will be decoded."""
+    def __init__(self, value_types: Sequence[ValueType], *, exact: bool = False) -> None:
+        """
+        - `value_types`: the declared type of each feature, in the order in which they will be decoded.
+        - `exact`: see `json_value`.
+        """
+        self._exact = exact
         self._max_bytes = MAX_LIST_BYTES if bytes_at_once(value_types) else MAX_SCALAR_BYTES
         fields = [_field(value_type) for value_type in value_types]
         groups = {field: [i for i, other in enumerate(fields) if other == field] for field in dict.fromkeys(fields)}
@@ -378,7 +434,7 @@ class RowDecoder:
         self._groups = attrgetter(*(field or "null_val" for field in groups))
         # No group is -1 long: a row with a type that is not known is decoded one Value at a time.
         self._counts = [len(positions) if field else -1 for field, positions in groups.items()]
-        to_json = [_TO_JSON.get(field) for field in groups]
+        to_json = [(_EXACT_TO_JSON if exact else _TO_JSON).get(field) for field in groups]
         self._to_json = to_json if any(to_json) else None
         self._fillers = [_filler(field) for field in fields]
         tags = [_tag(field) for field in fields]
@@ -402,7 +458,7 @@ class RowDecoder:
             return [None] * len(stored)
         values = self._at_once([one or filler for one, filler in zip(stored, self._fillers, strict=True)])
         if values is None:
-            return [decode_value(one) for one in stored]
+            return [decode_value(one, exact=self._exact) for one in stored]
         return [value if one else None for value, one in zip(values, stored, strict=True)]
 
     def _at_once(self, stored: Sequence[bytes]) -> Sequence[Any] | None:

@@ -259,7 +259,7 @@ class _LookupEncoding:
         decoded: list[Any] = []
         for position, value in enumerate(stored):
             try:
-                pieces = yield from large_value_text(value)
+                pieces = yield from large_value_text(value, exact=exact)
             except CorruptValueError:
                 if not exact:
                     raise corrupt_feature(lookup, [row]) from None

@@ -16,7 +16,7 @@ from typing import Any
 
 from yummy_fast.errors import CorruptValueError
 from yummy_fast.feast_format.timestamps import decode_timestamp, decode_timestamps
-from yummy_fast.feast_format.values import decode_value
+from yummy_fast.feast_format.values import decode_value, is_of_unknown_type
 from yummy_fast.features.plan import Lookup, Row
 
 
@@ -75,7 +75,9 @@ class LookupStatuses:
         if value is None:
             if stored is CORRUPT:
                 return INVALID
-            return NULL_VALUE if self.policy is StatusPolicy.EXACT else PRESENT
+            if self.policy is not StatusPolicy.EXACT:
+                return PRESENT
+            return INVALID if stored and is_of_unknown_type(stored) else NULL_VALUE
         return of_value
 
     def mark_corrupt(self, row: Row) -> Row:

@@ -150,8 +150,9 @@ class LookupLayout:
     def __init__(self, lookup: Lookup, policy: StatusPolicy) -> None:
         types = [feature.type for feature in lookup.features]
         self.width = len(types)
-        self.row = RowDecoder(types)
-        self.columns = list(map(column_decoder, types))
+        exact = policy is StatusPolicy.EXACT
+        self.row = RowDecoder(types, exact=exact)
+        self.columns = [column_decoder(value_type, exact=exact) for value_type in types]
         self.bytes_at_once = bytes_at_once(types)
         """More stored bytes than these are encoded in steps; 0 is no bound."""
         self.features = lookup.features

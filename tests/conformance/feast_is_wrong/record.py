@@ -1,0 +1,63 @@
+"""Records the repository of this folder and Feast's answers to cases.py, with Feast itself.
+
+    python -m tests.conformance.feast_is_wrong.record [--feast-python .venv-feast/bin/python]
+
+Writes feature_store.yaml, registry.db, store.jsonl (a line for each Redis key, in hex) and answers.jsonl (a line for each
+request: Feast's status and body) beside this file. Run it from the root, after a change of repository.py or of
+REQUESTS, or for another version of Feast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import redis
+
+from tests.conformance.feast_is_wrong.cases import REQUESTS
+from tests.differential.servers import feast_server, valkey
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[2]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--feast-python", default=str(ROOT / ".venv-feast" / "bin" / "python"), metavar="PYTHON")
+    feast_python = parser.parse_args().feast_python
+    with tempfile.TemporaryDirectory(prefix="feast-is-wrong-") as name:
+        folder = Path(name)
+        repository = folder / "repository"
+        with valkey(folder) as port:
+            # Feast pickles functions with the name of their file: let it be one without a folder.
+            run = "import runpy; runpy.run_path('repository.py', run_name='__main__')"
+            made = [feast_python, "-c", run, str(repository), "--redis-port", str(port)]
+            subprocess.run(made, check=True, cwd=HERE)
+            with redis.Redis(port=port) as client, (HERE / "store.jsonl").open("w") as lines:
+                for key in sorted(client.keys()):
+                    fields = sorted(client.hgetall(key).items())
+                    row = {"key": key.hex(), "hash": {field.hex(): value.hex() for field, value in fields}}
+                    lines.write(json.dumps(row) + "\n")
+            answers = []
+            with feast_server(feast_python, repository / "feature_store.yaml") as feast_port:
+                for case, query in REQUESTS.items():
+                    connection = http.client.HTTPConnection("127.0.0.1", feast_port, timeout=30)
+                    headers = {"content-type": "application/json"}
+                    connection.request("POST", "/get-online-features", json.dumps(query), headers)
+                    response = connection.getresponse()
+                    answers.append({"case": case, "status": response.status, "body": response.read().decode()})
+                    connection.close()
+        text = (repository / "feature_store.yaml").read_text()
+        text = text.replace(f"localhost:{port}", "localhost:6379").replace(f"{repository}/", "")
+        (HERE / "feature_store.yaml").write_text(text)
+        shutil.copyfile(repository / "registry.db", HERE / "registry.db")
+    (HERE / "answers.jsonl").write_text("".join(json.dumps(answer) + "\n" for answer in answers))
+
+
+if __name__ == "__main__":
+    main()
