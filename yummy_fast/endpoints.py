@@ -37,6 +37,8 @@ from yummy_fast.features.binding import Binder, Bound, least_keys
 from yummy_fast.features.catalog import Catalog, Compiled
 from yummy_fast.features.entities import VALUES_PER_STEP, convert_column
 from yummy_fast.features.large_answers import encode_in_steps
+from yummy_fast.features.plan import Plan
+from yummy_fast.features.pushed_rows import newer_rows
 from yummy_fast.features.query import LARGE_BODY_BYTES, Query, parse_exactly, parse_query
 from yummy_fast.features.slices import Slices
 from yummy_fast.features.statuses import NO_MOMENT
@@ -122,15 +124,22 @@ class Endpoints(Generic[Prepared]):
             perf_counter_ns(),
         )
         work.rows, work.read_at = await self._store.fetch(work.compiled.prepared, work.bound.keys), perf_counter_ns()
-        if work.compiled.plan.computed:
-            computing = self._transforms.compute(work.compiled.plan, work.bound, work.rows)
+        if work.compiled.follows_up:
+            await self._follow_up(work.compiled.plan, work, work.bound)
+        body = self._encode(work.compiled.layout, work.bound, work, query.version_metadata)
+        return body if isinstance(body, bytes) else await self._slices.run(*body)
+
+    async def _follow_up(self, plan: Plan, work: Work, bound: Bound) -> None:
+        """What only some plans need between the store's answer and ours."""
+        if plan.pushed:
+            work.rows = newer_rows(plan, work.rows)
+        if plan.computed:
+            computing = self._transforms.compute(plan, bound, work.rows)
             try:
                 work.computed = await computing
             finally:
                 computing.cancel()  # of a request that is given up, the functions need not begin
             work.computed_at = perf_counter_ns()
-        body = self._encode(work.compiled.layout, work.bound, work, query.version_metadata)
-        return body if isinstance(body, bytes) else await self._slices.run(*body)
 
     def _bind(self, compiled: Compiled[Prepared], query: Query, body: bytes) -> Bound | Steps[Bound]:
         """Bind the entities of a request, unless there are too many. Raises LimitError, RequestError."""

@@ -11,7 +11,7 @@ _get_table_entity_values, Feast 0.67.0). Pure: it knows neither stores nor HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
@@ -24,13 +24,15 @@ from yummy_fast.feast_format.keys import (
     NullKeyValueError,
     compile_key,
     constant_key,
+    entity_key_header,
 )
 from yummy_fast.feast_format.registry import DUMMY_JOIN_KEY, DUMMY_VALUE, Registry
 from yummy_fast.feast_format.values import ValueType
-from yummy_fast.features.entities import Convert, convert_column, convert_in_steps
+from yummy_fast.features.entities import Convert, convert_column, convert_in_steps, request_data_in_steps
 from yummy_fast.features.json_text import json_text
 from yummy_fast.features.plan import Lookup, Plan
-from yummy_fast.features.steps import Steps
+from yummy_fast.features.spelling import did_you_mean
+from yummy_fast.features.steps import Steps, at_once
 
 MAX_BINDINGS = 32
 """Sets of entity columns that are kept for a plan. A caller who invents columns pays for compiling them each time."""
@@ -55,15 +57,6 @@ class JoinKeys:
         self.all = frozenset(self.of_entity.values())
         self.key_version = key_version
 
-    def missing(self, given: Sequence[str], empty: Sequence[str] = ()) -> RequestError:
-        """Feast's complaint about a view of which no join key is given, or none with values."""
-        keys = sorted(self.all - {DUMMY_JOIN_KEY})
-        return RequestError(
-            f"entities: Missing join key values for keys: {[key for key in keys if key not in given]}. "
-            f"No values provided for keys: {[key for key in keys if key not in given or key in empty]}. "
-            f"Provided join_key_values: {list(given)}"
-        )
-
 
 class EntityColumn(NamedTuple):
     """A column of a request that is answered."""
@@ -79,8 +72,15 @@ class EntityColumn(NamedTuple):
 class Binding:
     """What the columns of a request are for."""
 
-    columns: tuple[tuple[str, ValueType], ...]
-    """Every column of the request, and the type that its values are converted to."""
+    columns: tuple[tuple[str, str, ValueType], ...]
+    """What `Bound.values` has, but for `declared`: what it is called there, the column of the request that it is made
+    of, and the type that the values are converted to.
+
+    It is called as the column is. A column that is also part of keys as another type is there once more, under its
+    name, a zero byte and that type.
+    """
+    declared: tuple[tuple[str, ValueType], ...]
+    """The columns that no view types but on-demand views ask for, and the types that these declare."""
     answered: tuple[EntityColumn, ...]
     """The columns that are answered."""
     names_text: bytes
@@ -98,7 +98,7 @@ class Bound(NamedTuple):
 
     rows: int
     values: Mapping[str, list[Any]]
-    """All columns of the request by their names, converted."""
+    """All columns of the request by their names, converted: see `Binding.columns`."""
     entity_columns: list[list[Any]]
     """The values of the columns that are answered, in the order of `Binding.answered`."""
     keys: list[list[bytes]]
@@ -134,9 +134,11 @@ class Binder:
         binding = self._bindings.get(names) or self._compile(names)
         values: dict[str, list[Any]] = {}
         rows = -1
-        for name, value_type in binding.columns:
-            column = values[name] = convert(name, value_type, entities[name])
+        for key, name, value_type in binding.columns:
+            column = values[key] = convert(name, value_type, entities[name])
             rows = _same_rows(name, rows, len(column))
+        if binding.declared:
+            rows = at_once(self._convert_declared(binding, entities, convert, values, rows))
         rows = self._check(binding, rows)
         keys: list[list[bytes]] = []
         row_to_key: list[list[int] | None] = []
@@ -158,9 +160,10 @@ class Binder:
         binding = self._bindings.get(names) or self._compile(names)
         values: dict[str, list[Any]] = {}
         rows = -1
-        for name, value_type in binding.columns:
-            column = values[name] = yield from convert_in_steps(name, value_type, entities[name], convert)
+        for key, name, value_type in binding.columns:
+            column = values[key] = yield from convert_in_steps(name, value_type, entities[name], convert)
             rows = _same_rows(name, rows, len(column))
+        rows = yield from self._convert_declared(binding, entities, convert, values, rows)
         rows = self._check(binding, rows)
         keys: list[list[bytes]] = []
         row_to_key: list[list[int] | None] = []
@@ -180,46 +183,57 @@ class Binder:
             row_to_key.append(None if len(numbers) == rows else key_of_row)
         return Bound(rows, values, [values[column.name] for column in binding.answered], keys, row_to_key, binding)
 
+    def _convert_declared(
+        self, binding: Binding, entities: Entities, convert: Convert, values: dict[str, list[Any]], rows: int
+    ) -> Steps[int]:
+        """Add the columns of `binding.declared` to `values`. Returns the number of rows."""
+        strict = self._plan.strict
+        for name, declared in binding.declared:
+            column = yield from request_data_in_steps(name, declared, entities[name], convert, strict=strict)
+            values[name] = column
+            rows = _same_rows(name, rows, len(column))
+        return rows
+
     def _check(self, binding: Binding, rows: int) -> int:
         """The number of rows of a request with `rows` values in each column; -1 if it has no columns."""
         if binding.refusal is not None:
             raise binding.refusal.fresh_copy()
         if rows == 0 and self._plan.lookups:
             join_keys = [column.join_key for column in binding.answered]
-            raise self._join_keys.missing(join_keys, empty=join_keys)
+            raise self._missing(join_keys, empty=join_keys)
         return 1 if rows < 0 else rows  # no columns are needed by views without entities, which have one row
 
     def _compile(self, names: tuple[str, ...]) -> Binding:
         """Find out what each of a request's columns is for, and remember it."""
-        types, join_keys = self._plan.types, self._join_keys
-        needed = dict.fromkeys(field.name for view in self._plan.computed for field in view.view.request_data)
-        request_data: list[str] = []
-        column_of: dict[str, str] = {}  # join key, as the answer calls it -> the column that it comes from
-        for name in names:
-            if name in needed:
-                request_data.append(name)
-            elif DUMMY_JOIN_KEY in (name, join_keys.of_entity.get(name)):
-                continue  # Feast strips it from its answers
-            elif name in types or name in join_keys.all:
-                column_of[name] = name
-            elif name in join_keys.of_entity:  # the entity's name for its join key, which Feast takes too
-                column_of[join_keys.of_entity[name]] = name
-        make_keys: list[MakeKeys] = []
-        refusal = _missing_data([name for name in needed if name not in request_data])
-        for lookup in () if refusal else self._plan.lookups:
-            make = self._make_keys(lookup, column_of)
-            if make is None:
-                refusal = join_keys.missing(tuple(column_of))
-                break
-            make_keys.append(make)
+        plan, types = self._plan, self._plan.types
+        needed = {field.name: field.type for view in plan.computed for field in view.view.request_data}
+        # Request data may be called like a join key. Feast then has a value for the one and none for the other, and
+        # fails; or finds nothing, if that is one of several join keys. Here the value is used for both.
+        both = self._keys_among(needed, names)
+        column_of = self._column_of(names, needed, both if plan.strict else ())
+        made = [self._make_keys(lookup, column_of) for lookup in plan.lookups]
+        if both and any(make is None for make in made):
+            column_of = self._column_of(names, needed, both)
+            made = [self._make_keys(lookup, column_of) for lookup in plan.lookups]
+        refusal = _missing_data([name for name in needed if name not in names], names)
+        if refusal is None and any(make is None for make in made):
+            refusal = self._missing(tuple(column_of), unknown=[name for name in names if name not in needed])
+        retyped = {part.column: part.type for make in made for part in make or () if part.column not in names}
+        request_data = tuple(name for name in names if name in needed)
+        declared = tuple((name, needed[name]) for name in request_data if not types.get(name))
+        undeclared = [name for name in names if name not in needed or types.get(name)]
         binding = Binding(
-            columns=tuple((name, types.get(name, ValueType.UNKNOWN)) for name in names),
+            columns=(
+                *((name, name, types.get(name, ValueType.UNKNOWN)) for name in undeclared),
+                *((key, _column_named(key), value_type) for key, value_type in retyped.items()),
+            ),
+            declared=declared,
             answered=tuple(
                 EntityColumn(join_key, name, types.get(name, ValueType.UNKNOWN)) for join_key, name in column_of.items()
             ),
             names_text=json_text(list(column_of))[:-1] + b"," if column_of else b"[",
-            request_data=tuple(request_data),
-            make_keys=tuple(make_keys),
+            request_data=request_data,
+            make_keys=() if refusal else tuple(map(self._key_maker, plan.lookups, made)),
             refusal=refusal,
         )
         if sum(map(len, names)) <= MAX_BINDING_CHARS:
@@ -228,14 +242,54 @@ class Binder:
             self._bindings[names] = binding
         return binding
 
-    def _make_keys(self, lookup: Lookup, column_of: Mapping[str, str]) -> MakeKeys | None:
-        """What makes the entity keys of `lookup`; None if none of its join keys is given.
+    def _column_of(self, names: Iterable[str], needed: Container[str], both: Container[str]) -> dict[str, str]:
+        """Join key, as the answer calls it -> the column that it comes from. `both`: request data that is a key too."""
+        types, join_keys = self._plan.types, self._join_keys
+        column_of: dict[str, str] = {}
+        for name in names:
+            if name in needed and name not in both:
+                continue
+            if DUMMY_JOIN_KEY in (name, join_keys.of_entity.get(name)):
+                continue  # Feast strips it from its answers
+            if name in types or name in join_keys.all:
+                column_of[name] = name
+            elif name in join_keys.of_entity:  # the entity's name for its join key, which Feast takes too
+                column_of[join_keys.of_entity[name]] = name
+        return column_of
+
+    def _keys_among(self, needed: Iterable[str], names: Collection[str]) -> frozenset[str]:
+        """The request data that is called like a join key of this plan, or like the entity of one that did not come."""
+        wanted = self._wanted()
+        of_entity = self._join_keys.of_entity
+        return frozenset(
+            name
+            for name in needed
+            if name in names and (name in wanted or (of_entity.get(name) in wanted and of_entity[name] not in names))
+        )
+
+    def _wanted(self) -> set[str]:
+        """The join keys of the views that are asked for, as requests call them."""
+        return {name for lookup in self._plan.lookups for _, name in lookup.join_keys} - {DUMMY_JOIN_KEY}
+
+    def _missing(self, given: Sequence[str], empty: Sequence[str] = (), unknown: Iterable[str] = ()) -> RequestError:
+        """Feast's complaint about a view of which no join key is given, or none with values. `unknown`: the columns
+        among which a misspelt one may be."""
+        keys = sorted(self._wanted())
+        missing = [key for key in keys if key not in given]
+        return RequestError(
+            f"entities: Missing join key values for keys: {missing}. "
+            f"No values provided for keys: {[key for key in keys if key not in given or key in empty]}. "
+            f"Provided join_key_values: {list(given)}"
+            f"{did_you_mean([name for name in unknown if name not in given], missing)}"
+        )
+
+    def _make_keys(self, lookup: Lookup, column_of: Mapping[str, str]) -> list[KeyPart] | None:
+        """What the entity keys of `lookup` are made of; None if none of its join keys is given.
 
         If only a part of its join keys is given, a key is made of that part, as in Feast: nothing is found under it.
         """
-        version = self._join_keys.key_version
-        if lookup.join_keys == ((DUMMY_JOIN_KEY, DUMMY_JOIN_KEY),):
-            return constant_key(DUMMY_JOIN_KEY, DUMMY_VALUE, version)
+        if lookup.join_keys == _DUMMY_KEYS:
+            return []
         join_key_of = {request_name: join_key for join_key, request_name in lookup.join_keys}
         own = set(join_key_of.values())
         given: dict[str, str] = {}  # join key -> the column that it comes from; of two columns, the later
@@ -246,8 +300,30 @@ class Binder:
         if not given:
             return None
         types = self._plan.types
-        parts = [KeyPart(join_key, column, types.get(column, ValueType.UNKNOWN)) for join_key, column in given.items()]
+        declared = dict(zip((join_key for join_key, _ in lookup.join_keys), lookup.key_types, strict=False))
+        parts = []
+        for join_key, column in given.items():
+            usual = types.get(column, ValueType.UNKNOWN)
+            kind = declared.get(join_key, usual)
+            parts.append(KeyPart(join_key, column if kind is usual else f"{column}\0{kind.name}", kind))
+        return parts
+
+    def _key_maker(self, lookup: Lookup, parts: list[KeyPart] | None) -> MakeKeys:
+        version = self._join_keys.key_version
+        if lookup.is_pushed:
+            pushed = entity_key_header([], version)
+            return lambda columns, rows: [pushed] * rows
+        if not parts:
+            return constant_key(DUMMY_JOIN_KEY, DUMMY_VALUE, version)
         return compile_key(parts, version)
+
+
+_DUMMY_KEYS = ((DUMMY_JOIN_KEY, DUMMY_JOIN_KEY),)
+
+
+def _column_named(key: str) -> str:
+    """The column of the request for a name of `Binding.columns` that no column has."""
+    return key.rpartition("\0")[0]
 
 
 def _same_rows(name: str, rows: int, found: int) -> int:
@@ -279,20 +355,20 @@ def _distinct(keys: list[bytes]) -> tuple[list[bytes], list[int] | None]:
     return (keys, None) if len(numbers) == len(keys) else (list(numbers), key_of_row)
 
 
-def _missing_data(names: Sequence[str]) -> RequestError | None:
-    """Feast's complaint about request data that did not come."""
+def _missing_data(names: Sequence[str], given: Iterable[str]) -> RequestError | None:
+    """Feast's complaint about request data that did not come. `given`: the columns that came."""
     if not names:
         return None
     return NotFoundError(
         "RequestDataNotFoundInEntityRowsException",
         f"Required request data source features {list(names)} not found in the entity rows, "
-        "but required by feature views",
+        f"but required by feature views{did_you_mean(given, names)}",
     )
 
 
 def _not_a_key(error: KeyValueError, entities: Entities, start: int = 0) -> RequestError:
     """`start` is the row of the request that is row 0 to the error."""
-    name = error.column
+    name = error.column if error.column in entities else _column_named(error.column)
     if not isinstance(error, NullKeyValueError):
         return RequestError(f"entities.{name}: {error}")
     row = start + error.row

@@ -32,6 +32,7 @@ from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.binding import Binder, JoinKeys
 from yummy_fast.features.plan import Column, ComputedView, Feature, HashContents, Lookup, Plan
 from yummy_fast.features.python_values import UserFunction
+from yummy_fast.features.spelling import hint
 from yummy_fast.features.vectors import Layout
 from yummy_fast.features.views import (
     Ref,
@@ -72,6 +73,8 @@ class Compiled(Generic[Prepared]):
     """What the online store reads."""
     layout: Layout
     """What `vectors` answers by."""
+    follows_up: bool
+    """Whether there is something to do between the store's answer and ours: on-demand views, or `Plan.pushed`."""
     slots: ServiceSlots | None = None
     """Where requests are counted. None before the first one: a registry may hold plans that are never asked for."""
 
@@ -90,6 +93,7 @@ class Catalog(Generic[Prepared]):
         load: Callable[[OnDemandFeatureView], UserFunction],
         collisions: Callable[[Iterable[Feature]], list[tuple[Feature, Feature]]] = lambda features: [],
         serve_materializing: bool = False,
+        strict: bool = False,
         throttle: Throttle = unthrottled,
     ) -> None:
         """
@@ -101,8 +105,10 @@ class Catalog(Generic[Prepared]):
           requests for that view.
         - `collisions`: the online store's, called once for all features under the same join keys.
         - `serve_materializing`: registry.serve_features_while_materializing.
+        - `strict`: whether to answer what is right where Feast's answer is wrong; the module `feast_faults` lists that.
         """
         self.registry = registry
+        self._strict = strict
         self._join_keys = JoinKeys(registry, key_version)
         self._versioning = versioning
         self._prepare = prepare
@@ -123,7 +129,9 @@ class Catalog(Generic[Prepared]):
             )
             if isinstance(view, OnDemandFeatureView)
         }
-        self._views = Views(registry, self._functions, versioning=versioning, serve_materializing=serve_materializing)
+        self._views = Views(
+            registry, self._functions, versioning=versioning, serve_materializing=serve_materializing, strict=strict
+        )
         # A service that cannot be compiled is an error for those who ask for it. The others are served.
         self._services: dict[tuple[str, bool], Compiled[Prepared] | RequestError] = {
             (service.name, full_names): _try(self._compile_service, service, full_names, throttle)
@@ -139,7 +147,8 @@ class Catalog(Generic[Prepared]):
             if found is None:
                 raise NotFoundError(
                     "FeatureServiceNotFoundException",
-                    f"Feature service {service} does not exist in project {self.registry.project}",
+                    f"Feature service {service} does not exist in project {self.registry.project}"
+                    f"{hint(service, self.registry.services)}",
                 )
             if isinstance(found, RequestError):
                 raise found.fresh_copy()
@@ -207,7 +216,8 @@ class Catalog(Generic[Prepared]):
         return self._compile(self._plan("features", refs, self._views.of_refs(refs), full_names))
 
     def _compile(self, plan: Plan) -> Compiled[Prepared]:
-        return Compiled(plan, Binder(plan, self._join_keys), self._prepare(plan.lookups), self._lay_out(plan))
+        prepared, layout = self._prepare(plan.lookups), self._lay_out(plan)
+        return Compiled(plan, Binder(plan, self._join_keys), prepared, layout, bool(plan.computed or plan.pushed))
 
     def _plan(
         self, where: str, refs: list[Ref], views: ResolvedViews, full_names: bool, throttle: Throttle = unthrottled
@@ -224,13 +234,17 @@ class Catalog(Generic[Prepared]):
             name = ref.view_name
             view = views.stored.get(name) or views.on_demand[name]
             if ref.feature not in view.features:
-                raise RequestError(f"{where}[{position}]: Feature {ref.feature} not found in projection {name}")
+                raise RequestError(
+                    f"{where}[{position}]: Feature {ref.feature} not found in projection {name}"
+                    f"{hint(ref.feature, view.features)}"
+                )
             if isinstance(view, ResolvedOnDemandView):
                 computed.setdefault(name, []).append(ref.feature)
                 read.update(((source.name, field), None) for source in view.sources for field in source.features)
             else:
                 asked[name, ref.feature] = read[name, ref.feature] = None
-        lookups, positions = self._lookups(throttle(read), views.stored)
+        lookups, positions, pushed = self._lookups(throttle(read), views.stored, types)
+        per_row = self._per_row({name: views.on_demand[name].view for name in computed}, full_names)
         metadata: dict[str, int] = {}
         for name, _ in read:
             metadata.setdefault(*views.stored[name].metadata)  # of two versions of a view, the first speaks for both
@@ -241,11 +255,13 @@ class Catalog(Generic[Prepared]):
                 for name, feature in throttle(asked)
             ),
             computed=tuple(
-                _computed_view(name, views.on_demand[name], features, positions, full_names)
+                _computed_view(name, views.on_demand[name], features, positions, full_names, name in per_row)
                 for name, features in computed.items()
             ),
             types=types,
             view_metadata=tuple(metadata.items()),
+            pushed=pushed,
+            strict=self._strict,
         )
 
     def _entity_types(self, views: Iterable[ResolvedView]) -> dict[str, ValueType]:
@@ -264,22 +280,37 @@ class Catalog(Generic[Prepared]):
         types.pop(DUMMY_JOIN_KEY, None)
         return types
 
+    def _per_row(self, computed: Mapping[str, OnDemandFeatureView], full_names: bool) -> set[str]:
+        """The singletons whose functions are called for each row: all of them where answers are strict.
+
+        Feast calls them for the first row alone, and answers one value for two rows. Where it has no answer, they are
+        called for each row as well: with full names it loses their columns, and with one value beside the columns of a
+        view in pandas mode it fails, unless it has made its table of columns before.
+        """
+        if self._strict or full_names:
+            return set(computed)
+        modes = [view.mode for view in computed.values()]
+        begins_pandas = modes.index("pandas") if "pandas" in modes else 0
+        return set(list(computed)[:begins_pandas])
+
     def _lookups(
-        self, read: Iterable[FeatureName], views: Mapping[str, ResolvedView]
-    ) -> tuple[tuple[Lookup, ...], dict[FeatureName, tuple[int, int]]]:
-        """Group what is read by join keys. Beside the lookups, the position of each feature: (lookup, feature in
-        it)."""
-        join_keys_of: dict[str, JoinKeyNames] = {}
-        groups: dict[JoinKeyNames, dict[FeatureName, None]] = {}
+        self, read: Iterable[FeatureName], views: Mapping[str, ResolvedView], types: Mapping[str, ValueType]
+    ) -> tuple[tuple[Lookup, ...], dict[FeatureName, tuple[int, int]], tuple[tuple[int, int], ...]]:
+        """Group what is read by join keys. Beside the lookups, the position of each feature: (lookup, feature in it);
+        and `Plan.pushed`."""
+        keys_of: dict[str, tuple[JoinKeyNames, tuple[ValueType, ...]]] = {}
+        groups: dict[tuple[JoinKeyNames, tuple[ValueType, ...]], dict[FeatureName, None]] = {}
         for name, feature in read:
-            if name not in join_keys_of:
+            if name not in keys_of:
                 resolved = views[name]
                 own = (self._join_keys.of_entity[entity] for entity in resolved.view.entities)
-                join_keys_of[name] = tuple(sorted((key, resolved.join_key_map.get(key, key)) for key in own))
-            groups.setdefault(join_keys_of[name], {})[name, feature] = None
+                names = tuple(sorted((key, resolved.join_key_map.get(key, key)) for key in own))
+                keys_of[name] = names, self._key_types(resolved.view, names, types)
+            groups.setdefault(keys_of[name], {})[name, feature] = None
         lookups: list[Lookup] = []
         positions: dict[FeatureName, tuple[int, int]] = {}
-        for join_keys, group in groups.items():
+        pushed: list[tuple[int, int]] = []
+        for (join_keys, key_types), group in groups.items():
             view_numbers = {name: number for number, name in enumerate(dict.fromkeys(name for name, _ in group))}
             for position, feature_name in enumerate(group):
                 positions[feature_name] = (len(lookups), position)
@@ -294,9 +325,25 @@ class Catalog(Generic[Prepared]):
                     join_keys=join_keys,
                     holds=self._contents.get(tuple(key for key, _ in join_keys)) or HashContents.of(()),
                     ttls_s=tuple(views[name].view.ttl_s for name in view_numbers),
+                    key_types=key_types,
                 )
             )
-        return tuple(lookups), positions
+            if self._strict and join_keys == ((DUMMY_JOIN_KEY, DUMMY_JOIN_KEY),):
+                pushed.append((len(lookups) - 1, len(lookups)))
+                lookups.append(replace(lookups[-1], is_pushed=True))
+        return tuple(lookups), positions, tuple(pushed)
+
+    def _key_types(
+        self, view: FeatureView, join_keys: JoinKeyNames, types: Mapping[str, ValueType]
+    ) -> tuple[ValueType, ...]:
+        """The types of a view's join keys where they are not the plan's; empty if they are, or as Feast has them: of
+        all views of a request, whichever comes last types a join key for all of them."""
+        if not self._strict:
+            return ()
+        declared = {column.name: column.type for column in view.entity_columns}
+        usual = tuple(types.get(name, ValueType.UNKNOWN) for _, name in join_keys)
+        own = tuple(declared.get(key) or kind for (key, _), kind in zip(join_keys, usual, strict=True))
+        return () if own == usual or join_keys == ((DUMMY_JOIN_KEY, DUMMY_JOIN_KEY),) else own
 
     # ------------------------------------------------------------------------------------------------ what a hash holds
 
@@ -337,6 +384,7 @@ def _computed_view(
     features: list[str],
     positions: Mapping[FeatureName, tuple[int, int]],
     full_names: bool,
+    per_row: bool,
 ) -> ComputedView:
     inputs = tuple(
         Column(f"{source.view.name}__{field}", *positions[source.name, field])
@@ -344,7 +392,7 @@ def _computed_view(
         for field in source.features
     )
     outputs = tuple((feature, f"{name}__{feature}" if full_names else feature) for feature in dict.fromkeys(features))
-    return ComputedView(resolved.view, resolved.function, inputs, outputs)
+    return ComputedView(resolved.view, resolved.function, inputs, outputs, per_row)
 
 
 def _check_collisions(refs: list[Ref], full_names: bool) -> None:

@@ -89,6 +89,58 @@ def convert_column(
     return converted
 
 
+_INFERRED_FOR: Mapping[ValueType, ValueType] = {
+    **dict.fromkeys((ValueType.INT32_LIST, ValueType.INT32_SET, ValueType.INT64_SET), ValueType.INT64_LIST),
+    **dict.fromkeys((ValueType.UNIX_TIMESTAMP_LIST, ValueType.UNIX_TIMESTAMP_SET), ValueType.INT64_LIST),
+    **dict.fromkeys((ValueType.FLOAT_LIST, ValueType.FLOAT_SET, ValueType.DOUBLE_SET), ValueType.DOUBLE_LIST),
+    **dict.fromkeys((ValueType.STRING_SET, ValueType.UUID_LIST, ValueType.UUID_SET), ValueType.STRING_LIST),
+    **dict.fromkeys((ValueType.TIME_UUID_LIST, ValueType.TIME_UUID_SET), ValueType.STRING_LIST),
+    **dict.fromkeys((ValueType.DECIMAL_LIST, ValueType.DECIMAL_SET), ValueType.STRING_LIST),
+    ValueType.BOOL_SET: ValueType.BOOL_LIST,
+    ValueType.STRUCT: ValueType.MAP,
+    ValueType.STRUCT_LIST: ValueType.MAP_LIST,
+}
+"""Declared type -> the type that Feast infers from JSON values that fit it, where that is another."""
+_AS_SENT: Mapping[ValueType, tuple[type, ...]] = {
+    ValueType.JSON: (list, dict),
+    ValueType.JSON_LIST: (list,),
+    ValueType.VALUE_LIST: (list,),
+    ValueType.VALUE_SET: (list,),
+    ValueType.SCALAR_MAP: (dict,),
+}
+"""Declared type -> the JSON values that a function gets as they were sent, where Feast infers no type from them."""
+
+
+def request_data_in_steps(
+    name: str, declared: ValueType, values: list[Any], convert: Convert, *, strict: bool
+) -> Steps[list[Any]]:
+    """As `convert_in_steps`, for request data of an on-demand view, which declares it with a type.
+
+    Feast does not look at that type. It infers one from the first value, and fails where it cannot: for the columns
+    [[]] and [1, "a"]. There the declared type is used. Where answers are `strict` it is used for numbers as well: of
+    [1, 2.5] in a column declared as DOUBLE, Feast's function sees [1, 2].
+    """
+    given = set(map(type, values)) - {type(None)}
+    if strict and declared in (ValueType.FLOAT, ValueType.DOUBLE) and given == {int, float}:
+        converted = yield from convert_in_steps(name, ValueType.DOUBLE, values, convert)
+        return converted
+    try:
+        converted = yield from convert_in_steps(name, ValueType.UNKNOWN, values, convert)
+        return converted
+    except InexactNumberError:
+        raise
+    except RequestError:
+        if declared in _AS_SENT:
+            if not given <= set(_AS_SENT[declared]):
+                raise
+            return values
+        kind = _INFERRED_FOR.get(declared, declared)
+        if kind is ValueType.UNKNOWN or (kind in _CONVERTERS and given & {list, dict}):
+            raise
+    converted = yield from convert_in_steps(name, kind, values, convert)
+    return converted
+
+
 class _OutOfRangeError(Exception):
     """A number that is too large or too small for the type."""
 

@@ -68,6 +68,11 @@ class Lookup:
     """What one entity has under these join keys, whether it is asked for or not."""
     ttls_s: tuple[float, ...] = ()
     """The ttl of each of `views`; 0 is none."""
+    key_types: tuple[ValueType, ...] = ()
+    """The type of each of `join_keys`, as the views declare it; empty if that is what the plan's `types` say."""
+    is_pushed: bool = False
+    """Whether this is read under the key without any join key, which Feast writes when a view without entities is
+    pushed to: see `Plan.pushed`."""
 
 
 class Column(NamedTuple):
@@ -89,6 +94,8 @@ class ComputedView(NamedTuple):
     """The features that the function may see, as view__feature."""
     outputs: tuple[tuple[str, str], ...]
     """(feature, the name of its column in the answer) of those that are asked for."""
+    per_row: bool = False
+    """Whether a singleton's function is called for each row, and not for the first alone."""
 
 
 class ComputedColumn(NamedTuple):
@@ -113,6 +120,11 @@ class Plan:
     """Name and version of each view that is read."""
     service: str = ""
     """The feature service that this was compiled from; empty for a list of features."""
+    pushed: tuple[tuple[int, int], ...] = ()
+    """Of views without entities: (the lookup of what was materialized, the lookup of what was pushed). The newer row
+    of a view is answered."""
+    strict: bool = False
+    """Whether to answer what is right also where Feast's answer is wrong: --compat strict."""
 
     @property
     def feature_count(self) -> int:
@@ -128,8 +140,8 @@ class Plan:
     def obstacle(self) -> RequestError | None:
         """Why no request can be answered by this plan: a join key is declared with a type that no entity key has."""
         for lookup in self.lookups:
-            for _, name in lookup.join_keys:
-                declared = self.types.get(name, ValueType.UNKNOWN)
+            for position, (_, name) in enumerate(lookup.join_keys):
+                declared = lookup.key_types[position] if lookup.key_types else self.types.get(name, ValueType.UNKNOWN)
                 if declared and declared not in KEY_TYPES:
                     return RequestError(f"entities.{name}: {not_a_key_type(declared.name)}")
         return None

@@ -114,14 +114,18 @@ def _key(message: Any) -> Any:
 # ---------------------------------------------------------------------------------------- Python's values to the answer
 
 
-def json_values(values: Iterable[Any], value_type: ValueType) -> list[Any]:
+def json_values(values: Iterable[Any], value_type: ValueType, *, exact: bool = False) -> list[Any]:
     """A column that a function has returned as JSON values, by the declared type (python_values_to_proto_values).
+
+    `exact`: also maps whose keys are no text, which Feast's server answers as null.
 
     Raises TypeError, ValueError, OverflowError or AttributeError for a value that the type does not accept.
     """
     if value_type is ValueType.UNIX_TIMESTAMP:
         return [_timestamp(value) for value in values]
     plain = [_plain(value) for value in values]
+    if exact and value_type is ValueType.SCALAR_MAP:
+        return [None if _is_null(value) else _scalar_map(value) for value in plain]
     if value_type in (ValueType.JSON, ValueType.STRUCT):  # of these, NaN and empty bytes are values as well
         return [None if value is None else _json_value(value, value_type) for value in plain]
     if value_type.name in _OUTPUTS and not any(map(_is_not_empty, plain)):
@@ -297,6 +301,26 @@ def _map(value: Any) -> dict[str, Any]:
         raise TypeError(f"expected a dict, got {type(value).__name__}")
     plain = {_text(key): _plain(item) for key, item in value.items()}
     return {key: None if _is_null(item) else _nested(item) for key, item in plain.items()}
+
+
+def _scalar_map(value: Any) -> dict[str, Any]:
+    """A map whose keys are no text, with their text for keys, as `feast_format.values` has it for stored ones."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"expected a dict, got {type(value).__name__}")
+    plain = {_plain(key): _plain(item) for key, item in value.items()}
+    return {
+        key if isinstance(key, str) else str(_scalar_key(key)): None
+        if _is_null(item)
+        else _scalar_map(item)
+        if isinstance(item, Mapping)
+        else _nested(item)
+        for key, item in plain.items()
+    }
+
+
+def _scalar_key(key: Any) -> Any:
+    nested = _nested(key)
+    return nested if isinstance(nested, str) else json.dumps(nested)
 
 
 def _nested_lists(value: Any) -> list[Any]:

@@ -293,18 +293,21 @@ def compute(
         inputs = _inputs(plan, computed, bound, rows)
         begun = perf_counter_ns()
         try:
-            outputs = _run_pandas(computed, inputs) if computed.view.mode == "pandas" else _run_python(computed, inputs)
+            if computed.view.mode == "pandas":
+                outputs = _run_pandas(computed, inputs)
+            elif computed.view.singleton:
+                outputs = _run_singleton(computed, inputs, bound.rows, strict=plan.strict)
+            else:
+                outputs = {**inputs, **computed.function(dict(inputs))}
             types = {field.name: field.type for field in computed.view.features}
             for feature, name in computed.outputs:
-                # A function may name its results by the feature alone or together with the view.
-                for key in (feature, f"{computed.view.name}__{feature}"):
-                    if key in outputs:
-                        values = outputs[key]
-                        break
-                else:
-                    raise KeyError(f"the function returned no {feature}")
+                values = _output(computed, outputs, feature)
                 listed = values if isinstance(values, list) else [values]
-                columns.append(ComputedColumn(name, json_values(listed, types[feature])))
+                if plan.strict and len(listed) != bound.rows:
+                    if values is listed:
+                        raise ValueError(f"{len(listed)} values of {feature} for {bound.rows} rows")
+                    listed *= bound.rows  # one value for all rows
+                columns.append(ComputedColumn(name, json_values(listed, types[feature], exact=plan.strict)))
         except BaseException as error:  # also SystemExit: sys.exit() in a function must not end the server
             logger.exception("on-demand feature view %s failed", computed.view.name)
             raise TransformError(
@@ -321,7 +324,7 @@ def _inputs(plan: Plan, computed: ComputedView, bound: Bound, rows: Rows) -> dic
     inputs: dict[str, list[Any]] = {}
     binding = bound.binding
     for answered_name, name, value_type in (
-        *((name, name, value_type) for name, value_type in binding.columns if name in binding.request_data),
+        *((name, name, plan.types.get(name, ValueType.UNKNOWN)) for name in binding.request_data),
         *binding.answered,
     ):
         values = bound.values[name]
@@ -340,10 +343,44 @@ def _inputs(plan: Plan, computed: ComputedView, bound: Bound, rows: Rows) -> dic
     return inputs
 
 
-def _run_python(computed: ComputedView, inputs: dict[str, list[Any]]) -> Mapping[str, Any]:
-    if computed.view.singleton:
-        return {**inputs, **computed.function({name: values[0] for name, values in inputs.items()})}
-    return {**inputs, **computed.function(dict(inputs))}
+def _output(computed: ComputedView, outputs: Mapping[str, Any], feature: str) -> Any:
+    """What a function has returned for a feature: it may name its results by the feature alone or with the view."""
+    for key in (feature, f"{computed.view.name}__{feature}"):
+        if key in outputs:
+            return outputs[key]
+    raise KeyError(f"the function returned no {feature}")
+
+
+def _run_singleton(
+    computed: ComputedView, inputs: Mapping[str, list[Any]], rows: int, *, strict: bool
+) -> Mapping[str, Any]:
+    """A function that takes one row: for each row, or for the first alone (see `Catalog._per_row`)."""
+    called = [
+        {**row, **computed.function(dict(row))}
+        for row in (
+            {name: values[number] for name, values in inputs.items()}
+            for number in range(rows if computed.per_row else min(rows, 1))
+        )
+    ]
+    types = {field.name: field.type for field in computed.view.features}
+    outputs: dict[str, Any] = {}
+    for feature, _ in computed.outputs:
+        values = [_output(computed, row, feature) for row in called]
+        is_collection = types[feature].name.endswith(("_LIST", "_SET"))
+        unwrapped = [_unwrapped(value, is_collection) for value in values]
+        if len(values) == 1 and not is_collection and isinstance(values[0], list) and not strict:
+            unwrapped = values[0]  # to Feast a list is a column, however long it is
+        outputs[feature] = unwrapped
+    return outputs
+
+
+def _unwrapped(value: Any, is_collection: bool) -> Any:
+    """What a function that takes one row has returned: Feast's functions may put it into a list of one, as a column."""
+    if isinstance(value, list) and len(value) == 1:
+        item = value[0]
+        if not is_collection or item is None or isinstance(item, list | set | tuple):
+            return item
+    return value
 
 
 def _run_pandas(computed: ComputedView, inputs: dict[str, list[Any]]) -> Mapping[str, Any]:

@@ -42,6 +42,8 @@ def sample(
     # The rows of this answer, and of those before it that were not sampled.
     unsampled, slots.rows_sampled = slots.rows - slots.rows_sampled, slots.rows
     for number, lookup in enumerate(plan.lookups):
+        if lookup.is_pushed:  # its rows are in those of another lookup, as far as they are answered
+            continue
         cells = bound.rows * (len(lookup.features) + len(lookup.views))
         step = max(1, -(-cells // MAX_CELLS))  # rounded up
         each = bound.spread(number, rows[number], step)

@@ -24,9 +24,14 @@ from yummy_fast.feast_format.registry import (
     Registry,
 )
 from yummy_fast.features.python_values import UserFunction
+from yummy_fast.features.spelling import hint
 
 MAX_VERSION_DIGITS = 300
 """A longer number is no version but a part of the view's name: int() takes a time that grows with the square of it."""
+
+
+MAX_VERSIONS_NAMED = 5
+"""Versions that an error lists, from the newest back."""
 
 
 class Ref(NamedTuple):
@@ -138,13 +143,16 @@ class Views:
         *,
         versioning: bool,
         serve_materializing: bool = False,
+        strict: bool = False,
     ) -> None:
         """
         - `functions`: those of the on-demand views by name and version, or why there is none.
         - `versioning`: registry.enable_online_feature_view_versioning.
         - `serve_materializing`: registry.serve_features_while_materializing.
+        - `strict`: whether a projection that pins no version is of the current one.
         """
         self._registry = registry
+        self._strict = strict
         self._functions = functions
         self._versioning = versioning
         self._servable = {"STATE_UNSPECIFIED", "AVAILABLE_ONLINE"}
@@ -204,7 +212,8 @@ class Views:
             if view is None:
                 raise NotFoundError(
                     "FeatureViewVersionNotFound",
-                    f"Version v{version} of feature view {name} does not exist in project {project}",
+                    f"Version v{version} of feature view {name} does not exist in project {project}"
+                    f"{self._versions_of(name)}",
                 )
         else:
             view = self._registry.views.get(name)
@@ -222,10 +231,18 @@ class Views:
             )
         return view
 
+    def _versions_of(self, name: str) -> str:
+        """The end of a message about a version that does not exist."""
+        numbers = sorted(number for view, number in self._registry.versions if view == name)
+        if not numbers:
+            return hint(name, self._registry.views)
+        some = ", ".join(f"v{number}" for number in numbers[-MAX_VERSIONS_NAMED:])
+        return f"; it has {some}"
+
     def _no_view(self, name: str) -> NotFoundError:
         return NotFoundError(
             "FeatureViewNotFoundException",
-            f"Feature view {name} does not exist in project {self._registry.project}",
+            f"Feature view {name} does not exist in project {self._registry.project}{hint(name, self._registry.views)}",
         )
 
     def _resolve_stored(self, view: FeatureView, version: int | None, projection: Projection | None) -> ResolvedView:
@@ -239,11 +256,14 @@ class Views:
                 features=features,
                 join_key_map={},
             )
+        # A projection that pins no version reads the unversioned rows in Feast, whose copy of the view has lost the
+        # version (FeatureView.__copy__), and of any projection Feast says that its version is 0.
+        current = view.version if self._strict else 0
+        read = current if version is None else version
         return ResolvedView(
             name=_name_of(projection),
-            metadata=(projection.alias or view.name, 0),
-            # A projection that pins no version reads the unversioned rows, as in Feast (FeatureView.__copy__).
-            store_name=self._store_name(view, 0 if version is None else version),
+            metadata=(projection.alias or view.name, read if self._strict else 0),
+            store_name=self._store_name(view, read),
             view=view,
             features=_project(view.name, features, projection),
             join_key_map=projection.join_key_map,

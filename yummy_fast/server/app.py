@@ -27,6 +27,7 @@ from yummy_fast.endpoints import Endpoints
 from yummy_fast.errors import ConfigError, ShutdownRequested, how_to_install
 from yummy_fast.feast_format.registry import Throttle, parse_registry, unthrottled
 from yummy_fast.features.catalog import Catalog
+from yummy_fast.features.feast_faults import feast_faults
 from yummy_fast.features.statuses import StatusPolicy
 from yummy_fast.features.transforms import Transforms, load
 from yummy_fast.features.vectors import Layout, Tails
@@ -103,6 +104,7 @@ def build_catalog(
         load=load,
         collisions=store.collisions,
         serve_materializing=repository.serve_materializing,
+        strict=config.features.compat == "strict",
         throttle=throttle,
     )
     for _, error in catalog.broken_views():
@@ -113,6 +115,9 @@ def build_catalog(
     if len(broken) > MAX_LISTED:
         more = len(broken) - MAX_LISTED
         logger.warning("%s: %d more feature services cannot be served; yummy-fast check lists all", where, more)
+    if config.features.compat == "feast":
+        for fault in feast_faults(registry, versioning=repository.versioning):
+            logger.warning("%s: with --compat feast as in Feast, unlike strict: %s", where, fault)
     for pair in catalog.collisions:
         logger.warning("%s: hash collision: these features share one Redis field; rename one: %s", where, pair)
     return catalog

@@ -1,10 +1,10 @@
-"""Records the repository of this folder and Feast's answers to cases.py, with Feast itself.
+"""Records the repository of this folder and Feast's answers to the requests of cases.py, with Feast itself.
 
     python -m tests.conformance.feast_is_wrong.record [--feast-python .venv-feast/bin/python]
 
-Writes feature_store.yaml, registry.db, store.jsonl (a line for each Redis key, in hex) and answers.jsonl (a line for each
-request: Feast's status and body) beside this file. Run it from the root, after a change of repository.py or of
-REQUESTS, or for another version of Feast.
+Writes feature_store.yaml, registry.db, store.jsonl (a line for each Redis key, in hex) and answers.jsonl (a line for
+each request: Feast's status and body) beside this file. Run it from the root, after a change of repository.py or of
+cases.py, or for another version of Feast.
 """
 
 from __future__ import annotations

@@ -94,7 +94,9 @@ def versions(store: FeatureStore) -> None:
     store.apply(
         [
             FeatureService(name="svc", features=[current]),
-            FeatureService(name="with_alias", features=[current.with_name("renamed"), store.get_feature_view("pushed")]),
+            FeatureService(
+                name="with_alias", features=[current.with_name("renamed"), store.get_feature_view("pushed")]
+            ),
             FeatureService(name="computed", features=[store.get_on_demand_feature_view("twice")]),
             FeatureService(name="pinned_and_not", features=["stats@v0", "pushed", "trips"]),
         ]
@@ -202,9 +204,9 @@ def request_data(store: FeatureStore) -> None:
             on_demand_feature_view(sources=[stored, asks_key], schema=[number("sum")], mode="python")(shout),
             on_demand_feature_view(sources=[both, asks_one], schema=[number("earned")], mode="python")(earn),
             on_demand_feature_view(sources=[asks_tags], schema=[number("tag_count")], mode="python")(tag),
-            on_demand_feature_view(
-                sources=[asks_number], schema=[Field(name="scaled", dtype=Float64)], mode="python"
-            )(scale),
+            on_demand_feature_view(sources=[asks_number], schema=[Field(name="scaled", dtype=Float64)], mode="python")(
+                scale
+            ),
         ]
     )
     write(store, "fares", key_of(driver_id=1), FIRST_DAY, fare=50)
@@ -231,9 +233,7 @@ def key_types(store: FeatureStore) -> None:
     )
     write(store, "sales", key_of(shop_id=5), FIRST_DAY, sold=12)
     write(store, "names", key_of(shop_id="5"), FIRST_DAY, title="corner")
-    frame = pd.DataFrame(
-        {"shop_id": ["5"], "verdict": ["good"], "labeler": ["anna"], "event_timestamp": [FIRST_DAY]}
-    )
+    frame = pd.DataFrame({"shop_id": ["5"], "verdict": ["good"], "labeler": ["anna"], "event_timestamp": [FIRST_DAY]})
     store.push("labels_push", frame)
 
 
