@@ -126,7 +126,7 @@ def test_a_disabled_view_cannot_serve() -> None:
 def test_an_unknown_version_is_feasts_404() -> None:
     error = refusal(views(NOW, earlier(OLD, 1), versioning=True), "stats@v9:trips")
     assert (error.status, error.feast_class) == (404, "FeatureViewVersionNotFound")
-    assert str(error) == f"Version v9 of feature view stats does not exist in project {PROJECT}"
+    assert str(error) == f"Version v9 of feature view stats does not exist in project {PROJECT}; it has v1"
 
 
 # ----------------------------------------------------------------------------------------------------------- names

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from yummy_fast.feast_format._proto import value_pb2 as values
@@ -66,19 +67,27 @@ def _scalar(value: Any) -> Any:
     return _number(value) if isinstance(value, float) else value
 
 
-def value_of(message: Value) -> Any:
-    """What Feast's server answers for a Value (feature_server_utils.py)."""
+def _key_text(key: values.MapKey) -> str:
+    """The key of a scalar map, by protobuf's own JSON."""
+    (text,) = MessageToDict(key).values() or [None]
+    return text if isinstance(text, str) else json.dumps(text)
+
+
+def value_of(message: Value, *, exact: bool = False) -> Any:
+    """What Feast's server answers for a Value (feature_server_utils.py); `exact`: with its scalar maps."""
     field = message.WhichOneof("val")
-    if field is None or field in ("null_val", "scalar_map_val"):
+    if field is None or field == "null_val" or (field == "scalar_map_val" and not exact):
         return None
     found: Any = getattr(message, field)
     match found:
+        case values.ScalarMap():
+            return {_key_text(entry.key): value_of(entry.value, exact=exact) for entry in found.val}
         case values.Map():
-            return {key: value_of(found.val[key]) for key in found.val}
+            return {key: value_of(found.val[key], exact=exact) for key in found.val}
         case values.MapList():
-            return [{key: value_of(one.val[key]) for key in one.val} for one in found.val]
+            return [{key: value_of(one.val[key], exact=exact) for key in one.val} for one in found.val]
         case values.RepeatedValue():
-            return [value_of(one) for one in found.val]
+            return [value_of(one, exact=exact) for one in found.val]
         case values.ZonedTimestamp():  # the strategies stay with UTC; feast_format/test_values.py has the zones
             return datetime.fromtimestamp(found.unix_timestamp, tz=UTC).isoformat()
         case bytes() | str() | int() | float():
@@ -87,8 +96,13 @@ def value_of(message: Value) -> Any:
             return [_scalar(one) for one in found.val]
 
 
-def value_of_stored(stored: bytes | None) -> Any:
-    return value_of(Value.FromString(stored)) if stored else None
+def value_of_stored(stored: bytes | None, *, exact: bool = False) -> Any:
+    return value_of(Value.FromString(stored), exact=exact) if stored else None
+
+
+def is_of_unknown_type(stored: bytes | None) -> bool:
+    """Whether there are bytes, and they say of no type that this version of the format has."""
+    return bool(stored) and Value.FromString(stored or b"").WhichOneof("val") is None
 
 
 def moment_of_stored(stored: bytes | None) -> datetime:

@@ -74,6 +74,14 @@ _maps = st.dictionaries(texts, _nested, max_size=3).map(lambda found: values.Map
 _map_lists = lists(_maps).map(lambda found: values.MapList(val=found))
 _nested_lists = lists(_nested).map(lambda found: values.RepeatedValue(val=found))
 
+_map_keys = st.one_of(
+    st.builds(values.MapKey, int64_key=st.integers(-(1 << 53), 1 << 53)),
+    st.builds(values.MapKey, bool_key=st.booleans()),
+    st.builds(values.MapKey, double_key=st.floats()),
+    st.builds(values.MapKey, bytes_key=st.binary(max_size=3)),
+    st.builds(values.MapKey, uuid_key=st.uuids().map(str)),
+)
+
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     **{f"{name}_val": strategy for name, strategy in _SCALARS.items()},
     **{
@@ -89,7 +97,9 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "struct_list_val": _map_lists,
     "list_val": _nested_lists,
     "set_val": _nested_lists,
-    "scalar_map_val": st.just(values.ScalarMap()),
+    "scalar_map_val": st.lists(st.builds(values.ScalarMapEntry, key=_map_keys, value=_nested), max_size=3).map(
+        lambda found: values.ScalarMap(val=found)
+    ),
     "zoned_timestamp_val": moments.map(lambda found: values.ZonedTimestamp(unix_timestamp=found)),
 }
 """Field of Value -> what can be in it."""

@@ -82,8 +82,10 @@ damaged = st.one_of(cut, st.binary(max_size=6))
 def valid_value_of(stored: bytes | None) -> tuple[Any, str]:
     """Value and status of a cell, taken for itself."""
     try:
-        value = second_opinion.value_of_stored(stored)
+        value = second_opinion.value_of_stored(stored, exact=True)
     except (DecodeError, ValueError, OverflowError):
+        return None, "INVALID"
+    if second_opinion.is_of_unknown_type(stored):
         return None, "INVALID"
     return value, "NOT_FOUND" if stored is None else "NULL_VALUE" if value is None else "PRESENT"
 

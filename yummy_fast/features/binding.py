@@ -276,8 +276,9 @@ class Binder:
         among which a misspelt one may be."""
         keys = sorted(self._wanted())
         missing = [key for key in keys if key not in given]
+        none_given = f"Missing join key values for keys: {missing}. " if missing else ""
         return RequestError(
-            f"entities: Missing join key values for keys: {missing}. "
+            f"entities: {none_given}"
             f"No values provided for keys: {[key for key in keys if key not in given or key in empty]}. "
             f"Provided join_key_values: {list(given)}"
             f"{did_you_mean([name for name in unknown if name not in given], missing)}"
