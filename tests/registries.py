@@ -145,6 +145,7 @@ def catalog(
     key_version: int = 3,
     versioning: bool = False,
     statuses: StatusPolicy = StatusPolicy.PRESENT,
+    strict: bool = False,
     collisions: Callable[[Iterable[Feature]], list[tuple[Feature, Feature]]] = lambda features: [],
 ) -> Catalog[tuple[Lookup, ...]]:
     """A catalog whose store needs no preparing, and whose on-demand views have functions that nobody may call."""
@@ -155,6 +156,7 @@ def catalog(
         prepare=lambda lookups: lookups,
         lay_out=partial(Layout, policy=statuses, tails=Tails()),
         load=lambda view: _not_called,
+        strict=strict,
         collisions=collisions,
     )
 

@@ -18,6 +18,7 @@ import argparse
 import json
 import random
 import uuid
+import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal as PythonDecimal
@@ -332,6 +333,30 @@ def _views(rng: random.Random, keys: list[Key], folder: Path) -> list[View]:
         views.append(_view(rng, place, view_name, chosen, dict(zip(names, kinds, strict=True)), folder))
     driver_kinds = {"trips": KINDS[1], "rate": KINDS[3], "city": KINDS[4], "seen": KINDS[7], "quota": KINDS[2]}
     views.append(_view(rng, 0, "driver_stats", [keys[0]], driver_kinds, folder))
+    views.append(_view(rng, 0, "pairs", [keys[0], keys[4]], {"points": KINDS[1]}, folder))
+    return views + _lots(rng, folder)
+
+
+def _lots(rng: random.Random, folder: Path) -> list[View]:
+    """Views that declare one join key with different types, since its entity has none. A label view says STRING."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it has none
+        lot = Entity(name="lot", join_keys=["lot_id"])
+    numbers = Key(lot, "lot_id", "INT64", list(range(1, 9)))
+    texts = Key(lot, "lot_id", "STRING", list(map(str, numbers.pool)))
+    batch = FileSource(name="lots_source", path=str(folder / "none.parquet"), timestamp_field="event_timestamp")
+    labels = LabelView(
+        name="lot_labels",
+        entities=[lot],
+        schema=[Field(name="verdict", dtype=String), Field(name="labeler", dtype=String)],
+        source=PushSource(name="lots_push", batch_source=batch),
+    )
+    views = [View(labels, [texts], {"verdict": KINDS[4], "labeler": KINDS[4]})]
+    for name, key, kind in (("lots", numbers, rng.choice(SCALARS)), ("lot_names", texts, KINDS[4])):
+        schema = [Field(name=f"{name}_x", dtype=kind.feast), Field(name="lot_id", dtype=KEY_TYPES[key.type_name])]
+        view = FeatureView(name=name, entities=[lot], schema=schema, source=batch, ttl=timedelta(0))
+        views.append(View(view, [key], {f"{name}_x": kind}))
+    rng.shuffle(views)
     return views
 
 
@@ -494,9 +519,24 @@ def _services(rng: random.Random, views: list[View]) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------------------------------------------- on-demand views
 
 
-def _on_demand(stats: Any, driver: Any) -> list[dict[str, Any]]:
-    """On-demand views over `driver_stats`: every mode and every habit that Feast has with them."""
+def _on_demand(stats: Any, driver: Any, pairs: Any, second_key: str) -> list[dict[str, Any]]:
+    """On-demand views over `driver_stats`: every mode and every habit that Feast has with them.
+
+    `pairs` has two join keys, of which `second_key` is asked for as request data as well.
+    """
     asked = RequestSource(name="asked", schema=[Field(name="amount", dtype=Int64), Field(name="note", dtype=String)])
+    asked_tags = RequestSource(name="asked_tags", schema=[Field(name="tags", dtype=Array(String))])
+    asked_key = RequestSource(name="asked_key", schema=[Field(name="driver_id", dtype=Int64)])
+    asked_second = RequestSource(name="asked_second", schema=[Field(name=second_key, dtype=Int64)])
+
+    def tagged(inputs: dict[str, Any]) -> dict[str, Any]:
+        return {"tag_count": [-1 if tags is None else len(tags) for tags in inputs["tags"]]}
+
+    def keyed(inputs: dict[str, Any]) -> dict[str, Any]:
+        return {"with_key": [f"{t}/{key}" for t, key in zip(inputs["trips"], inputs["driver_id"], strict=True)]}
+
+    def paired(inputs: dict[str, Any]) -> dict[str, Any]:
+        return {"pair_points": [-1 if points is None else points // 2 for points in inputs["points"]]}
 
     def in_python(inputs: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -540,12 +580,16 @@ def _on_demand(stats: Any, driver: Any) -> list[dict[str, Any]]:
     one_each = [Field(name="one_city", dtype=String), Field(name="one_trips", dtype=Float64)]
     squares = [Field(name="squared", dtype=Int64), Field(name="many", dtype=Array(Int64))]
     texts = [Field(name="text", dtype=String), Field(name="when", dtype=Float64)]
-    defined = [
-        (define(in_python, "python", two_texts), True, True),
-        (define(in_pandas, "pandas", two_numbers, request=False), False, True),
-        (define(one_row, "python", one_each, request=False, singleton=True), False, True),
-        (define(request_only, "python", squares, sources=[asked]), True, False),
-        (define(raising, "python", [Field(name="never", dtype=Int64)], request=False), False, True),
+    tags = [Field(name="tag_count", dtype=Int64)]
+    with_key = [Field(name="with_key", dtype=String)]
+    points = [Field(name="pair_points", dtype=Int64)]
+    both = ["amount", "note"]
+    defined: list[tuple[Any, list[str], list[str]]] = [
+        (define(in_python, "python", two_texts), both, ["driver_id"]),
+        (define(in_pandas, "pandas", two_numbers, request=False), [], ["driver_id"]),
+        (define(one_row, "python", one_each, request=False, singleton=True), [], ["driver_id"]),
+        (define(request_only, "python", squares, sources=[asked]), both, []),
+        (define(raising, "python", [Field(name="never", dtype=Int64)], request=False), [], ["driver_id"]),
         (
             define(
                 stored,
@@ -555,8 +599,8 @@ def _on_demand(stats: Any, driver: Any) -> list[dict[str, Any]]:
                 write_to_online_store=True,
                 entities=[driver],
             ),
-            False,
-            True,
+            [],
+            ["driver_id"],
         ),
         (
             define(
@@ -567,12 +611,15 @@ def _on_demand(stats: Any, driver: Any) -> list[dict[str, Any]]:
                 write_to_online_store=True,
                 entities=[],  # nothing can be written to it, but Feast answers for it
             ),
-            False,
-            True,
+            [],
+            ["driver_id"],
         ),
-        (define(plain_pandas, "pandas", texts, request=False), False, True),
+        (define(tagged, "python", tags, sources=[asked_tags]), ["tags"], []),
+        (define(keyed, "python", with_key, sources=[stats, asked_key]), [], ["driver_id"]),
+        (define(paired, "python", points, sources=[pairs, asked_second]), [], ["driver_id", second_key]),
+        (define(plain_pandas, "pandas", texts, request=False), [], ["driver_id"]),
     ]
-    return [{"view": view, "request": request, "keys": keys} for view, request, keys in defined]
+    return [{"view": view, "asks": asks, "keys": keys} for view, asks, keys in defined]
 
 
 # --------------------------------------------------------------------------------------------------------------- main
@@ -604,16 +651,22 @@ def build(folder: Path, arguments: argparse.Namespace) -> None:
         view.view.online = True  # else there is no table, and reading is a 500
     services = _services(rng, views)
     stats = next(view for view in views if view.view.name == "driver_stats")
-    on_demand = _on_demand(stats.view, keys[0].entity)
+    pairs = next(view for view in views if view.view.name == "pairs")
+    on_demand = _on_demand(stats.view, keys[0].entity, pairs.view, keys[4].join_key)
     if arguments.sqlite:  # where Feast makes no table for those that are stored
         on_demand = [each for each in on_demand if not each["view"].write_to_online_store]
     every = [each["view"] for each in on_demand]
     for place, chosen in enumerate(([every[0]], every[1:3], [stats.view, every[1]], [every[0].with_name("other")])):
         service = FeatureService(name=f"on_demand_{place}", features=chosen)
-        services.append({"service": service, "request_keys": {"driver_id": "driver_id"}, "request": place in (0, 3)})
+        asks = ["amount", "note"] if place in (0, 3) else []
+        services.append({"service": service, "request_keys": {"driver_id": "driver_id"}, "asks": asks})
+    lots = [view.view for view in views if view.keys and view.keys[0].join_key == "lot_id"]
+    for place, chosen in enumerate((lots, lots[::-1], lots[1:])):
+        service = FeatureService(name=f"lots_{place}", features=chosen)
+        services.append({"service": service, "request_keys": {"lot_id": "lot_id"}})
     store.apply(
         [
-            *(key.entity for key in keys),
+            *{key.entity.name: key.entity for view in views for key in (*keys, *view.keys)}.values(),
             *(view.view for view in views),
             *(each["view"] for each in on_demand),
             *(each["service"] for each in services),
@@ -623,14 +676,16 @@ def build(folder: Path, arguments: argparse.Namespace) -> None:
     _write_by_frame(store, rng, stats)
     if arguments.versioning:
         plain = [place for place, view in enumerate(views) if type(view.view) is FeatureView and view.view.enabled]
-        for place in rng.sample(plain[:-1], 3):
+        of_entities = [place for place in plain if views[place].view.name not in ("driver_stats", "pairs")]
+        for place in rng.sample(of_entities, 3):
             views[place] = _new_version(store, rng, views[place])
-        pinned = FeatureService(
-            name="pinned", features=[f"{view.view.name}@v{rng.randrange(2)}" for view in views if view.versions]
-        )
-        store.apply([pinned])
+        versioned = [view.view.name for view in views if view.versions]
+        pinned = FeatureService(name="pinned", features=[f"{name}@v{rng.randrange(2)}" for name in versioned])
+        # One view pinned, the others not, and one of them twice.
+        mixed = FeatureService(name="pinned_and_not", features=[f"{versioned[0]}@v{rng.randrange(2)}", *versioned])
+        store.apply([pinned, mixed])
         request_keys = {key.join_key: key.join_key for view in views for key in view.keys if view.versions}
-        services.append({"service": pinned, "request_keys": request_keys})
+        services += [{"service": service, "request_keys": request_keys} for service in (pinned, mixed)]
     store.set_feature_view_state(views[16].view.name, FeatureViewState.CREATED)  # and so it cannot be served
     for state in ("CREATED", "GENERATED", "MATERIALIZING", "AVAILABLE_ONLINE"):
         store.set_feature_view_state(views[17].view.name, FeatureViewState[state])
@@ -640,7 +695,10 @@ def build(folder: Path, arguments: argparse.Namespace) -> None:
         store.write_to_online_store("stored", frame)
     manifest = {
         "seed": arguments.seed,
-        "keys": {key.join_key: {"entity": key.entity.name, "type": key.type_name, "pool": key.pool} for key in keys},
+        "keys": {
+            key.join_key: {"entity": key.entity.name, "type": key.type_name, "pool": key.pool}
+            for key in (*keys, *(key for view in views for key in view.keys if key.join_key == "lot_id"))
+        },
         "views": [
             {
                 "name": view.view.name,
@@ -655,7 +713,7 @@ def build(folder: Path, arguments: argparse.Namespace) -> None:
             {
                 "name": each["service"].name,
                 "keys": each["request_keys"],
-                "request": each.get("request", False),
+                "asks": each.get("asks", []),
             }
             for each in services
         ],
@@ -663,8 +721,8 @@ def build(folder: Path, arguments: argparse.Namespace) -> None:
             {
                 "name": each["view"].name,
                 "features": [field.name for field in each["view"].features],
-                "keys": ["driver_id"] if each["keys"] else [],
-                "request": each["request"],
+                "keys": each["keys"],
+                "asks": each["asks"],
             }
             for each in on_demand
         ],

@@ -103,7 +103,7 @@ class Allowed(NamedTuple):
     """Of the request, Feast's answer, ours."""
 
 
-PYTHON_MODE = re.compile(r"(in_python|one_row|request_only|raising|other)(@v\d+)?__")
+PYTHON_MODE = re.compile(r"(in_python|one_row|request_only|raising|other|tagged|keyed|paired)(@v\d+)?__")
 """How the columns of the repository's on-demand views in python mode begin, under full names."""
 
 
@@ -198,6 +198,24 @@ def _letters_for_items(_: Asked, theirs: Answer, ours: Answer) -> bool:
     return theirs.status == 200 and ours.status == 400 and said is not None
 
 
+def _of_on_demand_views(asked: Asked, *names: str) -> bool:
+    """Whether the request names one of these on-demand views."""
+    refs = (asked.query or {}).get("features") or ()
+    return any(isinstance(ref, str) and re.split("[@:]", ref)[0] in names for ref in refs)
+
+
+def _untyped_lists(asked: Asked, theirs: Answer, ours: Answer) -> bool:
+    said = re.search("Couldn't infer value type from empty value|nonetype cannot be converted", theirs.body)
+    return bool(said and theirs.status == 500 and _of_on_demand_views(asked, "tagged") and ours.status == 200)
+
+
+def _key_as_request_data(asked: Asked, theirs: Answer, ours: Answer) -> bool:
+    missing = theirs.status == 500 and "Missing join key values for keys" in theirs.body
+    if not (missing and _of_on_demand_views(asked, "keyed", "paired")):
+        return False
+    return ours.status == 200 or ours.body.startswith(TRANSFORMATION_FAILED)
+
+
 def _lone_surrogate(asked: Asked, _: Answer, ours: Answer) -> bool:
     return "\\ud800" in (asked.body or "") and ours.status == 422 and "json_invalid" in ours.body
 
@@ -261,6 +279,17 @@ ALLOWED = (
         "In a column that no view has, and that begins with arrays, Feast takes a text or an object further down for "
         "the array of its letters or names. Here that is a mistake of the caller's (400).",
         _letters_for_items,
+    ),
+    Allowed(
+        "a list without a type",
+        "Feast infers the type of request data from its first value, and fails where lists are empty (500). Here the "
+        "on-demand view's declaration says which type it is.",
+        _untyped_lists,
+    ),
+    Allowed(
+        "request data called like a join key",
+        "Feast takes the value for the request data alone, and then misses the join key (500). Here it is both.",
+        _key_as_request_data,
     ),
     Allowed(
         "lone surrogates",

@@ -81,8 +81,7 @@ class Traffic:
             service = rng.choice(self._services)
             query: Query = {"feature_service": service["name"]}
             columns = {name: self._key_values(key, rows) for name, key in service["keys"].items()}
-            if service["request"]:
-                columns.update(self._request_data(rows))
+            columns.update(self._request_data(service["asks"], rows))
         else:
             query = {"features": self._refs()}
             columns = {key: self._key_values(key, rows) for key in self._keys_of(query["features"])}
@@ -110,8 +109,7 @@ class Traffic:
             count = rng.randrange(1, len(view["features"]) + 1)
             refs += [f"{view['name']}:{name}" for name in rng.sample(view["features"], count)]
             columns.update((key, self._key_values(key, rows)) for key in view["keys"])
-            if view["request"]:
-                columns.update(self._request_data(rows))
+            columns.update(self._request_data(view["asks"], rows))
         if rng.random() < 0.4:
             stats = next(view for view in self._views if view["name"] == "driver_stats")
             refs += [f"driver_stats:{name}" for name in rng.sample(list(stats["features"]), rng.randrange(1, 4))]
@@ -119,12 +117,15 @@ class Traffic:
         rng.shuffle(refs)
         return {"features": refs, "entities": columns, "full_feature_names": rng.random() < 0.4}
 
-    def _request_data(self, rows: int) -> dict[str, list[Any]]:
+    def _request_data(self, asks: list[str], rows: int) -> dict[str, list[Any]]:
+        """Columns of the request data of these names."""
         rng = self._rng
-        return {
+        drawn: dict[str, list[Any]] = {
             "amount": [rng.randrange(-5, 1000) for _ in range(rows)],
             "note": [rng.choice(("a", "", "é")) for _ in range(rows)],
+            "tags": [rng.choice(([], [], ["a"], ["é", ""], None)) for _ in range(rows)],
         }
+        return {name: drawn[name] for name in asks}
 
     def _keys_of(self, refs: list[str]) -> list[str]:
         names = {ref.partition(":")[0].partition("@")[0] for ref in refs}
