@@ -9,7 +9,8 @@ import pytest
 
 from yummy_fast.errors import InexactNumberError, RequestError
 from yummy_fast.feast_format.values import ValueType
-from yummy_fast.features.entities import convert_column, shown
+from yummy_fast.features.entities import VALUES_PER_STEP, convert_column, request_data_in_steps, shown
+from yummy_fast.features.steps import at_once
 
 MOST, LEAST = 2**63 - 1, -(2**63)
 
@@ -168,3 +169,72 @@ def test_the_least_integer_may_be_a_float() -> None:
     assert convert_column("x", ValueType.INT64, [float(LEAST)], exact=True) == [LEAST]
     with pytest.raises(RequestError, match="in range"):
         convert_column("x", ValueType.INT64, [LEAST - 1], exact=True)
+
+
+# --------------------------------------------------------------------------------------------------------- request data
+
+
+def request_data(declared: ValueType, values: list[Any], *, strict: bool = False) -> list[Any]:
+    return at_once(request_data_in_steps("x", declared, values, convert_column, strict=strict))
+
+
+@pytest.mark.parametrize(
+    ("declared", "values"),
+    [
+        *((ValueType.STRING_LIST, [[]]), (ValueType.STRING_LIST, [[], None, []]), (ValueType.INT32_LIST, [[], []])),
+        *((ValueType.FLOAT_SET, [[]]), (ValueType.MAP, [{}]), (ValueType.STRUCT, [{}, None])),
+        *((ValueType.MAP_LIST, [[]]), (ValueType.STRUCT_LIST, [[]]), (ValueType.SCALAR_MAP, [{}])),
+        *((ValueType.VALUE_LIST, [[]]), (ValueType.VALUE_LIST, [[[1], []]]), (ValueType.JSON_LIST, [[]])),
+        *((ValueType.JSON, [[]]), (ValueType.JSON, [{}, []]), (ValueType.UNIX_TIMESTAMP_LIST, [[]])),
+        (ValueType.UUID_LIST, [[]] * (VALUES_PER_STEP + 1)),
+    ],
+)
+def test_empty_request_data_is_of_the_declared_type(declared: ValueType, values: list[Any]) -> None:
+    assert request_data(declared, values) == values
+
+
+@pytest.mark.parametrize(
+    ("declared", "values", "converted"),
+    [
+        (ValueType.STRING_LIST, [[None]], [[""]]),  # as Feast has it of [["a"], [None]]
+        (ValueType.STRING, [1, "a"], ["1", "a"]),
+        (ValueType.DOUBLE, [1, 2.5], [1, 2]),
+        (ValueType.DOUBLE, [1, 2], [1, 2]),
+        (ValueType.INT64, [1.5, 2], [1.5, 2.0]),
+    ],
+)
+def test_the_first_value_types_request_data_if_it_can(
+    declared: ValueType, values: list[Any], converted: list[Any]
+) -> None:
+    found = request_data(declared, values)
+    assert found == converted
+    assert list(map(type, found)) == list(map(type, converted))
+
+
+def test_where_answers_are_strict_numbers_keep_their_fractions() -> None:
+    assert request_data(ValueType.DOUBLE, [1, None, 2.5], strict=True) == [1.0, None, 2.5]
+    assert request_data(ValueType.FLOAT, [1, 2.5], strict=True) == [1.0, 2.5]
+    assert request_data(ValueType.INT64, [1, 2.5], strict=True) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("declared", "values", "message"),
+    [
+        (ValueType.STRING, [[]], "entities.x: expected a value to infer a type from, got only empty ones"),
+        (ValueType.UNKNOWN, [[]], "entities.x: expected a value to infer a type from, got only empty ones"),
+        (ValueType.VALUE_LIST, [{}], "entities.x: expected a value to infer a type from, got only empty ones"),
+        (ValueType.MAP, [[]], "entities.x[0]: expected an object, got []"),
+        (ValueType.STRING_LIST, [{}], "entities.x[0]: expected an array that fits STRING_LIST, got {}"),
+        (ValueType.INT64, [1, "a"], 'entities.x[1]: expected an integer, got "a"'),
+        (ValueType.BYTES, [1, "a"], "entities.x[0]: expected bytes, which JSON cannot carry, got 1"),
+    ],
+)
+def test_what_fits_neither_is_refused(declared: ValueType, values: list[Any], message: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        request_data(declared, values)
+    assert str(caught.value) == message
+
+
+def test_numbers_beyond_64_bits_are_read_again() -> None:
+    with pytest.raises(InexactNumberError):
+        request_data(ValueType.STRING, ["a", 1e20])

@@ -41,6 +41,13 @@ def test_of_a_cell(policy: StatusPolicy, absent: bytes, null: bytes, corrupt: by
     assert of_cell(VALUE, 7, b'"OUTSIDE_MAX_AGE"') == b'"OUTSIDE_MAX_AGE"'
 
 
+def test_of_a_type_that_is_not_known() -> None:
+    """It has bytes (field 200, which Feast 0.67's Value does not have), but no value that can be told."""
+    of_a_later_feast = b"\xc0\x0c\x01"
+    assert statuses(StatusPolicy.EXACT, 0).of_cell(of_a_later_feast, None, PRESENT) == b'"INVALID"'
+    assert statuses(StatusPolicy.MISSING_AWARE, 0).of_cell(of_a_later_feast, None, PRESENT) == b'"PRESENT"'
+
+
 @pytest.mark.parametrize("policy", StatusPolicy)
 def test_of_the_values_of_each_view(policy: StatusPolicy) -> None:
     """A ttl of 0 is none, and a value that is just as old as its ttl is good."""

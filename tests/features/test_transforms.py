@@ -688,9 +688,12 @@ def computed(
     full_names: bool = False,
     extra: Sequence[Item] = (),
     named: str | None = None,
+    strict: bool = False,
 ) -> dict[str, list[Any]]:
     """The columns that on-demand views make of a request. `named` is a service to ask for instead of `features`."""
-    plan, bound, rows = asked(views, features, entities, stored, full_names=full_names, extra=extra, named=named)
+    plan, bound, rows = asked(
+        views, features, entities, stored, full_names=full_names, extra=extra, named=named, strict=strict
+    )
     return {column.name: column.values for column in compute(plan, bound, rows)}
 
 
@@ -703,6 +706,7 @@ def asked(
     full_names: bool = False,
     extra: Sequence[Item] = (),
     named: str | None = None,
+    strict: bool = False,
 ) -> tuple[Plan, Bound, Rows]:
     """A request for on-demand views, bound and read."""
     catalog = Catalog(
@@ -712,6 +716,7 @@ def asked(
         prepare=lambda lookups: lookups,
         lay_out=functools.partial(Layout, policy=StatusPolicy.PRESENT, tails=Tails()),
         load=load,
+        strict=strict,
     )
     compiled = catalog.plan_for(named, list(features), full_names)
     plan, bound = compiled.plan, compiled.binder.bind(entities)
@@ -925,6 +930,52 @@ def test_a_singleton_sees_the_first_row_and_makes_one_value() -> None:
     entities: dict[str, list[Any]] = {"driver_id": [7, 8], "bonus": [1, 2]}
     expected = {"out": [11], "list": [10]}
     assert computed([one], ["fare:out", "fare:list"], entities, {"trips": ints(10, 20)}) == expected
+
+
+def test_where_answers_are_strict_a_singleton_is_called_for_each_row() -> None:
+    """feast#4075. A list of one is a column to Feast's functions; of a feature of lists it may be the value itself."""
+
+    def out(inputs: dict[str, Any]) -> dict[str, Any]:
+        inputs["own"] = None  # what it does to its row is nobody else's business
+        return {"out": inputs["trips"] + inputs["bonus"], "one": [inputs["trips"]], "many": [inputs["trips"], 0]}
+
+    outputs = {"out": INT64, "one": INT64, "many": ValueType.INT64_LIST}
+    one = on_demand("fare", out, outputs, asked={"bonus": INT64}, singleton=True)
+    features = [f"fare:{name}" for name in outputs]
+    entities: dict[str, list[Any]] = {"driver_id": [7, 8, 7], "bonus": [1, 2, 3]}
+    expected = {"out": [11, 22, 13], "one": [10, 20, 10], "many": [[10, 0], [20, 0], [10, 0]]}
+    assert computed([one], features, entities, {"trips": ints(10, 20)}, strict=True) == expected
+
+
+def test_of_no_rows_a_singleton_makes_no_values() -> None:
+    def out(inputs: dict[str, Any]) -> dict[str, Any]:
+        return {"out": 1 / 0}
+
+    one = on_demand("fare", out, {"out": INT64}, sources=[], asked={"bonus": INT64}, singleton=True)
+    assert computed([one], ["fare:out"], {"bonus": []}) == {"out": []}
+    assert computed([one], ["fare:out"], {"bonus": []}, strict=True) == {"out": []}
+
+
+def test_where_answers_are_strict_one_value_is_that_of_each_row() -> None:
+    def out(inputs: dict[str, Any]) -> dict[str, Any]:
+        return {"out": 5}
+
+    one = on_demand("fare", out, {"out": INT64})
+    entities: dict[str, list[Any]] = {"driver_id": [7, 8]}
+    assert computed([one], ["fare:out"], entities) == {"out": [5]}
+    assert computed([one], ["fare:out"], entities, strict=True) == {"out": [5, 5]}
+
+
+@pytest.mark.parametrize("values", [[5], [5, 6, 7]])
+def test_where_answers_are_strict_a_column_is_as_long_as_there_are_rows(values: list[int]) -> None:
+    def out(inputs: dict[str, Any]) -> dict[str, Any]:
+        return {"out": values}
+
+    one = on_demand("fare", out, {"out": INT64})
+    entities: dict[str, list[Any]] = {"driver_id": [7, 8]}
+    assert computed([one], ["fare:out"], entities) == {"out": values}
+    with pytest.raises(TransformError, match="'fare' failed: ValueError"):
+        computed([one], ["fare:out"], entities, strict=True)
 
 
 def test_request_data_alone_is_enough() -> None:
