@@ -318,3 +318,49 @@ def test_whatever_a_join_key_is_declared_as_a_request_is_the_callers_mistake_at_
     ).plan_for(None, ["v:a"], False)
     with contextlib.suppress(RequestError):
         plan.binder.bind({"driver_id": [value]})
+
+
+# ---------------------------------------------------------------------------------------- views that disagree on a type
+
+BY_TEXT = view("by_text", ["driver"], {"driver_id": STRING}, {"t": INT64})
+BOTH_TYPES = ["stats:trips", "by_text:t"]
+DISAGREEING = (entity("driver", "driver_id", ValueType.UNKNOWN), STATS, BY_TEXT)
+
+
+@pytest.mark.parametrize("features", [BOTH_TYPES, BOTH_TYPES[::-1]])
+def test_where_answers_are_strict_each_view_is_read_by_its_own_type(features: list[str]) -> None:
+    binder = catalog(*DISAGREEING, strict=True).plan_for(None, features, True).binder
+    expected = [
+        [int_key("driver_id", 5), int_key("driver_id", 6)],
+        [text_key("driver_id", "5"), text_key("driver_id", "6")],
+    ]
+    bound = binder.bind({"driver_id": [5, 6, 5]})
+    assert bound.keys == (expected if features is BOTH_TYPES else expected[::-1])
+    assert [column.name for column in bound.binding.answered] == ["driver_id"]
+    assert bound.row_to_key == [[0, 1, 0], [0, 1, 0]]
+
+
+def test_else_the_last_views_type_is_taken_for_all() -> None:
+    bound = catalog(*DISAGREEING).plan_for(None, BOTH_TYPES, True).binder.bind({"driver_id": [5]})
+    assert bound.keys == [[text_key("driver_id", "5")]]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [("abc", 'entities.driver_id[0]: expected an integer, got "abc"'), (None, "expected a key value, got null")],
+)
+def test_a_value_that_one_of_the_types_cannot_have_is_named_by_its_column(value: object, message: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        catalog(*DISAGREEING, strict=True).plan_for(None, BOTH_TYPES, True).binder.bind({"driver_id": [value]})
+    assert str(caught.value).endswith(message)
+    assert str(caught.value).startswith("entities.driver_id[0]: ")
+
+
+def test_a_service_that_maps_the_key_types_it_by_each_view() -> None:
+    both = service(
+        "both",
+        projection(STATS, join_key_map={"driver_id": "who"}),
+        projection(BY_TEXT, join_key_map={"driver_id": "who"}),
+    )
+    bound = catalog(*DISAGREEING, both, strict=True).plan_for("both", [], True).binder.bind({"who": [5]})
+    assert bound.keys == [[int_key("driver_id", 5)], [text_key("driver_id", "5")]]
