@@ -198,20 +198,37 @@ def _letters_for_items(_: Asked, theirs: Answer, ours: Answer) -> bool:
     return theirs.status == 200 and ours.status == 400 and said is not None
 
 
-def _of_on_demand_views(asked: Asked, *names: str) -> bool:
-    """Whether the request names one of these on-demand views."""
-    refs = (asked.query or {}).get("features") or ()
-    return any(isinstance(ref, str) and re.split("[@:]", ref)[0] in names for ref in refs)
+REQUEST_DATA = ("amount", "note", "tags")
+"""The columns that the repository's on-demand views declare, and that are no keys."""
 
 
-def _untyped_lists(asked: Asked, theirs: Answer, ours: Answer) -> bool:
-    said = re.search("Couldn't infer value type from empty value|nonetype cannot be converted", theirs.body)
-    return bool(said and theirs.status == 500 and _of_on_demand_views(asked, "tagged") and ours.status == 200)
+def _query_of(asked: Asked) -> Query:
+    """What the body says, also of a request that was not made as one of JSON."""
+    found = json.loads(asked.body or "{}")
+    return found if isinstance(found, dict) else {}
+
+
+def _typed_by_declaration(asked: Asked, theirs: Answer, ours: Answer) -> bool:
+    """A column of request data has values of several types, or none whose type can be told."""
+    if theirs.status != 500 or theirs.body.startswith('"{') or not _answered(ours) or ours.status == 400:
+        return False
+    entities = _query_of(asked)["entities"]
+    columns = [[one for one in entities.get(name, [None]) if one is not None] for name in REQUEST_DATA]
+    return any(
+        len(set(map(type, column))) > 1
+        or (column and not any(item is not None for one in column for item in _items(one)))
+        for column in columns
+    )
+
+
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _key_as_request_data(asked: Asked, theirs: Answer, ours: Answer) -> bool:
-    missing = theirs.status == 500 and "Missing join key values for keys" in theirs.body
-    if not (missing and _of_on_demand_views(asked, "keyed", "paired")):
+    said = "Missing join key values for keys" in theirs.body or "multiple values for keyword argument" in theirs.body
+    refs = [re.split("[@:]", ref)[0] for ref in _query_of(asked).get("features") or () if isinstance(ref, str)]
+    if theirs.status != 500 or not said or not {"keyed", "paired"}.intersection(refs):
         return False
     return ours.status == 200 or ours.body.startswith(TRANSFORMATION_FAILED)
 
@@ -281,10 +298,10 @@ ALLOWED = (
         _letters_for_items,
     ),
     Allowed(
-        "a list without a type",
-        "Feast infers the type of request data from its first value, and fails where lists are empty (500). Here the "
-        "on-demand view's declaration says which type it is.",
-        _untyped_lists,
+        "request data that tells no type",
+        "Feast infers the type of request data from its first value, and fails where lists are empty or another value "
+        "does not fit (500). Here the on-demand view's declaration then says which type it is.",
+        _typed_by_declaration,
     ),
     Allowed(
         "request data called like a join key",
