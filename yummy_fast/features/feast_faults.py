@@ -1,7 +1,7 @@
 """What Feast answers wrongly of a registry: one sentence for each kind, which names the views and services.
 
 With --compat feast the answers are Feast's also where Feast is wrong, as far as a client can have come to depend on
-them. The log says so when a registry is compiled, and this module finds out of what. With --compat strict none of it
+them. The log says so once at the start, and this module finds out of what. With --compat strict none of it
 holds. docs/compatibility.md has the table, and tests/conformance/feast_is_wrong what Feast 0.67.0 answers in each case.
 
 Pure. It only describes: what is answered is decided where plans are compiled.

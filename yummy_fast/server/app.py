@@ -25,7 +25,7 @@ import uvloop
 from yummy_fast.config.settings import Admin, Config, Tls
 from yummy_fast.endpoints import Endpoints
 from yummy_fast.errors import ConfigError, ShutdownRequested, how_to_install
-from yummy_fast.feast_format.registry import Throttle, parse_registry, unthrottled
+from yummy_fast.feast_format.registry import Registry, Throttle, parse_registry, unthrottled
 from yummy_fast.features.catalog import Catalog
 from yummy_fast.features.feast_faults import feast_faults
 from yummy_fast.features.statuses import StatusPolicy
@@ -115,12 +115,18 @@ def build_catalog(
     if len(broken) > MAX_LISTED:
         more = len(broken) - MAX_LISTED
         logger.warning("%s: %d more feature services cannot be served; yummy-fast check lists all", where, more)
-    if config.features.compat == "feast":
-        for fault in feast_faults(registry, versioning=repository.versioning):
-            logger.warning("%s: with --compat feast as in Feast, unlike strict: %s", where, fault)
     for pair in catalog.collisions:
         logger.warning("%s: hash collision: these features share one Redis field; rename one: %s", where, pair)
     return catalog
+
+
+def log_feast_faults(config: Config, registry: Registry) -> None:
+    """Say which answers are wrong because they are Feast's."""
+    if config.features.compat != "feast":
+        return
+    where = without_secrets(config.repository.registry_path)
+    for fault in feast_faults(registry, versioning=config.repository.versioning):
+        logger.info("%s: with --compat feast as in Feast, unlike strict: %s", where, fault)
 
 
 def statuses(compat: str, store: OnlineStore[Prepared]) -> StatusPolicy:
@@ -276,6 +282,8 @@ async def serve(
         # Clients that came meanwhile waited in the kernel's queue. Else they would get 503: no connection to the store.
         acceptor.start()
         health.listening = True
+        if context.slot == 0:  # one worker says it for all
+            log_feast_faults(config, endpoints.catalog.registry)
         announce(describe(endpoints.catalog), [url_of(listening, config.tls) for listening in sockets])
         await context.stop.requested.wait()
 
