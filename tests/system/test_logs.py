@@ -41,8 +41,9 @@ def test_json_lines(corpus: Path) -> None:
         assert server.ask("/health").status == 200
         assert server.stop() == 0
         records = [json.loads(line) for line in server.lines]
-    assert [set(record) for record in records] == [{"time", "level", "logger", "message"}] * 3
-    assert [record["message"].split()[0] for record in records] == ["serving", "hot", "stopping:"]
+    assert [set(record) for record in records] == [{"time", "level", "logger", "message"}] * 4
+    assert "global_stats" in records[0]["message"]  # a view without entities: what is pushed to it is not read
+    assert [record["message"].split()[0] for record in records[1:]] == ["serving", "hot", "stopping:"]
     for record in records:
         written = datetime.fromisoformat(record["time"])
         assert record["time"].endswith("Z")
