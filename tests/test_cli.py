@@ -136,6 +136,16 @@ def test_a_feast_command_line(corpus: Path) -> None:
             assert flag in line
 
 
+def test_the_command_line_of_yummys_benchmark(corpus: Path) -> None:
+    """As it is published, for Feast 0.26."""
+    arguments = ("--chdir", corpus, "serve", "--host", "127.0.0.1", "--port", "0")
+    command = [sys.executable, "-m", "yummy_fast", *map(str, arguments), "--no-access-log", "--no-feature-log", "--go"]
+    with Process(command) as server:
+        found = server.wait_for(r"WARNING these flags have no effect: (.+)")
+        assert found[1] == "--go, --no-feature-log (no other server is started; what is served is never logged)"
+        server.wait_for(r"serving .* on http://127\.0\.0\.1:\d+")
+
+
 def test_feasts_letters(corpus: Path) -> None:
     command = [sys.executable, "-m", "yummy_fast", "-c", str(corpus), "serve", "-h", "127.0.0.1", "-p", "0", "-r", "5"]
     with Process([*command, "-t", "http", "-w", "1"]) as server:

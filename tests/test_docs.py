@@ -16,7 +16,7 @@ import yaml
 
 from tests import rooms_document, settings_document
 from yummy_fast.cli import main
-from yummy_fast.config.settings import IGNORED_FLAGS, SETTINGS
+from yummy_fast.config.settings import IGNORED_FLAGS, IGNORED_SWITCHES, SETTINGS
 from yummy_fast.sources.yaml_text import load_config
 
 ROOT = Path(__file__).parent.parent
@@ -62,7 +62,8 @@ def test_every_flag_that_is_named_is_there(capsys: pytest.CaptureFixture[str]) -
     for command in ("serve", "check", "demo"):
         with pytest.raises(SystemExit):
             main([command, "--help"])
-    flags = set(re.findall(r"--[a-z][\w-]*", capsys.readouterr().out)) | {*IGNORED_FLAGS, "--type", "--version"}
+    flags = set(re.findall(r"--[a-z][\w-]*", capsys.readouterr().out))
+    flags |= {*IGNORED_FLAGS, *IGNORED_SWITCHES, "--type", "--version"}
     told = named(r"`(--[a-z][\w-]*)", OF_USERS) | named(r"yummy-fast serve[^`\n]*? (--[a-z][\w-]*)", OF_USERS)
     assert len(told) > 20
     assert told <= flags

@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 
@@ -297,7 +298,7 @@ def test_a_request_in_flight_keeps_its_plan_and_the_next_one_has_the_new() -> No
 # ------------------------------------------------------------------------------------------------------- other requests
 
 
-@pytest.mark.parametrize("method", [b"GET", b"POST"])
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"POST"])
 def test_there_is_a_registry(method: bytes) -> None:
     assert Served().endpoints.handle(get(b"/health", method)) == Response(200, b"", b"")
 
@@ -320,10 +321,38 @@ def test_a_method_that_a_path_does_not_have() -> None:
     assert (caught.value.status, caught.value.headers) == (405, b"allow: POST\r\n")
 
 
+def test_the_server_as_a_whole() -> None:
+    assert Served().endpoints.handle(get(b"*", b"OPTIONS")) == Response(200, b"", b"")
+    for url, status in ((b"/*", 404), (b"/%2A", 404), (b"/health", 405)):
+        with pytest.raises(RouteError) as caught:
+            Served().endpoints.handle(get(url, b"OPTIONS"))
+        assert caught.value.status == status
+
+
 @pytest.mark.parametrize("method", [b"GET", b"POST", b"DELETE"])
 def test_a_slash_too_many_is_redirected_whatever_the_method(method: bytes) -> None:
     found = Served().endpoints.handle(get(b"/get-online-features/?a=1", method))
-    assert found == Response(307, b"", b"location: /get-online-features?a=1\r\n")
+    assert found == Response(307, b"", b"location: ../get-online-features?a=1\r\n")
+
+
+@pytest.mark.parametrize("prefix", ["", "/feast", "/a/b"])
+@pytest.mark.parametrize("slashes", ["/", "%2F", "%2f/", "/%2F"])
+@pytest.mark.parametrize("path", ["/health", "/%68ealth", "/livez"])
+def test_a_redirect_stays_behind_the_prefix_that_a_proxy_takes_off(prefix: str, path: str, slashes: str) -> None:
+    """RFC 3986 5.2: what the client makes of it, of the URL that it has asked for."""
+    target = f"{path}{slashes}"
+    for asked in (target, f"http://inside:1{target}"):
+        found = Served().endpoints.handle(get(f"{asked}?a=/b".encode(), b"GET"))
+        assert isinstance(found, Response)
+        location = found.headers.decode().removeprefix("location: ").removesuffix("\r\n")
+        seen = urljoin(f"http://outside{prefix}{target}?a=/b", location)
+        assert seen == f"http://outside{prefix}{path.replace('%68', 'h')}?a=/b"
+
+
+def test_a_redirect_goes_up_once_for_each_slash() -> None:
+    """An empty segment is one, too: RFC 3986 5.2.4, which urljoin does not follow here."""
+    for target, location in ((b"/health//", b"../../health"), (b"/health///?a", b"../../../health?a")):
+        assert Served().endpoints.handle(get(target)) == Response(307, b"", b"location: %b\r\n" % location)
 
 
 # -------------------------------------------------------------------------------------------------------------- errors

@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 from yummy_fast import __version__
-from yummy_fast.config.settings import GROUPS, IGNORED_FLAGS, SETTINGS, Config, Setting, Telemetry
+from yummy_fast.config.settings import GROUPS, IGNORED_FLAGS, IGNORED_SWITCHES, SETTINGS, Config, Setting, Telemetry
 from yummy_fast.errors import ConfigError, RegistryError, how_to_install
 from yummy_fast.http.descriptors import connections_that_fit, needed, raise_soft_limit
 from yummy_fast.native import owner as native
@@ -132,6 +132,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("-t", "--type", default="http", help=argparse.SUPPRESS)
     for flag in IGNORED_FLAGS:
         serve.add_argument(flag, help=argparse.SUPPRESS)
+    for flag in IGNORED_SWITCHES:
+        serve.add_argument(flag, action="store_const", const=flag, help=argparse.SUPPRESS)
     serve.set_defaults(command=_serve)
 
     check = commands.add_parser(
@@ -247,9 +249,10 @@ def _serve(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--type: expected http, got {arguments.type!r}")
     for notice in config.repository.notices:
         logger.warning("%s", notice.text)
-    ignored = [flag for flag in IGNORED_FLAGS if getattr(arguments, flag[2:].replace("-", "_")) is not None]
+    without_effect = {**IGNORED_FLAGS, **IGNORED_SWITCHES}
+    ignored = [flag for flag in without_effect if getattr(arguments, flag[2:].replace("-", "_")) is not None]
     if ignored:
-        reasons = dict.fromkeys(IGNORED_FLAGS[flag] for flag in ignored)
+        reasons = dict.fromkeys(without_effect[flag] for flag in ignored)
         logger.warning("these flags have no effect: %s (%s)", ", ".join(ignored), "; ".join(reasons))
     config = _fit_descriptors(config)
     if config.workers.count != 1:

@@ -89,8 +89,10 @@ class Endpoints(Generic[Prepared]):
         self._answer_headers = _JSON + b"x-feast-compat: %b\r\n" % limits.compat.encode()
         self._table: dict[bytes, dict[bytes, Endpoint]] = {
             b"/get-online-features": {b"POST": self.get_online_features},
-            # As in Feast, this is about the registry, and not about the store. Yummy's clients ask with POST.
-            b"/health": {b"GET": self.health, b"POST": self.health},
+            # As in Feast, this is about the registry, and not about the store. Yummy's clients ask with POST, and HEAD
+            # is wherever GET is (RFC 9110 9.1): haproxy's httpchk asks so.
+            b"/health": {b"GET": self.health, b"HEAD": self.health, b"POST": self.health},
+            b"*": {b"OPTIONS": self.health},  # the server as a whole, of which the target names no part: RFC 9110 9.3.7
             **{path: {b"GET": page, b"HEAD": page} for path, page in pages.items()},
         }
 
@@ -187,13 +189,14 @@ class Endpoints(Generic[Prepared]):
 
     def _find(self, request: Request) -> dict[bytes, Endpoint]:
         """The endpoints, by method, of a target that is more than a plain path. Raises RouteError."""
-        path, query = split_target(request.url)
-        path = unquote_to_bytes(path)
+        raw_path, query = split_target(request.url)
+        path = unquote_to_bytes(raw_path)
         methods = self._table.get(path)
         if methods is None:
             slashless = path.rstrip(b"/")
             if slashless in self._table:
-                return {request.method: lambda _: _redirect(slashless + query)}  # any method, as Starlette does
+                location = _relative(raw_path, slashless) + query
+                return {request.method: lambda _: _redirect(location)}  # any method, as Starlette does
             raise RouteError(404, "Not Found")
         return methods
 
@@ -217,6 +220,15 @@ def _bind_in_steps(binder: Binder, query: Query, body: bytes) -> Steps[Bound]:
             raise
         bound = yield from binder.bind_in_steps(parse_exactly(body).entities, _convert_exactly)
     return bound
+
+
+def _relative(base: bytes, path: bytes) -> bytes:
+    """`path` as a reference relative to the path `base` (RFC 3986 5.2), such as b"../health" for b"/health/".
+
+    A proxy may have taken a prefix off what its client asked for, /feast/health/ perhaps. For the client this is then
+    /feast/health, whereas an absolute path would lead out of the prefix.
+    """
+    return b"../" * (base.count(b"/") - 1) + path[1:]
 
 
 def _redirect(target: bytes) -> Response:

@@ -4,6 +4,7 @@ r"""Every exception that a request or an operator may see, and the HTTP answer t
     ├── ConfigError                   feature_store.yaml, flags, environment    at start: one line, exit 2
     ├── RegistryError                 unreadable or inconsistent registry       at start: as above; reload: keep the old
     ├── ProtocolError                 bytes that are no HTTP we accept          its own status, connection closed
+    │   └── ContentCodingError        a body that is compressed                 415 with Accept-Encoding
     ├── LimitError                    a limit on size, number or time           413; 503, 504 with Retry-After
     ├── RequestError                  the caller's mistake                      400
     │   ├── NotFoundError             no such view, service or request data     404
@@ -86,8 +87,20 @@ class ProtocolError(YummyError):
         return _json({"detail": str(self)})
 
 
+class ContentCodingError(ProtocolError):
+    """The body has a Content-Encoding. The header of the answer says what is taken: RFC 9110 12.5.3."""
+
+    headers = b"accept-encoding: identity\r\n"
+
+    def __init__(self) -> None:
+        super().__init__(415, "Unsupported Media Type: Content-Encoding: expected none; send the body uncompressed")
+
+
 class LimitError(YummyError):
     """The request is too large (413), there are too many at once (503), or it takes too long (504).
+
+    The last two pass, and their answers say when to ask again. A request that is too large will be so later, too: none
+    of the limits on size depends on what else the server does.
 
     Limits are enforced where what they limit is at hand: the size of a head or body in `http.http11`; connections,
     requests in flight and time in `http.connection`; the structure of a body, features and columns in `features.query`;

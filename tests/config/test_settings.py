@@ -8,7 +8,16 @@ from dataclasses import dataclass, fields
 import pytest
 
 from yummy_fast.config import kinds
-from yummy_fast.config.settings import GROUPS, IGNORED_FLAGS, SETTINGS, Config, Group, Setting, setting
+from yummy_fast.config.settings import (
+    GROUPS,
+    IGNORED_FLAGS,
+    IGNORED_SWITCHES,
+    SETTINGS,
+    Config,
+    Group,
+    Setting,
+    setting,
+)
 
 
 def test_every_setting_has_a_flag_a_variable_and_a_key_of_its_own() -> None:
@@ -16,7 +25,7 @@ def test_every_setting_has_a_flag_a_variable_and_a_key_of_its_own() -> None:
         assert len(set(names)) == len(SETTINGS)
     letters = [setting.letter for setting in SETTINGS if setting.letter]
     assert len(set(letters)) == len(letters)
-    assert not {setting.flag for setting in SETTINGS} & set(IGNORED_FLAGS)
+    assert not {setting.flag for setting in SETTINGS} & {*IGNORED_FLAGS, *IGNORED_SWITCHES}
 
 
 def test_a_config_is_a_repository_and_the_groups() -> None:

@@ -238,7 +238,7 @@ def _lone_surrogate(asked: Asked, _: Answer, ours: Answer) -> bool:
 
 
 def _health(asked: Asked, theirs: Answer, ours: Answer) -> bool:
-    return asked.method == "POST" and "ealth" in asked.path and (theirs.status, ours.status) == (405, 200)
+    return asked.method in ("POST", "HEAD") and "ealth" in asked.path and (theirs.status, ours.status) == (405, 200)
 
 
 ALLOWED = (
@@ -313,7 +313,11 @@ ALLOWED = (
         "Half a UTF-16 pair is no text, and cannot be encoded as UTF-8: here such JSON is refused (422).",
         _lone_surrogate,
     ),
-    Allowed("POST /health", "Yummy's clients ask with POST, so here that is answered as GET is.", _health),
+    Allowed(
+        "POST and HEAD /health",
+        "Yummy's clients ask with POST, and health checks of proxies with HEAD, so here both are answered as GET is.",
+        _health,
+    ),
 )
 
 

@@ -649,6 +649,19 @@ def test_what_a_client_that_leaves_waited_for_may_have_come_in_the_same_turn(err
     assert rig.loop.blamed == [], "the error was retrieved, although the client has left"
 
 
+def test_what_a_client_that_left_waited_for_may_have_failed_in_the_same_turn() -> None:
+    """Nobody looks at the error any more, and asyncio does not log that nobody did."""
+    rig = Rig()
+    client = rig.connect()
+    client.receive(get(b"/wait"))
+    failed = rig.waiting.pop(b"/wait")
+    failed.set_exception(KeyError("from the store"))
+    client.lose()
+    rig.loop.run_ready()
+    assert rig.left == [b"/wait"]
+    assert rig.failures == []
+
+
 def test_an_answer_to_a_client_that_is_leaving_is_not_written() -> None:
     """The transport knows before the protocol: FakeTransport fails the test for a write after close()."""
     rig = Rig(max_pipelined=2)
@@ -960,17 +973,19 @@ def test_over_tls_an_idle_client_that_never_closes_its_half_is_cut_off() -> None
 
 
 def test_over_tls_a_refused_client_that_never_closes_its_half_is_cut_off() -> None:
-    """It may be one of too many connections, which are not swept."""
+    """It may be one of too many connections, which have no deadlines but these."""
     rig = Rig(max_connections=1)
     rig.connect()
     client = rig.connect(tls=True)
     client.waits_to_close = True
+    client.receive(get(b"/never"))
+    assert statuses(client) == [503]
     rig.loop.pass_time(LINGER_S + LATER)
     assert client.closing
     assert not client.aborted
     rig.loop.pass_time(LINGER_S)
     assert client.aborted
-    assert rig.shared.lingering == 0
+    assert not rig.shared.surplus
 
 
 def test_a_refused_client_that_has_left_is_not_waited_for() -> None:
@@ -1089,16 +1104,23 @@ def test_a_connection_too_many_is_told_so_and_closed() -> None:
     rig = Rig(max_connections=2)
     first, second = rig.connect(), rig.connect()
     third = rig.connect()
+    assert third.writes == [], "an answer to nothing would be garbage to its client"
+    third.receive(get(b"/never", b"X-Request-Id: mine")[:-2])
+    assert third.writes == []
+    third.receive(b"\r\n")
     assert statuses(third) == [503]
+    assert answers(third)[0].headers["x-request-id"] == "mine"
     assert answers(third)[0].headers["connection"] == "close"
-    assert [str(error) for _, error in rig.failures] == ["Service Unavailable: too many connections"]
+    assert [(url, str(error)) for url, error in rig.failures] == [
+        (b"/never", "Service Unavailable: too many connections")
+    ]
     assert third.eof_written
     third.receive(get(b"/never"))
     assert rig.begun == []
-    assert (len(rig.shared.open), rig.shared.lingering) == (2, 1)
+    assert (len(rig.shared.open), len(rig.shared.surplus)) == (2, 1)
     rig.loop.pass_time(LINGER_S + LATER)
     assert is_closed(rig, third)
-    assert (len(rig.shared.open), rig.shared.lingering) == (2, 0)
+    assert (len(rig.shared.open), len(rig.shared.surplus)) == (2, 0)
     first.lose()
     fourth = rig.connect()
     fourth.receive(get(b"/a"))
@@ -1106,19 +1128,106 @@ def test_a_connection_too_many_is_told_so_and_closed() -> None:
     assert (bodies(fourth), bodies(second)) == ([b"/a"], [b"/b"])
 
 
-def test_as_many_connections_may_be_on_their_way_out_as_in() -> None:
+def test_the_first_of_several_requests_on_a_connection_too_many_is_answered() -> None:
+    rig = Rig(max_connections=2)
+    _, _, head, pipelined = [rig.connect() for _ in range(4)]
+    head.receive(get(b"/never", method=b"HEAD"))
+    assert [(answer.status, answer.body) for answer in answers(head, heads=True)] == [(503, b"")]
+    pipelined.receive(get(b"/never/1") + get(b"/never/2"))
+    assert statuses(pipelined) == [503]
+    assert rig.begun == []
+
+
+@pytest.mark.parametrize("expects", [b"", b"Expect: 100-continue\r\n"])
+def test_the_body_of_a_request_on_a_connection_too_many_need_not_come(expects: bytes) -> None:
+    rig = Rig(max_connections=1)
+    rig.connect()
+    client = rig.connect()
+    client.receive(b"POST /never HTTP/1.1\r\nHost: a\r\n" + expects + b"Content-Length: 8000000\r\n\r\n")
+    assert statuses(client) == [503]
+
+
+def test_what_is_no_request_on_a_connection_too_many_is_refused_as_such() -> None:
+    rig = Rig(max_connections=1)
+    rig.connect()
+    client = rig.connect()
+    client.receive(b"\x00 no HTTP")
+    assert statuses(client) == [400]
+
+
+@pytest.mark.parametrize("sent", [0, 1, 20])
+def test_a_connection_too_many_is_served_if_there_is_room_when_it_asks(sent: int) -> None:
+    """A pool connects before it has something to ask."""
+    rig = Rig(max_connections=1)
+    first = rig.connect()
+    second = rig.connect()
+    second.receive(get(b"/a")[:sent]) if sent else None
+    first.lose()
+    third = rig.connect()
+    third.lose()
+    second.receive(get(b"/a")[sent:])
+    second.receive(get(b"/b"))
+    assert bodies(second) == [b"/a", b"/b"]
+    assert (len(rig.shared.open), len(rig.shared.surplus)) == (1, 0)
+    fourth = rig.connect()
+    fourth.receive(get(b"/c"))
+    assert statuses(fourth) == [503]
+    assert not is_closed(rig, second)
+
+
+def test_a_server_that_stops_serves_no_connection_too_many() -> None:
+    rig = Rig(max_connections=1)
+    first, second = rig.connect(), rig.connect()
+    first.lose()
+    rig.shared.closing = True
+    second.receive(get(b"/never"))
+    assert statuses(second) == [503]
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_connection_too_many_that_asks_nothing_is_closed_without_an_answer(tls: bool) -> None:
+    rig = Rig(max_connections=2, header_s=2, keep_alive_s=60)
+    _, _, silent, slow = [rig.connect(tls=tls) for _ in range(4)]
+    silent.waits_to_close = tls
+    slow.receive(b"GET / HTTP/1.1")
+    rig.sweep(2)
+    assert [silent.closing, slow.closing] == [False, False]
+    rig.sweep(LATER)
+    assert silent.closing
+    assert silent.writes == []
+    assert statuses(slow) == [503]
+    rig.sweep(10)
+    assert slow.closing
+    assert not rig.shared.surplus
+
+
+def test_a_connection_too_many_whose_client_leaves_is_forgotten() -> None:
+    rig = Rig(max_connections=1)
+    rig.connect()
+    for leaves in (FakeTransport.lose, FakeTransport.receive_eof):
+        client = rig.connect()
+        leaves(client)
+        rig.loop.run_ready()
+        assert not rig.shared.surplus
+        assert client.writes == []
+
+
+def test_as_many_connections_may_be_too_many_as_may_be_served() -> None:
+    """One more ends the oldest of them: an honest client has asked and been answered by then."""
     rig = Rig(max_connections=2)
     for _ in range(2):
         rig.connect()
-    refused = [rig.connect() for _ in range(3)]
-    assert [client.aborted for client in refused] == [False, False, True]
-    assert [statuses(client) for client in refused] == [[503], [503], []]
-    assert rig.shared.lingering == 3
-    refused[2].get_protocol().data_received(get(b"/never"))  # type: ignore[attr-defined]
+    surplus = [rig.connect() for _ in range(4)]
+    assert [client.aborted for client in surplus] == [True, True, False, False]
+    assert len(rig.shared.surplus) == 2
+    surplus[0].get_protocol().data_received(get(b"/never"))  # type: ignore[attr-defined]
     rig.loop.run_ready()
-    assert rig.shared.lingering == 2
+    assert len(rig.shared.surplus) == 2
+    for client in surplus[2:]:
+        client.receive(get(b"/never"))
+        assert statuses(client) == [503]
     assert rig.begun == []
-    assert [client.aborted for client in (rig.connect(),)] == [True]
+    assert surplus[0].writes == []
 
 
 # ------------------------------------------------------------------------------------------------------------ deadlines

@@ -384,6 +384,46 @@ def test_transfer_codings(fields: bytes, expected: int) -> None:
         assert (len(requests), status) == (expected == 0, expected), chunks
 
 
+@pytest.mark.parametrize(
+    ("fields", "content", "expected"),
+    [
+        (b"Content-Encoding: gzip", b"1", 415),
+        (b"CONTENT-ENCODING: GZIP", b"1", 415),
+        (b"Content-Encoding: identity, br", b"1", 415),
+        (b"Content-Encoding: identity\r\nContent-Encoding: zstd", b"1", 415),
+        (b"Content-Encoding: zstd\r\nContent-Encoding: identity", b"1", 415),
+        (b"Content-Encoding: gzip \r\nConnection: Upgrade\r\nUpgrade: h2c", b"1", 415),
+        (b"Content-Encoding: gzip\r\nHost: b", b"1", 400),
+        (b"Content-Encoding: identity", b"1", 0),
+        (b"Content-Encoding: Identity , identity", b"1", 0),
+        (b"Content-Encoding: ", b"1", 0),
+        (b"Content-Encoding: gzip", b"", 0),
+        (b"Content-Encodinh: gzip", b"1", 0),
+    ],
+)
+def test_content_codings(fields: bytes, content: bytes, expected: int) -> None:
+    """RFC 9110 8.4: none is taken; and a request without content has none, whatever it says."""
+    head = b"POST / HTTP/1.1\r\nHost: a\r\n" + fields
+    framings = [b"\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content)]
+    if content:
+        framings.append(b"\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n1\r\n0\r\nContent-Encoding: gzip\r\n\r\n")
+    else:
+        framings.append(b"\r\n\r\n")
+    for framing in framings:
+        for chunks in cuts(head + framing):
+            requests, status = outcome([*chunks, *([] if expected else chunks)])
+            assert ([request.body for request in requests], status) == ([] if expected else [content] * 2, expected)
+
+
+def test_a_content_coding_is_refused_before_the_body_is_asked_for() -> None:
+    parser = RequestParser(LIMIT)
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nExpect: 100-continue\r\nContent-Length: 9\r\n"
+    parser.feed(head)
+    with pytest.raises(ProtocolError) as caught:
+        parser.feed(b"\r\n")
+    assert (caught.value.status, caught.value.headers) == (415, b"accept-encoding: identity\r\n")
+
+
 @pytest.mark.parametrize("connection", [b"", b"Connection: keep-alive\r\n"])
 def test_http_1_0_has_no_transfer_codings(connection: bytes) -> None:
     for chunks in cuts(b"POST / HTTP/1.0\r\n" + connection + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"):

@@ -95,6 +95,7 @@ def test_the_header(tokens: Tokens, authorization: bytes, accepted: bool) -> Non
         (b"/livez?verbose", True),
         (b"/readyz", True),
         (b"http://h/readyz", True),
+        (b"*", True),
         *((target, False) for target in (b"/get-online-features", b"/metrics", b"/", b"", b"/health/", b"/x?/health")),
     ],
 )

@@ -427,3 +427,8 @@ IGNORED_FLAGS: Mapping[str, str] = {
     "--max-requests-jitter": "workers need no recycling",
 }
 """Flags of `feast serve` with a value that do nothing here, and why."""
+IGNORED_SWITCHES: Mapping[str, str] = {
+    "--go": "no other server is started",
+    "--no-feature-log": "what is served is never logged",
+}
+"""The same, without a value. Feast 0.67 has neither; Feast 0.26, with which Yummy compares itself, has both."""

@@ -67,9 +67,9 @@ class Connections:
         "handle",
         "in_flight",
         "limits",
-        "lingering",
         "max_pipelined",
         "open",
+        "surplus",
         "timeouts",
         "unsent_bytes",
     )
@@ -89,8 +89,10 @@ class Connections:
         self.max_pipelined = limits.max_pipelined
         self.clock = Clock()
         self.open: set[Connection] = set()
-        self.lingering = 0
-        """How many connections beyond --worker-connections are open: they get a 503, and are not in `open`."""
+        self.surplus: dict[Connection, None] = {}
+        """Connections beyond --worker-connections, oldest first: each gets a 503 for its first request, and is not in
+        `open`. There may be as many as in `open`.
+        """
         self.in_flight = 0
         """How many requests have begun and wait for something."""
         self.unsent_bytes = 0
@@ -110,6 +112,8 @@ class Connections:
         self.clock.tick()
         for connection in list(self.open):
             connection.sweep(now)
+        for connection in list(self.surplus):
+            connection.sweep_surplus(now)
         if self.unsent_bytes > self.limits.max_unsent_bytes:
             self._cut_off_slow_readers()
 
@@ -184,9 +188,8 @@ class Exchange:
 
     def _resume(self, future: asyncio.Future[Any]) -> None:
         if self._coroutine is None:
-            # The exchange was abandoned or has timed out. asyncio would log an exception that was never retrieved.
-            if not future.cancelled():
-                future.exception()
+            # The exchange was abandoned or has timed out. If the Future had failed by then, asyncio logs nothing about
+            # the exception that is never retrieved: `abandon` has called cancel(), which says that it is not wanted.
             return
         # Usually nothing is unsent, and nothing more is asked. An error is small, whatever there is.
         if (
@@ -246,6 +249,10 @@ class Exchange:
             self._finished()
             if awaited is not None:
                 awaited.cancel()
+
+
+def _too_many_connections() -> LimitError:
+    return LimitError(503, "Service Unavailable: too many connections")
 
 
 def _too_much_unsent() -> LimitError:
@@ -333,20 +340,21 @@ class Connection(asyncio.Protocol):
             shared.open.add(self)
             return
         # One connection too many. If it were not accepted, its client would wait in the kernel's queue, without knowing
-        # how long; a 503 sends it elsewhere at once. There may be as many such connections as served ones.
-        shared.lingering += 1
-        if shared.lingering > limits.max_connections:
-            self._last_request = True
-            self.abort()
-        else:
-            self._refuse(LimitError(503, "Service Unavailable: too many connections"))
+        # how long; a 503 sends it elsewhere. It comes as the answer to the client's first request, because a pool that
+        # connects before it has something to ask takes an answer to nothing for garbage, and reports a broken server.
+        # Here, `_last_request` keeps the usual path of `data_received` from asking which connections these are.
+        self._last_request = True
+        self._progress_at = self._loop.time()
+        if len(shared.surplus) >= limits.max_connections:
+            oldest = next(iter(shared.surplus))  # an honest client has had its answer: it asks as soon as it can
+            del shared.surplus[oldest]
+            oldest.abort()
+        shared.surplus[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         shared = self.shared
-        if self in shared.open:
-            shared.open.remove(self)
-        else:
-            shared.lingering -= 1
+        shared.open.discard(self)
+        shared.surplus.pop(self, None)
         if shared.closing and not shared.open:
             shared.emptied.set()
         self._last_request = True
@@ -357,6 +365,9 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._last_request:
+            if self in self.shared.surplus and not self._refused:
+                self._receive_in_surplus(data)
+                return
             self._deaf = True  # what it sends is not looked at, so it is not to be had either
             if not self._refused:
                 self._set_reading()
@@ -383,6 +394,23 @@ class Connection(asyncio.Protocol):
         elif parser.in_request is not was_in_request or parser.in_body is not was_in_body:
             self._progress_at = self._loop.time()
             self._continue()
+
+    def _receive_in_surplus(self, data: bytes) -> None:
+        """The first request, or a part of it, on one connection too many: it is served if there is room by now."""
+        shared = self.shared
+        if len(shared.open) < shared.limits.max_connections and not shared.closing:
+            del shared.surplus[self]
+            shared.open.add(self)
+            self._last_request = False
+            self.data_received(data)
+            return
+        try:
+            requests = self._parser.feed(data)
+        except ProtocolError:
+            self.advance()  # which answers with the error
+            return
+        if requests or self._parser.in_body:  # the body need not come
+            self._refuse(_too_many_connections(), *requests[:1])
 
     def eof_received(self) -> bool:
         """The client sends nothing more, but may still read. True keeps the connection, for its answers."""
@@ -565,10 +593,13 @@ class Connection(asyncio.Protocol):
             else:
                 self._transport.pause_reading()
 
-    def _refuse(self, error: LimitError | ProtocolError) -> None:
-        """Write an answer for bytes that are no request, after the answers to the requests before; then close."""
+    def _refuse(self, error: LimitError | ProtocolError, request: Request | None = None) -> None:
+        """Write an answer for bytes that are no request, after the answers to the requests before; then close.
+
+        `request`: if they are one.
+        """
         self._last_request = self._refused = self._deaf = True
-        exchange = Exchange(self, Request(b"", b"", b"", False, trace=self._parser.trace))
+        exchange = Exchange(self, request or Request(b"", b"", b"", False, trace=self._parser.trace))
         exchange.response = self.shared.failed(error, exchange.request)
         self._begun.append(exchange)
         self.advance()
@@ -618,6 +649,15 @@ class Connection(asyncio.Protocol):
         elif age > (timeouts.body_s if self._parser.in_body else timeouts.header_s):
             self._refuse(ProtocolError(408, "Request Timeout: the request did not come to its end"))
         self._unsent_bytes = unsent
+
+    def sweep_surplus(self, now: float) -> None:
+        """`sweep` for one connection too many. After its 503, `_end` has set the deadlines."""
+        if self._refused or now - self._progress_at <= self.shared.timeouts.header_s:
+            return
+        if self._parser.in_request:
+            self._refuse(_too_many_connections())
+        else:
+            self.abort()  # close() would wait for a client of TLS, and nothing is written that could be lost
 
     @property
     def reads_too_slowly(self) -> bool:

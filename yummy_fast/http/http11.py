@@ -5,10 +5,11 @@ httptools (llhttp) does the parsing, and only this file imports it. httptools wo
 so the callbacks only record what they saw and what is wrong with it, and `RequestParser.feed` raises.
 
 llhttp refuses folded header lines, control characters, malformed names, conflicting or repeated Content-Lengths, and
-malformed chunks. This file adds the checks that llhttp leaves to its user: Host, version, target, transfer coding,
-expectations, and sizes. llhttp accepts three things that its callbacks do not show, and that do not affect where a
-request ends: several spaces between the parts of a request line (RFC 9112 3 allows it), a bare LF as the empty line
-before a request, and RTSP/1.0 or ICE/1.0 instead of HTTP/1.0. tests/property/test_wire.py compares the parser with h11.
+malformed chunks. This file adds the checks that llhttp leaves to its user: Host, version, target, transfer and content
+coding, expectations, and sizes. llhttp accepts three things that its callbacks do not show, and that do not affect
+where a request ends: several spaces between the parts of a request line (RFC 9112 3 allows it), a bare LF as the empty
+line before a request, and RTSP/1.0 or ICE/1.0 instead of HTTP/1.0. tests/property/test_wire.py compares the parser with
+h11.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 
 import httptools
 
-from yummy_fast.errors import ProtocolError
+from yummy_fast.errors import ContentCodingError, ProtocolError
 from yummy_fast.http.trace_headers import TRACE_HEADERS, TRACESTATE, Trace, read_trace
 
 PIECE_BYTES = 64 << 10
@@ -41,7 +42,10 @@ _WIRE_BYTES_PER_BODY_BYTE = 17
 """How many bytes of a chunked body may arrive for each byte of content: see `_check_limits`."""
 
 _TIMEOUT = b"x-request-timeout-ms"
-_CHECKED = (b"host", b"expect", b"connection", b"authorization", b"content-length", b"transfer-encoding", _TIMEOUT)
+_CHECKED = (
+    *(b"host", b"expect", b"connection", b"authorization"),
+    *(b"content-length", b"content-encoding", b"transfer-encoding", _TIMEOUT),
+)
 _CHECKED_LENGTHS = frozenset(map(len, _CHECKED))
 """Lengths of the header names that a request is checked for. To look a length up is cheaper than to lower a name."""
 _TRACE_LENGTHS = frozenset(map(len, TRACE_HEADERS - {TRACESTATE}))
@@ -89,6 +93,7 @@ class RequestParser:
         "_authorizations",
         "_body",
         "_body_bytes",
+        "_coded",
         "_completed",
         "_connection",
         "_content_length",
@@ -313,6 +318,7 @@ class RequestParser:
         if self.refusal is None:  # otherwise the answer to the refused request needs it
             self.trace = None
         self._hosts = self._authorizations = self._timeouts = self._timeout_ms = 0
+        self._coded = False
         self._head_bytes = self._body_bytes = self._fed_bytes = 0
         self._version = "1.1"
 
@@ -345,6 +351,9 @@ class RequestParser:
                     self._authorizations += 1
                     if self._authorizations > 1:  # it is no list: RFC 9110 5.3 and 11.6.2
                         self._refuse_later(400, "Bad Request: Authorization: expected one")
+            elif name == b"content-encoding":
+                codings = {coding.strip(b" \t").lower() for coding in value.split(b",")}
+                self._coded = not self.in_body and (self._coded or not codings <= {b"identity", b""})
             elif name == _TIMEOUT:
                 self._timeouts += 1
                 if self.in_body:  # a trailer comes too late for it
@@ -374,6 +383,10 @@ class RequestParser:
             self._check_version()
         if url[:1] != b"/" or b"#" in url:
             self._check_target(url)
+        if self._coded and (self._transfer_encoding or int(self._content_length or 0)) and self.refusal is None:
+            # Before the body comes, and before 100 Continue. Without a body the header means nothing: some clients send
+            # it with each request.
+            self.refusal = ContentCodingError()
         self._head_bytes += len(url)
         if self._head_bytes > self._max_target_bytes:  # otherwise neither the target nor the head can be too long
             self._check_limits()

@@ -26,8 +26,8 @@ from yummy_fast.http.http11 import Request, split_target
 
 logger = logging.getLogger("yummy_fast")
 
-OPEN_PATHS = frozenset((b"/health", b"/livez", b"/readyz"))
-"""Probes of an orchestrator, which has no token. Their answers contain no data."""
+OPEN_PATHS = frozenset((b"/health", b"/livez", b"/readyz", b"*"))
+"""Probes of an orchestrator or a proxy (`OPTIONS *`), which has no token. Their answers contain no data."""
 
 MAX_TOKENS = 100
 """Every request is compared with all of them. Two are enough to rotate tokens."""

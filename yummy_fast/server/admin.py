@@ -53,25 +53,27 @@ class Page(NamedTuple):
     status: int
     body: bytes
     content_type: str = _JSON
+    headers: tuple[tuple[str, str], ...] = ()
 
 
-def _json_page(status: int, value: object) -> Page:
-    return Page(status, json.dumps(value, ensure_ascii=False).encode() + b"\n")
+def _json_page(status: int, value: object, *headers: tuple[str, str]) -> Page:
+    return Page(status, json.dumps(value, ensure_ascii=False).encode() + b"\n", headers=headers)
 
 
-def _probe(result: ProbeResult) -> Page:
-    status = {"status": "ok" if result.good else "unavailable", "reasons": list(result.reasons)}
-    return _json_page(200 if result.good else 503, status)
+def _probe(result: ProbeResult, *when_bad: tuple[str, str]) -> Page:
+    if result.good:
+        return _json_page(200, {"status": "ok", "reasons": list(result.reasons)})
+    return _json_page(503, {"status": "unavailable", "reasons": list(result.reasons)}, *when_bad)
 
 
 def livez(health: Health, _: str = "") -> Page:
-    """GET /livez."""
+    """GET /livez. A process that is not alive has to be replaced: to ask again does not help."""
     return _probe(health.live())
 
 
 def readyz(health: Health, _: str = "") -> Page:
     """GET /readyz."""
-    return _probe(health.ready())
+    return _probe(health.ready(), ("Retry-After", "1"))  # the store is asked again every second
 
 
 def metrics(snapshots: Callable[[], list[Snapshot]], accept: str = "") -> Page:
@@ -232,7 +234,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         allowed, view = found
         if method != allowed:
-            self.send_error(405, f"Method Not Allowed; {path} takes {allowed}")
+            allow = ("Allow", "GET, HEAD" if allowed == "GET" else allowed)  # RFC 9110 15.5.6
+            self._send(_json_page(405, {"detail": f"Method Not Allowed; {path} takes {allowed}"}, allow))
             return
         self.server.asked(self.connection)
         try:
@@ -248,6 +251,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", page.content_type)
         self.send_header("Content-Length", str(len(page.body)))
         self.send_header("Cache-Control", "no-store")
+        for name, value in page.headers:
+            self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(page.body)

@@ -359,9 +359,9 @@ def _data_pages(
 
 
 def _response(page: admin.Page) -> Response:
-    return Response(
-        page.status, page.body, b"content-type: %b\r\ncache-control: no-store\r\n" % page.content_type.encode()
-    )
+    headers = (("content-type", page.content_type), ("cache-control", "no-store"), *page.headers)
+    lines = "".join(f"{name.lower()}: {value}\r\n" for name, value in headers)
+    return Response(page.status, page.body, lines.encode())
 
 
 async def _tick(connections: Connections, store: OnlineStore[object], acceptor: Acceptor) -> None:
