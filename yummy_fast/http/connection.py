@@ -346,7 +346,7 @@ class Connection(asyncio.Protocol):
         self._last_request = True
         self._progress_at = self._loop.time()
         if len(shared.surplus) >= limits.max_connections:
-            oldest = next(iter(shared.surplus))  # an honest client has had its answer: it asks as soon as it can
+            oldest = next(iter(shared.surplus))  # most clients ask at once, and have had their answers by then
             del shared.surplus[oldest]
             oldest.abort()
         shared.surplus[self] = None

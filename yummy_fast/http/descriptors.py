@@ -27,7 +27,8 @@ def raise_soft_limit() -> int:
 def needed(connections: int, *, tls: bool, others: int = 0) -> int:
     """How many descriptors a process with `connections` may come to need, `others` among them for other listeners.
 
-    As many again may be on their way out with a 503, and with TLS a quarter may be in their handshakes besides.
+    As many again may wait to ask, and get a 503, or be on their way out with it; and with TLS a quarter may be in their
+    handshakes besides.
     """
     return RESERVED + others + 2 * connections + (-(-connections // 4) if tls else 0)
 

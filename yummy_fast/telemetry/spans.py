@@ -179,8 +179,8 @@ class Spans:
     ) -> Callable[[BaseException, Request], Response]:
         """`failed`, which also ends the span of the failed request.
 
-        A request that is refused with 503 because too many are in flight has not run, so its span begins and ends here.
-        Bytes that are refused because they are no request have an empty method.
+        A request that is refused with 503 because too many are in flight, or its connection is one too many, has not
+        run, so its span begins and ends here. Bytes that are refused because they are no request have an empty method.
         """
 
         def answer(error: BaseException, request: Request) -> Response:
