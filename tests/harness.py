@@ -57,7 +57,9 @@ CERTIFICATE = TESTS / "system" / "localhost.crt"
 CERTIFICATE_KEY = TESTS / "system" / "localhost.key"
 
 NOT_INHERITED = ("YUMMY_FAST_", "FEAST_", "OTEL_")
-"""A test's process takes no settings from whoever runs the tests."""
+"""A test's process takes no settings from the shell that runs the tests."""
+INHERITED = "YUMMY_FAST_NATIVE"
+"""But for this one: the tests run once with the native room and once with its twin, and so do their processes."""
 
 T = TypeVar("T")
 
@@ -167,6 +169,13 @@ def note_starved(what: str, late_s: float, why: str) -> None:
 # ---------------------------------------------------------------------------------------------------------- processes
 
 
+def inherited_environment() -> dict[str, str]:
+    """What a test's process has of the environment of the tests."""
+    return {
+        name: value for name, value in os.environ.items() if name == INHERITED or not name.startswith(NOT_INHERITED)
+    }
+
+
 class Process:
     """A process whose lines can be waited for. The standard streams are one, unless `separate`."""
 
@@ -175,13 +184,12 @@ class Process:
         self._lines: list[str] = []
         self._changed = threading.Condition()
         self._ended = False
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
         self.process = subprocess.Popen(
             self.command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**kept, "PYTHONUNBUFFERED": "1", **(environment or {})},
+            env={**inherited_environment(), "PYTHONUNBUFFERED": "1", **(environment or {})},
         )
         assert self.process.stdout is not None
         self._output = self.process.stdout.fileno()
@@ -327,14 +335,13 @@ class Outcome(NamedTuple):
 
 def command_line(*arguments: str | Path, environment: Mapping[str, str] | None = None) -> Outcome:
     """Run `yummy-fast` with these arguments to its end."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
     done = subprocess.run(
         [sys.executable, "-m", "yummy_fast", *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
-        env={**kept, **(environment or {})},
+        env={**inherited_environment(), **(environment or {})},
         check=False,
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
