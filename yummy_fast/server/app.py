@@ -42,6 +42,7 @@ from yummy_fast.server.admin import AdminListener
 from yummy_fast.server.drain import Stop, drain
 from yummy_fast.server.health import Health, Parts, ServerHealth
 from yummy_fast.server.reload import Reloader, describe, gc_paused
+from yummy_fast.server.service_manager import notify
 from yummy_fast.sources.download import without_secrets
 from yummy_fast.sources.open_source import open_source
 from yummy_fast.stores.online_store import OnlineStore, Prepared, open_store_class
@@ -168,16 +169,22 @@ async def _run_alone(config: Config, started: Callable[[str], None]) -> None:
     health = ServerHealth(config.repository, config.store)
     health.beat()
     stop = Stop()
+
+    def request_stop() -> None:
+        notify("STOPPING=1")
+        stop.request()
+
     no_rolling_restart = partial(logger.warning, "SIGUSR2 ignored: a rolling restart needs --workers 2 or more")
     signals: dict[signal.Signals, Callable[[], None]] = {
-        signal.SIGINT: stop.request,
-        signal.SIGTERM: stop.request,
+        signal.SIGINT: request_stop,
+        signal.SIGTERM: request_stop,
         signal.SIGUSR2: no_rolling_restart,
     }
 
     def announce(what: str, urls: Sequence[str]) -> None:
         logger.info("serving %s on %s", what, " and ".join(urls))
         logger.info("hot path: %s", owner.DESCRIPTION)
+        notify("READY=1")
         started(urls[0])
 
     with admin_listener(config.admin, health):

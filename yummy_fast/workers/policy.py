@@ -205,6 +205,7 @@ class Policy:
             self._all_served = True
             where = " and ".join(message["urls"])
             logger.info("serving %s on %s with %d workers", message["serves"], where, self._workers.count)
+            notify("READY=1")
             logger.info("hot path: %s", owner.DESCRIPTION)
 
     def _retire(self, worker: Child) -> None:
