@@ -59,6 +59,7 @@ class Policy:
         close_listeners: Callable[[], None],
         *,
         has_admin: bool,
+        notify: Callable[[str], None] = lambda state: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`start` forks a child, by kind and slot, or raises OSError. `close_listeners` has the port refuse clients.
@@ -73,6 +74,7 @@ class Policy:
         """Starts that failed, one after the other."""
         self.failed_by = ""
         """Why the last of them did."""
+        self._notify = notify
         self._workers = workers
         self._drain_times = drain
         self._has_admin = has_admin
@@ -205,7 +207,7 @@ class Policy:
             self._all_served = True
             where = " and ".join(message["urls"])
             logger.info("serving %s on %s with %d workers", message["serves"], where, self._workers.count)
-            notify("READY=1")
+            self._notify("READY=1")
             logger.info("hot path: %s", owner.DESCRIPTION)
 
     def _retire(self, worker: Child) -> None:
@@ -326,6 +328,7 @@ class Policy:
         delay_s = self._drain_times.delay_s
         logger.info("stopping%s: %d workers", f" in {delay_s:g} s" if delay_s else "", len(workers))
         self._fleet.stopping = True
+        self._notify("STOPPING=1")
         self._drain_at = self._clock() + delay_s
         for worker in workers:
             worker.command("unready")

@@ -32,6 +32,7 @@ from yummy_fast.errors import ConfigError
 from yummy_fast.http.accept import ConnectionBalance
 from yummy_fast.http.listeners import close_sockets, open_sockets, refuse_new
 from yummy_fast.server.app import import_spans, open_store
+from yummy_fast.server.service_manager import notify
 from yummy_fast.telemetry.logs import stderr_logs
 from yummy_fast.workers.channel import SupervisorEnd
 from yummy_fast.workers.child import Child
@@ -80,6 +81,7 @@ class Supervisor:
             self._start,
             self._close_listeners,
             has_admin=bool(config.admin.address),
+            notify=notify,
         )
         self._balance = ConnectionBalance(self._policy.slots)
         self._selector = selectors.DefaultSelector()
