@@ -13,6 +13,9 @@
 #              tables in docs/reliability.md
 # make perf    the benchmark against Feast and Yummy (half an hour); make perf-full, the original's whole grid
 # make registries      registries written by Feast to SQLite, PostgreSQL, S3 and GCS; needs Debian's postgresql
+# make dist    the wheel and the source distribution, in dist/; make pyz, one executable file with everything in it
+# make deploy-check    what deploy/ has, rendered, validated and run, and what dist/ has, installed; needs Debian's systemd
+# make locks   write locks/: which versions the image has, and their hashes; make locks UPGRADE=--upgrade, newer ones
 # make docs    write docs/metrics.md and docs/settings.md from their tables, and the modules in docs/architecture.md
 # make proto   write yummy_fast/feast_format/_proto anew
 # All of them set up their virtual environments (.venv, .venv-demo, .venv-feast) and need no root. PYTHON names the
@@ -23,7 +26,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SECONDS ?= 60
 
-.PHONY: native fuzz demo test test-system test-zone coverage mutants pythons check differential sdk registries faults perf perf-full format docs proto clean
+.PHONY: native fuzz demo test test-system test-zone coverage mutants pythons check differential sdk registries faults perf perf-full format docs proto clean dist pyz deploy-check locks
 
 demo: .venv-demo/ready
 	@.venv-demo/bin/yummy-fast demo
@@ -76,6 +79,30 @@ faults: $(VENV)/ready
 	$(BIN)/python -m tests.large_requests
 	$(BIN)/python -m tests.overload
 
+dist: $(VENV)/deploy-ready
+	rm -rf dist/*.whl dist/*.tar.gz
+	$(BIN)/python -m build --outdir dist .
+
+# For one version of Python, as the compiled parts of its dependencies are. It unpacks itself into ~/.shiv when it is
+# first run, or below SHIV_ROOT.
+pyz: dist
+	rm -rf .pyz
+	$(BIN)/python -m pip install --quiet --target .pyz --require-hashes --only-binary :all: -r locks/base.txt
+	$(BIN)/python -m pip install --quiet --target .pyz --no-deps --no-index dist/*.whl
+	$(BIN)/shiv --site-packages .pyz --console-script yummy-fast --compressed --reproducible --output-file dist/yummy-fast.pyz \
+		--python "/usr/bin/env $$($(BIN)/python -c 'import sys; print("python%d.%d" % sys.version_info[:2])')"
+
+deploy-check: $(VENV)/deploy-ready pyz
+	$(BIN)/python deploy/tests/tools.py
+	$(BIN)/python -m pytest deploy/tests
+
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header $(UPGRADE)
+locks: $(VENV)/deploy-ready
+	$(LOCK) pyproject.toml --output-file locks/base.txt
+	$(LOCK) pyproject.toml --extra transforms --output-file locks/transforms.txt
+	$(LOCK) pyproject.toml --all-extras --output-file locks/all.txt
+	$(LOCK) locks/build.in --output-file locks/build.txt
+
 perf: $(VENV)/perf-ready
 	$(BIN)/python perf/rivals.py
 
@@ -104,6 +131,10 @@ $(VENV)/perf-ready: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --group perf
 	touch $@
 
+$(VENV)/deploy-ready: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --group deploy
+	touch $@
+
 # The program with its extra demo, and nothing that only developers need: 60 MB instead of 900.
 .venv-demo/ready: pyproject.toml
 	@echo "Installing yummy-fast into .venv-demo (about 60 MB and 10 seconds) ..."
@@ -118,4 +149,4 @@ $(VENV)/perf-ready: $(VENV)/ready
 	touch $@
 
 clean:
-	rm -rf .venv .venv-* .fuzz build yummy_fast/native/*.so .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-* .fuzz .pyz .deploy-tools build dist yummy_fast/native/*.so .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,7 +1,7 @@
 """Kubernetes manifests as the cluster would see them: validated, and their containers run as processes.
 
-`validate` holds manifests against the schemas of several versions of Kubernetes, of which the package
-kubernetes-validate has all. `run_container` starts what a container's `args` and `env` say, with the addresses and paths
+`validate` holds manifests against the schemas of several versions of Kubernetes, from the package
+kubernetes-validate. `run_container` starts what a container's `args` and `env` say, with the addresses and paths
 that this machine has instead of the pod's, and `probe` asks what the kubelet would ask.
 """
 

@@ -1,4 +1,4 @@
-"""The chart deploy/helm/yummy-fast, rendered by Helm itself (as a library), held against Kubernetes's schemas, and run."""
+"""The chart deploy/helm/yummy-fast: rendered by Helm itself (as a library), held against Kubernetes's schemas, run."""
 
 from __future__ import annotations
 

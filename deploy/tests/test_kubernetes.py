@@ -1,4 +1,4 @@
-"""The manifests of deploy/kubernetes: rendered by kustomize, held against Kubernetes's schemas, and their containers run."""
+"""The manifests of deploy/kubernetes: rendered by kustomize, held against Kubernetes's schemas, and run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def render(folder: Path) -> list[Manifest]:
 
 
 def feature_repository(manifests: list[Manifest], folder: Path, valkey: Valkey) -> tuple[Path, dict[str, str]]:
-    """The ConfigMap's feature_store.yaml in a folder, for the project of the corpus; and what its variables are here."""
+    """The ConfigMap's feature_store.yaml in a folder, for the corpus's project; and what its variables are here."""
     text = one(manifests, "ConfigMap")["data"]["feature_store.yaml"]
     project = yaml.safe_load((CORPUS / "redis" / "feature_store.yaml").read_text())["project"]
     folder.mkdir()

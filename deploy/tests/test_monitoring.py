@@ -1,8 +1,9 @@
 """The dashboard and the alerts, over a real server that has been made to show all that it can show.
 
-One server with two workers is asked for everything: features that are there, that are not, too old, of an on-demand
-view; bad requests; a registry that breaks; a Valkey that goes away and comes back. Prometheus scrapes it meanwhile. Then
-every query of the dashboard must come to something: an empty panel is a misspelled name, or a label that is not there.
+One server with two workers is asked for features that are there, that are not, that are too old, and of an on-demand
+view; it gets bad requests, a registry that is broken, and a Valkey that goes away and comes back. Prometheus scrapes it
+meanwhile. Then every query of the dashboard must come to something: an empty panel is a misspelled name, or a label that
+is not there.
 """
 
 from __future__ import annotations

@@ -45,8 +45,12 @@ def test_systemd_understands_them(units: Path) -> None:
     names = sorted(unit.name for unit in UNITS.iterdir())
     done = subprocess.run(
         [tool("systemd-analyze"), "verify", "--man=no", *names],
-        cwd=units, env={"SYSTEMD_UNIT_PATH": f"{units}:", "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=units,
+        env={"SYSTEMD_UNIT_PATH": f"{units}:", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.stdout + done.stderr == ""
     assert done.returncode == 0
 
