@@ -20,7 +20,7 @@ from yummy_fast.config.settings import IGNORED_FLAGS, IGNORED_SWITCHES, SETTINGS
 from yummy_fast.sources.yaml_text import load_config
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = (".", "docs", "perf", "perf/results", "tests/*")
+FOLDERS = (".", "deploy", "docs", "perf", "perf/results", "tests/*")
 DOCUMENTS = sorted(path for folder in FOLDERS for path in ROOT.glob(f"{folder}/*.md"))
 OF_USERS = [path for path in DOCUMENTS if path.parent in (ROOT, ROOT / "docs")]
 

@@ -2,8 +2,8 @@
 
 One server with two workers is asked for features that are there, that are not, that are too old, and of an on-demand
 view; it gets bad requests, a registry that is broken, and a Valkey that goes away and comes back. Prometheus scrapes it
-meanwhile. Then every query of the dashboard must come to something: an empty panel is a misspelled name, or a label that
-is not there.
+meanwhile. Then every query of the dashboard must come to something: an empty panel is a misspelled name, or a label
+that is not there.
 """
 
 from __future__ import annotations
