@@ -106,8 +106,8 @@ def test_one_file_is_the_whole_program(tmp_path: Path, valkey: Valkey) -> None:
     environment = {"SHIV_ROOT": str(tmp_path / "shiv"), "PATH": "/usr/bin:/bin"}
     assert run(bare, "-I", program, "--version", environment=environment).split()[-1] == VERSION
     repository(tmp_path / "repo", "redis", f"127.0.0.1:{valkey.port}")
-    command = [bare, "-I", program, "serve", "--chdir", tmp_path / "repo", "--port", "0"]
-    with Process(command, environment) as server:
+    command = (bare, "-I", program, "serve", "--chdir", tmp_path / "repo", "--port", "0")
+    with Process([*map(str, command)], environment) as server:
         port = server.wait_for(r"serving .* on http://127.0.0.1:(\d+)")[1]
         server.wait_for("hot path: native")
         body = {"features": ["driver_stats:trips"], "entities": {"driver_id": [1001]}}
@@ -174,6 +174,6 @@ def test_there_is_one_version() -> None:
     values = yaml.safe_load((ROOT / "deploy/helm/yummy-fast/values.yaml").read_text())
     assert chart["appVersion"] == chart["version"] == values["image"]["tag"] == VERSION
     files = [path for pattern in ("deploy/**/*.yaml", "docs/*.md", "deploy/*.md") for path in ROOT.glob(pattern)]
-    tags = {(path.name, tag) for path in files for tag in re.findall(r"\byummy-fast:(\d[\w.]*)", path.read_text())}
+    tags = {(path.name, tag) for path in files for tag in re.findall(r"\byummy-fast:(\d+\.[\w.]+)", path.read_text())}
     assert len(tags) >= 3
     assert {tag for _, tag in tags} == {VERSION}

@@ -57,7 +57,8 @@ def test_systemd_understands_them(units: Path) -> None:
 
 def test_little_of_the_machine_is_exposed(units: Path) -> None:
     """systemd's measure from 0 to 10; the units that Debian installs mostly have over 9."""
-    command = [tool("systemd-analyze"), "security", "--offline=true", "--threshold=15", units / "yummy-fast.service"]
+    unit = str(units / "yummy-fast.service")
+    command = [tool("systemd-analyze"), "security", "--offline=true", "--threshold=15", unit]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
