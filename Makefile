@@ -16,6 +16,7 @@
 # make dist    the wheel and the source distribution, in dist/; make pyz, one executable file with everything in it
 # make deploy-check    what deploy/ has, rendered, validated and run, and what dist/ has, installed; needs Debian's systemd
 # make locks   write locks/: which versions the image has, and their hashes; make locks UPGRADE=--upgrade, newer ones
+# make site    the documents as a site, in site/; a link that leads nowhere is an error
 # make docs    write docs/metrics.md and docs/settings.md from their tables, and the modules in docs/architecture.md
 # make proto   write yummy_fast/feast_format/_proto anew
 # All of them set up their virtual environments (.venv, .venv-demo, .venv-feast) and need no root. PYTHON names the
@@ -26,7 +27,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SECONDS ?= 60
 
-.PHONY: native fuzz demo test test-system test-zone coverage mutants pythons check differential sdk registries faults perf perf-full format docs proto clean dist pyz deploy-check locks
+.PHONY: native fuzz demo test test-system test-zone coverage mutants pythons check differential sdk registries faults perf perf-full format docs proto clean dist pyz deploy-check locks site
 
 demo: .venv-demo/ready
 	@.venv-demo/bin/yummy-fast demo
@@ -92,7 +93,7 @@ pyz: dist
 	$(BIN)/shiv --site-packages .pyz --console-script yummy-fast --compressed --reproducible --output-file dist/yummy-fast.pyz \
 		--python "/usr/bin/env $$($(BIN)/python -c 'import sys; print("python%d.%d" % sys.version_info[:2])')"
 
-deploy-check: $(VENV)/deploy-ready pyz
+deploy-check: $(VENV)/deploy-ready .venv-feast/ready pyz
 	$(BIN)/python deploy/tests/tools.py
 	$(BIN)/python -m pytest deploy/tests
 
@@ -102,6 +103,12 @@ locks: $(VENV)/deploy-ready
 	$(LOCK) pyproject.toml --extra transforms --output-file locks/transforms.txt
 	$(LOCK) pyproject.toml --all-extras --output-file locks/all.txt
 	$(LOCK) locks/build.in --output-file locks/build.txt
+
+# All that a document may link to, in the same places.
+site: $(VENV)/site-ready
+	rm -rf .site && mkdir .site
+	git ls-files -z | xargs -0 cp --parents --target-directory .site
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 perf: $(VENV)/perf-ready
 	$(BIN)/python perf/rivals.py
@@ -135,6 +142,10 @@ $(VENV)/deploy-ready: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --group deploy
 	touch $@
 
+$(VENV)/site-ready: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --group site
+	touch $@
+
 # The program with its extra demo, and nothing that only developers need: 60 MB instead of 900.
 .venv-demo/ready: pyproject.toml
 	@echo "Installing yummy-fast into .venv-demo (about 60 MB and 10 seconds) ..."
@@ -149,4 +160,4 @@ $(VENV)/deploy-ready: $(VENV)/ready
 	touch $@
 
 clean:
-	rm -rf .venv .venv-* .fuzz .pyz .deploy-tools build dist yummy_fast/native/*.so .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-* .fuzz .pyz .deploy-tools .site site build dist yummy_fast/native/*.so .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
