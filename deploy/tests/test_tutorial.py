@@ -1,8 +1,8 @@
 """docs/tutorial.md: its commands, run one after the other in one shell, print what the page says.
 
-A line that begins with `$ ` is a command, one with `> ` goes on with it, and what follows is its output, in which `[...]`
-stands for anything. Feast is the one of .venv-feast. The tutorial's blocks marked `sh` are about installing and a
-cluster; they are held against the Makefile and the folders that they name.
+A line that begins with `$ ` is a command, one with `> ` goes on with it, and what follows is its output, in which
+`[...]` stands for anything. Feast is the one of .venv-feast. The tutorial's blocks marked `sh` are about installing and
+a cluster; they are held against the Makefile and the folders that they name.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tools import ROOT
 
 from tests.harness import NOT_INHERITED, Valkey, free_port
-from tools import ROOT
 
 TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
 FEAST = Path(os.environ.get("FEAST_BIN", ROOT / ".venv-feast" / "bin"))
@@ -42,7 +42,8 @@ def commands() -> list[tuple[str, str]]:
 def pattern(output: str) -> str:
     """What is printed, as a regular expression: `[...]` is anything, over several lines if it has a line of its own."""
     lines = output.strip("\n").split("\n")
-    return "\n".join(r"[\s\S]*" if line == "[...]" else ".*".join(map(re.escape, line.split("[...]"))) for line in lines)
+    anything = r"[\s\S]*"
+    return "\n".join(anything if line == "[...]" else ".*".join(map(re.escape, line.split("[...]"))) for line in lines)
 
 
 def in_order(text: str) -> str:
