@@ -94,8 +94,14 @@ def test_every_command_prints_what_the_page_says(tmp_path: Path, programs: Path)
 
 
 def test_what_it_installs_is_what_is_tested() -> None:
-    (version,) = re.findall(r"feast\[redis\]==([\d.]+)", TUTORIAL)
-    assert f"feast[redis]=={version}" in (ROOT / "Makefile").read_text()
+    """The same Feast, and in one environment with this program, as the page has it."""
+    (feast,) = re.findall(r"'(feast\[redis\]==[\d.]+)'", TUTORIAL)
+    assert feast in (ROOT / "Makefile").read_text()
+    uv = Path(sys.executable).parent / "uv"
+    command = [uv, "pip", "compile", "--quiet", "--python-version", "3.11", "-"]
+    asked = f"{feast}\nyummy-fast[transforms] @ {ROOT.as_uri()}\n"
+    done = subprocess.run(command, input=asked, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_folder_that_it_applies_is_there() -> None:
