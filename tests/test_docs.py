@@ -48,7 +48,7 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 
 
 def test_every_file_that_is_named_is_there() -> None:
-    paths = named(r"`((?:docs|perf|tests|yummy_fast)/\w[\w/.-]*)`", DOCUMENTS)
+    paths = named(r"`((?:deploy|docs|locks|perf|tests|yummy_fast)/\w[\w/.-]*)`", DOCUMENTS)
     assert len(paths) > 10
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
