@@ -97,7 +97,7 @@ def test_what_it_installs_is_what_is_tested() -> None:
     """The same Feast, and in one environment with this program, as the page has it."""
     (feast,) = re.findall(r"'(feast\[redis\]==[\d.]+)'", TUTORIAL)
     assert feast in (ROOT / "Makefile").read_text()
-    uv = Path(sys.executable).parent / "uv"
+    uv = str(Path(sys.executable).parent / "uv")
     command = [uv, "pip", "compile", "--quiet", "--python-version", "3.11", "-"]
     asked = f"{feast}\nyummy-fast[transforms] @ {ROOT.as_uri()}\n"
     done = subprocess.run(command, input=asked, capture_output=True, text=True, check=False)
