@@ -66,8 +66,8 @@ def test_a_minimal_file_gets_feasts_defaults() -> None:
         ("project: a\n  b: c", ", line 2, column 4: not YAML: mapping values are not allowed here"),
         ("a: !!python/none x",
          ", line 1, column 4: not YAML: could not determine a constructor for the tag 'tag:yaml.org,2002:python/none'"),
-        ("project: p\nx: 2024-13-45\n", ": not YAML that can be read"),
-        ("[" * 3000, ": not YAML that can be read"),
+        ("project: p\nx: 2024-13-45\n", ": this YAML cannot be read"),
+        ("[" * 3000, ": this YAML cannot be read"),
         (MINIMAL + "online_store: null",
          ": online_store: expected a type; a repository without online store serves nothing"),
         (MINIMAL + "yummy_fast: 1", ": yummy_fast: expected keys and values, got 1"),
@@ -83,7 +83,7 @@ def test_what_cannot_be_used_is_named_with_file_and_key(text: str, message: str)
 
 def test_an_unknown_setting_is_named_with_those_there_are() -> None:
     message = refusal(MINIMAL + "yummy_fast: {prot: 1}")
-    assert message.startswith(": yummy_fast.prot: no such setting; there are: ")
+    assert message.startswith(": yummy_fast.prot: no such setting; expected one of: ")
     assert all(setting.name in message for setting in SETTINGS)
 
 

@@ -2,7 +2,7 @@
 
 The text's variables are expanded (`variables`), it is parsed as YAML, Feast's keys are read from it (`repository`), and
 each setting gets its value: from its flag, else its environment variable, else its key under `yummy_fast:`, else its
-default (`settings`). Feast ignores `yummy_fast:`. Here, a key of it that is no setting is an error.
+default (`settings`). Feast ignores `yummy_fast:`. Here, a key under it that is no setting is an error.
 
 Pure: the text, the environment and `find_path`, which knows where files are, are handed in by `sources.yaml_text`.
 """
@@ -21,7 +21,7 @@ from yummy_fast.config.variables import check_set, expand
 from yummy_fast.errors import ConfigError
 
 FEAST_METRICS_ADDRESS = ":8000"
-"""Where Feast's --metrics listens (feast/metrics.py, Feast 0.67.0)."""
+"""The address of Feast's metrics server, which --metrics starts (feast/metrics.py, Feast 0.67.0)."""
 
 
 class YamlText(NamedTuple):
@@ -29,9 +29,9 @@ class YamlText(NamedTuple):
 
     text: str
     source: str
-    """Where it came from, for messages. No secrets in it."""
+    """Where the text came from, for messages. It contains no secrets."""
     folders: tuple[str, str]
-    """As in Repository."""
+    """Where relative paths start: see `Repository.folders`."""
 
 
 def parse_config(
@@ -43,11 +43,11 @@ def parse_config(
     metrics: bool = False,
     on_terminal: bool = False,
 ) -> Config:
-    """Settle every setting. Raises ConfigError naming file and key.
+    """Give every setting its value. Raises ConfigError, which names the key in the file, the variable or the flag.
 
-    `flags` holds what the command line gave, by Setting.name; `find_path` makes an absolute path of a relative one;
-    `metrics` is Feast's flag; with `on_terminal`, people read the log: every request is logged unless a setting says
-    otherwise.
+    `flags` has the values from the command line, by Setting.name; `find_path` makes a relative path absolute; `metrics`
+    says whether Feast's flag --metrics was given; with `on_terminal`, people read the log: every request is logged
+    unless a setting says otherwise.
     """
     source = yaml_text.source
     text, unset = expand(yaml_text.text, environ)
@@ -76,12 +76,12 @@ def _parse(text: str, source: str, unset: frozenset[str]) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        # An unset variable keeps its braces, and those mean something in YAML.
+        # An unset ${NAME} stays as it is, and YAML gives braces a meaning.
         hint = f"; there are no environment variables for {', '.join(sorted(unset))}" if unset else ""
         problem = getattr(error, "problem", None) or " ".join(str(error).split())
         raise ConfigError(f"{source}{place}: not YAML: {problem}{hint}") from None
     except (ValueError, RecursionError):  # a date that does not exist, a thousand brackets
-        raise ConfigError(f"{source}: not YAML that can be read") from None
+        raise ConfigError(f"{source}: this YAML cannot be read") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{source}: expected keys and values, such as `project: my_project`")
     return data
@@ -106,7 +106,7 @@ def _settle(
     known = {setting.name for setting in SETTINGS}
     for key in block:
         if key not in known:
-            raise ConfigError(f"{where}.{key}: no such setting; there are: {', '.join(sorted(known))}")
+            raise ConfigError(f"{where}.{key}: no such setting; expected one of: {', '.join(sorted(known))}")
 
     def value_of(setting: Setting) -> Any:
         in_file = f"{where}.{setting.name}"

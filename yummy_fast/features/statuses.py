@@ -4,7 +4,7 @@ Feast 0.67.0 says PRESENT of a stored null too, never looks at the ttl of a view
 a null (feast/utils.py and feast/infra/online_stores/redis.py). Whether the statuses are those that Feast would answer
 on this store, or those that are true (`--compat strict`), is a StatusPolicy: one for the whole server.
 
-Pure. The text around the statuses is written by `vectors`.
+Pure. `vectors`, `large_answers` and native/body.c write the text around the statuses; body.c writes only PRESENT.
 """
 
 from __future__ import annotations

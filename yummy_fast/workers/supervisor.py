@@ -1,4 +1,4 @@
-"""N worker processes on one address: the process that forks them, listens to them, and never serves itself.
+"""N worker processes on one address: the process that forks them, as `policy` decides, and never serves itself.
 
 It makes the listening sockets, forks, reads what children send and what signals say, and waits for children that have
 ended. `policy` decides what to do about all of these but SIGHUP (read registry, TLS files and tokens anew): the
