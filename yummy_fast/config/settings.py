@@ -149,8 +149,8 @@ class Features(Group):
         "--compat",
         one_of("feast", "strict"),
         "feast",
-        "feast answers as Feast does, also where Feast is wrong; strict answers what is right, and NOT_FOUND, "
-        "NULL_VALUE, OUTSIDE_MAX_AGE and INVALID wherever they apply.",
+        "Which answers to give: feast answers as Feast does, also where Feast is wrong; strict answers what is right, "
+        "with NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE and INVALID wherever they apply.",
     )
     max_rows: int = setting(
         # A Redis reads 30,000 to 100,000 hashes in the second of --store-timeout-ms: more would be a 504.
