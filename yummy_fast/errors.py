@@ -8,6 +8,9 @@ r"""Every exception that a request or an operator may see, and its HTTP answer; 
     ├── LimitError                    a limit on size, number or time           413; 503, 504 with Retry-After
     ├── RequestError                  the caller's mistake                      400
     │   ├── NotFoundError             no such view, service or request data     404
+    │   ├── PushSourceError           no such push source                       422
+    │   ├── ReadOnlyError             nothing may be written here, or by whom   403
+    │   ├── FeastOnlyError            what only Feast's own server answers      501
     │   ├── CollisionError            two features under one name               400
     │   ├── ViewUnavailableError      its function cannot be loaded             400
     │   ├── TokenError                no bearer token, or an unknown one        401
@@ -16,12 +19,14 @@ r"""Every exception that a request or an operator may see, and its HTTP answer; 
     │   ├── InexactNumberError        a number that parsing has rounded         400, unless exact parsing succeeds
     │   └── RouteError                unknown path, or wrong method for it      404; 405 with Allow
     ├── TransformError                a user's function failed                  500, with the view's name
+    ├── ForwardError                  Feast's server did not answer             502, 504
     └── StoreError                    the online store failed                   502
         ├── CorruptValueError         a stored value cannot be decoded          502
         ├── StoreUnavailableError     no connection to it                       503, Retry-After
         │   ├── StoreRefusedError     it is loading, busy, or denies access     503, Retry-After
         │   └── StoreOverloadedError  more is asked of it than it can answer    503, Retry-After
-        └── StoreTimeoutError         no reply in time                          504, Retry-After
+        ├── StoreTimeoutError         no reply in time                          504, Retry-After
+        └── UnknownOutcomeError       rows were sent, and may have been stored  504
 
 The bodies keep Feast's three shapes (feast/rest_error_handler.py and FastAPI's own, Feast 0.67.0), so that Feast's
 clients raise the right exception from them:
@@ -159,6 +164,33 @@ class NotFoundError(RequestError):
         self.feast_class = feast_class
 
 
+class PushSourceError(RequestError):
+    """No view is written by this push source."""
+
+    status = 422
+    feast_class = "PushSourceNotFoundException"
+
+
+class ReadOnlyError(RequestError):
+    """Nothing can be written here, or not with this token."""
+
+    status = 403
+    feast_class = "FeastPermissionError"
+
+
+class FeastOnlyError(RequestError):
+    """Only Feast's own feature server answers this, and there is none to forward it to."""
+
+    status = 501
+    feast_class = "FeastError"  # so that Feast's SDK raises an error with this message
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"This server does not answer {what}. Run Feast's own feature server beside it, and start it with "
+            "--forward-to and the URL of that"
+        )
+
+
 class CollisionError(RequestError):
     """Several requested features would have the same name in the answer (Feast answers 500, with this class)."""
 
@@ -231,6 +263,14 @@ class TransformError(YummyError):
     status = 500
 
 
+class ForwardError(YummyError):
+    """Feast's own server has not answered a request that was forwarded to it."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class StoreError(YummyError):
     """The online store failed: its reply to the request's commands is an error, or makes no sense."""
 
@@ -266,3 +306,12 @@ class StoreTimeoutError(StoreError):
 def how_to_install(extra: str) -> str:
     """How to install an extra of this package, for messages. It works from a clone or a wheel, so without an index."""
     return f"in a clone, pip install '.[{extra}]'; with a wheel, pip install 'FILE.whl[{extra}]'"
+
+
+class UnknownOutcomeError(StoreError):
+    """Rows were sent to the online store, and it did not say whether it has them. Nothing is sent twice."""
+
+    status = 504
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}: the rows that were sent may have been written, or may not")

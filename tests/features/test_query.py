@@ -292,3 +292,15 @@ def test_a_large_body_is_not_quoted() -> None:
             details = json.loads(caught.value.body())["detail"]
             assert all((detail["input"] is not None) is quoted for detail in details)
             assert len(caught.value.body()) < 1_000
+
+
+def test_the_request_context_of_go_clients() -> None:
+    """Feast's Go server takes request data there. What is no column is ignored, and entities come first."""
+    body: dict[str, Any] = {
+        "feature_service": "s",
+        "entities": {"a": [1]},
+        "request_context": {"a": [2], "b": [3], "c": 4},
+    }
+    assert parse_query(json.dumps(body).encode()).entities == {"a": [1], "b": [3]}
+    body["request_context"] = 5
+    assert parse_query(json.dumps(body).encode()).entities == {"a": [1]}

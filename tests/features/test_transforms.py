@@ -47,8 +47,18 @@ from yummy_fast.features.binding import Bound
 from yummy_fast.features.catalog import Catalog
 from yummy_fast.features.plan import Plan, Rows
 from yummy_fast.features.statuses import StatusPolicy
-from yummy_fast.features.transforms import MAX_WAITING, THREADS, Computed, Transforms, compute, is_foreign, load
+from yummy_fast.features.transforms import (
+    MAX_WAITING,
+    THREADS,
+    Computed,
+    Transforms,
+    compute,
+    compute_written,
+    is_foreign,
+    load,
+)
 from yummy_fast.features.vectors import Layout, Tails
+from yummy_fast.features.write_query import WriteQuery
 
 INT64, DOUBLE, STRING = ValueType.INT64, ValueType.DOUBLE, ValueType.STRING
 
@@ -1359,3 +1369,82 @@ def test_functions_that_wait_hold_up_nobody_but_their_own_requests(corpus: Path,
                 os.close(end)
         for place, client in enumerate(clients):
             assert client.answer().columns["slow_out"] == [place]
+
+
+# ------------------------------------------------------------------------------------------ views that are written
+
+
+def written(
+    function: Callable[[Any], Any],
+    columns: Mapping[str, Any],
+    rows: int,
+    mode: str = "python",
+    *,
+    singleton: bool = False,
+) -> tuple[dict[str, Any], int]:
+    on_demand = replace(OnDemandFeatureView("fare", (), (), (), mode, b""), singleton=singleton)
+    query = WriteQuery("fare", dict(columns), rows, True, "online", True)
+    found = compute_written(on_demand, function, ["driver_id"], query)
+    return dict(found.columns), found.rows
+
+
+# What comes back is what FeatureStore._transform_on_demand_feature_view_df (Feast 0.67.0) makes of the same frames.
+
+
+def test_what_came_is_written_with_what_was_made_of_it() -> None:
+    def double(inputs: dict[str, Any]) -> dict[str, Any]:
+        return {"doubled": [trips * 2 for trips in inputs["trips"]], "city": ["made"] * 2}
+
+    columns = {"driver_id": [1, 2], "trips": [3, 4], "city": "given"}
+    assert written(double, columns, 2) == (
+        {"driver_id": [1, 2], "trips": [3, 4], "city": ["made", "made"], "doubled": [6, 8]},
+        2,
+    )
+
+
+def test_other_rows_are_joined_by_their_keys() -> None:
+    """A text in pieces: each keeps what came with its key."""
+
+    def pieces(inputs: dict[str, Any]) -> dict[str, Any]:
+        return {"driver_id": [1, 1, 2], "piece": ["a", "b", "c"]}
+
+    assert written(pieces, {"driver_id": [1, 2], "city": ["x", "y"]}, 2) == (
+        {"driver_id": [1, 1, 2], "piece": ["a", "b", "c"], "city": ["x", "x", "y"]},
+        3,
+    )
+
+
+def test_a_singleton_gets_a_row_at_a_time() -> None:
+    def one(inputs: dict[str, Any]) -> dict[str, Any]:
+        return {"doubled": [inputs["trips"] * 2]}
+
+    assert written(one, {"driver_id": [1, 2], "trips": [3, 4]}, 2, singleton=True)[0]["doubled"] == [6, 8]
+
+
+def test_a_frame_is_written_with_its_columns() -> None:
+    def framed(frame: pandas.DataFrame) -> pandas.DataFrame:
+        made = pandas.DataFrame()
+        made["half"] = frame["trips"] / 2
+        made["when"] = pandas.to_datetime(["2026-01-01", None])
+        made["vector"] = [[1.0], [2.0]]
+        return made
+
+    columns, rows = written(framed, {"driver_id": [1, 2], "trips": [3, 4]}, 2, "pandas")
+    assert rows == 2
+    assert columns == {
+        "driver_id": [1, 2],
+        "trips": [3, 4],
+        "half": [1.5, 2.0],
+        "when": ["2026-01-01T00:00:00", None],
+        "vector": [[1.0], [2.0]],
+    }
+
+
+def test_a_function_that_raises_fails_its_push(caplog: pytest.LogCaptureFixture) -> None:
+    def failing(inputs: dict[str, Any]) -> dict[str, Any]:
+        raise KeyError("secret")
+
+    with pytest.raises(TransformError, match=r"^On-demand feature view 'fare' failed: KeyError$"):
+        written(failing, {"driver_id": [1]}, 1)
+    with pytest.raises(TransformError):
+        written(lambda inputs: {"a": [1], "b": [1, 2]}, {"driver_id": [1]}, 1)

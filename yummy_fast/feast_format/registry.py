@@ -81,6 +81,30 @@ class Projection:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """What the registry says about writing to a view."""
+
+    push_source: str = ""
+    """The push source that feeds it; empty if none does."""
+    field_mapping: Mapping[str, str] = field(default_factory=dict)
+    """Column -> the name by which the view knows it: a feature, a join key or a timestamp."""
+    timestamp_field: str = ""
+    """The column of the event time."""
+    created_column: str = ""
+    """The column that says when a row was made; empty if there is none."""
+    vector: str = ""
+    """The feature that is indexed as a vector, if there is one, and ..."""
+    vector_length: int = 0
+    """... the length of all its values; 0 for that of the first one."""
+    is_label_view: bool = False
+    computed: OnDemandFeatureView | None = None
+    """For an on-demand view that is computed when it is written: what computes it."""
+
+
+NOT_WRITTEN = Written()
+
+
+@dataclass(frozen=True, slots=True)
 class FeatureView:
     """A feature view, stream feature view or label view: all three are served in the same way."""
 
@@ -101,6 +125,7 @@ class FeatureView:
     """Whether its rows may come from a push source or a stream."""
     materialized_until_s: float | None = None
     """The latest end of its materialization intervals, in seconds since the epoch; None if there are none."""
+    written: Written = NOT_WRITTEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +199,7 @@ def _read(pieces: messages.RegistryPieces, project: str, source: str, throttle: 
     for item in of_project(messages.OnDemandFeatureView, pieces.on_demand_feature_views):
         views.setdefault(item.spec.name, _any_on_demand_view(item))
     for item in of_project(messages.LabelView, pieces.label_views):
-        views.setdefault(item.spec.name, _feature_view(item.spec))
+        views.setdefault(item.spec.name, _label_view(item.spec))
 
     entities = {
         item.spec.name: Entity(item.spec.name, item.spec.join_key or item.spec.name, ValueType(item.spec.value_type))
@@ -216,6 +241,30 @@ def _feature_view(spec: Any, meta: Any = None) -> FeatureView:
         online=meta is not None and spec.online,
         is_pushed=spec.HasField("stream_source") if is_plain else True,  # a label view and a stream view
         materialized_until_s=max(ends, default=None),
+        written=_written(spec.batch_source, spec.stream_source, spec) if meta is not None else NOT_WRITTEN,
+    )
+
+
+def _label_view(spec: Any) -> FeatureView:
+    is_push_source = spec.source.type == _PUSH_SOURCE
+    batch_source = spec.source.batch_source if is_push_source else spec.source
+    return replace(_feature_view(spec), written=_written(batch_source, spec.source, spec, is_label_view=True))
+
+
+_PUSH_SOURCE = 9
+"""DataSource.SourceType.PUSH_SOURCE (feast/core/DataSource.proto)."""
+
+
+def _written(batch_source: Any, stream_source: Any, spec: Any, *, is_label_view: bool = False) -> Written:
+    vector = next((field for field in (*spec.features, *spec.entity_columns) if field.vector_index), None)
+    return Written(
+        push_source=stream_source.name if stream_source.type == _PUSH_SOURCE else "",
+        field_mapping=MappingProxyType(dict(batch_source.field_mapping)),
+        timestamp_field=batch_source.timestamp_field,
+        created_column=batch_source.created_timestamp_column,
+        vector=vector.name if vector is not None else "",
+        vector_length=vector.vector_length if vector is not None else 0,
+        is_label_view=is_label_view,
     )
 
 
@@ -234,24 +283,10 @@ def _any_on_demand_view(message: messages.OnDemandFeatureView) -> FeatureView | 
                 options = source.request_data_source.request_data_options
                 request_data += _fields(options.schema)
                 request_data += (Field(name, ValueType(kind)) for name, kind in options.deprecated_schema.items())
-    if spec.write_to_online_store:
-        # It is computed when it is written, so it is read like any other feature view.
-        return FeatureView(
-            name=spec.name,
-            entities=tuple(spec.entities),
-            features=_fields(spec.features),
-            entity_columns=_fields(spec.entity_columns),
-            version=meta.current_version_number,
-            state=_state(meta.state),
-            disabled=spec.disabled,
-            sources=tuple(sources),
-            online=True,
-            is_pushed=True,
-        )
     function = spec.feature_transformation.user_defined_function
     if not (function.body or function.body_text):
         function = spec.user_defined_function  # Feast before 0.33 kept it here
-    return OnDemandFeatureView(
+    on_demand = OnDemandFeatureView(
         name=spec.name,
         features=_fields(spec.features),
         sources=tuple(sources),
@@ -264,6 +299,22 @@ def _any_on_demand_view(message: messages.OnDemandFeatureView) -> FeatureView | 
         aggregates=len(spec.aggregations) > 0,
         state=_state(meta.state),
         disabled=spec.disabled,
+    )
+    if not spec.write_to_online_store:
+        return on_demand
+    # It is computed when it is written, so it is read like any other feature view.
+    return FeatureView(
+        name=spec.name,
+        entities=tuple(spec.entities),
+        features=_fields(spec.features),
+        entity_columns=_fields(spec.entity_columns),
+        version=meta.current_version_number,
+        state=_state(meta.state),
+        disabled=spec.disabled,
+        sources=tuple(sources),
+        online=True,
+        is_pushed=True,
+        written=Written(computed=on_demand),
     )
 
 

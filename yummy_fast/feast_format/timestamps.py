@@ -56,6 +56,17 @@ def decode_timestamps(stored: Sequence[bytes | None]) -> list[datetime]:
     return list(map(decode_timestamp, stored))
 
 
-def encode_timestamp(seconds: int) -> bytes:
-    """A serialised google.protobuf.Timestamp of whole seconds, for stores that keep event timestamps as numbers."""
-    return Timestamp(seconds=seconds).SerializeToString()
+def encode_timestamp(seconds: int, nanos: int = 0) -> bytes:
+    """A serialised google.protobuf.Timestamp. `nanos` count forward in time, also before the epoch."""
+    return Timestamp(seconds=seconds, nanos=nanos).SerializeToString()
+
+
+def total_nanos(stored: bytes | None) -> int:
+    """A stored timestamp in nanoseconds since the epoch; absent and empty are the epoch. Raises CorruptValueError."""
+    if not stored:
+        return 0
+    try:
+        timestamp = Timestamp.FromString(stored)
+    except DecodeError:
+        raise CorruptValueError(f"{len(stored)} bytes that are not a timestamp") from None
+    return int(timestamp.seconds) * 1_000_000_000 + int(timestamp.nanos)

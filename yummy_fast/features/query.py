@@ -55,14 +55,19 @@ _FALSE = frozenset(("0", "off", "f", "false", "n", "no"))
 
 def parse_query(body: bytes) -> Query:
     """The request in `body`. Unknown keys are ignored. Raises ValidationError with FastAPI's details, LimitError."""
-    if len(body) > LARGE_BODY_BYTES:
-        _check_structure(body)
-    try:
-        data = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        data = _loads_leniently(body, error)
+    data = parse_json(body)
     usual = _usual_query(data)
     return _checked_query(data, body) if usual is None else usual
+
+
+def parse_json(body: bytes, max_nested: int = MAX_NESTED) -> Any:
+    """What a body holds. Raises ValidationError, LimitError, UnreadableBodyError."""
+    if len(body) > LARGE_BODY_BYTES:
+        _check_structure(body, max_nested)
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        return _loads_leniently(body, error)
 
 
 def parse_exactly(body: bytes) -> Query:
@@ -70,10 +75,17 @@ def parse_exactly(body: bytes) -> Query:
 
     For bodies up to LARGE_BODY_BYTES. Raises UnreadableBodyError if the body exceeds a limit of this parser.
     """
+    return _checked_query(parse_losslessly(body), body)
+
+
+def parse_losslessly(body: bytes) -> Any:
+    """What a body holds, by the parser that changes no number. Raises UnreadableBodyError."""
     try:
-        return _checked_query(json.loads(body), body)
+        return json.loads(body)
     except RecursionError:
         raise UnreadableBodyError("it is nested too deep") from None
+    except ValueError:
+        raise UnreadableBodyError("it has a number of too many digits") from None
 
 
 def _usual_query(data: Any) -> Query | None:
@@ -93,57 +105,62 @@ def _usual_query(data: Any) -> Query | None:
 def _checked_query(data: Any, body: bytes) -> Query:
     if type(data) is not dict:
         message = "Input should be a valid dictionary or object to extract fields from"
-        raise _refusal([_detail("model_attributes_type", (), message, data)], body)
+        raise refusal([detail("model_attributes_type", (), message, data)], body)
     problems: list[dict[str, Any]] = []
     entities = data.get("entities")
     if type(entities) is not dict:
         if "entities" in data:
-            problems.append(_detail("dict_type", ("entities",), "Input should be a valid dictionary", entities))
+            problems.append(detail("dict_type", ("entities",), "Input should be a valid dictionary", entities))
         else:
-            problems.append(_detail("missing", ("entities",), "Field required", data))
+            problems.append(detail("missing", ("entities",), "Field required", data))
     else:
         if len(entities) > MAX_ENTITY_COLUMNS:
             raise LimitError(413, f"Content Too Large: entities: the limit is {MAX_ENTITY_COLUMNS} columns")
         wrong_columns = ((name, values) for name, values in entities.items() if type(values) is not list)
         problems += [
-            _detail("list_type", ("entities", name), "Input should be a valid list", values)
+            detail("list_type", ("entities", name), "Input should be a valid list", values)
             for name, values in islice(wrong_columns, MAX_PROBLEMS)
         ]
     service = data.get("feature_service")
     if service is not None and type(service) is not str:
-        problems.append(_detail("string_type", ("feature_service",), "Input should be a valid string", service))
+        problems.append(detail("string_type", ("feature_service",), "Input should be a valid string", service))
     features = data.get("features", [])
     if type(features) is not list:
-        problems.append(_detail("list_type", ("features",), "Input should be a valid list", features))
+        problems.append(detail("list_type", ("features",), "Input should be a valid list", features))
     elif len(features) > MAX_FEATURES:
         raise LimitError(413, f"Content Too Large: features: the limit is {MAX_FEATURES} features")
     elif not {str}.issuperset(map(type, features)):
         wrong_refs = ((position, ref) for position, ref in enumerate(features) if type(ref) is not str)
         problems += [
-            _detail("string_type", ("features", position), "Input should be a valid string", ref)
+            detail("string_type", ("features", position), "Input should be a valid string", ref)
             for position, ref in islice(wrong_refs, MAX_PROBLEMS)
         ]
-    full_names = _boolean(data, "full_feature_names", problems)
-    version_metadata = _boolean(data, "include_feature_view_version_metadata", problems)
+    full_names = boolean(data, "full_feature_names", problems)
+    version_metadata = boolean(data, "include_feature_view_version_metadata", problems)
     if problems:
-        raise _refusal(problems, body)
+        raise refusal(problems, body)
     assert entities is not None  # noqa: S101  # or there would be a problem
+    context = data.get("request_context")
+    if type(context) is dict:  # where clients of Feast's Go server put what on-demand views need; Python's ignores it
+        entities = {name: values for name, values in context.items() if type(values) is list} | entities
+        if len(entities) > MAX_ENTITY_COLUMNS:
+            raise LimitError(413, f"Content Too Large: entities: the limit is {MAX_ENTITY_COLUMNS} columns")
     return Query(entities, service, features, full_names, version_metadata)
 
 
-def _boolean(data: dict[str, Any], key: str, problems: list[dict[str, Any]]) -> bool:
+def boolean(data: dict[str, Any], key: str, problems: list[dict[str, Any]], default: bool = False) -> bool:
     """A boolean as pydantic's lax mode reads one. What it does not take for one is added to `problems`."""
-    value = data.get(key, False)
+    value = data.get(key, default)
     if type(value) is bool:
         return value
     text = value.lower() if isinstance(value, str) else str(int(value)) if _is_whole_number(value) else None
     if text in _TRUE:
         return True
     if text is None:
-        problems.append(_detail("bool_type", (key,), "Input should be a valid boolean", value))
+        problems.append(detail("bool_type", (key,), "Input should be a valid boolean", value))
     elif text not in _FALSE:
         problems.append(
-            _detail("bool_parsing", (key,), "Input should be a valid boolean, unable to interpret input", value)
+            detail("bool_parsing", (key,), "Input should be a valid boolean, unable to interpret input", value)
         )
     return False
 
@@ -152,18 +169,18 @@ def _is_whole_number(value: object) -> bool:
     return isinstance(value, int | float) and value == value // 1 and abs(value) < 1 << 63
 
 
-def _detail(kind: str, loc: tuple[str | int, ...], message: str, value: object) -> dict[str, Any]:
+def detail(kind: str, loc: tuple[str | int, ...], message: str, value: object) -> dict[str, Any]:
     return {"type": kind, "loc": ["body", *loc], "msg": message, "input": value}
 
 
-def _refusal(problems: list[dict[str, Any]], body: bytes) -> ValidationError:
+def refusal(problems: list[dict[str, Any]], body: bytes) -> ValidationError:
     """The error for `problems`. FastAPI quotes pieces of the body in it; of a large body that could be all of it."""
     if len(body) > LARGE_BODY_BYTES:
         problems = [{**problem, "input": None} for problem in problems]
     return ValidationError(problems)
 
 
-def _check_structure(body: bytes) -> None:
+def _check_structure(body: bytes, max_nested: int) -> None:
     """Refuse a body that would keep a parser busy for long. Raises LimitError.
 
     Counting bytes is much faster than parsing: "[" and "{" begin lists and objects, ":" follows a key, "," stands
@@ -174,12 +191,12 @@ def _check_structure(body: bytes) -> None:
         {"driver_id":["driver:7"]}        a colon follows a key only right behind a quote, if spaces are left out
     """
     nested = body.count(b"[") + body.count(b"{")
-    if nested > MAX_NESTED:
+    if nested > max_nested:
         nested -= body.count(b'"[') + body.count(b'"{')
-    if nested <= MAX_NESTED and body.count(b":") > MAX_NESTED:
+    if nested <= max_nested and body.count(b":") > max_nested:
         nested += body.translate(None, b" \t\r\n").count(b'":')
-    if nested > MAX_NESTED:
-        raise LimitError(413, f"Content Too Large: the limit is {MAX_NESTED} lists, objects and keys")
+    if nested > max_nested:
+        raise LimitError(413, f"Content Too Large: the limit is {max_nested} lists, objects and keys")
     if body.count(b",") > MAX_VALUES:
         raise LimitError(413, f"Content Too Large: the limit is {MAX_VALUES} values")
 
@@ -191,7 +208,7 @@ def _loads_leniently(body: bytes, error: orjson.JSONDecodeError) -> Any:
     for what FastAPI refuses with another error.
     """
     if not body:
-        raise ValidationError([_detail("missing", (), "Field required", None)])
+        raise ValidationError([detail("missing", (), "Field required", None)])
     message, position = str(error).partition(":")[0], error.pos
     if len(body) <= LARGE_BODY_BYTES:  # a larger one is not parsed a second time
         try:
@@ -209,5 +226,5 @@ def _loads_leniently(body: bytes, error: orjson.JSONDecodeError) -> Any:
             raise UnreadableBodyError("it has a number of too many digits") from None
         else:
             return data
-    detail = _detail("json_invalid", (position,), "JSON decode error", {})
-    raise ValidationError([{**detail, "ctx": {"error": message}}])
+    invalid = detail("json_invalid", (position,), "JSON decode error", {})
+    raise ValidationError([{**invalid, "ctx": {"error": message}}])

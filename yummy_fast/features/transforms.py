@@ -30,12 +30,13 @@ import opcode
 import textwrap
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from functools import partial
 from time import perf_counter_ns
 from types import CodeType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from yummy_fast.errors import (
     CorruptValueError,
@@ -50,6 +51,7 @@ from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.binding import Bound
 from yummy_fast.features.plan import ComputedColumn, ComputedView, Plan, Rows
 from yummy_fast.features.python_values import UserFunction, json_values, python_value, utc_datetime
+from yummy_fast.features.write_query import WriteQuery
 
 logger = logging.getLogger("yummy_fast")
 
@@ -59,6 +61,7 @@ MAX_WAITING = 100
 """Requests that wait for one of the threads, as many as Tomcat's acceptCount."""
 
 Computed = asyncio.Future[list[ComputedColumn]]
+T = TypeVar("T")
 
 
 # -------------------------------------------------------------------------------------------------------------- loading
@@ -235,7 +238,7 @@ class Transforms:
         self._calls: deque[tuple[str, str, int]] = deque(maxlen=1) if calls is None else calls
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="on-demand")
         self._running = 0
-        self._waiting: dict[Computed, tuple[Plan, Bound, Rows]] = {}
+        self._waiting: dict[asyncio.Future[Any], Callable[[], Any]] = {}
         """In the order in which they came."""
 
     def compute(self, plan: Plan, bound: Bound, rows: Rows) -> Computed:
@@ -243,25 +246,34 @@ class Transforms:
 
         Who cancels it before its functions have begun takes it out of the queue. Raises LimitError if that is full.
         """
+        return self._run(partial(compute, plan, bound, rows, self._calls))
+
+    def compute_written(
+        self, view: OnDemandFeatureView, function: UserFunction, join_keys: Sequence[str], query: WriteQuery
+    ) -> asyncio.Future[WriteQuery]:
+        """What an on-demand view writes. The Future gets it, or a TransformError. As `compute`."""
+        return self._run(partial(compute_written, view, function, join_keys, query, self._calls))
+
+    def _run(self, call: Callable[[], T]) -> asyncio.Future[T]:
         if self._running >= THREADS and len(self._waiting) >= MAX_WAITING:
             raise LimitError(503, f"Service Unavailable: {MAX_WAITING} requests wait for on-demand feature views")
-        outcome: Computed = asyncio.get_running_loop().create_future()
+        outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         if self._running < THREADS:
-            self._begin(outcome, plan, bound, rows)
+            self._begin(outcome, call)
         else:
-            self._waiting[outcome] = (plan, bound, rows)
+            self._waiting[outcome] = call
             outcome.add_done_callback(self._leave)
         return outcome
 
-    def _leave(self, outcome: Computed) -> None:
+    def _leave(self, outcome: asyncio.Future[Any]) -> None:
         self._waiting.pop(outcome, None)
 
-    def _begin(self, outcome: Computed, plan: Plan, bound: Bound, rows: Rows) -> None:
+    def _begin(self, outcome: asyncio.Future[Any], call: Callable[[], Any]) -> None:
         self._running += 1
-        running = asyncio.get_running_loop().run_in_executor(self._threads, compute, plan, bound, rows, self._calls)
+        running = asyncio.get_running_loop().run_in_executor(self._threads, call)
         running.add_done_callback(partial(self._end, outcome))
 
-    def _end(self, outcome: Computed, running: Computed) -> None:
+    def _end(self, outcome: asyncio.Future[Any], running: asyncio.Future[Any]) -> None:
         self._running -= 1
         if running.cancelled():  # by `close`, before its thread has begun
             outcome.cancel()
@@ -274,7 +286,7 @@ class Transforms:
             following = next(iter(self._waiting))
             asked = self._waiting.pop(following)
             if not following.done():
-                self._begin(following, *asked)
+                self._begin(following, asked)
 
     def close(self) -> None:
         """Begin no more functions."""
@@ -317,6 +329,97 @@ def compute(
             if calls is not None:
                 calls.append((computed.view.name, computed.view.mode, perf_counter_ns() - begun))
     return columns
+
+
+def compute_written(
+    view: OnDemandFeatureView,
+    function: UserFunction,
+    join_keys: Sequence[str],
+    query: WriteQuery,
+    calls: deque[tuple[str, str, int]] | None = None,
+) -> WriteQuery:
+    """What an on-demand view writes: the columns that came, and those that its function makes of them.
+
+    Feast's rules (FeatureStore._transform_on_demand_feature_view_df), without pandas but in pandas mode. A function may
+    return other rows than it got, such as the pieces of a text: then the columns that came are joined by the join keys.
+    """
+    given = {
+        name: column if isinstance(column, list) else [column] * query.rows for name, column in query.columns.items()
+    }
+    begun = perf_counter_ns()
+    try:
+        if view.mode == "pandas":
+            made = _written_by_pandas(function, given)
+        elif view.singleton:
+            made = _written_by_rows(function, given, query.rows)
+        else:
+            made = dict(function({name: list(column) for name, column in given.items()}))
+        columns = {name: [_for_json(value) for value in column] for name, column in made.items()}
+        rows = len(next(iter(columns.values()), ()))
+        if rows == query.rows:
+            columns = {**given, **columns}
+        else:
+            columns, rows = _joined(columns, rows, given, [key for key in join_keys if key in given])
+        if any(len(column) != rows for column in columns.values()):
+            raise ValueError("the columns that the function returned differ in length")
+    except BaseException as error:  # also SystemExit: sys.exit() in a function must not end the server
+        logger.exception("on-demand feature view %s failed", view.name)
+        raise TransformError(f"On-demand feature view '{view.name}' failed: {type(error).__name__}") from None
+    finally:
+        if calls is not None:
+            calls.append((view.name, view.mode, perf_counter_ns() - begun))
+    return query._replace(columns=columns, rows=rows)
+
+
+def _written_by_pandas(function: UserFunction, given: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    import pandas
+
+    frame = pandas.DataFrame(given)
+    made = function(frame)
+    for name in frame.columns:
+        made[name] = frame[name]
+    return {str(name): list(made[name]) for name in made.columns}
+
+
+def _written_by_rows(function: UserFunction, given: Mapping[str, list[Any]], rows: int) -> dict[str, list[Any]]:
+    """A singleton's function gets one row at a time."""
+    made: dict[str, list[Any]] = {}
+    for row in range(rows):
+        for name, value in function({name: column[row] for name, column in given.items()}).items():
+            made.setdefault(name, []).extend(value if isinstance(value, list) else [value])
+    return made
+
+
+def _joined(
+    made: Mapping[str, list[Any]], rows: int, given: Mapping[str, list[Any]], join_keys: Sequence[str]
+) -> tuple[dict[str, list[Any]], int]:
+    """Each row that was made, with every row that was given of the same join keys: pandas.merge(how="left")."""
+    found: dict[tuple[Any, ...], list[int]] = {}
+    for number, key in enumerate(zip(*(given[name] for name in join_keys), strict=True)):
+        found.setdefault(key, []).append(number)
+    pairs = [
+        (row, number) for row in range(rows) for number in found.get(tuple(made[name][row] for name in join_keys), [-1])
+    ]
+    columns = {name: [column[row] for row, _ in pairs] for name, column in made.items()}
+    for name, column in given.items():
+        if name not in columns:
+            columns[name] = [None if number < 0 else column[number] for _, number in pairs]
+    return columns, len(pairs)
+
+
+def _for_json(value: Any) -> Any:
+    """A value that a function has returned, as a push would bring it."""
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):
+        value = value.astype("datetime64[us]").tolist() if value.dtype.kind == "M" else value.tolist()
+    if isinstance(value, float | str | int | bytes) or value is None:
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _for_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_for_json(item) for item in value]
+    if value != value:  # NaT
+        return None
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _inputs(plan: Plan, computed: ComputedView, bound: Bound, rows: Rows) -> dict[str, list[Any]]:

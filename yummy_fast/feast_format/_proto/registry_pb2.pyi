@@ -103,12 +103,16 @@ class EntitySpec(_message.Message):
     def __init__(self, name: _Optional[str] = ..., value_type: _Optional[int] = ..., join_key: _Optional[str] = ..., project: _Optional[str] = ...) -> None: ...
 
 class Feature(_message.Message):
-    __slots__ = ("name", "value_type")
+    __slots__ = ("name", "value_type", "vector_index", "vector_length")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VALUE_TYPE_FIELD_NUMBER: _ClassVar[int]
+    VECTOR_INDEX_FIELD_NUMBER: _ClassVar[int]
+    VECTOR_LENGTH_FIELD_NUMBER: _ClassVar[int]
     name: str
     value_type: int
-    def __init__(self, name: _Optional[str] = ..., value_type: _Optional[int] = ...) -> None: ...
+    vector_index: bool
+    vector_length: int
+    def __init__(self, name: _Optional[str] = ..., value_type: _Optional[int] = ..., vector_index: _Optional[bool] = ..., vector_length: _Optional[int] = ...) -> None: ...
 
 class FeatureView(_message.Message):
     __slots__ = ("spec", "meta")
@@ -119,12 +123,13 @@ class FeatureView(_message.Message):
     def __init__(self, spec: _Optional[_Union[FeatureViewSpec, _Mapping]] = ..., meta: _Optional[_Union[FeatureViewMeta, _Mapping]] = ...) -> None: ...
 
 class FeatureViewSpec(_message.Message):
-    __slots__ = ("name", "project", "entities", "features", "ttl", "online", "stream_source", "entity_columns", "disabled")
+    __slots__ = ("name", "project", "entities", "features", "ttl", "batch_source", "online", "stream_source", "entity_columns", "disabled")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     ENTITIES_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
+    BATCH_SOURCE_FIELD_NUMBER: _ClassVar[int]
     ONLINE_FIELD_NUMBER: _ClassVar[int]
     STREAM_SOURCE_FIELD_NUMBER: _ClassVar[int]
     ENTITY_COLUMNS_FIELD_NUMBER: _ClassVar[int]
@@ -134,11 +139,12 @@ class FeatureViewSpec(_message.Message):
     entities: _containers.RepeatedScalarFieldContainer[str]
     features: _containers.RepeatedCompositeFieldContainer[Feature]
     ttl: _duration_pb2.Duration
+    batch_source: DataSource
     online: bool
     stream_source: DataSource
     entity_columns: _containers.RepeatedCompositeFieldContainer[Feature]
     disabled: bool
-    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., entities: _Optional[_Iterable[str]] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., online: _Optional[bool] = ..., stream_source: _Optional[_Union[DataSource, _Mapping]] = ..., entity_columns: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., disabled: _Optional[bool] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., entities: _Optional[_Iterable[str]] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., batch_source: _Optional[_Union[DataSource, _Mapping]] = ..., online: _Optional[bool] = ..., stream_source: _Optional[_Union[DataSource, _Mapping]] = ..., entity_columns: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., disabled: _Optional[bool] = ...) -> None: ...
 
 class MaterializationInterval(_message.Message):
     __slots__ = ("start_time", "end_time")
@@ -167,13 +173,15 @@ class StreamFeatureView(_message.Message):
     def __init__(self, spec: _Optional[_Union[StreamFeatureViewSpec, _Mapping]] = ..., meta: _Optional[_Union[FeatureViewMeta, _Mapping]] = ...) -> None: ...
 
 class StreamFeatureViewSpec(_message.Message):
-    __slots__ = ("name", "project", "entities", "features", "entity_columns", "ttl", "online", "disabled")
+    __slots__ = ("name", "project", "entities", "features", "entity_columns", "ttl", "batch_source", "stream_source", "online", "disabled")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     ENTITIES_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     ENTITY_COLUMNS_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
+    BATCH_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    STREAM_SOURCE_FIELD_NUMBER: _ClassVar[int]
     ONLINE_FIELD_NUMBER: _ClassVar[int]
     DISABLED_FIELD_NUMBER: _ClassVar[int]
     name: str
@@ -182,9 +190,11 @@ class StreamFeatureViewSpec(_message.Message):
     features: _containers.RepeatedCompositeFieldContainer[Feature]
     entity_columns: _containers.RepeatedCompositeFieldContainer[Feature]
     ttl: _duration_pb2.Duration
+    batch_source: DataSource
+    stream_source: DataSource
     online: bool
     disabled: bool
-    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., entities: _Optional[_Iterable[str]] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., entity_columns: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., online: _Optional[bool] = ..., disabled: _Optional[bool] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., entities: _Optional[_Iterable[str]] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., entity_columns: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., batch_source: _Optional[_Union[DataSource, _Mapping]] = ..., stream_source: _Optional[_Union[DataSource, _Mapping]] = ..., online: _Optional[bool] = ..., disabled: _Optional[bool] = ...) -> None: ...
 
 class LabelView(_message.Message):
     __slots__ = ("spec",)
@@ -193,20 +203,22 @@ class LabelView(_message.Message):
     def __init__(self, spec: _Optional[_Union[LabelViewSpec, _Mapping]] = ...) -> None: ...
 
 class LabelViewSpec(_message.Message):
-    __slots__ = ("name", "project", "entities", "features", "ttl", "entity_columns")
+    __slots__ = ("name", "project", "entities", "features", "ttl", "source", "entity_columns")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     ENTITIES_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
     ENTITY_COLUMNS_FIELD_NUMBER: _ClassVar[int]
     name: str
     project: str
     entities: _containers.RepeatedScalarFieldContainer[str]
     features: _containers.RepeatedCompositeFieldContainer[Feature]
     ttl: _duration_pb2.Duration
+    source: DataSource
     entity_columns: _containers.RepeatedCompositeFieldContainer[Feature]
-    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., entities: _Optional[_Iterable[str]] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., entity_columns: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., entities: _Optional[_Iterable[str]] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., source: _Optional[_Union[DataSource, _Mapping]] = ..., entity_columns: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ...) -> None: ...
 
 class OnDemandFeatureView(_message.Message):
     __slots__ = ("spec", "meta")
@@ -300,12 +312,29 @@ class Aggregation(_message.Message):
     def __init__(self) -> None: ...
 
 class DataSource(_message.Message):
-    __slots__ = ("name", "request_data_options")
-    NAME_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("type", "field_mapping", "timestamp_field", "created_timestamp_column", "request_data_options", "name", "batch_source")
+    class FieldMappingEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    FIELD_MAPPING_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_FIELD_FIELD_NUMBER: _ClassVar[int]
+    CREATED_TIMESTAMP_COLUMN_FIELD_NUMBER: _ClassVar[int]
     REQUEST_DATA_OPTIONS_FIELD_NUMBER: _ClassVar[int]
-    name: str
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    BATCH_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    type: int
+    field_mapping: _containers.ScalarMap[str, str]
+    timestamp_field: str
+    created_timestamp_column: str
     request_data_options: RequestDataOptions
-    def __init__(self, name: _Optional[str] = ..., request_data_options: _Optional[_Union[RequestDataOptions, _Mapping]] = ...) -> None: ...
+    name: str
+    batch_source: DataSource
+    def __init__(self, type: _Optional[int] = ..., field_mapping: _Optional[_Mapping[str, str]] = ..., timestamp_field: _Optional[str] = ..., created_timestamp_column: _Optional[str] = ..., request_data_options: _Optional[_Union[RequestDataOptions, _Mapping]] = ..., name: _Optional[str] = ..., batch_source: _Optional[_Union[DataSource, _Mapping]] = ...) -> None: ...
 
 class RequestDataOptions(_message.Message):
     __slots__ = ("deprecated_schema", "schema")

@@ -1,0 +1,65 @@
+"""The times in a push: ISO 8601 in, a moment out. A time without a zone is UTC, as everywhere in Feast.
+
+    2026-03-01T10:00:00          a date and a time
+    2026-03-01 11:00:00+01:00    the same moment
+    2026-03-01T10:00:00.5Z       half a second later; digits beyond microseconds are cut off, as Feast cuts them
+    2026-03-01                   midnight
+
+Each time is read by itself. Feast's pandas takes the form of the first for all of them, and reads other forms besides
+("March 1, 2026"), which are refused here: what they mean depends on who reads them. A number is refused as well, since
+Feast reads it as nanoseconds and nearly everybody who sends one means seconds.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from yummy_fast.errors import RequestError
+from yummy_fast.feast_format.timestamps import encode_timestamp
+from yummy_fast.features.entities import shown
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND, _MICROSECOND = timedelta(seconds=1), timedelta(microseconds=1)
+
+
+class Moment(NamedTuple):
+    """A point in time, in the forms in which it is needed."""
+
+    nanos: int
+    """Since the epoch."""
+    stored: bytes
+    """A serialised google.protobuf.Timestamp."""
+
+
+def parse_time(text: str) -> datetime:
+    """A time in UTC. Raises ValueError, OverflowError."""
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def moment_of(time: datetime) -> Moment:
+    """`time` has a zone."""
+    seconds, rest = divmod(time - _EPOCH, _SECOND)
+    nanos = rest // _MICROSECOND * 1000
+    return Moment(seconds * 1_000_000_000 + nanos, encode_timestamp(seconds, nanos))
+
+
+def parse_times(name: str, values: Sequence[Any], start: int = 0) -> list[Moment]:
+    """A column of times. Raises RequestError. `start` is the row of the first value."""
+    known: dict[Any, Moment] = {}
+    moments = []
+    for row, value in enumerate(values, start):
+        moment = known.get(value) if type(value) is str else None
+        if moment is None:
+            try:
+                moment = known[value] = moment_of(parse_time(value))
+            except (TypeError, ValueError, OverflowError):
+                raise RequestError(
+                    f"df.{name}[{row}]: expected a time as ISO 8601, such as 2026-03-01T10:00:00Z, got {shown(value)}"
+                ) from None
+        moments.append(moment)
+    return moments
