@@ -11,7 +11,7 @@ import contextlib
 import math
 import re
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -38,6 +38,7 @@ from yummy_fast.stores.redis_connection import (
     WINDOW,
     WIRE_SHARE,
     PendingFetch,
+    PendingWrite,
     RedisConnection,
 )
 from yummy_fast.stores.redis_turns import QUANTUM, Part
@@ -314,6 +315,8 @@ class Fake:
         self.transport = FakeTransport(self.loop)
         self.transport.reading = False
         self.state = StoreState()
+        self.replied = 0
+        """Of rows that are written, how many were replied to: for the tests to count."""
         with self.loop.running():
             self.wire = RedisConnection(
                 self.transport, TIMEOUT_S, max_reply_bytes, self.state, check_every_s=check_every_s
@@ -340,7 +343,7 @@ class Fake:
         return self.wire.lost.result() if self.wire.lost.done() else ""
 
 
-def error_of(future: asyncio.Future[Rows]) -> str:
+def error_of(future: asyncio.Future[Any]) -> str:
     error = future.exception()
     assert isinstance(error, StoreError)
     return f"{type(error).__name__}: {error}"
@@ -1017,6 +1020,87 @@ def test_a_fetch_whose_time_is_up_before_its_turn_is_dropped() -> None:
             assert side.blamed == []
 
     run(receiving())
+
+
+# ---------------------------------------------------------------------------------------------------------- writing
+
+
+def write_of(fake: Fake, replies: int = 2) -> asyncio.Future[None]:
+    future: asyncio.Future[None] = fake.loop.create_future()
+    fake.wire.send(PendingWrite(future, replies), [b"HSET\r\n" * replies], replies)
+    fake.loop.run_ready()
+    return future
+
+
+def test_a_write_is_done_when_all_its_replies_have_come() -> None:
+    fake = Fake()
+    first, fetch, second = write_of(fake), fake.fetch(), write_of(fake, 1)
+    fake.receive(b":2\r\n")
+    assert not first.done()
+    fake.receive(b":0\r\n" + reply(1) + b":2\r\n")
+    assert first.result() is second.result() is None
+    assert plain(fetch.result()) == [[row(1)]]
+
+
+@pytest.mark.parametrize("replies", [b"-OOM full\r\n:1\r\n", b":1\r\n-OOM full\r\n"])
+def test_an_error_for_one_row_fails_its_write_alone(replies: bytes) -> None:
+    fake = Fake()
+    failing, other = write_of(fake), write_of(fake)
+    fake.receive(replies + b":1\r\n:1\r\n")
+    assert error_of(failing) == "StoreRefusedError: The online store answered OOM"
+    assert other.result() is None
+
+
+def test_what_was_sent_and_got_no_reply_may_have_been_written() -> None:
+    fake = Fake()
+    late = write_of(fake)
+    fake.loop.pass_time(TIMEOUT_S)
+    assert "may have been written, or may not" in error_of(late)
+    assert error_of(write_of(fake)) == "StoreUnavailableError: The online store does not answer", "this was not sent"
+    fake.receive(b":1\r\n:1\r\n")  # late, and for nobody
+    lost = write_of(fake)
+    fake.wire.connection_lost(None)
+    assert error_of(lost).startswith("UnknownOutcomeError")
+    assert not error_of(write_of(fake)).startswith("UnknownOutcomeError"), "there was nothing to send it on"
+
+
+class Rows50:
+    """Commands of 50 bytes or so for each row, of two replies."""
+
+    def render(self, numbers: Sequence[int]) -> bytes:
+        return b"".join(b"HSET %d\r\nEXPIRE %d\r\n" % (number, number) for number in numbers)
+
+    def about_bytes(self, _: int) -> int:
+        return 50
+
+
+def test_many_rows_are_written_in_turns_and_dropped_when_given_up() -> None:
+    fake = Fake()
+    future: asyncio.Future[None] = fake.loop.create_future()
+    fake.wire.write_in_turns(future, [Part(Rows50(), None, range(3_000))], 2)
+    fake.loop.run_ready()
+    sent = b"".join(fake.transport.writes).count(b"HSET")
+    assert 0 < sent < 3_000
+    while not future.done():
+        before = b"".join(fake.transport.writes).count(b"EXPIRE")
+        fake.receive(b":1\r\n:1\r\n" * (before - replied(fake)))
+        fake.replied = before
+    assert future.result() is None
+    assert b"".join(fake.transport.writes) == Rows50().render(range(3_000))
+
+    given_up: asyncio.Future[None] = fake.loop.create_future()
+    fake.wire.write_in_turns(given_up, [Part(Rows50(), None, range(3_000))], 2)
+    fake.loop.run_ready()
+    given_up.cancel()
+    fake.loop.run_ready()
+    assert fake.wire._turns.commands == 0
+    fake.receive(b":1\r\n:1\r\n" * (b"".join(fake.transport.writes).count(b"EXPIRE") - 3_000))
+    assert fake.wire.in_flight == 0
+
+
+def replied(fake: Fake) -> int:
+    """How many rows have got their replies."""
+    return fake.replied
 
 
 def test_short_fetches_go_before_the_rest_of_a_long_one() -> None:

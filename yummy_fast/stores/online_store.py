@@ -1,4 +1,4 @@
-"""The interface of an online store: `prepare` when a catalog is compiled, `fetch` for each request.
+"""The interface of an online store: `prepare` when a catalog is compiled, `fetch` or `write` for each request.
 
 Feast's own `online_store.type` names the store; the module of any other store is never imported. To add a store,
 implement `OnlineStore`, enter the class in STORES, and pass tests/contract.
@@ -23,13 +23,14 @@ import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from yummy_fast.config.repository import Repository
 from yummy_fast.config.settings import StoreOptions
 from yummy_fast.errors import ConfigError
 from yummy_fast.features.plan import Feature, Lookup, Rows
 from yummy_fast.stores.survey import Survey
+from yummy_fast.features.written import Chosen, WrittenView
 
 Prepared = TypeVar("Prepared")
 """A store's private form of a plan's lookups."""
@@ -62,6 +63,9 @@ class OnlineStore(Protocol[Prepared]):
 
     absent_is_present: bool
     """What Feast answers for a feature that this store does not have: PRESENT and null if true, else NOT_FOUND."""
+
+    compares_times: bool
+    """Whether rows are written only if they are newer than what is stored: `writes.newest_rows`, else all."""
 
     state: StoreState
 
@@ -109,6 +113,16 @@ class OnlineStore(Protocol[Prepared]):
         """Read the rows of entity keys, `keys[i]` for lookup i, in one round trip.
 
         The Future gets the Rows or a StoreError. The caller may cancel it at any time; no other fetch is harmed.
+        """
+
+    def prepare_write(self, view: WrittenView) -> Any:
+        """The store's private form of a view that is written. Called as `prepare` is."""
+
+    def write(self, writes: Sequence[tuple[Any, Chosen]]) -> asyncio.Future[None]:
+        """Write the chosen rows of each view, which comes with what `prepare_write` made of it, in one round trip.
+
+        The Future gets None when all rows are stored, or a StoreError. Its caller may cancel it: what is not sent by
+        then never will be. Nothing is sent twice: UnknownOutcomeError says that rows were sent and nobody knows.
         """
 
 

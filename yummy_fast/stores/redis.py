@@ -49,12 +49,14 @@ from yummy_fast.config.settings import StoreOptions
 from yummy_fast.errors import ConfigError, StoreUnavailableError
 from yummy_fast.feast_format.keys import entity_key_header, timestamp_field
 from yummy_fast.features.plan import Feature, Lookup, Rows
+from yummy_fast.features.written import Chosen, WrittenView
 from yummy_fast.native.owner import Picker
 from yummy_fast.stores import redis_hash
 from yummy_fast.stores.online_store import StoreState, check_keys
-from yummy_fast.stores.redis_connection import PendingFetch, RedisConnection
+from yummy_fast.stores.redis_connection import PendingFetch, PendingWrite, RedisConnection
 from yummy_fast.stores.redis_hash import HashReader
 from yummy_fast.stores.redis_survey import survey_redis
+from yummy_fast.stores.redis_rows import HashWriter, RowsCommand
 from yummy_fast.stores.redis_turns import Part, cost_of
 from yummy_fast.stores.resp import render_command
 from yummy_fast.stores.survey import Survey
@@ -99,6 +101,9 @@ CHECK_EVERY_S = 0.01
 """While fetches are sent, their order is checked so often (`RedisConnection`). A check costs a few microseconds: at a
 hundred a second, a thousandth of what a request does."""
 
+RENDERED_AT_ONCE = 32
+"""Rows of a push that are rendered in one go: a millisecond, of 250 features each. More have turns."""
+
 _PROBE_FIELD = timestamp_field("")
 _PROBE_PICKERS = {"hmget": Picker([_PROBE_FIELD], False), "hgetall": Picker([_PROBE_FIELD], True)}
 
@@ -132,6 +137,14 @@ class RedisStore:
         self._client_options = parse_connection_string(str(connection_string), f"{where}.connection_string")
         self.notices = drop_dotnet_options(self._client_options, f"{where}.connection_string")
         check_files(self._client_options, f"{where}.connection_string")
+        ttl_s = block.get("key_ttl_seconds")
+        if ttl_s is not None and (type(ttl_s) is not int or ttl_s < 0):
+            raise ConfigError(f"{where}.key_ttl_seconds: expected a whole number of seconds, got {ttl_s!r}")
+        skip_dedup = block.get("skip_dedup", False)
+        if type(skip_dedup) is not bool:
+            raise ConfigError(f"{where}.skip_dedup: expected true or false, got {skip_dedup!r}")
+        self._ttl_s = ttl_s or 0
+        self.compares_times = not skip_dedup
         self.state = StoreState()
         self._suffix = repository.project.encode()
         self._timeout_s = options.timeout_ms / 1000
@@ -377,6 +390,33 @@ class RedisStore:
                     Part(reader.command, reader.picker, group) for reader, group in zip(prepared, keys, strict=True)
                 ]
                 self._connection.send_in_turns(future, turns)
+        return future
+
+    # --------------------------------------------------------------------------------------------------- writing
+
+    def prepare_write(self, view: WrittenView) -> HashWriter:
+        return HashWriter(view, self._suffix, self._ttl_s)
+
+    def write(self, writes: Sequence[tuple[HashWriter, Chosen]]) -> asyncio.Future[None]:
+        assert self._loop is not None, "open() comes first"  # noqa: S101
+        future: asyncio.Future[None] = self._loop.create_future()
+        count = sum(len(chosen.numbers) for _, chosen in writes)
+        if not count:
+            future.set_result(None)
+            return future
+        connection = self._connection
+        if connection is None:
+            future.set_exception(StoreUnavailableError("The online store cannot be reached"))
+            return future
+        replies_of = writes[0][0].replies
+        if count <= RENDERED_AT_ONCE:
+            commands = [writer.render(chosen.rows, chosen.numbers) for writer, chosen in writes if chosen.numbers]
+            cost = cost_of(count * replies_of, sum(map(len, commands)))
+            if cost <= connection.room:
+                connection.send(PendingWrite(future, count * replies_of), commands, cost)
+                return future
+        parts = [Part(RowsCommand(*one), None, one[1].numbers) for one in writes if one[1].numbers]
+        connection.write_in_turns(future, parts, replies_of)
         return future
 
 

@@ -17,6 +17,8 @@ is appended to a FIFO when its commands are sent, and the next reply is always f
 - A reply reaches its request by `future.set_result` only. No code of a request runs, or raises, on this connection's
   stack.
 - The commands of one tick of the event loop leave in one write.
+- Rows that are written take the same ways. What was sent of them is never sent again: if no reply comes, or the
+  connection ends, their request is told that nobody knows.
 
 What is on the wire cannot be taken back: Redis answers it, wanted or not. So no more is sent than a *window*; what does
 not fit, and long fetches, wait for their turns (`redis_turns`), from where they are dropped unsent when their requests
@@ -45,11 +47,12 @@ from yummy_fast.errors import (
     StoreRefusedError,
     StoreTimeoutError,
     StoreUnavailableError,
+    UnknownOutcomeError,
 )
 from yummy_fast.features.plan import Row, Rows
 from yummy_fast.native.owner import Picker, ReplyReader
 from yummy_fast.stores.online_store import StoreState
-from yummy_fast.stores.redis_turns import QUANTUM, Part, Queued, TurnQueue
+from yummy_fast.stores.redis_turns import QUANTUM, Part, Queued, Turn, TurnQueue
 from yummy_fast.stores.resp import render_command
 
 CHUNK_BYTES = 32 << 10
@@ -170,6 +173,11 @@ class PendingInTurns(PendingFetch):
             self._due = self.parts[done][1]
         return False
 
+    def sent(self, turn: Turn, deadline: float) -> PendingTurn:
+        """A turn has been sent: what stands for it in the FIFO."""
+        assert turn.picker is not None  # noqa: S101
+        return PendingTurn(self, turn.picker, turn.replies, turn.cost, deadline)
+
 
 class PendingTurn:
     """Some commands of a fetch in the FIFO: those that were sent in one turn, all of one lookup."""
@@ -195,6 +203,86 @@ class PendingTurn:
 
     def fail(self, error: StoreError) -> None:
         self._fetch.fail(error)
+
+
+class PendingWrite:
+    """Rows in the FIFO that are written, by one command each or two. Their replies say only that it was done."""
+
+    __slots__ = ("_due", "_error", "_future", "cost", "deadline", "parts")
+
+    def __init__(self, future: asyncio.Future[None], replies: int) -> None:
+        self.parts = ((None, 1),) * replies
+        self.deadline = 0.0
+        """0 until the commands are sent."""
+        self.cost = 0
+        self._due = replies
+        self._future = future
+        self._error: StoreError | None = None
+
+    def add(self, answer: list[Row] | str | None) -> bool:
+        """As PendingFetch.add. There is one answer for each command."""
+        if isinstance(answer, str):
+            self._error = self._error or _store_error(answer)
+        self._due -= 1
+        return self._due == 0
+
+    def finish(self) -> None:
+        """As PendingFetch.finish."""
+        if self._future.done():
+            return
+        if self._error is not None:
+            self._future.set_exception(self._error)
+        else:
+            self._future.set_result(None)
+
+    def fail(self, error: StoreError) -> None:
+        """As PendingFetch.fail. What was sent may have been written, and is not sent again."""
+        if not self._future.done():
+            self._future.set_exception(UnknownOutcomeError(str(error)) if self.deadline else error)
+
+
+class PendingWriteInTurns(PendingWrite):
+    """Rows that are written in several turns. It stands beside the FIFO; its turns are in it."""
+
+    __slots__ = ("_replies_of",)
+
+    def __init__(self, future: asyncio.Future[None], replies: int, replies_of: int) -> None:
+        """`replies` in all, and for each row."""
+        super().__init__(future, replies)
+        self.parts = ()
+        self._replies_of = replies_of
+
+    def sent(self, turn: Turn, deadline: float) -> PendingWriteTurn:
+        """As PendingInTurns.sent."""
+        self.deadline = deadline
+        return PendingWriteTurn(self, turn.replies * self._replies_of, turn.cost, deadline)
+
+
+class PendingWriteTurn:
+    """Some rows in the FIFO: those that were sent in one turn."""
+
+    __slots__ = ("_complete", "_due", "_write", "cost", "deadline", "parts")
+
+    def __init__(self, write: PendingWriteInTurns, replies: int, cost: int, deadline: float) -> None:
+        self._write = write
+        self._complete = False
+        self._due = replies
+        self.parts = ((None, 1),) * replies
+        self.cost = cost
+        self.deadline = deadline
+
+    def add(self, answer: list[Row] | str | None) -> bool:
+        """As PendingWrite.add."""
+        self._complete = self._write.add(answer)
+        self._due -= 1
+        return self._due == 0
+
+    def finish(self) -> None:
+        if self._complete:
+            self._write.finish()
+
+    def fail(self, error: StoreError) -> None:
+        self._write.fail(error)
 
 
 class Check:
@@ -266,7 +354,7 @@ class RedisConnection(asyncio.Protocol):
         self._reader = ReplyReader()
         self._unfinished_bytes = 0
         """How much had come of the reply that was not whole after the last read."""
-        self._waiting: deque[PendingFetch | PendingTurn | Check] = deque()
+        self._waiting: deque[PendingFetch | PendingTurn | PendingWrite | PendingWriteTurn | Check] = deque()
         """The FIFO."""
         self._turns = TurnQueue()
         """The fetches that have commands which are not on the wire yet."""
@@ -321,7 +409,7 @@ class RedisConnection(asyncio.Protocol):
         """Read a hash that is not there. `found` gets what Redis says if we may not, else ""."""
         self.send(Check(picker, found), [command])
 
-    def send(self, pending: PendingFetch | Check, commands: list[bytes], cost: int = 0) -> None:
+    def send(self, pending: PendingFetch | PendingWrite | Check, commands: list[bytes], cost: int = 0) -> None:
         """Append a fetch to the FIFO, and its commands to this tick's write. The caller has looked at `room`."""
         if self.lost.done():  # in this very tick, so that `redis` does not know yet
             pending.fail(StoreUnavailableError(LOST))
@@ -362,7 +450,17 @@ class RedisConnection(asyncio.Protocol):
 
         The fetch fails at once if it could not be answered in time.
         """
-        pending = PendingInTurns(future, [(part.picker, len(part.keys)) for part in parts])
+        pickers = [(part.picker, len(part.keys)) for part in parts if part.picker is not None]
+        self._queue(PendingInTurns(future, pickers), future, parts)
+
+    def write_in_turns(self, future: asyncio.Future[None], parts: list[Part], replies_of: int) -> None:
+        """As `send_in_turns`, for rows that are written. `replies_of` is the number of replies for each."""
+        replies = replies_of * sum(len(part.keys) for part in parts)
+        self._queue(PendingWriteInTurns(future, replies, replies_of), future, parts)
+
+    def _queue(
+        self, pending: PendingInTurns | PendingWriteInTurns, future: asyncio.Future[Any], parts: list[Part]
+    ) -> None:
         if self.lost.done():
             pending.fail(StoreUnavailableError(LOST))
             return
@@ -404,8 +502,10 @@ class RedisConnection(asyncio.Protocol):
             if not self._commands:
                 self._loop.call_soon(self._flush)
             self._commands.append(turn.commands)
-            self._waiting.append(PendingTurn(turn.pending, turn.picker, turn.replies, turn.cost, now + self._timeout_s))
-            self._reader.expect(turn.picker, turn.replies)
+            pending = turn.pending.sent(turn, now + self._timeout_s)
+            self._waiting.append(pending)
+            for picker, replies in pending.parts:
+                self._reader.expect(picker, replies)
             self.room -= turn.cost
             self._measured_from += turn.cost
             if now + self._timeout_s > self._check_at:

@@ -20,22 +20,32 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from yummy_fast.native.owner import Picker
-from yummy_fast.stores.resp import CommandTemplate
 
 QUANTUM = 64
 """The most that a turn costs, unless `TurnQueue.quantum` is set to more: with a fast Redis, turns may be longer."""
 COST_BYTES = 1 << 10
 
 
-class Part(NamedTuple):
-    """What one lookup of a fetch asks for."""
+class Command(Protocol):
+    """What makes the commands of a part: `resp.CommandTemplate` of keys, `redis_rows.RowsCommand` of rows."""
 
-    command: CommandTemplate
-    picker: Picker
-    keys: Sequence[bytes]
+    def render(self, keys: Sequence[Any], /) -> bytes:
+        """The commands for some keys, in order."""
+
+    def about_bytes(self, key: Any, /) -> int:
+        """How long the commands for a key are, about."""
+
+
+class Part(NamedTuple):
+    """What one lookup of a fetch asks for; or the rows of one view that are written."""
+
+    command: Command
+    picker: Picker | None
+    """What makes a row of a reply; None where nothing is read."""
+    keys: Sequence[Any]
 
 
 def cost_of(commands: int, size: int) -> int:
@@ -65,7 +75,7 @@ class Queued:
         """... which of its keys."""
 
     @property
-    def picker(self) -> Picker:
+    def picker(self) -> Picker | None:
         """What reads the replies to the next turn."""
         return self._parts[self._place].picker
 
@@ -104,7 +114,7 @@ class Turn(NamedTuple):
 
     pending: Any
     """The fetch, as its Queued was told."""
-    picker: Picker
+    picker: Picker | None
     replies: int
     cost: int
     commands: bytes

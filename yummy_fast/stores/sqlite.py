@@ -1,4 +1,4 @@
-"""Feast's local default store: a file of SQLite, read off the event loop.
+"""Feast's local default store: a file of SQLite, read and written off the event loop.
 
 Feast keeps a table per view, "<project>_<view>", with a row per entity and feature
 (feast/infra/online_stores/sqlite.py, Feast 0.67.0):
@@ -9,12 +9,17 @@ Feast keeps a table per view, "<project>_<view>", with a row per entity and feat
 
 So a Lookup costs one SELECT per view, for all entities at once.
 
-The file is opened read-only and never written. A file that does not exist is an error, and is not created. It may
-appear later, or be replaced by another file: before each fetch, the open file is compared with the file at the path.
+The file is opened read-only; a push opens it once more, to write. A file that does not exist is an error, and is not
+created; nor is a table, which is `feast apply`'s to make. The file may appear later, or be replaced by another one:
+before each fetch, the open file is compared with the file at the path.
+
+A push is one transaction, so all of it is stored or nothing. Unlike in Redis, no timestamps are compared: Feast
+overwrites whatever is there.
 
 SQLite blocks, so one thread owns the connection, and fetches queue for the thread. A fetch has one deadline, the
 store's timeout from the call of `fetch`: it bounds the time in the queue and in statements. A statement that finds the
 file locked by a writer may wait for another timeout. A fetch that is cancelled while it is in the queue is not run.
+A push takes the same way.
 
 Not meant for load, as Feast's own is not: one fetch runs at a time. This file does not know HTTP, and does not decode
 Values.
@@ -27,18 +32,21 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from yummy_fast.config.repository import Repository
 from yummy_fast.config.settings import StoreOptions
 from yummy_fast.errors import ConfigError, CorruptValueError, StoreError, StoreTimeoutError, StoreUnavailableError
 from yummy_fast.feast_format.timestamps import encode_timestamp
+from yummy_fast.feast_format.values import parse_value
+from yummy_fast.features.event_times import Moment
 from yummy_fast.features.plan import Feature, Lookup, Rows
+from yummy_fast.features.written import Chosen, WrittenView
 from yummy_fast.sources.file import find_path
 from yummy_fast.stores.online_store import StoreState, check_keys
 from yummy_fast.stores.survey import Survey
@@ -90,11 +98,41 @@ class _Prepared(NamedTuple):
     description: str
 
 
+class _Upsert(NamedTuple):
+    """How rows of one view are written: Feast's own statement (SqliteOnlineStore.online_write_batch)."""
+
+    table: str
+    features: tuple[str, ...]
+
+    def statement(self, has_numbers: bool) -> str:
+        """`has_numbers`: whether the table has a column for numbers beside that for text."""
+        columns = ["value", "value_text", *(["value_num"] if has_numbers else []), "event_ts", "created_ts"]
+        quoted = self.table.replace('"', '""')
+        return (
+            f'INSERT INTO "{quoted}" (entity_key, feature_name, {", ".join(columns)}) '  # noqa: S608  # quoted
+            f"VALUES ({', '.join('?' * (2 + len(columns)))}) ON CONFLICT(entity_key, feature_name) "
+            f"DO UPDATE SET {', '.join(f'{column} = excluded.{column}' for column in columns)}"
+        )
+
+    def rows(self, chosen: Chosen, has_numbers: bool) -> Iterator[tuple[object, ...]]:
+        """One for each row and feature, in the order of the statement's columns."""
+        rows = chosen.rows
+        for number in chosen.numbers:
+            event_ts = _whole_seconds(rows.moments[number])
+            created = rows.created[number] if rows.created else None
+            created_ts = None if created is None else _whole_seconds(created)
+            for feature, values in zip(self.features, rows.values, strict=True):
+                text, as_number = _text_and_number(values[number])
+                numbers = (as_number,) if has_numbers else ()
+                yield (rows.keys[number], feature, values[number], text, *numbers, event_ts, created_ts)
+
+
 class SqliteStore:
     """An `OnlineStore`: Feast's `type: sqlite`, and what it takes when there is no `online_store`."""
 
     absent_is_present = False
     notices: tuple[str, ...]
+    compares_times = False
 
     def __init__(self, repository: Repository, options: StoreOptions) -> None:
         block = repository.online_store
@@ -108,8 +146,10 @@ class SqliteStore:
         self._project = repository.project
         self.notices = ()
         self.state = StoreState()
+        self._has_numbers = block.get("enable_openai_compatible_store") is True
+        self._has_vectors = block.get("vector_enabled") is True
         self._timeout_s = options.timeout_ms / 1000
-        self._waiting: set[asyncio.Future[Rows]] = set()
+        self._waiting: set[asyncio.Future[Any]] = set()
         self._idle_ping: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: ThreadPoolExecutor | None = None
@@ -309,20 +349,63 @@ class SqliteStore:
         if code == sqlite3.SQLITE_INTERRUPT:
             return StoreTimeoutError("The online store did not answer in time")
         if code == sqlite3.SQLITE_ERROR:
-            return StoreError(f"The online store cannot read table {table}: {error}")
+            return StoreError(f"The online store cannot use table {table}: {error}")
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):  # and the statement has waited for its timeout
             return StoreTimeoutError("The online store did not answer in time: a writer holds it")
         self._disconnect()  # perhaps the file was overwritten in place: the next fetch opens it again
         return StoreUnavailableError(f"The online store cannot be read: {error}")
 
+    # ---------------------------------------------------------------------------------------------------- writing
+
+    def prepare_write(self, view: WrittenView) -> _Upsert:
+        table = f"{self._project}_{view.store_name}"
+        return _Upsert(table, tuple(feature.name for feature in view.features))
+
+    def write(self, writes: Sequence[tuple[_Upsert, Chosen]]) -> asyncio.Future[None]:
+        assert self._loop is not None, "open() comes first"  # noqa: S101
+        if self._thread is None or self._has_vectors:
+            refused: asyncio.Future[None] = self._loop.create_future()
+            refused.set_exception(
+                StoreUnavailableError("The online store is closed")
+                if self._thread is None
+                else StoreError("This server does not write to an online store with vector_enabled")
+            )
+            return refused
+        deadline = time.monotonic() + self._timeout_s
+        writing = self._loop.run_in_executor(self._thread, self._write, writes, deadline)
+        self._waiting.add(writing)
+        writing.add_done_callback(self._waiting.discard)
+        return writing
+
+    def _write(self, writes: Sequence[tuple[_Upsert, Chosen]], deadline: float) -> None:
+        """What `write` runs in the thread."""
+        self._deadline = deadline
+        table = ""
+        self._connected()  # which notes and logs whether there is a file
+        try:
+            with closing(_connect(self._path, self._timeout_s, "rw")) as connection:
+                connection.set_progress_handler(lambda: time.monotonic() > deadline, _INSTRUCTIONS_PER_CHECK)
+                connection.execute("BEGIN IMMEDIATE")
+                for upsert, chosen in writes:
+                    table = upsert.table
+                    has_numbers = self._has_numbers and _has_column(connection, table, "value_num")
+                    connection.executemany(upsert.statement(has_numbers), upsert.rows(chosen, has_numbers))
+                if time.monotonic() > deadline:
+                    raise StoreTimeoutError("The online store did not answer in time")
+                connection.execute("COMMIT")  # without it, closing the connection takes back everything
+        except sqlite3.Error as error:
+            raise self._store_error(error, table) from None
+        self.state.answered_at = time.monotonic()
+
 
 # -------------------------------------------------------------------------------------------------------- the details
 
 
-def _connect(path: str, timeout_s: float) -> sqlite3.Connection:
+def _connect(path: str, timeout_s: float, mode: str = "ro") -> sqlite3.Connection:
     """Open the file, and read from it, which fails if it is not a database. Raises sqlite3.Error."""
     # Only a URI can say "read-only". `timeout` is how long a statement waits for a writer to finish.
-    connection = sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True, timeout=timeout_s, isolation_level=None)
+    uri = f"{Path(path).as_uri()}?mode={mode}"
+    connection = sqlite3.connect(uri, uri=True, timeout=timeout_s, isolation_level=None)
     try:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.Error:
@@ -368,3 +451,27 @@ def _timestamp(event_ts: int | float | str | bytes | None, table: str) -> bytes 
         return encode_timestamp(int(event_ts))
     except (ValueError, OverflowError):
         raise CorruptValueError(f"The online store holds an event_ts in table {table} that is not a time") from None
+
+
+def _has_column(connection: sqlite3.Connection, table: str, column: str) -> bool:
+    found = connection.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = ?", (table, column)).fetchone()
+    return found is not None
+
+
+def _whole_seconds(moment: Moment) -> int:
+    """As int() of a float in Feast: towards the epoch."""
+    return int(moment.nanos / 1_000_000_000)
+
+
+def _text_and_number(stored: bytes) -> tuple[str | None, float | None]:
+    """What Feast stores beside a Value, for searches (extract_text_and_num in feast/infra/online_stores/helpers.py)."""
+    message = parse_value(stored)
+    field = None if message is None else message.WhichOneof("val")
+    if message is None or field is None:
+        return None, None
+    value = getattr(message, field)
+    if field == "string_val":
+        return value, None
+    if field in ("int64_val", "int32_val", "double_val", "float_val", "bool_val"):
+        return str(value), float(value)
+    return None, None

@@ -1,0 +1,109 @@
+r"""Rows of a push as the commands that store them: one HSET for each row and view, as Feast writes it.
+
+A row of the view `stats` with one feature, for driver 1001 of the project `rides` (| is CR LF):
+
+    *6|$4|HSET|$42|<entity key>rides|       the hash of the entity, which holds all its views
+    $9|_ts:stats|$6|08a09c90cd06|           when it happened
+    $4|eb342a65|$2|202a|                    the feature's hashed name, and its Value
+
+With `key_ttl_seconds`, an EXPIRE of the whole hash follows each HSET, in the same turn: if the rest of a push is
+dropped because its time is up, no row is left without its ttl. An HSET is atomic, so there is never half a row.
+
+Everything but keys, lengths and Values is rendered when the catalog is compiled. Columns are rendered one by one, since
+a loop over one column is faster than one over all columns of each row.
+
+Pure: bytes out. `redis_connection` sends them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain, repeat
+
+from yummy_fast.feast_format.keys import feature_field, timestamp_field
+from yummy_fast.features.written import Chosen, ViewRows, WrittenView
+from yummy_fast.stores.resp import render_command
+
+_LENGTHS = tuple(b"$%d\r\n" % length for length in range(1024))
+"""How a bulk string begins, for each usual length."""
+
+
+class HashWriter:
+    """How rows of one view are written."""
+
+    __slots__ = ("_expire", "_fields", "_key_suffix", "_start", "replies")
+
+    def __init__(self, view: WrittenView, key_suffix: bytes, ttl_s: int) -> None:
+        """`key_suffix` ends every key; `ttl_s` is how long a hash is kept after it was written, 0 for ever."""
+        names = [feature_field(feature.view, feature.name) for feature in view.features]
+        names.insert(0, timestamp_field(view.store_name))
+        self._start = b"*%d\r\n$4\r\nHSET\r\n" % (2 + 2 * len(names))
+        self._fields = [b"\r\n$%d\r\n%b\r\n" % (len(name), name) for name in names]
+        """Each between the end of what precedes it and its value."""
+        self._key_suffix = key_suffix
+        self._expire = b"%d" % ttl_s if ttl_s else b""
+        self.replies = 2 if ttl_s else 1
+        """How many replies there are for each row."""
+
+    def render(self, rows: ViewRows, numbers: Sequence[int]) -> bytes:
+        """The commands for some rows."""
+        if len(numbers) == 1:
+            return self._render_one(rows, numbers[0])
+        keys = [rows.keys[number] + self._key_suffix for number in numbers]
+        columns = [_bulks(self._fields[0], [rows.moments[number].stored for number in numbers])]
+        for field, values in zip(self._fields[1:], rows.values, strict=True):
+            columns.append(_bulks(field, [values[number] for number in numbers]))
+        if self._expire:
+            ends = [b"\r\n" + render_command(b"EXPIRE", key, self._expire) for key in keys]
+        else:
+            ends = [b"\r\n"] * len(keys)
+        commands = zip(repeat(self._start), _bulks(b"", keys), *columns, ends)
+        return b"".join(chain.from_iterable(commands))
+
+    def _render_one(self, rows: ViewRows, number: int) -> bytes:
+        """As `render`, without the cost of a loop for each column."""
+        key = rows.keys[number] + self._key_suffix
+        values = [rows.moments[number].stored, *[column[number] for column in rows.values]]
+        parts = [self._start, _bulk(key)]
+        for field, value in zip(self._fields, values, strict=True):
+            parts += (field, _bulk(value))
+        parts.append(b"\r\n")
+        if self._expire:
+            parts.append(render_command(b"EXPIRE", key, self._expire))
+        return b"".join(parts)
+
+    def about_bytes(self, rows: ViewRows) -> int:
+        """How long the commands of a row are on average."""
+        values = sum(sum(map(len, column)) for column in rows.values) // len(rows.keys)
+        overhead = len(self._start) + sum(map(len, self._fields)) + 5 * len(self._fields)
+        return self.replies * (len(rows.keys[0]) + 50) + overhead + values
+
+
+class RowsCommand:
+    """The commands of one view's rows, rendered when they have a turn (`redis_turns`)."""
+
+    __slots__ = ("_bytes", "_rows", "_writer")
+
+    def __init__(self, writer: HashWriter, chosen: Chosen) -> None:
+        self._writer = writer
+        self._rows = chosen.rows
+        self._bytes = writer.about_bytes(chosen.rows)
+
+    def render(self, numbers: Sequence[int]) -> bytes:
+        """The commands for some rows, in order."""
+        return self._writer.render(self._rows, numbers)
+
+    def about_bytes(self, _: int) -> int:
+        """How long the commands of a row are, about."""
+        return self._bytes
+
+
+def _bulk(value: bytes) -> bytes:
+    """A bulk string, but for the line end behind it."""
+    length = len(value)
+    return (_LENGTHS[length] if length < 1024 else b"$%d\r\n" % length) + value
+
+
+def _bulks(head: bytes, values: Sequence[bytes]) -> list[bytes]:
+    """Each value as a bulk string behind `head`, but for the line end that follows it."""
+    return [head + (_LENGTHS[len(value)] if len(value) < 1024 else b"$%d\r\n" % len(value)) + value for value in values]
