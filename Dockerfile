@@ -38,6 +38,10 @@ RUN /build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-d
 RUN /build/bin/cyclonedx-py environment --output-reproducible --output-file /opt/yummy-fast/sbom.cdx.json \
     /opt/yummy-fast/bin/python
 
+# Feast's Helm chart and operator start `feast serve ...`. Only the image has this name: a wheel with it would overwrite
+# Feast's own command where both are installed.
+RUN ln -s yummy-fast /opt/yummy-fast/bin/feast
+
 # Bytecode is written now: the image runs as a user who could not, perhaps on a read-only file system. That of the
 # standard library too, since the official image comes without; it halves the time to start. It lies in a tree of its
 # own, so that it is copied with the rest, and is taken as it is (unchecked-hash), since nothing changes in an image.

@@ -588,3 +588,36 @@ def test_demo() -> None:
         assert demo.stop(signal.SIGINT) == 0
         assert "Traceback" not in demo.log
         assert not Path(folder).exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("apply",),
+        ("-c", "repo", "materialize", "2026-01-01", "2026-01-02"),
+        ("--log-level", "info", "ui", "--port", "1"),
+    ],
+)
+def test_what_only_feast_does(arguments: tuple[str, ...]) -> None:
+    """Our image answers to the name `feast`: whoever comes to another command than serve is told where it is."""
+    one_line(command_line(*arguments), "feastdev/feature-server")
+
+
+def test_a_command_that_nobody_has() -> None:
+    outcome = command_line("aply")
+    assert outcome.code == 2
+    assert "invalid choice: 'aply'" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--log-level INFO serve --metrics -h 0.0.0.0 --workers 2 --worker-connections 1000 --max-requests 1000 "
+        "--max-requests-jitter 50 --keep-alive-timeout 30 --registry_ttl_sec 60 -p 6566",
+        "--log-level WARNING serve --no-access-log -h 0.0.0.0 -p 6567 --key tls.key --cert tls.crt -r 5 -t http",
+        "-c repo -f feature_store.yaml serve -w -1 -m",
+    ],
+)
+def test_command_lines_of_feasts_chart_and_operator(line: str, tmp_path: Path) -> None:
+    """They get as far as the configuration, of which there is none."""
+    one_line(command_line(*line.replace("-c repo", f"-c {tmp_path}").split()), "feature_store.yaml")

@@ -38,13 +38,16 @@ logger = logging.getLogger("yummy_fast")
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """The entry point of the `yummy-fast` command."""
+    """The entry point of the `yummy-fast` command, which images also have under the name `feast`."""
     given = list(sys.argv[1:] if argv is None else argv)
-    # An image whose entry point is this program, in a deployment that says `feast serve`: the name is said twice.
-    arguments = _parser().parse_args(given[1:] if given[:1] == ["feast"] else given)
+    if given[:1] == ["feast"]:
+        # An image whose entry point is this program, in a deployment that says `feast serve`: the name is said twice.
+        del given[0]
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail
     try:
+        _refuse_feast_command(given)
+        arguments = _parser().parse_args(given)
         code = arguments.command(arguments)
     except (ConfigError, RegistryError) as error:
         if is_writable(2, FLUSH_S):  # else nobody reads it: to end is more important
@@ -53,6 +56,34 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         code = 130
     sys.exit(code)
+
+
+# ------------------------------------------------------------------------------------------------- what Feast does
+
+_FEAST_COMMANDS = (
+    *("apply", "configuration", "data-sources", "dbt", "delete", "demo-notebooks", "endpoint", "entities"),
+    *("feature-services", "feature-views", "features", "get-historical-features", "get-online-features", "init"),
+    *("label-views", "listen", "materialize", "materialize-incremental", "mcp", "mlflow", "monitor"),
+    *("on-demand-feature-views", "permissions", "plan", "projects", "registry", "registry-dump", "saved-datasets"),
+    *("serve_lineage", "serve_offline", "serve_registry", "serve_transformations", "stream-feature-views", "teardown"),
+    *("ui", "validate", "validation-references", "version"),
+)
+"""All commands of Feast 0.67.0 but `serve`. Who runs our image as `feast` may come to them."""
+
+
+def _refuse_feast_command(arguments: Sequence[str]) -> None:
+    """Say of a command line of Feast's, such as `feast -c repo apply`, whose it is. Raises ConfigError."""
+    words = iter(arguments)
+    for word in words:
+        if word in ("-c", "--chdir", "-f", "--feature-store-yaml", "--log-level"):
+            next(words, None)
+        elif not word.startswith("-"):
+            if word in _FEAST_COMMANDS:
+                raise ConfigError(
+                    f"{word}: this program serves features, and Feast does the rest: run `feast {word}` in Feast's own "
+                    "image, feastdev/feature-server"
+                )
+            return
 
 
 # ---------------------------------------------------------------------------------------------------------------- flags
