@@ -27,6 +27,7 @@ from yummy_fast.features.query import LARGE_BODY_BYTES
 from yummy_fast.features.statuses import StatusPolicy
 from yummy_fast.features.transforms import Transforms, load
 from yummy_fast.features.vectors import Layout, Tails
+from yummy_fast.features.written import Chosen, WrittenView
 from yummy_fast.http.http11 import Request, Response
 from yummy_fast.http.trace_headers import Trace
 from yummy_fast.stores.online_store import StoreState
@@ -55,6 +56,7 @@ class MemoryStore:
     async def survey(self, views: Sequence[str]) -> Survey:
         return Survey("memory", (), frozenset(views))
 
+    compares_times = True
     in_flight = 0
 
     def __init__(self) -> None:
@@ -86,6 +88,12 @@ class MemoryStore:
 
     def describe(self, prepared: list[int]) -> list[str]:
         return list(map(str, prepared))
+
+    def prepare_write(self, view: WrittenView) -> str:
+        return view.name
+
+    def write(self, writes: Sequence[tuple[str, Chosen]]) -> asyncio.Future[None]:
+        raise NotImplementedError  # tests/test_writing.py has a store that is written to
 
     def fetch(self, prepared: list[int], keys: Sequence[Sequence[bytes]]) -> asyncio.Future[Rows]:
         self.fetched.append(keys)

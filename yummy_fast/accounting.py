@@ -21,6 +21,7 @@ from yummy_fast.errors import (
     StoreRefusedError,
     StoreTimeoutError,
     StoreUnavailableError,
+    UnknownOutcomeError,
     YummyError,
 )
 from yummy_fast.features.binding import Bound
@@ -116,6 +117,24 @@ class Accounting:
         if trace is not None and trace.phases is not None:
             _fill_in(trace.phases, work)
 
+    def wrote(self, endpoint: str, took_ns: int) -> None:
+        """Note a write that has succeeded."""
+        self._metrics.wrote(endpoint, 200, took_ns)
+
+    def write_failed(self, endpoint: str, code: int, error: BaseException | None) -> None:
+        """Note a write that has failed."""
+        self._metrics.wrote(endpoint, code, 0)
+        if isinstance(error, StoreError):
+            self._count_store_error(error)
+
+    def pushed(self, push_source: str, mode: str) -> None:
+        """Note a push that has succeeded."""
+        self._metrics.pushed(push_source, mode)
+
+    def stored(self, view: str, written: int, older: int) -> None:
+        """Note what became of rows: so many were written, and so many not, because they were not newer."""
+        self._metrics.stored(view, written, older)
+
     def _new_slots(self, compiled: Compiled[object]) -> ServiceSlots:
         """Where requests for a plan are counted. A reload makes new plans, which find the slots of the old by name."""
         plan = compiled.plan
@@ -123,7 +142,7 @@ class Accounting:
         return slots
 
     def _count_store_error(self, error: StoreError) -> None:
-        if isinstance(error, StoreTimeoutError):
+        if isinstance(error, StoreTimeoutError | UnknownOutcomeError):
             kind = "timeout"
         elif isinstance(error, StoreOverloadedError):
             kind = "overload"

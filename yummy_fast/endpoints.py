@@ -45,10 +45,12 @@ from yummy_fast.features.statuses import NO_MOMENT
 from yummy_fast.features.steps import Budget, Steps
 from yummy_fast.features.transforms import Transforms
 from yummy_fast.features.vectors import Layout, encode_vectors
+from yummy_fast.http.forward import BELOW_METHODS, FORWARDED, FORWARDED_BELOW, Forwarder
 from yummy_fast.http.http11 import Request, Response, ResponseOrCoroutine, split_target
 from yummy_fast.http.trace_headers import log_fields, log_text
 from yummy_fast.stores.online_store import OnlineStore, Prepared
 from yummy_fast.telemetry.metrics import Metrics
+from yummy_fast.writing import Look, Writing
 
 logger = logging.getLogger("yummy_fast")
 
@@ -72,11 +74,15 @@ class Endpoints(Generic[Prepared]):
         limits: Features,
         metrics: Metrics,
         pages: Mapping[bytes, Endpoint],
+        forwarder: Forwarder | None = None,
+        look: Look = lambda: None,
     ) -> None:
         """
         - `limits`: how large an answer may be; and `compat`, which a header of each answer names, because it says how
           the statuses in the answer are meant.
         - `pages`: the other endpoints that can be requested with GET, by path.
+        - `forwarder`: where Feast's own server is, which answers what this one does not.
+        - `look`: looks whether the registry has changed, for pushes that must not rely on an old one.
         """
         self.catalog = catalog
         self._store = store
@@ -87,7 +93,17 @@ class Endpoints(Generic[Prepared]):
         self._slices = Slices()
         self._strict = limits.compat == "strict"
         self._answer_headers = _JSON + b"x-feast-compat: %b\r\n" % limits.compat.encode()
+        self._forwarder = forwarder or Forwarder("", 0)
+        self._writing = Writing(
+            lambda: self.catalog, store, transforms, limits, self._accounting, self._slices, self._forwarder, look
+        )
+        forwarded: dict[bytes, dict[bytes, Endpoint]] = {
+            path: dict.fromkeys(methods, self._forwarder.forward) for path, methods in FORWARDED.items()
+        }
         self._table: dict[bytes, dict[bytes, Endpoint]] = {
+            **forwarded,
+            b"/push": {b"POST": self._writing.push},
+            b"/write-to-online-store": {b"POST": self._writing.write},
             b"/get-online-features": {b"POST": self.get_online_features},
             # As in Feast, this is about the registry, and not about the store. Yummy's clients ask with POST, and HEAD
             # is wherever GET is (RFC 9110 9.1): haproxy's httpchk asks so.
@@ -192,6 +208,8 @@ class Endpoints(Generic[Prepared]):
         raw_path, query = split_target(request.url)
         path = unquote_to_bytes(raw_path)
         methods = self._table.get(path)
+        if methods is None and path.startswith(FORWARDED_BELOW):
+            return dict.fromkeys(BELOW_METHODS, self._forwarder.forward)
         if methods is None:
             slashless = path.rstrip(b"/")
             if slashless in self._table:

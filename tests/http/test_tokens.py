@@ -13,7 +13,9 @@ from yummy_fast.http import tokens as module
 from yummy_fast.http.http11 import Request
 from yummy_fast.http.tokens import MAX_FILE_BYTES, MAX_TOKENS, Tokens
 
-NO_TOKEN = "expected a token of letters, digits and -._~+/, with or without = at its end"
+NO_TOKEN = (
+    "expected a token of letters, digits and -._~+/, with or without = at its end, which the word write may follow"
+)
 
 
 @pytest.mark.parametrize(
@@ -147,3 +149,20 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "tokens")
     with pytest.raises(ConfigError, match="expected a regular file"):
         Tokens(str(tmp_path / "tokens"))
+
+
+def test_only_those_that_say_so_may_write(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    path.write_bytes(b"reader\nwriter write\nother  write \n")
+    tokens = Tokens(str(path))
+    assert [tokens.accepts(b"Bearer " + token) for token in (b"reader", b"writer", b"other")] == [True] * 3
+    assert [tokens.lets_write(b"Bearer " + token) for token in (b"reader", b"writer", b"other")] == [False, True, True]
+
+
+@pytest.mark.parametrize("line", [b"token write more", b"token read", b"token writer", b"write token"])
+def test_what_may_stand_behind_a_token(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "tokens"
+    path.write_bytes(line)
+    with pytest.raises(ConfigError) as caught:
+        Tokens(str(path))
+    assert str(caught.value) == f"--auth-tokens {path}, line 1: {NO_TOKEN}"

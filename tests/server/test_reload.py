@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import sys
 import threading
 import weakref
@@ -397,3 +398,36 @@ def test_a_source_that_hangs_holds_nobody_up(said: Callable[[], list[str]]) -> N
 
     run(scenario())  # it ends
     forever.set()
+
+
+def test_a_look_finds_a_change_and_comes_once_a_second(said: Callable[[], list[str]]) -> None:
+    """For pushes that must not rely on an old registry."""
+
+    async def scenario() -> None:
+        async with Watch(Told()) as watch:
+            await watch.looks(1)
+            watch.reloader._looked_at = -math.inf  # as if a second had passed
+            watch.source.put(b"two")
+            left, *others = [look for _ in range(3) if (look := watch.reloader.look()) is not None]
+            left.cancel()  # its client is gone: nobody else minds
+            assert len(others) == 2
+            await asyncio.gather(*others)
+            assert watch.swapped == [b"two"]
+            assert watch.reloader.look() is None, "that was a moment ago"
+
+    run(scenario())
+    assert said()[0].startswith("registry reloaded")
+
+
+def test_a_look_at_what_cannot_be_read_is_no_error(said: Callable[[], list[str]]) -> None:
+    async def scenario() -> None:
+        async with Watch(Told()) as watch:
+            await watch.looks(1)
+            watch.reloader._looked_at = -math.inf
+            watch.source.put(RegistryError("gone"))
+            looking = watch.reloader.look()
+            assert looking is not None
+            await looking
+            assert watch.swapped == []
+
+    run(scenario())

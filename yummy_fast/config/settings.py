@@ -127,7 +127,8 @@ class Auth(Group):
         "--auth-tokens",
         kinds.FILE,
         "",
-        "File of bearer tokens, one per line: a request without one of them gets 401. Probes need none.",
+        "File of bearer tokens, one per line: a request without one of them gets 401. Probes need none. To write needs "
+        "a token with the word write behind it.",
     )
 
 
@@ -204,6 +205,33 @@ class StoreOptions(Group):
         one_of("auto", "hmget", "hgetall"),
         "auto",
         "Command that reads a Redis hash; auto chooses the one that costs less.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Writes(Group):
+    """What is written here, and what goes to Feast's own server."""
+
+    title = "writes, and what Feast's own server answers"
+
+    read_only: bool = setting(
+        "--read-only",
+        kinds.SWITCH,
+        False,
+        "Refuse to write: /push and /write-to-online-store get 403.",
+    )
+    forward_to: str = setting(
+        "--forward-to",
+        kinds.URL,
+        "",
+        "URL of a Feast feature server, to which everything goes that is not answered here: /materialize, searches, "
+        "pushes to the offline store, /docs, MCP. Without one, these get 501.",
+    )
+    forward_timeout_s: float = setting(
+        "--forward-timeout",
+        kinds.SECONDS,
+        600.0,
+        "Seconds to wait for that server before the request gets 504. Materializing takes minutes.",
     )
 
 
@@ -407,6 +435,7 @@ class Config:
     auth: Auth
     features: Features
     store: StoreOptions
+    writes: Writes
     limits: HttpLimits
     timeouts: Timeouts
     workers: Workers

@@ -44,6 +44,8 @@ from yummy_fast.features.views import (
     refs_of,
     stored_name,
 )
+from yummy_fast.features.writes import Writes
+from yummy_fast.features.written import WrittenView
 from yummy_fast.telemetry.metrics import ServiceSlots
 
 MAX_AD_HOC_PLANS = 512
@@ -92,6 +94,8 @@ class Catalog(Generic[Prepared]):
         lay_out: Callable[[Plan], Layout],
         load: Callable[[OnDemandFeatureView], UserFunction],
         collisions: Callable[[Iterable[Feature]], list[tuple[Feature, Feature]]] = lambda features: [],
+        prepare_write: Callable[[WrittenView], object] | None = None,
+        compares_times: bool = True,
         serve_materializing: bool = False,
         strict: bool = False,
         throttle: Throttle = unthrottled,
@@ -104,6 +108,7 @@ class Catalog(Generic[Prepared]):
         - `load`: makes an on-demand view's function callable, once for each view. If it raises a RequestError, so do
           requests for that view.
         - `collisions`: the online store's, called once for all features under the same join keys.
+        - `prepare_write`, `compares_times`: the online store's; nothing can be written without the first.
         - `serve_materializing`: registry.serve_features_while_materializing.
         - `strict`: whether to answer what is right where Feast's answer is wrong; the module `feast_faults` lists that.
         """
@@ -137,6 +142,18 @@ class Catalog(Generic[Prepared]):
             (service.name, full_names): _try(self._compile_service, service, full_names, throttle)
             for service, full_names in product(registry.services.values(), (False, True))
         }
+        self.writes: Writes[Prepared] | None = None
+        """What pushes may write; None if nothing."""
+        if prepare_write is not None:
+            self.writes = Writes(
+                registry,
+                key_version=key_version,
+                versioning=versioning,
+                prepare_times=prepare if compares_times else lambda _: prepare(()),
+                prepare_write=prepare_write,
+                load=load,
+                throttle=throttle,
+            )
         self._ad_hoc: dict[tuple[tuple[str, ...], bool], Compiled[Prepared]] = {}
         self._ad_hoc_refs = 0
 
@@ -176,7 +193,13 @@ class Catalog(Generic[Prepared]):
         """The large objects of a catalog, so that a caller can free them one by one."""
         registry = self.registry
         records = (registry.views, registry.services, registry.versions)
-        return [*self._services.values(), *self._ad_hoc.values(), *(one for some in records for one in some.values())]
+        written = [] if self.writes is None else self.writes.pieces()
+        return [
+            *self._services.values(),
+            *self._ad_hoc.values(),
+            *written,
+            *(one for some in records for one in some.values()),
+        ]
 
     def services(self) -> Iterable[tuple[str, Compiled[Prepared] | RequestError]]:
         """Each feature service with its plan (with full names if short ones collide), or why it cannot be served."""

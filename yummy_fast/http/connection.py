@@ -24,11 +24,10 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any
 
 from yummy_fast.config.settings import HttpLimits, Timeouts
-from yummy_fast.errors import LimitError, ProtocolError
+from yummy_fast.errors import LimitError, ProtocolError, YummyError
 from yummy_fast.http.http11 import CONTINUE, Clock, Request, RequestParser, Response, ResponseOrCoroutine, response_head
 
 logger = logging.getLogger("yummy_fast")
@@ -65,6 +64,7 @@ class Connections:
         "emptied",
         "failed",
         "handle",
+        "has_own_timeout",
         "in_flight",
         "limits",
         "max_pipelined",
@@ -80,12 +80,17 @@ class Connections:
         failed: Callable[[BaseException, Request], Response],
         limits: HttpLimits,
         timeouts: Timeouts,
+        has_own_timeout: Callable[[Request], bool] = lambda _: False,
     ) -> None:
-        """`failed` returns the answer for a request whose handling raised an exception, of any kind."""
+        """
+        - `failed` returns the answer for a request whose handling raised an exception, of any kind.
+        - `has_own_timeout` tells which requests end by themselves, and may take longer than `timeouts` says.
+        """
         self.handle = handle
         self.failed = failed
         self.limits = limits
         self.timeouts = timeouts
+        self.has_own_timeout = has_own_timeout
         self.max_pipelined = limits.max_pipelined
         self.clock = Clock()
         self.open: set[Connection] = set()
@@ -231,11 +236,15 @@ class Exchange:
         """Stop the request, and answer 504."""
         self._fail(LimitError(504, "Gateway Timeout: the request took too long"))
 
-    def _fail(self, error: LimitError) -> None:
+    def _fail(self, error: YummyError) -> None:
         """Stop the request, and answer with `error`."""
         if self._coroutine is not None:
-            with suppress(Exception):  # raised within the coroutine, the error is counted there; close() would raise
+            try:  # raised within the coroutine, the error is counted there; close() would raise
                 self._coroutine.throw(error)  # GeneratorExit, which is counted as a client that has disconnected
+            except YummyError as raised:  # it may say more: of a push, that its rows may have been written
+                error = raised
+            except Exception:  # noqa: S110  # a bug: the answer is that the time is up
+                pass
         self.abandon()
         # Without the traceback, for it contains this frame, which refers to the error.
         self.response = self._connection.shared.failed(error.with_traceback(None), self.request)
@@ -623,7 +632,11 @@ class Connection(asyncio.Protocol):
         # client's reading does each byte count, because how long an answer takes depends on its size.
         timeouts = self.shared.timeouts
         for exchange in list(self._begun):
-            if exchange.response is None and exchange.deadline < now:
+            if (
+                exchange.response is None
+                and exchange.deadline < now
+                and not self.shared.has_own_timeout(exchange.request)
+            ):
                 exchange.time_out()
         age = now - self._progress_at
         buffered = self._buffered_bytes()

@@ -33,6 +33,7 @@ from yummy_fast.features.transforms import Transforms, load
 from yummy_fast.features.vectors import Layout, Tails
 from yummy_fast.http.accept import Acceptor, ConnectionBalance
 from yummy_fast.http.connection import Connection, Connections, Handle
+from yummy_fast.http.forward import Forwarder
 from yummy_fast.http.http11 import Request, Response, ResponseOrCoroutine
 from yummy_fast.http.listeners import close_sockets, open_sockets, refuse_new, tls_context, url_of
 from yummy_fast.http.tokens import Tokens
@@ -104,6 +105,8 @@ def build_catalog(
         lay_out=partial(Layout, policy=statuses(config.features.compat, store), tails=Tails()),
         load=load,
         collisions=store.collisions,
+        prepare_write=None if config.writes.read_only else store.prepare_write,
+        compares_times=store.compares_times,
         serve_materializing=repository.serve_materializing,
         strict=config.features.compat == "strict",
         throttle=throttle,
@@ -230,6 +233,7 @@ async def serve(
         closing.push_async_callback(store.close)
         for notice in store.notices if context.slot == 0 else ():  # one of the workers says it for all
             logger.warning("%s", notice)
+        forwarder = Forwarder(config.writes.forward_to, config.writes.forward_timeout_s)
         with gc_paused():
             endpoints = Endpoints(
                 # Nothing here names the catalog, because this frame lives as long as the server, and would keep it:
@@ -240,11 +244,13 @@ async def serve(
                 config.features,
                 health.metrics,
                 pages={} if config.admin.address else _data_pages(health, context.snapshots),
+                forwarder=forwarder,
+                look=lambda: reloader.look(),
             )
         tokens = Tokens(config.auth.tokens) if config.auth.tokens else None
         spans = _open_spans(config)
         handle, failed = _wrap(endpoints, tokens, config.telemetry.access_log_sample, spans)
-        connections = Connections(handle, failed, config.limits, config.timeouts)
+        connections = Connections(handle, failed, config.limits, config.timeouts, forwarder.is_forwarded)
         compile_catalog = partial(build_catalog, config, store)
         ttl_s = config.features.registry_ttl_s
         reloader = Reloader(source, stamp, data, compile_catalog, endpoints.replace_catalog, ttl_s)

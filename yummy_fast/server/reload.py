@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -36,6 +37,8 @@ REST_S = 0.1
 """How long it rests at most: what looks like an hour of work is a process that was stopped for an hour."""
 NEVER = 1 << 30
 """The cycle collector's threshold, while compiling, for looking at all objects."""
+LOOK_S = 1.0
+"""A push that must not rely on an old registry has it looked at, unless that was done within this time."""
 FAILURES_KEPT = 100
 """Different failures that are remembered, so that each is logged once."""
 
@@ -65,7 +68,13 @@ class Reloader:
         self._swap = swap
         self._ttl_s = ttl_s
         self._wanted = asyncio.Event()
+        self._asked = False
+        """Whether the registry is to be read, whatever its source shows."""
         self._waiting: list[Callable[[str], None]] = []
+        self._looking: list[asyncio.Future[None]] = []
+        """Who waits for a look at the source."""
+        self._looked_at = -math.inf
+        """When one began, as time of the event loop."""
         self._failed: set[str] = set()
         """What has been logged since the registry was last read without an error."""
         self.reloads = 0
@@ -79,7 +88,21 @@ class Reloader:
         """Read the registry without waiting for a sign of change. `done` gets the error, or an empty text."""
         if done is not None:
             self._waiting.append(done)
+        self._asked = True
         self._wanted.set()
+
+    def look(self) -> asyncio.Future[None] | None:
+        """See whether the registry has changed, and load it if so. None if that was done within LOOK_S.
+
+        The Future gets None in any case: if the registry cannot be read, the one before serves.
+        """
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._looked_at < LOOK_S and not self._looking:
+            return None
+        outcome: asyncio.Future[None] = loop.create_future()
+        self._looking.append(outcome)
+        self._wanted.set()
+        return outcome
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -91,12 +114,14 @@ class Reloader:
                 # Not wait_for(): in Python 3.11 it loses a cancellation that comes together with the event.
                 async with asyncio.timeout(pause_s):
                     await self._wanted.wait()
-            asked = self._wanted.is_set()
+            asked, self._asked = self._asked, False
             self._wanted.clear()
             waiting, self._waiting = self._waiting, []
+            looking, self._looking = self._looking, []
+            self._looked_at = loop.time()
             due = asked or loop.time() - read_at >= self._ttl_s
             try:
-                if due or await self._looks_new():
+                if due or await self._looks_new(sure=bool(looking)):
                     read_at = loop.time()
                     await self._reload(asked)
             except YummyError as error:
@@ -105,12 +130,17 @@ class Reloader:
                 self._failure(f"{self._source.name}: {error!r}", asked, trace=True)
             for done in waiting:
                 done(self.last_error)
+            for outcome in looking:
+                if not outcome.done():  # else its request was given up
+                    outcome.set_result(None)
 
-    async def _looks_new(self) -> bool:
-        """Whether the source shows a change. One whose stamp is None never does: only the TTL has it read."""
+    async def _looks_new(self, *, sure: bool) -> bool:
+        """Whether the source shows a change. One whose stamp is None never does: only the TTL has it read, and who must
+        be `sure`.
+        """
         seen = await self._ask(self._source.stamp)
         if seen is None or seen != self._stamp:
-            return seen is not None
+            return seen is not None or sure
         self.checked_at = time.time()
         return False
 

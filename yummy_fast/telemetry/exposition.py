@@ -129,6 +129,30 @@ FAMILIES: tuple[Family, ...] = (
         combine="max",
     ),
     Family(
+        name="feast_push_request_total",
+        kind="counter",
+        help="Number of successful pushes, by push source, and mode: online, or what was forwarded to Feast's own server.",
+        labels=("push_source", "mode"),
+    ),
+    Family(
+        name="yummy_fast_writes_total",
+        kind="counter",
+        help=(
+            "Number of requests to /push and /write-to-online-store, by the HTTP status of the answer; code 499 means "
+            "that the client disconnected before."
+        ),
+        labels=("endpoint", "code"),
+    ),
+    Family(
+        name="yummy_fast_rows_written_total",
+        kind="counter",
+        help=(
+            "Number of rows of successful pushes; outcome is written, or older: not written, because a row of the "
+            "same key was as new or newer, in the online store or in the same push."
+        ),
+        labels=("feature_view", "outcome"),
+    ),
+    Family(
         name="yummy_fast_requests_total",
         kind="counter",
         help=(

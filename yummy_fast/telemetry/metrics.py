@@ -139,6 +139,18 @@ class ServiceSlots:
         self.code_counts[code] = self.code_counts.get(code, 0) + 1
 
 
+class WriteSlots:
+    """The numbers of one endpoint that writes."""
+
+    __slots__ = ("code_counts", "durations")
+
+    def __init__(self) -> None:
+        self.durations = _Durations()
+        """Of the writes that succeeded."""
+        self.code_counts: dict[int, int] = {}
+        """Requests by HTTP status."""
+
+
 class ViewSlots:
     """The numbers of one feature view."""
 
@@ -179,6 +191,10 @@ class Metrics:
         self._views: dict[str, ViewSlots] = {}
         self._transforms: dict[tuple[str, str], _Durations] = {}
         self._lag = _Durations()
+        self._writes: dict[str, WriteSlots] = {}
+        self._pushes: dict[tuple[str, str], int] = {}
+        self._rows_written: dict[str, list[int]] = {}
+        """How many rows of a view were stored, and how many were not because they were not newer than what was."""
 
     def service(self, name: str, features: int, views: int) -> ServiceSlots:
         """The slots of a plan: of the feature service `name`, or of a list of features if `name` is empty."""
@@ -196,6 +212,28 @@ class Metrics:
         if slots is None:
             slots = self._views.setdefault(name if len(self._views) < MAX_VIEWS else OTHER, ViewSlots())
         return slots
+
+    def wrote(self, endpoint: str, code: int, took_ns: int) -> None:
+        """Count a request to an endpoint that writes. `took_ns` matters for those that succeeded."""
+        slots = self._writes.get(endpoint) or self._writes.setdefault(endpoint, WriteSlots())
+        slots.code_counts[code] = slots.code_counts.get(code, 0) + 1
+        if code == 200:
+            slots.durations.add(took_ns)
+
+    def pushed(self, push_source: str, mode: str) -> None:
+        """Count a push, by its source and where it went."""
+        key = (push_source, mode)
+        if key not in self._pushes and len(self._pushes) >= MAX_VIEWS:
+            key = (OTHER, mode)
+        self._pushes[key] = self._pushes.get(key, 0) + 1
+
+    def stored(self, view: str, written: int, older: int) -> None:
+        """Count rows of a push, by what became of them."""
+        if view not in self._rows_written and len(self._rows_written) >= MAX_VIEWS:
+            view = OTHER
+        counts = self._rows_written.setdefault(view, [0, 0])
+        counts[0] += written
+        counts[1] += older
 
     def refused(self, code: int) -> None:
         """Count an answer with an error."""
@@ -230,6 +268,7 @@ class Metrics:
             found["yummy_fast_value_age_seconds"].append([[name], [list(view.age_counts), view.age_sum_s]])
         for key, durations in list(self._transforms.items()):
             found["feast_feature_server_transformation_duration_seconds"].append([list(key), durations.sample()])
+        self._add_writes(found)
         for code, count in list(self.error_counts.items()):
             found["yummy_fast_http_errors_total"].append([[str(code)], count])
         for kind, count in self.store_errors.items():
@@ -251,6 +290,22 @@ class Metrics:
             per_service += [[[slots.label, str(code)], count] for code, count in codes]
             per_endpoint.append([[_ENDPOINT, "success"], answered])
             per_endpoint.append([[_ENDPOINT, "error"], sum(count for _, count in codes)])
+
+    def _add_writes(self, found: Snapshot) -> None:
+        """Add the numbers of pushes, and of writes to one view."""
+        for endpoint, slots in list(self._writes.items()):
+            codes = list(slots.code_counts.items())
+            good = sum(count for code, count in codes if code == 200)
+            found["feast_feature_server_request_total"].append([[endpoint, "success"], good])
+            bad = sum(count for code, count in codes if code != 200)
+            found["feast_feature_server_request_total"].append([[endpoint, "error"], bad])
+            found["yummy_fast_writes_total"] += [[[endpoint, str(code)], count] for code, count in codes]
+            latency = slots.durations.sample()
+            found["feast_feature_server_request_latency_seconds"].append([[endpoint, "", ""], latency])
+        for key, count in list(self._pushes.items()):
+            found["feast_push_request_total"].append([list(key), count])
+        for view, (written, older) in list(self._rows_written.items()):
+            found["yummy_fast_rows_written_total"] += [[[view, "written"], written], [[view, "older"], older]]
 
 
 def _add_answers(found: Snapshot, slots: ServiceSlots) -> None:
