@@ -5,8 +5,8 @@
 # make mutants     wrong code that no test notices: every tenth mutant of the pure modules, or SHARE=1 MODULES=stores/resp.py
 # make pythons     the tests on each Python from 3.11 to 3.14 on the PATH, or PYTHONS="python3.12 python3.13"
 # make check   lint, types, imports, generated code
-# make differential    thousands of random requests to Feast's own server and to ours; any difference fails
-# make sdk     Feast's SDK reads through our server, and without it; the same must come back
+# make differential    thousands of random requests, and pushes, to Feast's own server and to ours; any difference fails
+# make sdk     Feast's SDK reads and writes through our server, and without it; the same must come back
 # make native  the native room, compiled anew beside its sources: after a change in yummy_fast/native/*.c
 # make fuzz    the native room under the sanitizers of clang for a minute (SECONDS=3600: an hour)
 # make faults  every way in which Redis breaks, under load, large requests, and more load than the store can take: the
@@ -61,6 +61,7 @@ check: $(VENV)/ready
 
 differential: $(VENV)/ready .venv-feast/ready
 	$(BIN)/python tests/differential/run.py
+	$(BIN)/python tests/differential/pushes.py
 
 sdk: $(VENV)/ready .venv-feast/ready
 	$(BIN)/python tests/sdk/run.py

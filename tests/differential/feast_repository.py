@@ -372,7 +372,7 @@ def _view(rng: random.Random, place: int, name: str, keys: list[Key], kinds: dic
         "ttl": rng.choice((timedelta(0), timedelta(seconds=1), timedelta(days=1), None)),
         "online": rng.random() < 0.9,
     }
-    if place == 3:
+    if place == 3 or name == "driver_stats":
         source: Any = PushSource(name=f"{name}_push", batch_source=batch)
         return View(FeatureView(source=source, **arguments), keys, kinds)
     if place == 4:

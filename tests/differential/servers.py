@@ -117,9 +117,10 @@ def feast_server(feast_python: str, config: Path) -> Iterator[int]:
 
 
 @contextmanager
-def yummy_server(yummy: str, config: Path) -> Iterator[int]:
-    """`yummy-fast serve` on a repository; its port."""
+def yummy_server(yummy: str, config: Path, *options: str) -> Iterator[int]:
+    """`yummy-fast serve` on a repository; its port. `yummy` may be several words."""
     port = free_port()
-    command = [yummy, "serve", "--feature-store-yaml", str(config), "--host", "127.0.0.1", "--port", str(port)]
+    command = [*yummy.split(), "serve", "--feature-store-yaml", str(config), "--host", "127.0.0.1", "--port", str(port)]
+    command += options
     with running("yummy-fast", command, port, config.parent):
         yield port

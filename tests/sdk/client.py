@@ -6,6 +6,7 @@ Each question is asked of three FeatureStores that share a registry: one that re
   own (it cannot type an empty list or a null in one; sets come as lists); they are the same for both servers. Which of
   several such values it meets first depends on the order of the columns, which is random in Feast.
 - Through us is as from Redis, for the values that JSON can say: integers, floats, strings, booleans, null.
+- What is written, pushed or materialized through us is in Redis. (To materialize is Feast's own to do: `--forward-to`.)
 - A mistake raises the same class as it does without a server, where the server told which (FEAST.md 6.1).
 """
 
@@ -20,9 +21,11 @@ import re
 import sys
 import warnings
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from feast import FeatureService, FeatureStore
 from feast.repo_config import RepoConfig, load_repo_config
 
@@ -151,6 +154,57 @@ def mistakes(manifest: dict[str, Any], direct: Any) -> list[tuple[str, Callable[
     ]
 
 
+def frame(drivers: list[int], when: datetime, trips: int) -> pd.DataFrame:
+    """Rows of `driver_stats`, whose types are five of those that JSON and pandas see differently."""
+    return pd.DataFrame(
+        {
+            "driver_id": drivers,
+            "trips": [trips + place for place in range(len(drivers))],
+            "rate": [None if place == 1 else place / 7 for place in range(len(drivers))],
+            "city": ["Łódź" if place % 2 else None for place in range(len(drivers))],
+            "seen": [when] * len(drivers),
+            "quota": pd.Series([place / 3 for place in range(len(drivers))], dtype="float32"),
+            "event_timestamp": [when] * len(drivers),
+        }
+    )
+
+
+def check_writes(by_us: Any, direct: Any, folder: Path, tally: Tally) -> None:
+    """Write, push and materialize, each newer than the one before, and read Redis itself."""
+    drivers = [1001, 1002, 1003]
+    features = [f"driver_stats:{name}" for name in ("trips", "rate", "city", "seen", "quota")]
+    later = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+
+    def materialize(rows: pd.DataFrame) -> None:
+        rows.to_parquet(folder / "none.parquet")
+        end = later + timedelta(days=10)
+        by_us.materialize(later - timedelta(days=1), end, feature_views=["driver_stats"], disable_event_timestamp=False)
+
+    for number, (name, write) in enumerate(
+        (
+            ("write_to_online_store", lambda rows: by_us.write_to_online_store("driver_stats", rows)),
+            ("push", lambda rows: by_us.push("driver_stats_push", rows)),
+            ("materialize", materialize),
+        )
+    ):
+        when = later + timedelta(minutes=number)
+        rows = frame(drivers, when, 100 * number + 100)
+        try:
+            write(rows)  # type: ignore[no-untyped-call]
+            found: Any = direct.get_online_features(features, {"driver_id": drivers}).to_dict()
+        except Exception as error:
+            found = error
+        wanted = {
+            "driver_id": drivers,
+            "trips": [100 * number + 100 + place for place in range(3)],
+            "rate": [0.0, None, 2 / 7],
+            "city": [None, "Łódź", None],
+            "seen": [when] * 3,
+            "quota": [float(value) for value in rows["quota"]],
+        }
+        tally.check(same(found, wanted), f"{name}: not what is in Redis", found, wanted)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -193,6 +247,7 @@ def main() -> int:
         except Exception as error:
             got = error
         tally.check(type(got).__name__ == name, f"{name} expected", got)
+    check_writes(by_us, direct, arguments.folder, tally)
     print(f"{values} values compared with what is in Redis")
     print(f"{tally.passed} passed, {tally.failed} failed")
     return 1 if tally.failed or not tally.passed else 0

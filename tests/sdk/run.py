@@ -1,4 +1,4 @@
-"""Reads features with Feast's own SDK through our server, and checks that they are the same as without it.
+"""Reads and writes features with Feast's own SDK through our server, and checks that it is the same as without it.
 
     python tests/sdk/run.py --requests 200 --seed 1 [--feast-python .venv-feast/bin/python]
 
@@ -37,7 +37,9 @@ def main() -> int:
             arguments.feast_python, folder / "repository", redis_port, "--seed", str(arguments.seed)
         )
         feast_port = stack.enter_context(feast_server(arguments.feast_python, config))
-        yummy_port = stack.enter_context(yummy_server(arguments.yummy, config))
+        yummy_port = stack.enter_context(
+            yummy_server(arguments.yummy, config, "--forward-to", f"http://127.0.0.1:{feast_port}")
+        )
         command = [arguments.feast_python, "-W", "ignore", str(Path(__file__).with_name("client.py"))]
         options = ["--feast-port", str(feast_port), "--yummy-port", str(yummy_port), "--seed", str(arguments.seed)]
         command += [str(config.parent), *options, "--requests", str(arguments.requests)]
