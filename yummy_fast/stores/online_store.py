@@ -29,8 +29,8 @@ from yummy_fast.config.repository import Repository
 from yummy_fast.config.settings import StoreOptions
 from yummy_fast.errors import ConfigError
 from yummy_fast.features.plan import Feature, Lookup, Rows
-from yummy_fast.stores.survey import Survey
 from yummy_fast.features.written import Chosen, WrittenView
+from yummy_fast.stores.survey import Survey
 
 Prepared = TypeVar("Prepared")
 """A store's private form of a plan's lookups."""

@@ -55,8 +55,8 @@ from yummy_fast.stores import redis_hash
 from yummy_fast.stores.online_store import StoreState, check_keys
 from yummy_fast.stores.redis_connection import PendingFetch, PendingWrite, RedisConnection
 from yummy_fast.stores.redis_hash import HashReader
-from yummy_fast.stores.redis_survey import survey_redis
 from yummy_fast.stores.redis_rows import HashWriter, RowsCommand
+from yummy_fast.stores.redis_survey import survey_redis
 from yummy_fast.stores.redis_turns import Part, cost_of
 from yummy_fast.stores.resp import render_command
 from yummy_fast.stores.survey import Survey
