@@ -131,7 +131,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         name="feast_push_request_total",
         kind="counter",
-        help="Number of successful pushes, by push source, and mode: online, or what was forwarded to Feast's own server.",
+        help="Number of successful pushes, by push source; mode is online, or what was forwarded to Feast's server.",
         labels=("push_source", "mode"),
     ),
     Family(
