@@ -55,7 +55,10 @@ _FALSE = frozenset(("0", "off", "f", "false", "n", "no"))
 
 def parse_query(body: bytes) -> Query:
     """The request in `body`. Unknown keys are ignored. Raises ValidationError with FastAPI's details, LimitError."""
-    data = parse_json(body)
+    try:
+        data = orjson.loads(body) if len(body) <= LARGE_BODY_BYTES else parse_json(body)
+    except orjson.JSONDecodeError as error:
+        data = _loads_leniently(body, error)
     usual = _usual_query(data)
     return _checked_query(data, body) if usual is None else usual
 
