@@ -563,17 +563,21 @@ def test_trap_25_views_without_entities_need_no_columns(rides: Server, valkey: V
     assert ask(rides, ["stats:trips"], entities={}).status == 400
 
 
-def test_trap_26_health_is_empty_and_there_are_no_writes(rides: Server) -> None:
-    """Better than Feast: /health takes POST as well (Yummy's clients use it). Writes are Feast's business: 404 here."""
+def test_trap_26_health_is_empty_and_so_is_the_answer_to_a_push(rides: Server) -> None:
+    """Better than Feast: /health takes POST as well (Yummy's clients use it).
+
+    What is pushed, and the rest of /push, is in tests/conformance and tests/system/test_writing.py.
+    """
     answer = rides.ask("/health")
     assert (answer.status, answer.body) == (200, b"")
     assert "content-type" not in answer.headers
     assert rides.ask("/health", method="POST").status == 200
     wrong = rides.ask("/health", method="PUT")
     assert (wrong.status, wrong.json) == (405, {"detail": "Method Not Allowed"})
-    for path in ("/push", "/write-to-online-store", "/materialize"):
-        answer = rides.ask(path, {"df": {}})
-        assert (answer.status, answer.json) == (404, {"detail": "Not Found"})
+    answer = rides.ask("/push", {"push_source_name": "nope", "df": {}})
+    assert answer.status == 422
+    assert json.loads(answer.json)["class"] == "PushSourceNotFoundException"
+    assert rides.ask("/materialize", {}).status == 501, "that is for Feast's own server: --forward-to"
 
 
 @pytest.mark.parametrize(
