@@ -66,7 +66,7 @@ _FEAST_COMMANDS = (
     *("label-views", "listen", "materialize", "materialize-incremental", "mcp", "mlflow", "monitor"),
     *("on-demand-feature-views", "permissions", "plan", "projects", "registry", "registry-dump", "saved-datasets"),
     *("serve_lineage", "serve_offline", "serve_registry", "serve_transformations", "stream-feature-views", "teardown"),
-    *("ui", "validate", "validation-references", "version"),
+    *("ui", "validate", "validation-references"),
 )
 """All commands of Feast 0.67.0 but `serve`. Who runs our image as `feast` may come to them."""
 
