@@ -830,6 +830,7 @@ def test_restarted_redis(tmp_path: Path) -> None:
         "redis://:hunter2@127.0.0.1:{}",
         "127.0.0.1:{},username=default,password=hunter2",
     ],
+    ids=["password", "url", "username"],  # pytest would make a folder of the password, whose name is logged
 )
 def test_password(tmp_path: Path, form: str) -> None:
     with Valkey("--requirepass", "hunter2") as valkey:

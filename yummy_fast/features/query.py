@@ -145,7 +145,9 @@ def _checked_query(data: Any, body: bytes) -> Query:
     assert entities is not None  # noqa: S101  # or there would be a problem
     context = data.get("request_context")
     if type(context) is dict:  # where clients of Feast's Go server put what on-demand views need; Python's ignores it
-        entities = {name: values for name, values in context.items() if type(values) is list} | entities
+        entities = entities | {
+            name: values for name, values in context.items() if type(values) is list and name not in entities
+        }
         if len(entities) > MAX_ENTITY_COLUMNS:
             raise LimitError(413, f"Content Too Large: entities: the limit is {MAX_ENTITY_COLUMNS} columns")
     return Query(entities, service, features, full_names, version_metadata)
