@@ -2,17 +2,26 @@
 
 It also keeps a starved machine from passing for a faulty server: a test of REAL_TIME that fails while the clock of this
 process ran late is tried again, at most ATTEMPTS times in all, and the end of the output says so.
+
+Hypothesis looks for the same examples each time, so that a failure is the change's and not the day's.
+HYPOTHESIS_PROFILE=explore looks for new ones, and more of them.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from _pytest.runner import runtestprotocol
+from hypothesis import settings
 
 from tests.harness import ATTEMPTS, STARVED_S, TESTS, Heartbeat, Server, Valkey, note_starved, repository, starved
+
+settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
+settings.register_profile("explore", deadline=None, max_examples=2_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 CORPUS_DBS = {"redis": 0, "redis_v2": 1}
 """The database of the shared Valkey that each corpus of a Redis is in."""

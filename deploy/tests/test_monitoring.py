@@ -1,9 +1,9 @@
 """The dashboard and the alerts, over a real server that has been made to show all that it can show.
 
 One server with two workers is asked for features that are there, that are not, that are too old, and of an on-demand
-view; it gets bad requests, a registry that is broken, and a Valkey that goes away and comes back. Prometheus scrapes it
-meanwhile. Then every query of the dashboard must come to something: an empty panel is a misspelled name, or a label
-that is not there.
+view; it is written to, and gets bad requests, a registry that is broken, and a Valkey that goes away and comes back.
+Prometheus scrapes it meanwhile. Then every query of the dashboard must come to something: an empty panel is a
+misspelled name, or a label that is not there.
 """
 
 from __future__ import annotations
@@ -83,6 +83,9 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
                         body = {"feature_service": service, "entities": entities}
                         assert server.ask("/get-online-features", body).status == 200
                 server.ask("/get-online-features", {"features": ["nothing:here"], "entities": {"driver_id": [1]}})
+                row = {"customer_id": ["pushed"], "total": [1.5], "n": [1], "event_timestamp": ["2026-03-01"]}
+                written = server.ask("/write-to-online-store", {"feature_view_name": "customer_orders", "df": row})
+                assert written.status == 200, written.body
                 return True
 
             scraped("yummy_fast_build_info")
@@ -152,6 +155,8 @@ def test_the_dashboard_shows_every_metric_of_ours() -> None:
     assert unseen == {  # a new metric has a panel in deploy/grafana/yummy-fast.json, or a line here that says why not
         "feast_feature_server_request_total",  # yummy_fast_requests_total, with codes
         "feast_online_features_request_total",  # the same
+        "feast_push_request_total",  # yummy_fast_writes_total, with codes
+        "feast_feature_freshness_seconds",  # the age of the values says it of what is served
         "process_virtual_memory_bytes",
         "process_start_time_seconds",
         "yummy_fast_log_lines_dropped_total",  # an alert

@@ -62,7 +62,7 @@ def test_failed_handshakes_are_one_line_a_minute(corpus: Path) -> None:
                 return True if failures(client) == 3 else None
 
         eventually(counted, "three failures")
-        assert sum("handshake" in line for line in server.lines) == 1
+        assert sum("TLS handshakes failed" in line for line in server.lines) == 1
 
 
 # ------------------------------------------------------------------------------------------- the limit on open files
