@@ -134,10 +134,10 @@ class Served:
             pages={b"/livez": lambda _: Response(200, b"alive")},
         )
 
-    def ask(self, body: object, trace: Trace | None = None) -> Response:
+    def ask(self, body: object, trace: Trace | None = None, compat: bytes = b"") -> Response:
         """The answer to a POST, or what is raised for it."""
         text = body if isinstance(body, bytes) else json.dumps(body).encode()
-        request = Request(b"POST", b"/get-online-features", text, True, trace=trace)
+        request = Request(b"POST", b"/get-online-features", text, True, trace=trace, compat=compat)
 
         async def answered() -> Response:
             coroutine = self.endpoints.handle(request)
@@ -181,6 +181,51 @@ def test_the_compat_is_named_and_decides_about_the_statuses() -> None:
     response = Served("strict").ask({"feature_service": "svc", "entities": {"driver_id": [7, 8]}})
     assert response.headers.endswith(b"x-feast-compat: strict\r\n")
     assert json.loads(response.body)["results"][1]["statuses"] == ["OUTSIDE_MAX_AGE", "NOT_FOUND"]
+
+
+OF_7_AND_8 = {"feature_service": "svc", "entities": {"driver_id": [7, 8]}}
+
+
+@pytest.mark.parametrize("default", ["feast", "strict"])
+@pytest.mark.parametrize(
+    ("asked", "compat", "statuses"),
+    [
+        (b"feast", "feast", ["PRESENT", "PRESENT"]),
+        (b"strict", "strict", ["OUTSIDE_MAX_AGE", "NOT_FOUND"]),
+        (b"Strict", "strict", ["OUTSIDE_MAX_AGE", "NOT_FOUND"]),
+    ],
+)
+def test_a_request_may_ask_for_its_statuses(default: str, asked: bytes, compat: str, statuses: list[str]) -> None:
+    """Whatever the server's are; and the requests around it get the server's."""
+    served = Served(default)
+    usual = served.ask(OF_7_AND_8)
+    for _ in range(2):
+        response = served.ask(OF_7_AND_8, compat=asked)
+        assert response.headers == b"content-type: application/json\r\nx-feast-compat: %b\r\n" % compat.encode()
+        assert json.loads(response.body)["results"][1]["statuses"] == statuses
+    assert served.ask(OF_7_AND_8) == usual
+    assert response.body == Served(compat).ask(OF_7_AND_8).body
+
+
+def test_the_other_rendering_of_a_plan_is_compiled_when_it_is_first_asked_for() -> None:
+    served = Served()
+    compiled = served.endpoints.catalog.plan_for("svc", [], False)
+    served.ask(OF_7_AND_8)
+    served.ask(OF_7_AND_8, compat=b"feast")
+    assert compiled.other_layout is None
+    served.ask(OF_7_AND_8, compat=b"strict")
+    other = compiled.other_layout
+    assert other is not None
+    served.ask(OF_7_AND_8, compat=b"strict")
+    assert compiled.other_layout is other
+
+
+@pytest.mark.parametrize("asked", [b"yummy", b"feast, strict", b"\xff"])
+def test_other_statuses_than_these_two_are_refused(asked: bytes) -> None:
+    served = Served()
+    with pytest.raises(RequestError, match=r"^X-Feast-Compat: expected feast or strict, got "):
+        served.ask(OF_7_AND_8, compat=asked)
+    assert served.store.fetched == []
 
 
 def test_versions_are_told_to_those_who_ask() -> None:

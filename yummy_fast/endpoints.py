@@ -31,17 +31,17 @@ from urllib.parse import unquote_to_bytes
 
 from yummy_fast.accounting import Accounting, Work
 from yummy_fast.config.settings import Features
-from yummy_fast.errors import InexactNumberError, LimitError, RouteError, YummyError
+from yummy_fast.errors import InexactNumberError, LimitError, RequestError, RouteError, YummyError
 from yummy_fast.feast_format.values import LargeValuesError
 from yummy_fast.features.binding import Binder, Bound, least_keys
 from yummy_fast.features.catalog import Catalog, Compiled
-from yummy_fast.features.entities import VALUES_PER_STEP, convert_column
+from yummy_fast.features.entities import VALUES_PER_STEP, convert_column, shown
 from yummy_fast.features.large_answers import encode_in_steps
 from yummy_fast.features.plan import Plan
 from yummy_fast.features.pushed_rows import newer_rows
 from yummy_fast.features.query import LARGE_BODY_BYTES, Query, parse_exactly, parse_query
 from yummy_fast.features.slices import Slices
-from yummy_fast.features.statuses import NO_MOMENT
+from yummy_fast.features.statuses import NO_MOMENT, StatusPolicy, status_policy
 from yummy_fast.features.steps import Budget, Steps
 from yummy_fast.features.transforms import Transforms
 from yummy_fast.features.vectors import Layout, encode_vectors
@@ -60,6 +60,7 @@ LargeBody = tuple[Steps[bytearray], Budget]
 
 _JSON = b"content-type: application/json\r\n"
 _EMPTY = Response(200, b"", b"")
+_EXACT = StatusPolicy.EXACT
 _convert_exactly = partial(convert_column, exact=True)
 
 
@@ -78,8 +79,8 @@ class Endpoints(Generic[Prepared]):
         look: Look = lambda: None,
     ) -> None:
         """
-        - `limits`: how large an answer may be; and `compat`, which a header of each answer names, because it says how
-          the statuses in the answer are meant.
+        - `limits`: how large an answer may be; and `compat`, which says what the statuses in an answer mean. A request
+          may ask for the other one by the header X-Feast-Compat; each answer names its own in a header of that name.
         - `pages`: the other endpoints that can be requested with GET, by path.
         - `forwarder`: where Feast's own server is, which answers what this one does not.
         - `look`: looks whether the registry has changed, for pushes that must not rely on an old one.
@@ -91,8 +92,8 @@ class Endpoints(Generic[Prepared]):
         self._accounting = Accounting(metrics)
         self._limits = limits
         self._slices = Slices()
-        self._strict = limits.compat == "strict"
-        self._answer_headers = _JSON + b"x-feast-compat: %b\r\n" % limits.compat.encode()
+        self._compat = limits.compat.encode()
+        self._answer_headers = _answer_headers(self._compat)
         self._forwarder = forwarder or Forwarder("", 0)
         self._writing = Writing(
             lambda: self.catalog, store, transforms, limits, self._accounting, self._slices, self._forwarder, look
@@ -128,12 +129,14 @@ class Endpoints(Generic[Prepared]):
             self._accounting.failed(work, error, request.trace)
             raise
         more_headers = self._accounting.answered(work, request.trace)
-        return Response(200, body, self._answer_headers + more_headers, work.service)
+        headers = _answer_headers(request.compat.lower()) if request.compat else self._answer_headers
+        return Response(200, body, headers + more_headers, work.service)
 
     async def _answer(self, request: Request, work: Work) -> bytes | bytearray:
         """From the body of a request to the body of its answer. `work` gets the result of each step, and its time."""
         query = parse_query(request.body)
         work.compiled = self.catalog.plan_for(query.feature_service, query.features, query.full_feature_names)
+        layout = self._layout(work.compiled, request.compat) if request.compat else work.compiled.layout
         if self._store.state.crowded:  # to make the keys of a fetch that is refused would take longer than all else
             self._store.check_room(least_keys(work.compiled.plan, query.entities))
         bound = self._bind(work.compiled, query, request.body)
@@ -144,7 +147,7 @@ class Endpoints(Generic[Prepared]):
         work.rows, work.read_at = await self._store.fetch(work.compiled.prepared, work.bound.keys), perf_counter_ns()
         if work.compiled.follows_up:
             await self._follow_up(work.compiled.plan, work, work.bound)
-        body = self._encode(work.compiled.layout, work.bound, work, query.version_metadata)
+        body = self._encode(layout, work.bound, work, query.version_metadata)
         return body if isinstance(body, bytes) else await self._slices.run(*body)
 
     async def _follow_up(self, plan: Plan, work: Work, bound: Bound) -> None:
@@ -158,6 +161,18 @@ class Endpoints(Generic[Prepared]):
             finally:
                 computing.cancel()  # of a request that is given up, the functions need not begin
             work.computed_at = perf_counter_ns()
+
+    def _layout(self, compiled: Compiled[Prepared], compat: bytes) -> Layout:
+        """What to answer by if the request has X-Feast-Compat. Raises RequestError for a value that it may not have."""
+        wanted = compat.lower()
+        if wanted not in (b"feast", b"strict"):
+            raise RequestError(f"X-Feast-Compat: expected feast or strict, got {shown(compat.decode('latin-1'))}")
+        if wanted == self._compat:
+            return compiled.layout
+        if compiled.other_layout is None:
+            policy = status_policy(wanted.decode(), absent_is_present=self._store.absent_is_present)
+            compiled.other_layout = Layout(compiled.plan, policy, compiled.layout.tails)
+        return compiled.other_layout
 
     def _bind(self, compiled: Compiled[Prepared], query: Query, body: bytes) -> Bound | Steps[Bound]:
         """Bind the entities of a request, unless there are too many. Raises LimitError, RequestError."""
@@ -179,7 +194,7 @@ class Endpoints(Generic[Prepared]):
     def _encode(self, layout: Layout, bound: Bound, work: Work, version_metadata: bool) -> bytes | LargeBody:
         """Make the body of the answer, or the steps to it if it is large. Raises CorruptValueError."""
         rows, computed = work.rows, work.computed
-        now = datetime.now(UTC) if self._strict else NO_MOMENT  # only strict statuses depend on ages
+        now = datetime.now(UTC) if layout.policy is _EXACT else NO_MOMENT  # only strict statuses depend on ages
         if layout.fits_at_once(bound, rows):
             with suppress(LargeValuesError):
                 return encode_vectors(layout, bound, rows, computed, version_metadata=version_metadata, now=now)
@@ -227,6 +242,11 @@ class Endpoints(Generic[Prepared]):
         fields = {"fields": log_fields(request.trace)}
         logger.error("a request failed by a bug of ours%s", log_text(request.trace), exc_info=error, extra=fields)
         return Response(500, b'"Internal Server Error"')
+
+
+def _answer_headers(compat: bytes) -> bytes:
+    """The head lines of an answer with features: `compat` says what the statuses in it mean."""
+    return _JSON + b"x-feast-compat: %b\r\n" % compat
 
 
 def _bind_in_steps(binder: Binder, query: Query, body: bytes) -> Steps[Bound]:

@@ -502,6 +502,24 @@ def test_what_may_be_said_once_is_refused_twice(fields: bytes, expected: int) ->
         assert outcome(chunks) == ([], expected), chunks
 
 
+@pytest.mark.parametrize(
+    ("fields", "compat"),
+    [
+        (b"X-Feast-Compat: strict\r\n", b"strict"),
+        (b"x-feast-compat:  feast \r\n", b"feast"),
+        (b"X-Feast-Compat: strict\r\nX-FEAST-COMPAT: feast\r\n", b"strict, feast"),
+        (b"Accept-Charset: strict\r\n", b""),  # as long a name
+    ],
+)
+def test_which_statuses_a_request_asks_for(fields: bytes, compat: bytes) -> None:
+    for chunks in cuts(b"GET / HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n"):
+        assert outcome(chunks) == ([Request(b"GET", b"/", b"", True, compat=compat)], 0), chunks
+    upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n" + fields + b"\r\n"
+    assert outcome([upgrade]) == ([Request(b"GET", b"/", b"", True, compat=compat)], 0)
+    chunked = b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + fields + b"\r\n"
+    assert outcome([chunked]) == ([Request(b"GET", b"/", b"", True)], 0), "a trailer comes too late for it"
+
+
 def test_two_lines_of_connection_are_a_list() -> None:
     """RFC 9110 5.3: "clo" and "se" are two options, and not "close"."""
     head = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\nConnection: clo\r\nConnection: se\r\n\r\n"

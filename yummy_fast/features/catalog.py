@@ -66,7 +66,7 @@ FeatureName = tuple[str, str]
 
 @dataclass(slots=True, eq=False)
 class Compiled(Generic[Prepared]):
-    """A plan, and beside it what others make of it before the first request. Only `slots` ever changes."""
+    """A plan, and beside it what others make of it before the first request. What may be None comes later."""
 
     plan: Plan
     binder: Binder
@@ -79,6 +79,8 @@ class Compiled(Generic[Prepared]):
     """Whether there is something to do between the store's answer and ours: on-demand views, or `Plan.pushed`."""
     slots: ServiceSlots | None = None
     """Where requests are counted. None before the first one: a registry may hold plans that are never asked for."""
+    other_layout: Layout | None = None
+    """What `vectors` answers by for a request that wants other statuses than the server's. None before the first."""
 
 
 class Catalog(Generic[Prepared]):

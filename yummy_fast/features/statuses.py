@@ -2,7 +2,8 @@
 
 Feast 0.67.0 says PRESENT of a stored null too, never looks at the ttl of a view, and on Redis takes what is absent for
 a null (feast/utils.py and feast/infra/online_stores/redis.py). Whether the statuses are those that Feast would answer
-on this store, or those that are true (`--compat strict`), is a StatusPolicy: one for the whole server.
+on this store, or those that are true (`--compat strict`), is a StatusPolicy: one is the server's, and a request may ask
+for another (X-Feast-Compat).
 
 Pure. `vectors`, `large_answers` and native/body.c write the text around the statuses; body.c writes only PRESENT.
 """
@@ -29,6 +30,13 @@ class StatusPolicy(Enum):
     """NOT_FOUND for an absent value, else PRESENT: Feast on a store that distinguishes it from a null (SQLite)."""
     EXACT = "exact"
     """NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE where they hold, and INVALID for what is corrupt: --compat strict."""
+
+
+def status_policy(compat: str, *, absent_is_present: bool) -> StatusPolicy:
+    """What --compat and X-Feast-Compat, each feast or strict, mean on a store with this `absent_is_present`."""
+    if compat == "strict":
+        return StatusPolicy.EXACT
+    return StatusPolicy.PRESENT if absent_is_present else StatusPolicy.MISSING_AWARE
 
 
 PRESENT = b'"PRESENT"'

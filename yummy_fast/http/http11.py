@@ -42,9 +42,10 @@ _WIRE_BYTES_PER_BODY_BYTE = 17
 """How many bytes of a chunked body may arrive for each byte of content: see `_check_limits`."""
 
 _TIMEOUT = b"x-request-timeout-ms"
+_COMPAT = b"x-feast-compat"
 _CHECKED = (
     *(b"host", b"expect", b"connection", b"authorization"),
-    *(b"content-length", b"content-encoding", b"transfer-encoding", _TIMEOUT),
+    *(b"content-length", b"content-encoding", b"transfer-encoding", _TIMEOUT, _COMPAT),
 )
 _CHECKED_LENGTHS = frozenset(map(len, _CHECKED))
 """Lengths of the header names that a request is checked for. To look a length up is cheaper than to lower a name."""
@@ -79,6 +80,8 @@ class Request(NamedTuple):
     """The ids that the client gave the request; None without any."""
     version: str = "1.1"
     """The HTTP version: 1.1 or 1.0."""
+    compat: bytes = b""
+    """The value of X-Feast-Compat, which `endpoints` reads; those of several lines with ", " between them."""
 
 
 class RequestParser:
@@ -94,6 +97,7 @@ class RequestParser:
         "_body",
         "_body_bytes",
         "_coded",
+        "_compat",
         "_completed",
         "_connection",
         "_content_length",
@@ -256,6 +260,7 @@ class RequestParser:
             (b"connection", b"keep-alive" if offered.keep_alive else b"close"),
             (b"authorization", offered.authorization),
             (_TIMEOUT, b"%d" % offered.timeout_ms if offered.timeout_ms else b""),
+            (_COMPAT, offered.compat),
             *(self._trace_values or {}).items(),
         ]
         lines = b"".join(b"%b: %b\r\n" % field for field in fields if field[1])
@@ -311,7 +316,7 @@ class RequestParser:
         self.in_request = True
         self.in_body = self.expects_continue = False
         self._url = self._content_length = self._transfer_encoding = b""
-        self._expect = self._connection = self._authorization = b""
+        self._expect = self._connection = self._authorization = self._compat = b""
         self._body: list[bytes] = []
         self._deferred_refusal = None
         self._trace_values: dict[bytes, bytes] | None = None
@@ -366,6 +371,9 @@ class RequestParser:
                     self._refuse_later(400, "Bad Request: X-Request-Timeout-Ms: expected milliseconds")
             elif name == TRACESTATE:  # which is as long as "connection"
                 self._add_trace_value(name, value.strip(b" \t"))
+            elif name == _COMPAT and not self.in_body:  # in a trailer it has no effect
+                value = value.strip(b" \t")
+                self._compat = b"%b, %b" % (self._compat, value) if self._compat else value
         elif size in _TRACE_LENGTHS and name[0] in _TRACE_STARTS:
             self._add_trace_value(name.lower(), value.strip(b" \t"))
 
@@ -419,6 +427,7 @@ class RequestParser:
                     self._authorization,
                     self.trace,
                     self._version,
+                    self._compat,
                 )
             )
 

@@ -28,7 +28,7 @@ from yummy_fast.errors import ConfigError, ShutdownRequested, how_to_install
 from yummy_fast.feast_format.registry import Registry, Throttle, parse_registry, unthrottled
 from yummy_fast.features.catalog import Catalog
 from yummy_fast.features.feast_faults import feast_faults
-from yummy_fast.features.statuses import StatusPolicy
+from yummy_fast.features.statuses import status_policy
 from yummy_fast.features.transforms import Transforms, load
 from yummy_fast.features.vectors import Layout, Tails
 from yummy_fast.http.accept import Acceptor, ConnectionBalance
@@ -97,12 +97,13 @@ def build_catalog(
             repository.project,
             others,
         )
+    policy = status_policy(config.features.compat, absent_is_present=store.absent_is_present)
     catalog = Catalog(
         registry,
         key_version=repository.key_version,
         versioning=repository.versioning,
         prepare=store.prepare,
-        lay_out=partial(Layout, policy=statuses(config.features.compat, store), tails=Tails()),
+        lay_out=partial(Layout, policy=policy, tails=Tails()),
         load=load,
         collisions=store.collisions,
         prepare_write=None if config.writes.read_only else store.prepare_write,
@@ -131,13 +132,6 @@ def log_feast_faults(config: Config, registry: Registry) -> None:
     where = without_secrets(config.repository.registry_path)
     for fault in feast_faults(registry, versioning=config.repository.versioning):
         logger.info("%s: with --compat feast as in Feast, unlike strict: %s", where, fault)
-
-
-def statuses(compat: str, store: OnlineStore[Prepared]) -> StatusPolicy:
-    """Which statuses the cells of an answer have."""
-    if compat == "strict":
-        return StatusPolicy.EXACT
-    return StatusPolicy.PRESENT if store.absent_is_present else StatusPolicy.MISSING_AWARE
 
 
 def run(config: Config, started: Callable[[str], None] = lambda url: None) -> None:
