@@ -621,3 +621,28 @@ def test_a_command_that_nobody_has() -> None:
 def test_command_lines_of_feasts_chart_and_operator(line: str, tmp_path: Path) -> None:
     """They get as far as the configuration, of which there is none."""
     one_line(command_line(*line.replace("-c repo", f"-c {tmp_path}").split()), "feature_store.yaml")
+
+
+# --------------------------------------------------------------------------------------------- get, explain, doctor
+
+
+def test_a_server_does_not_import_what_it_does_not_need() -> None:
+    """What `explain`, `doctor` and `get` are made of would cost each start some milliseconds."""
+    program = (
+        "import sys, yummy_fast.cli, yummy_fast.stores.redis\n"
+        "needless = ('looks', 'server.once', 'explaining')\n"
+        "print([name for name in sys.modules if 'diagnosis' in name or name.endswith(needless)])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("command", ["get", "explain", "doctor"])
+def test_help_of_what_looks_for_causes(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    code, out, err = in_process(capsys, command, "--help")
+    assert (code, err) == (0, "")
+    assert re.search(r"Exit code 0: .* 1: .* 2: ", " ".join(out.split()))
+    assert f"yummy-fast {command} " in out
+    for number in ("0", "-1", "x", "2000000"):
+        if command == "doctor":
+            assert in_process(capsys, command, "--keys", number)[0] == 2

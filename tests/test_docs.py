@@ -59,7 +59,7 @@ def test_every_make_target_that_is_named_is_there() -> None:
 
 
 def test_every_flag_that_is_named_is_there(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("serve", "check", "demo"):
+    for command in ("serve", "check", "get", "explain", "doctor", "demo"):
         with pytest.raises(SystemExit):
             main([command, "--help"])
     flags = set(re.findall(r"--[a-z][\w-]*", capsys.readouterr().out))

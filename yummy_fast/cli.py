@@ -1,10 +1,11 @@
-"""The command line: serve, check, demo.
+"""The command line: serve, check, get, explain, doctor, demo.
 
 Flags carry Feast's names and letters, so that a command line written for `feast` works with the program's name changed.
 Those of the settings are made from `config.settings`: `serve --help` has a section for each title of a group.
 
 Exit codes: 2, with one line on standard error, if nothing can be served (ConfigError, RegistryError); 1 from `check` if
-a server would start but something could not be served, or not correctly; 3 from `serve` if its workers keep dying (see
+a server would start but something could not be served, or not correctly, from `get` if the request was refused, from
+`explain` and `doctor` if something was found; 3 from `serve` if its workers keep dying (see
 `workers.supervisor`); 130 after Ctrl-C.
 """
 
@@ -19,11 +20,12 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from yummy_fast import __version__
 from yummy_fast.config.settings import GROUPS, IGNORED_FLAGS, IGNORED_SWITCHES, SETTINGS, Config, Setting, Telemetry
-from yummy_fast.errors import ConfigError, RegistryError, how_to_install
+from yummy_fast.errors import ConfigError, RegistryError, RequestError, StoreError, how_to_install
 from yummy_fast.http.descriptors import connections_that_fit, needed, raise_soft_limit
 from yummy_fast.native import owner as native
 from yummy_fast.server import admin
@@ -179,6 +181,9 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="Write JSON, for programs.")
     check.set_defaults(command=_check)
 
+    _add_get(commands)
+    _add_explain(commands)
+    _add_doctor(commands)
     demo = commands.add_parser(
         "demo",
         help="Serve a small repository with data.",
@@ -198,7 +203,116 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_repository(parser: argparse.ArgumentParser, *, letters: bool) -> None:
+_GET = """\
+Read features of entities, as a request would: from the online store itself, or from a running server. Each line of the
+answer has a value, its status, the time of its row, and how old it is.
+
+Statuses are strict unless --compat says otherwise: NOT_FOUND, NULL_VALUE and OUTSIDE_MAX_AGE tell one null from
+another. `yummy-fast explain` says why."""
+
+_GET_EXIT_CODES = """\
+Exit code 0: the request was answered. 1: it was refused. 2: no answer: the configuration, the registry, the online
+store or the server."""
+
+_EXPLAIN = """\
+Say why a feature is null. Look its row up as a request would; if it is not there, look for it under the keys that
+another repository would have written it under (another database, project, key version, type or set of join keys, name
+of the view), and at other entities. The last line says what to do."""
+
+_EXPLAIN_EXIT_CODES = """\
+Exit code 0: the row is there, and it has values. 1: the last line says why not. 2: it could not be found out."""
+
+_DOCTOR = """\
+Do what check does, and look at a sample of the online store: which views have rows, how old they are, whether keys and
+values have the types that the registry declares, what Redis holds for nothing. Redis is asked in small steps, for a
+bounded time, and is written nothing."""
+
+_DOCTOR_EXIT_CODES = """\
+Exit code 0: no problem was found. 1: at least one was. 2: a server would not start, or the online store does not
+answer."""
+
+
+def _add_get(commands: argparse._SubParsersAction[_Parser]) -> None:
+    get = commands.add_parser(
+        "get",
+        help="Read features of entities, with statuses and ages.",
+        usage="yummy-fast get -e KEY=VALUE [-e ...] (-f VIEW:FEATURE [-f ...] | --service NAME) [options]",
+        description=_GET,
+        epilog=_GET_EXIT_CODES,
+        help_flags=("-h", "--help"),
+    )
+    _add_repository(get, letters=False, file_letter=False)
+    get.add_argument(
+        *("-e", "--entities"),
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="A join key and its value. The same join key again begins another row.",
+    )
+    get.add_argument(
+        *("-f", "--features"), metavar="VIEW:FEATURE", action="append", default=[], help="A feature to read."
+    )
+    get.add_argument("--service", metavar="NAME", default="", help="A feature service to read, instead of features.")
+    get.add_argument("--full-feature-names", action="store_true", help="Call features VIEW__FEATURE.")
+    get.add_argument(
+        "--compat",
+        choices=("feast", "strict"),
+        default="strict",
+        help="Which statuses, as `serve --compat` has them. [default: strict]",
+    )
+    get.add_argument("--url", metavar="URL", default="", help="A running server to ask, instead of the online store.")
+    get.add_argument(
+        "--token-file", metavar="FILE", default="", help="File with the bearer token for --url, in its first line."
+    )
+    get.add_argument("--json", action="store_true", help="Write JSON, for programs.")
+    get.set_defaults(command=_get)
+
+
+def _add_explain(commands: argparse._SubParsersAction[_Parser]) -> None:
+    explain = commands.add_parser(
+        "explain",
+        help="Say why a feature is null.",
+        usage="yummy-fast explain VIEW[:FEATURE] [KEY=VALUE ...] [options]",
+        description=_EXPLAIN,
+        epilog=_EXPLAIN_EXIT_CODES,
+        help_flags=("-h", "--help"),
+    )
+    _add_repository(explain, letters=False)
+    explain.add_argument("about", metavar="VIEW[:FEATURE]", help="A feature, or all features of a view.")
+    explain.add_argument("entities", metavar="KEY=VALUE", nargs="*", help="The join keys of the view.")
+    explain.add_argument("--values", action="store_true", help="Show stored values, which are left out otherwise.")
+    explain.add_argument("--json", action="store_true", help="Write JSON, for programs.")
+    explain.set_defaults(command=_explain)
+
+
+def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        help="Look at a sample of the online store, and say what is wrong.",
+        usage="yummy-fast doctor [options]",
+        description=_DOCTOR,
+        epilog=_DOCTOR_EXIT_CODES,
+        help_flags=("-h", "--help"),
+    )
+    _add_repository(doctor, letters=False)
+    doctor.add_argument(
+        "--keys", metavar="N", type=_positive, default=1000, help="Look at no more keys than these. [default: 1000]"
+    )
+    doctor.add_argument(
+        "--seconds", metavar="N", type=_positive, default=5, help="Look for no longer than this. [default: 5]"
+    )
+    doctor.add_argument("--json", action="store_true", help="Write JSON, for programs.")
+    doctor.set_defaults(command=_doctor)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if not 0 < number <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to 1000000, got {text}")
+    return number
+
+
+def _add_repository(parser: argparse.ArgumentParser, *, letters: bool, file_letter: bool = True) -> None:
     """Where feature_store.yaml is: Feast's global flags, taken after the command as well."""
     parser.add_argument(
         *(("-c", "--chdir") if letters else ("--chdir",)),
@@ -207,7 +321,7 @@ def _add_repository(parser: argparse.ArgumentParser, *, letters: bool) -> None:
         help="Folder of the Feast repository. [default: the current folder]",
     )
     parser.add_argument(
-        *("-f", "--feature-store-yaml"),
+        *(("-f", "--feature-store-yaml") if file_letter else ("--feature-store-yaml",)),
         metavar="FILE|URL",
         default=argparse.SUPPRESS,
         help="Configuration to read. [default: feature_store.yaml in the repository's folder]",
@@ -322,33 +436,156 @@ def _check(arguments: argparse.Namespace) -> int:
     from yummy_fast.diagnosis.check_run import Checked
 
     checked = Checked(config, source.name, catalog, store)
-    try:
-        if arguments.json:
-            print(json.dumps(checked.found, indent=2))
-        else:
-            for line in checked.lines():
-                print(line)
-        sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest when it exits
-        if not isinstance(error, BrokenPipeError):  # after `| head`, which has read enough, nothing is wrong
-            raise ConfigError(f"standard output: {error.strerror}") from None
+    _write(json.dumps(checked.found, indent=2) if arguments.json else "\n".join(checked.lines()))
     if not checked.answer.reachable:
         raise ConfigError(f"{config.repository.source}: online_store: cannot be reached: {checked.answer.text}")
     return int(checked.has_problems)
 
 
+def _write(text: str) -> None:
+    """Print to standard output. Raises ConfigError if it cannot be written."""
+    try:
+        print(text)
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest when it exits
+        if not isinstance(error, BrokenPipeError):  # after `| head`, which has read enough, nothing is wrong
+            raise ConfigError(f"standard output: {error.strerror}") from None
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table with aligned columns."""
+    from yummy_fast.diagnosis.report import table_lines
+
+    return table_lines(rows)
+
+
 def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows in aligned columns, the first row as the head. Numbers are aligned to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for index, row in enumerate(rows):
-        cells = [
-            cell.rjust(width) if cell.replace(".", "").replace("-", "").isdigit() else cell.ljust(width)
-            for cell, width in zip(row, widths, strict=True)
-        ]
-        print("  ".join(cells).rstrip())
-        if index == 0:
-            print("  ".join("-" * width for width in widths))
+    print("\n".join(table(rows)))
+
+
+# ---------------------------------------------------------------------------------------------- get, explain, doctor
+
+# What these import is needed by none of the other commands, and would cost each start of a server some milliseconds.
+
+
+def _get(arguments: argparse.Namespace) -> int:
+    from yummy_fast.diagnosis import feature_table
+
+    try:
+        asked = feature_table.request_of(
+            arguments.entities,
+            arguments.features,
+            arguments.service,
+            full_feature_names=arguments.full_feature_names,
+        )
+    except RequestError as error:
+        raise ConfigError(f"get: {error}") from None
+    body = json.dumps(asked).encode()
+    if arguments.url:
+        from yummy_fast.diagnosis.ask_server import ask_server
+
+        status, answer = ask_server(arguments.url, body, arguments.compat, arguments.token_file)
+    else:
+        native.check_wish()
+        from yummy_fast.server.once import answer_once
+
+        status, answer = answer_once(_load(arguments), body, arguments.compat)
+    try:
+        found = json.loads(answer)
+    except ValueError:
+        raise ConfigError(f"get: the answer ({status}) is not JSON: {answer[:80]!r}") from None
+    if status != 200:
+        if status >= 500:
+            raise ConfigError(f"get: {status}: {_message(found)}")
+        print(f"yummy-fast: get: {status}: {_message(found)}", file=sys.stderr)
+        return 1
+    rows = feature_table.rows_of(found, asked, datetime.now(UTC))
+    if arguments.json:
+        _write(json.dumps(feature_table.as_json(rows), indent=2, ensure_ascii=False))
+    else:
+        _write("\n".join(table(feature_table.table_rows(rows))))
+    return 0
+
+
+def _message(found: object) -> str:
+    """The text of an error's body: a string, a string of JSON with a message, or an object with details."""
+    if isinstance(found, str):
+        try:
+            inner = json.loads(found)
+        except ValueError:
+            return found
+        return str(inner["message"]) if isinstance(inner, dict) and "message" in inner else found
+    detail = found.get("detail") if isinstance(found, dict) else None
+    return detail if isinstance(detail, str) else json.dumps(found)
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from yummy_fast.diagnosis.explain import explain
+    from yummy_fast.diagnosis.question import ask, parse_pairs
+    from yummy_fast.diagnosis.report import explanation_lines
+    from yummy_fast.server.explaining import read_registry
+    from yummy_fast.stores.looks import open_looks
+
+    config = _load(arguments)
+    repository = config.repository
+    looks = open_looks(repository, config.store)
+    try:
+        question = ask(
+            read_registry(config),
+            arguments.about,
+            parse_pairs(arguments.entities),
+            key_version=repository.key_version,
+            versioning=repository.versioning,
+        )
+        explanation = explain(question, looks, datetime.now(UTC))
+    except RequestError as error:
+        raise ConfigError(f"explain: {error}") from None
+    except StoreError as error:
+        raise ConfigError(f"{repository.source}: online_store: cannot be reached: {error}") from None
+    finally:
+        looks.close()
+    if arguments.json:
+        _write(json.dumps(explanation.as_json(values=arguments.values), indent=2, ensure_ascii=False))
+    else:
+        _write("\n".join(explanation_lines(explanation, values=arguments.values)))
+    return int(explanation.cause.name != "present")
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from yummy_fast.diagnosis.check_run import Checked
+    from yummy_fast.diagnosis.doctor import examine
+    from yummy_fast.diagnosis.report import examination_lines
+    from yummy_fast.stores.looks import open_looks
+
+    native.check_wish()
+    config = _load(arguments)
+    store = open_store(config)
+    looks = open_looks(config.repository, config.store)
+    source = open_source(config.repository)
+    catalog = build_catalog(config, store, source.read())
+    checked = Checked(config, source.name, catalog, store)
+    if not checked.answer.reachable:
+        raise ConfigError(f"{config.repository.source}: online_store: cannot be reached: {checked.answer.text}")
+    try:
+        examination = examine(
+            catalog.registry,
+            config.repository,
+            looks,
+            max_keys=arguments.keys,
+            time_s=arguments.seconds,
+            collisions=catalog.collisions,
+            now=datetime.now(UTC),
+        )
+    except StoreError as error:
+        raise ConfigError(f"{config.repository.source}: online_store: cannot be reached: {error}") from None
+    finally:
+        looks.close()
+    if arguments.json:
+        _write(json.dumps({"check": checked.found, **examination.as_json()}, indent=2))
+    else:
+        _write("\n".join([*checked.lines(), "", *examination_lines(examination)]))
+    return int(checked.has_problems or examination.has_problems)
 
 
 # ---------------------------------------------------------------------------------------------------------------- demo

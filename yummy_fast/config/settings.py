@@ -151,7 +151,8 @@ class Features(Group):
         one_of("feast", "strict"),
         "feast",
         "Which answers to give: feast answers as Feast does, also where Feast is wrong; strict answers what is right, "
-        "with NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE and INVALID wherever they apply.",
+        "with NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE and INVALID wherever they apply. A request may ask for either's "
+        "statuses by the header X-Feast-Compat.",
     )
     max_rows: int = setting(
         # A Redis reads 30,000 to 100,000 hashes in the second of --store-timeout-ms: more would be a 504.

@@ -304,6 +304,18 @@ _SLOW_FIELDS = frozenset(
 )
 
 
+def stored_type(stored: bytes) -> str:
+    """The type of a stored Value as the field of `Value` has it, such as int64; "" for a null. Raises
+    CorruptValueError."""
+    message = parse_value(stored)
+    return "" if message is None else (message.WhichOneof("val") or "").removesuffix("_val").replace("null", "")
+
+
+def declared_type(value_type: ValueType) -> str:
+    """The same for a declared type: what `stored_type` says of a Value of this type; "" if it is not known."""
+    return _field(value_type).removesuffix("_val")
+
+
 def bytes_at_once(value_types: Iterable[ValueType]) -> int:
     """How many stored bytes of features of these types may be decoded and written in one go; 0 is any number.
 

@@ -1,14 +1,15 @@
 """The admin listener: probes, metrics, status and reload, answered by threads of their own.
 
 The event loop may be stuck, every connection taken, or Redis frozen: this listener answers. It is the standard
-library's HTTP server, so it does not depend on the code of the data port either. It shows what a `Health` shows, and
-knows nothing else.
+library's HTTP server, so it does not depend on the code of the data port either. It shows what a `Health` shows, hands
+questions to whoever explains, and knows nothing else.
 
     GET  /livez       200 or 503, never asks the store; {"status": ..., "reasons": [...]}
     GET  /readyz      200 or 503
     GET  /metrics     for Prometheus
     GET  /-/status    what is served, from where, since when
     POST /-/reload    reads the registry, and answers when that is done: 200 or 500
+    POST /-/explain   why a feature is null: `explaining`
 
 Without an admin listener the data port has the first three (`app`), and nothing that changes anything. A connection is
 for one request. When all MAX_CONNECTIONS are taken, a new one ends the oldest, so that slow clients keep none out.
@@ -43,6 +44,9 @@ DEADLINE_S = 10.0
 """How long a client may take to send its request. kubelet's probes give up after one second by default."""
 RETRY_S = 0.5
 """How long nothing is accepted after the process, or the system, has run out of descriptors."""
+EXPLAIN = "/-/explain"
+MAX_QUESTION_BYTES = 64 << 10
+"""A view, and the values of its join keys."""
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _JSON = "application/json"
 
@@ -96,6 +100,8 @@ def _reload(health: Health, _: str) -> Page:
 
 
 _View = Callable[[Health, str], Page]
+Explain = Callable[[bytes], tuple[int, Mapping[str, Any]]]
+"""From the body of a question to the status and the JSON of its answer."""
 
 _PAGES: Mapping[str, tuple[str, _View]] = {
     "/livez": ("GET", livez),
@@ -109,15 +115,19 @@ _PAGES: Mapping[str, tuple[str, _View]] = {
 class AdminListener:
     """Answers for a Health until closed."""
 
-    def __init__(self, address: str, health: Health, *, reload: bool = True, key: str = "--admin") -> None:
-        """Listen on `address` (`split_address`). Without `reload`, there is no /-/reload. Raises ConfigError.
+    def __init__(
+        self, address: str, health: Health, *, reload: bool = True, explain: Explain | None = None, key: str = "--admin"
+    ) -> None:
+        """Listen on `address` (`split_address`). Raises ConfigError.
+
+        Without `reload` there is no /-/reload, and no /-/explain without `explain`.
 
         `key` is what asked for this listener, for the message if it cannot listen.
         """
         host, port = split_address(address)
         pages = {path: page for path, page in _PAGES.items() if reload or page[1] is not _reload}
         try:
-            self._server = _Server(host, port, health, pages)
+            self._server = _Server(host, port, health, pages, explain)
         except OSError as error:
             remedy = "" if key == "--admin" else "; --admin HOST:PORT takes another address"
             raise ConfigError(f"{key} {address}: cannot listen: {error.strerror or error}{remedy}") from None
@@ -147,9 +157,17 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, host: str, port: int, health: Health, pages: Mapping[str, tuple[str, _View]]) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        health: Health,
+        pages: Mapping[str, tuple[str, _View]],
+        explain: Explain | None,
+    ) -> None:
         self.health = health
         self.pages = pages
+        self.explain = explain
         self._open: dict[socket.socket, float] = {}
         """Connections, the oldest first, and by when each must have sent its request."""
         self._lock = threading.Lock()
@@ -228,9 +246,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, method: str) -> None:
         path = self.path.partition("?")[0]
-        found = self.server.pages.get(path)
+        explain = self.server.explain
+        if path == EXPLAIN and explain is not None:
+            found: tuple[str, _View] | None = ("POST", lambda *_: self._explained(explain))
+        else:
+            found = self.server.pages.get(path)
         if found is None:
-            self.send_error(404, "Not Found; there are " + ", ".join(self.server.pages))
+            paths = [*self.server.pages, *([EXPLAIN] if explain is not None else [])]
+            self.send_error(404, "Not Found; there are " + ", ".join(paths))
             return
         allowed, view = found
         if method != allowed:
@@ -245,6 +268,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(500, "Internal Server Error")
             return
         self._send(page)
+
+    def _explained(self, explain: Explain) -> Page:
+        length = self.headers.get("Content-Length", "")
+        if not (length.isdecimal() and length.isascii()):
+            return _json_page(411, {"detail": "Length Required"})
+        if len(length) > 6 or int(length) > MAX_QUESTION_BYTES:
+            return _json_page(413, {"detail": f"Content Too Large: the limit is {MAX_QUESTION_BYTES} bytes"})
+        try:
+            body = self.rfile.read(int(length))
+        except OSError:  # after READ_S, or because the client has left
+            return _json_page(408, {"detail": "Request Timeout"})
+        return _json_page(*explain(body))
 
     def _send(self, page: Page) -> None:
         self.send_response(page.status)

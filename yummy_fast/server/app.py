@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import uvloop
 
-from yummy_fast.config.settings import Admin, Config, Tls
+from yummy_fast.config.settings import Config, Tls
 from yummy_fast.endpoints import Endpoints
 from yummy_fast.errors import ConfigError, ShutdownRequested, how_to_install
 from yummy_fast.feast_format.registry import Registry, Throttle, parse_registry, unthrottled
@@ -184,7 +184,10 @@ async def _run_alone(config: Config, started: Callable[[str], None]) -> None:
         notify("READY=1")
         started(urls[0])
 
-    with admin_listener(config.admin, health):
+    def registry() -> Registry | None:
+        return health.parts.endpoints.catalog.registry if health.parts is not None else None
+
+    with admin_listener(config, health, registry):
         await serve(config, health, ProcessContext(stop, health.snapshots, signals), announce)
 
 
@@ -337,12 +340,22 @@ def _reload_tls(tls: Tls, acceptor: Acceptor) -> None:
 
 
 @contextlib.contextmanager
-def admin_listener(options: Admin, health: Health) -> Iterator[None]:
-    """The admin listener, if one is wanted. It is there before the registry is read, and says so."""
+def admin_listener(config: Config, health: Health, registry: Callable[[], Registry | None]) -> Iterator[None]:
+    """The admin listener, if one is wanted. It is there before the registry is read, and says so.
+
+    Where Feast's --metrics asked for it, it listens on all addresses: what looks into the store is not offered there.
+    `registry`: the one that is served; where it returns None, a question has it read from its source.
+    """
+    options = config.admin
     if not options.address:
         yield
         return
-    listener = AdminListener(options.address, health, reload=options.reload, key=options.key)
+    explain = None
+    if options.reload:
+        from yummy_fast.server.explaining import Explaining  # which no server without an admin listener needs
+
+        explain = Explaining(config, registry)
+    listener = AdminListener(options.address, health, reload=options.reload, explain=explain, key=options.key)
     logger.info("admin on %s", listener.url)
     try:
         yield

@@ -163,7 +163,7 @@ class Supervisor:
             for each in (ours, self._wakeup, self._woken, *(child.end.connection for child in self._fleet.children)):
                 each.close()
             if kind == "admin":
-                code = run_admin(self._config.admin, connection)
+                code = run_admin(self._config, connection)
             else:
                 # New socket objects do not know the file of a Unix socket, which a worker must not remove.
                 sockets = [type(listening)(fileno=listening.detach()) for listening in self._sockets]

@@ -26,7 +26,7 @@ from typing import Any
 
 import uvloop
 
-from yummy_fast.config.settings import Admin, Config
+from yummy_fast.config.settings import Config
 from yummy_fast.errors import ConfigError, RegistryError
 from yummy_fast.http.accept import ConnectionBalance
 from yummy_fast.server.app import ProcessContext, admin_listener, serve
@@ -63,7 +63,7 @@ def run_worker(
     return code
 
 
-def run_admin(options: Admin, connection: socket.socket) -> int:
+def run_admin(config: Config, connection: socket.socket) -> int:
     """Answer on the admin listener until the supervisor says to stop; the exit code."""
     _begin("admin", ignored=[signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGTERM])
     end = ChildEnd(connection)
@@ -71,7 +71,7 @@ def run_admin(options: Admin, connection: socket.socket) -> int:
     end.start({"stop": done.set}, on_eof=done.set)
 
     def listen() -> None:
-        with admin_listener(options, SupervisorHealth(end)):
+        with admin_listener(config, SupervisorHealth(end), lambda: None):
             end.notify("ready")
             done.wait()
 

@@ -1,0 +1,66 @@
+"""`doctor` against what Feast has written: what can be seen without a key."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.diagnosis.recorded import CAUSES, load
+from tests.harness import Valkey, command_line
+
+NEEDS_A_KEY = {"sound", "stored_null", "unknown_entity", "redis_expiry"}
+"""Where the other rows are all right."""
+
+
+@pytest.mark.parametrize("name", sorted(CAUSES))
+def test_what_is_seen_without_a_key(name: str, tmp_path: Path, blank_valkey: Valkey) -> None:
+    load(name, tmp_path, blank_valkey)
+    code, out, _ = command_line("--chdir", tmp_path, "doctor", "--json")
+    found = json.loads(out)
+    problems = [finding["name"] for finding in found["findings"] if finding["problem"]]
+    if name in NEEDS_A_KEY:
+        assert (code, problems) == (0, [])
+    else:
+        assert code == 1
+        assert problems[0] == CAUSES[name]
+    assert found["check"]["project"] == "rides"
+    assert found["sample"]["complete"] is True
+
+
+def test_the_text(tmp_path: Path, blank_valkey: Valkey) -> None:
+    load("expired", tmp_path, blank_valkey)
+    code, out, err = command_line("--chdir", tmp_path, "doctor")
+    assert (code, err) == (1, "")
+    assert "online store   redis, answers: Valkey" in out
+    assert "problem 2 of 2 rows of stats are older than its ttl of 24 h" in " ".join(out.split())
+
+
+def test_a_bound_on_keys(tmp_path: Path, blank_valkey: Valkey) -> None:
+    load("sound", tmp_path, blank_valkey)
+    blank_valkey.pipeline([("SET", f"session:{number}", "x") for number in range(5_000)])
+    _, out, _ = command_line("--chdir", tmp_path, "doctor", "--json", "--keys", "300")
+    sample = json.loads(out)["sample"]
+    assert (sample["keys"], sample["complete"]) == (300, False)
+
+
+def test_big_values_and_fields_of_nobody(tmp_path: Path, blank_valkey: Valkey) -> None:
+    """Advice is no problem: the exit code stays 0."""
+    recorded = load("sound", tmp_path, blank_valkey)
+    key = recorded.question().key
+    text = "x" * 20_000
+    blank_valkey.do("HSET", key, "a field of nobody", text)
+    code, out, _ = command_line("--chdir", tmp_path, "doctor", "--json")
+    assert code == 0
+    advice = [finding["name"] for finding in json.loads(out)["findings"]]
+    assert advice == ["unknown_fields"]
+
+
+def test_a_store_that_does_not_answer(tmp_path: Path, blank_valkey: Valkey) -> None:
+    load("sound", tmp_path, blank_valkey)
+    path = tmp_path / "feature_store.yaml"
+    path.write_text(path.read_text().replace(str(blank_valkey.port), "1"))
+    code, out, err = command_line("--chdir", tmp_path, "doctor")
+    assert (code, out) == (2, "")
+    assert "online_store: cannot be reached" in err

@@ -1,0 +1,64 @@
+"""`yummy-fast doctor`: take a sample of the store, and say what is wrong with it.
+
+The sample is bounded by a number of keys and by time, and taken in small steps (`stores.looks`), so a Redis that serves
+does not notice it: a SCAN of 100 keys at a time, then a few commands for each hash that is read. What the sample shows
+is for `census` to say.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from yummy_fast.config.repository import Repository
+from yummy_fast.diagnosis import census
+from yummy_fast.diagnosis.census import Examination
+from yummy_fast.diagnosis.explain import known_join_keys
+from yummy_fast.diagnosis.ideas import read_key
+from yummy_fast.feast_format.registry import Registry
+from yummy_fast.stores.looks import Looks, StoredHash
+
+
+def examine(
+    registry: Registry,
+    repository: Repository,
+    looks: Looks,
+    *,
+    max_keys: int,
+    time_s: float,
+    collisions: Sequence[str],
+    now: datetime,
+) -> Examination:
+    """Look at no more than `max_keys` keys, for about `time_s` at most. Raises StoreUnavailableError."""
+    began = time.monotonic()
+    scan = looks.scan(db=looks.db, max_keys=max_keys, time_s=time_s / 2)
+    known = known_join_keys(registry)
+    keys = {key: read_key(key, known) for key in scan.keys}
+    own = [key for key, read in keys.items() if read is not None and read.project == registry.project]
+    taken = census.take(
+        registry,
+        versioning=repository.versioning,
+        key_version=repository.key_version,
+        keys=keys,
+        hashes=_until(looks.read_many(own), began + time_s),
+        complete=scan.complete,
+        now=now,
+    )
+    findings = census.judge(
+        taken,
+        registry,
+        key_version=repository.key_version,
+        address=looks.address,
+        db=looks.db,
+        databases=looks.databases(),
+        collisions=collisions,
+    )
+    return Examination(taken, findings, time.monotonic() - began)
+
+
+def _until(hashes: Iterator[tuple[bytes, StoredHash]], deadline: float) -> Iterator[tuple[bytes, StoredHash]]:
+    for one in hashes:
+        yield one
+        if time.monotonic() > deadline:
+            return

@@ -1,0 +1,140 @@
+"""The text of `explain` and `doctor`, for people. The last line of an explanation is its sentence.
+
+Pure: records in, lines out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from textwrap import wrap
+
+from yummy_fast.diagnosis.causes import Explanation, ViewFound, features_found, span, views_found
+from yummy_fast.diagnosis.census import Examination
+from yummy_fast.diagnosis.question import Question, entity_key
+from yummy_fast.feast_format.keys import entity_key_header
+
+_WIDTH = 110
+
+
+def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows in aligned columns, the first one as the head. Numbers are aligned to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for index, row in enumerate(rows):
+        cells = [
+            cell.rjust(width) if cell.replace(".", "").replace("-", "").isdigit() else cell.ljust(width)
+            for cell, width in zip(row, widths, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+        if index == 0:
+            lines.append("  ".join("-" * width for width in widths))
+    return lines
+
+
+def explanation_lines(explanation: Explanation, *, values: bool) -> list[str]:
+    """What was found about a question, and why."""
+    evidence, question = explanation.evidence, explanation.evidence.question
+    row = evidence.row
+    names = ", ".join(feature.name for feature in question.features)
+    lines = [
+        *_labelled("question", f"{question.view.name}: {names}; for {question.words()}"),
+        *_labelled("key", key_text(question)),
+        *_labelled("", f"an entity key of serialization version {question.key_version}, then the project"),
+        *_labelled("store", f"{evidence.address}, database {evidence.db}"),
+    ]
+    if row is None:
+        lines += _labelled("found", "nothing under this key")
+    elif row.kind != "hash":
+        lines += _labelled("found", f"a {row.kind} under this key")
+    else:
+        expiry = f"; Redis removes it in {span(row.expires_s)}" if row.expires_s is not None else ""
+        lines += _labelled("found", f"a hash of {row.count} fields ({row.encoding}){expiry}")
+    views = views_found(evidence)
+    if views:
+        rows: list[Sequence[str]] = [("view in the hash", "event time", "age", "ttl", "note")]
+        rows += [_view_row(one, explanation) for one in views]
+        lines += ["", *table_lines(rows)]
+    if row is not None:
+        head = ("feature", "field", "stored as", "declared as", "state", *(["value"] if values else []))
+        of_features: list[Sequence[str]] = [head]
+        for one in features_found(evidence):
+            value = [json.dumps(one.value, ensure_ascii=False)] if values else []
+            of_features.append((one.name, one.field, one.stored or "-", one.declared or "?", one.state, *value))
+        lines += ["", *table_lines(of_features)]
+    if evidence.elsewhere:
+        rows_elsewhere: list[Sequence[str]] = [("elsewhere", "database", "differs by", "row of the view")]
+        for place in evidence.elsewhere:
+            has_view = "yes" if place.has_view else "no"
+            rows_elsewhere.append((place.cause.replace("_", " "), str(place.db), place.words, has_view))
+        lines += ["", *table_lines(rows_elsewhere)]
+    if evidence.neighbours is not None:
+        sample = evidence.neighbours
+        looked = "all keys of the database" if sample.complete else "keys that were looked at"
+        lines += ["", f"{looked}: {sample.keys}; of project {question.project}: {sample.of_project}"]
+        lines[-1] += f"; under these join keys: {sample.of_join_keys}, with a row of the view: {sample.with_view}"
+    return [*lines, "", explanation.cause.sentence]
+
+
+def _view_row(one: ViewFound, explanation: Explanation) -> tuple[str, ...]:
+    moment = one.event_time
+    told = "not in the registry" if not one.known else "older than its ttl" if one.is_expired(explanation.now) else ""
+    if moment is None:
+        return (one.name, "not a timestamp", "", "", told)
+    age = span((explanation.now - moment).total_seconds())
+    return (one.name, f"{moment:%Y-%m-%dT%H:%M:%SZ}", age, span(one.ttl_s) if one.ttl_s else "none", told)
+
+
+def key_text(question: Question) -> str:
+    """The bytes of a key, with its texts as text: 01000000 02000000 09000000 "driver_id" 04000000 ... "rides"."""
+    version = question.key_version
+    pieces = [len(question.parts).to_bytes(4, "little").hex()] if version > 2 else []
+    for part in question.parts:
+        header = entity_key_header([part.join_key], version)[4 if version > 2 else 0 :]
+        name = part.join_key.encode()
+        pieces += [*wrap(header[: len(header) - len(name)].hex(), 8), json.dumps(part.join_key)]
+    names = entity_key_header([part.join_key for part in question.parts], version)
+    rest = entity_key(question.parts, version)[len(names) :]
+    for part in question.parts:
+        length = int.from_bytes(rest[4:8], "little")
+        value = json.dumps(part.value) if isinstance(part.value, str) else rest[8 : 8 + length].hex()
+        pieces += [rest[:4].hex(), rest[4:8].hex(), value]
+        rest = rest[8 + length :]
+    return " ".join([*pieces, json.dumps(question.project)])
+
+
+def _labelled(label: str, text: str) -> list[str]:
+    lines = wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False) or [""]
+    return [f"{label:<11}{lines[0]}", *(f"{'':<11}{line}" for line in lines[1:])]
+
+
+def examination_lines(examination: Examination) -> list[str]:
+    """What a sample has, and what is wrong."""
+    census = examination.census
+    looked = "all keys" if census.complete else "keys that were looked at"
+    projects = ", ".join(f"{name} {count}" for name, count in census.projects.most_common(5)) or "none"
+    lines = [
+        *_labelled("sample", f"{looked}: {census.keys}, in {examination.took_s:.1f} s; hashes read: {census.hashes}"),
+        *_labelled("projects", f"{projects}; keys that are not Feast's: {census.foreign}"),
+    ]
+    if census.hashes:
+        encodings = ", ".join(f"{name} {count}" for name, count in census.encodings.most_common())
+        fields = sorted(census.fields)
+        size = f"{fields[len(fields) // 2]} fields in the middle, {fields[-1]} at most"
+        known = 100 * (1 - census.unknown_bytes / census.total_bytes) if census.total_bytes else 100
+        lines += _labelled("hashes", f"{encodings}; {size}; {known:.0f} % of the bytes are in the registry")
+    if census.views:
+        rows: list[Sequence[str]] = [("view", "keys", "rows", "found", "median age", "expired")]
+        for name, count in sorted(census.views.items()):
+            ages = sorted(count.ages_s)
+            age = span(ages[len(ages) // 2]) if ages else "-"
+            found = f"{100 * count.rows / count.keys:.0f} %" if count.keys else "-"
+            rows.append((name, str(count.keys), str(count.rows), found, age, str(count.expired)))
+        lines += ["", *table_lines(rows)]
+    lines.append("")
+    for finding in examination.findings:
+        kind = "problem" if finding.is_problem else "advice"
+        lines += _labelled(kind, finding.sentence)
+    if not examination.has_problems:
+        lines.append("No problem was found.")
+    return lines

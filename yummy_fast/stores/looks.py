@@ -1,0 +1,94 @@
+"""What can be seen of an online store by those who look for the cause of a null: the interface `Looks`.
+
+`diagnosis` asks through it; a store's module implements it, and is only imported when somebody looks. Everything here
+is bounded: by keys, by time, by fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import NamedTuple, Protocol
+
+from yummy_fast.config.repository import Repository
+from yummy_fast.config.settings import StoreOptions
+from yummy_fast.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class StoredHash:
+    """What is stored under a key."""
+
+    fields: Mapping[bytes, bytes]
+    """All fields; if there are too many of them, those that were wanted."""
+    count: int
+    """How many fields there are."""
+    expires_s: int | None = None
+    """In how many seconds the store removes it; None for never."""
+    encoding: str = ""
+    """How Redis keeps it: listpack or hashtable."""
+    kind: str = "hash"
+    """What Redis keeps under the key: Feast writes hashes."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether `fields` has all of them."""
+        return len(self.fields) == self.count
+
+
+class Scan(NamedTuple):
+    """Keys of a store."""
+
+    keys: list[bytes]
+    complete: bool
+    """Whether these are all that there are."""
+
+
+class Looks(Protocol):
+    """A store that is looked into. Every method may block, and raises StoreUnavailableError."""
+
+    address: str
+    """For people: where the store is."""
+    db: int
+    """The database that the repository names."""
+    key_ttl_s: int
+    """After how many seconds Feast has the store remove a key that it wrote; 0 for never."""
+
+    def close(self) -> None:
+        """Close the connections."""
+
+    def databases(self) -> Mapping[int, int]:
+        """The databases that have keys, and how many; empty if it may not be asked."""
+
+    def exist(self, keys: Sequence[bytes], db: int) -> list[bool]:
+        """Whether there is anything under each key."""
+
+    def have_field(self, keys: Sequence[bytes], field: bytes, db: int) -> list[bool]:
+        """Whether the hash under each key has a field."""
+
+    def read(self, key: bytes, db: int, wanted: Sequence[bytes] = ()) -> StoredHash | None:
+        """What is under a key; of a large hash the `wanted` fields."""
+
+    def read_many(self, keys: Sequence[bytes], wanted: Sequence[bytes] = ()) -> Iterator[tuple[bytes, StoredHash]]:
+        """What is under each key that is still there, one by one."""
+
+    def scan(self, *, db: int, contains: Sequence[bytes] = (), max_keys: int, time_s: float) -> Scan:
+        """Keys that have the bytes of `contains` in them, in this order; any keys without it."""
+
+
+LOOKS: Mapping[str, str] = {"redis": "yummy_fast.stores.redis_looks:RedisLooks"}
+"""online_store.type -> module:class."""
+
+
+def open_looks(repository: Repository, options: StoreOptions) -> Looks:
+    """Looks into the store that the repository names. Raises ConfigError."""
+    store_type = str(repository.online_store["type"])
+    if store_type not in LOOKS:
+        raise ConfigError(
+            f"{repository.source}: online_store.type: {store_type} cannot be looked into; "
+            f"expected one of: {', '.join(sorted(LOOKS))}"
+        )
+    module, _, name = LOOKS[store_type].partition(":")
+    looks: Looks = getattr(import_module(module), name)(repository, options)
+    return looks
