@@ -82,7 +82,7 @@ def _all(question: Question) -> Iterator[Idea]:
         names = ", ".join(part.join_key for part in renamed)
         yield from _made(sorted(renamed, key=lambda part: part.join_key), version, project, "join_keys", f"as {names}")
     # Two differences at once: an old repository had both other types and another version.
-    for other_version in (3, 2):
+    for other_version in {3, 2} - {version}:
         for retyped in product(*map(_other_types, parts)):
             words = f"{other_version}, {', '.join(f'{part.join_key} as {part.type.name}' for part in retyped)}"
             yield from _made(retyped, other_version, project, "key_version", words)
