@@ -630,7 +630,7 @@ def test_a_server_does_not_import_what_it_does_not_need() -> None:
     """What `explain`, `doctor` and `get` are made of would cost each start some milliseconds."""
     program = (
         "import sys, yummy_fast.cli, yummy_fast.stores.redis\n"
-        "needless = ('looks', 'server.once', 'explaining')\n"
+        "needless = ('looks', 'survey', 'server.once', 'explaining')\n"
         "print([name for name in sys.modules if 'diagnosis' in name or name.endswith(needless)])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Coroutine, Iterable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urljoin
 
 import pytest
@@ -57,6 +57,10 @@ class MemoryStore:
         return Survey("memory", (), frozenset(views))
 
     compares_times = True
+
+    def looks(self) -> NoReturn:
+        raise NotImplementedError
+
     in_flight = 0
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from yummy_fast import __version__
 from yummy_fast.config.settings import GROUPS, IGNORED_FLAGS, IGNORED_SWITCHES, SETTINGS, Config, Setting, Telemetry
@@ -35,6 +35,9 @@ from yummy_fast.sources.yaml_text import load_config
 from yummy_fast.telemetry.logs import set_up_logging
 from yummy_fast.telemetry.stderr_log import FLUSH_S, is_writable
 from yummy_fast.workers import supervisor
+
+if TYPE_CHECKING:
+    from yummy_fast.diagnosis.check_run import Checked
 
 logger = logging.getLogger("yummy_fast")
 
@@ -437,6 +440,11 @@ def _check(arguments: argparse.Namespace) -> int:
 
     checked = Checked(config, source.name, catalog, store)
     _write(json.dumps(checked.found, indent=2) if arguments.json else "\n".join(checked.lines()))
+    return _code(config, checked)
+
+
+def _code(config: Config, checked: Checked) -> int:
+    """The exit code. Raises ConfigError if the online store does not answer."""
     if not checked.answer.reachable:
         raise ConfigError(f"{config.repository.source}: online_store: cannot be reached: {checked.answer.text}")
     return int(checked.has_problems)
@@ -525,11 +533,10 @@ def _explain(arguments: argparse.Namespace) -> int:
     from yummy_fast.diagnosis.question import ask, parse_pairs
     from yummy_fast.diagnosis.report import explanation_lines
     from yummy_fast.server.explaining import read_registry
-    from yummy_fast.stores.looks import open_looks
 
     config = _load(arguments)
     repository = config.repository
-    looks = open_looks(repository, config.store)
+    looks = open_store(config).looks()
     try:
         question = ask(
             read_registry(config),
@@ -555,18 +562,14 @@ def _explain(arguments: argparse.Namespace) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     from yummy_fast.diagnosis.check_run import Checked
     from yummy_fast.diagnosis.doctor import examine
-    from yummy_fast.diagnosis.report import examination_lines
-    from yummy_fast.stores.looks import open_looks
+    from yummy_fast.diagnosis.report import sample_lines
 
     native.check_wish()
     config = _load(arguments)
     store = open_store(config)
-    looks = open_looks(config.repository, config.store)
+    looks = store.looks()
     source = open_source(config.repository)
     catalog = build_catalog(config, store, source.read())
-    checked = Checked(config, source.name, catalog, store)
-    if not checked.answer.reachable:
-        raise ConfigError(f"{config.repository.source}: online_store: cannot be reached: {checked.answer.text}")
     try:
         examination = examine(
             catalog.registry,
@@ -574,18 +577,19 @@ def _doctor(arguments: argparse.Namespace) -> int:
             looks,
             max_keys=arguments.keys,
             time_s=arguments.seconds,
-            collisions=catalog.collisions,
+            strict=config.features.compat == "strict",
             now=datetime.now(UTC),
         )
     except StoreError as error:
         raise ConfigError(f"{config.repository.source}: online_store: cannot be reached: {error}") from None
     finally:
         looks.close()
+    checked = Checked(config, source.name, catalog, store, examination.findings)
     if arguments.json:
-        _write(json.dumps({"check": checked.found, **examination.as_json()}, indent=2))
+        _write(json.dumps({**checked.found, "sample": examination.as_json()}, indent=2))
     else:
-        _write("\n".join([*checked.lines(), "", *examination_lines(examination)]))
-    return int(checked.has_problems or examination.has_problems)
+        _write("\n".join(checked.lines(sample_lines(examination.census, examination.took_s))))
+    return _code(config, checked)
 
 
 # ---------------------------------------------------------------------------------------------------------------- demo

@@ -83,6 +83,15 @@ def test_no_row(sample: Neighbours | None, cause: str) -> None:
     assert found.sentence.endswith(".")
 
 
+def test_a_view_that_was_materialized_and_has_no_row_here() -> None:
+    """The registry has an interval of it, so it is not said that it was never materialized."""
+    asked = question("sound")
+    written = replace(asked, view=replace(asked.view, materialized_until_s=1_772_359_200.0))
+    found = judge(evidence(None, question=written, neighbours=neighbours(with_view=0, complete=False)), NOW)
+    assert found.name == "rows_missing"
+    assert "no row of it in this store (of 10 keys that were looked at)" in found.sentence
+
+
 def test_a_row_elsewhere_counts_if_the_view_is_in_it() -> None:
     there = Elsewhere("other_project", "staging", 0, has_view=True)
     hollow = Elsewhere("key_version", "2", 0, has_view=False)

@@ -16,7 +16,7 @@ from tests.diagnosis.recorded import CAUSES, RECORDED, load
 from tests.harness import TESTS, Valkey, command_line
 from yummy_fast.diagnosis import causes, ideas
 from yummy_fast.diagnosis.explain import explain
-from yummy_fast.stores.looks import open_looks
+from yummy_fast.server.app import open_store
 
 NOW = datetime(2026, 3, 20, tzinfo=UTC)
 """Nineteen days after everything happened."""
@@ -30,7 +30,7 @@ SAID = {
     "int32_key": r"written with driver_id as INT32, and the registry declares driver_id as INT64",
     "key_version": r"version 2, and this repository reads version 3: set entity_key_serialization_version: 2",
     "more_join_keys": r"under other join keys \(city_id, driver_id\), and stats is read by driver_id",
-    "never_materialized": r"^View profile was never materialized .* run feast materialize for profile",
+    "never_materialized": r"^Feature view profile was never materialized, so all of it is null; run `feast",
     "other_db": r"^The row is in database 3 of this Redis, and this repository reads database 0: write db=3",
     "other_project": r"^The row was written by project staging, and this repository is project rides",
     "redis_expiry": r"Redis removes these keys by itself \(key_ttl_seconds: 3600\).* raise key_ttl_seconds",
@@ -60,7 +60,7 @@ def test_every_recorded_repository_has_an_expectation() -> None:
 @pytest.mark.parametrize("name", sorted(CAUSES))
 def test_the_cause_is_named(name: str, tmp_path: Path, blank_valkey: Valkey) -> None:
     recorded = load(name, tmp_path, blank_valkey)
-    looks = open_looks(recorded.config.repository, recorded.config.store)
+    looks = open_store(recorded.config).looks()
     try:
         explanation = explain(recorded.question(), looks, NOW)
     finally:
@@ -102,7 +102,7 @@ def test_a_store_among_whose_keys_the_views_are_rare(tmp_path: Path, blank_valke
     """5,000 keys of another program, and two of Feast's: a sample may show neither, and proves nothing then."""
     recorded = load("unknown_entity", tmp_path, blank_valkey)
     blank_valkey.pipeline([("SET", f"session:{number}", "x") for number in range(5_000)])
-    looks = open_looks(recorded.config.repository, recorded.config.store)
+    looks = open_store(recorded.config).looks()
     try:
         explanation = explain(recorded.question(), looks, NOW)
     finally:
@@ -116,7 +116,7 @@ def test_a_store_among_whose_keys_the_views_are_rare(tmp_path: Path, blank_valke
 def test_another_programs_key(tmp_path: Path, blank_valkey: Valkey) -> None:
     recorded = load("wrong_redis", tmp_path, blank_valkey)
     blank_valkey.do("SET", recorded.question().key, "x")
-    looks = open_looks(recorded.config.repository, recorded.config.store)
+    looks = open_store(recorded.config).looks()
     try:
         explanation = explain(recorded.question(), looks, NOW)
     finally:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Valkey
-from yummy_fast.config.settings import StoreOptions
-from yummy_fast.errors import ConfigError, StoreUnavailableError
+from tests.harness import Valkey, free_port
+from yummy_fast.errors import ConfigError, StoreRefusedError, StoreUnavailableError
+from yummy_fast.server.app import open_store
 from yummy_fast.sources.yaml_text import load_config
-from yummy_fast.stores.looks import Looks, open_looks
+from yummy_fast.stores.looks import Looks
 from yummy_fast.stores.redis_looks import MAX_FIELDS
 
 
@@ -23,7 +23,7 @@ def own() -> Iterator[Valkey]:
 
 def looks_into(folder: Path, online_store: str) -> Looks:
     (folder / "feature_store.yaml").write_text(f"project: rides\nregistry: r.db\nonline_store: {online_store}\n")
-    return open_looks(load_config(chdir=str(folder), environ={}).repository, StoreOptions())
+    return open_store(load_config(chdir=str(folder), environ={})).looks()
 
 
 @pytest.fixture
@@ -101,6 +101,29 @@ def test_what_a_pattern_means_stands_for_itself(looks: Looks, own: Valkey, part:
     assert looks.scan(db=1, contains=[part, b"2", b"3"], max_keys=10, time_s=5).keys == []
 
 
+def test_keys_with_an_end(looks: Looks, own: Valkey) -> None:
+    own.pipeline([("SET", f"k{number}", "x") for number in range(300)], db=1)
+    for key in ("1rides", "rides", "1ride*", "ridesx"):
+        own.do("SET", key, "x", db=1)
+    scan = looks.scan(db=1, suffix=b"rides", max_keys=10, time_s=20)
+    assert (sorted(scan.keys), scan.complete) == ([b"1rides", b"rides"], True)
+    assert scan.looked_at > 100, "more than one SCAN goes through"
+    assert looks.scan(db=1, suffix=b"ride*", max_keys=10, time_s=20).keys == [b"1ride*"]
+    assert looks.scan(db=1, contains=[b"1"], suffix=b"rides", max_keys=10, time_s=20).keys == [b"1rides"]
+
+
+def test_which_fields_are_there(looks: Looks, own: Valkey) -> None:
+    own.do("HSET", "a", "f", "1", "g", "", db=1)
+    own.do("SET", "b", "1", db=1)
+    assert looks.fields_there(b"a", [b"f", b"g", b"h"], 1) == [True, True, False]
+    assert looks.fields_there(b"b", [b"f"], 1) == [False]
+    assert looks.fields_there(b"c", [b"f"], 1) == [False]
+
+
+def test_what_the_server_is(looks: Looks) -> None:
+    assert looks.mode() == "standalone"
+
+
 def test_nothing_is_written(looks: Looks, own: Valkey) -> None:
     own.do("HSET", "a", "f", "1", db=1)
     before = own.do("INFO", "persistence").split(b"rdb_changes_since_last_save:")[1].split()[0]
@@ -115,6 +138,10 @@ def test_a_user_who_may_not_look(tmp_path: Path, own: Valkey) -> None:
     options = f"127.0.0.1:{own.port},username=reader,password=secret"
     looks = looks_into(tmp_path, f"{{type: redis, connection_string: '{options}'}}")
     assert looks.databases() == {}
+    with pytest.raises(StoreRefusedError):
+        looks.mode()
+    with pytest.raises(StoreRefusedError):
+        looks.scan(db=0, max_keys=1, time_s=1)
     with pytest.raises(StoreUnavailableError, match="permission") as caught:
         looks.read(b"a", 0)
     assert "secret" not in str(caught.value)
@@ -124,15 +151,16 @@ def test_a_user_who_may_not_look(tmp_path: Path, own: Valkey) -> None:
 
 
 def test_a_node_of_a_cluster_is_told(tmp_path: Path) -> None:
-    with Valkey("--cluster-enabled", "yes", "--dir", str(tmp_path)) as node:
+    bus = ("--cluster-port", str(free_port()))  # by itself it is 10,000 more than the port, and that may be too many
+    with Valkey("--cluster-enabled", "yes", "--dir", str(tmp_path), *bus) as node:
         looks = looks_into(tmp_path, f"{{type: redis, connection_string: '127.0.0.1:{node.port}'}}")
-        with pytest.raises(StoreUnavailableError, match="is a node of a cluster"):
+        with pytest.raises(StoreUnavailableError, match="is a node of a Redis Cluster"):
             looks.read(b"a", 0)
         looks.close()
 
 
 def test_a_store_that_cannot_be_looked_into(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="sqlite cannot be looked into; expected one of: redis"):
+    with pytest.raises(ConfigError, match="sqlite cannot be looked into; expected redis"):
         looks_into(tmp_path, "{type: sqlite}")
     with pytest.raises(ConfigError, match="redis_type"):
         looks_into(tmp_path, "{type: redis, redis_type: redis_cluster}")

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from yummy_fast.diagnosis.findings import without_rows
 from yummy_fast.diagnosis.question import Question
 from yummy_fast.errors import CorruptValueError
 from yummy_fast.feast_format.keys import feature_field, timestamp_field
@@ -249,9 +250,8 @@ def _of_the_row(evidence: Evidence, now: datetime) -> Cause:
         return Cause(
             "collision",
             f"{own_ref} and {other_ref} share one field in Redis, since the murmur3 hashes of their names are equal, "
-            "so "
-            "whichever "
-            f"was written last is answered for both: rename one of the two, run feast apply, and materialize {name}.",
+            "so whichever was written last is answered for both: rename one of the two, run feast apply, and "
+            f"materialize {name}.",
         )
     if view.disabled:
         return Cause(
@@ -271,8 +271,7 @@ def _of_the_row(evidence: Evidence, now: datetime) -> Cause:
         return Cause(
             "added_feature",
             f"The row of {name} has no {_list(states['absent'])}: it was written before the feature was added or "
-            "renamed; "
-            f"materialize {name} again.",
+            f"renamed; materialize {name} again.",
         )
     own = next(found for found in views_found(evidence) if found.name == question.store_name)
     if own.event_time is None:
@@ -297,9 +296,8 @@ def _of_the_row(evidence: Evidence, now: datetime) -> Cause:
         feature = retyped[0]
         return Cause(
             "value_type",
-            f"{feature.name} is stored as {feature.stored}, and declared as {feature.declared}: it was written "
-            "before its type was "
-            f"changed; materialize {name} again.",
+            f"{feature.name} is stored as {feature.stored}, and declared as {feature.declared}: it was written before "
+            f"its type was changed; materialize {name} again.",
         )
     return Cause("present", "The row is there and every feature has a value: a request for this entity is answered.")
 
@@ -315,8 +313,7 @@ def _hash_without_view(evidence: Evidence) -> Cause | None:
         return Cause(
             "view_version",
             f"The hash has rows of {_list(versions)}, and {question.store_name} is looked up: another version of the "
-            "view "
-            f"was written; compare {setting} of the writer and of this repository, and materialize {name}.",
+            f"view was written; compare {setting} of the writer and of this repository, and materialize {name}.",
         )
     unknown = [one.name for one in found if not one.known]
     fields = set(evidence.row.fields)
@@ -327,8 +324,7 @@ def _hash_without_view(evidence: Evidence) -> Cause | None:
         return Cause(
             "renamed_view",
             f"The values were written by a view {renamed[0]}, which the registry does not have, and Feast finds a "
-            "value by "
-            f"the names of view and feature: if {name} is its new name, materialize {name}.",
+            f"value by the names of view and feature: if {name} is its new name, materialize {name}.",
         )
     return None
 
@@ -348,8 +344,8 @@ def _found_elsewhere(evidence: Evidence, found: Elsewhere) -> Cause:
     in_db = f" in database {found.db}" if found.db != evidence.db else ""
     if found.cause == "other_db":
         sentence = (
-            f"The row is in database {found.db} of this Redis, and this repository reads database {evidence.db}: write "
-            f"db={found.db} into online_store.connection_string, or materialize with db={evidence.db}."
+            f"The row is in database {found.db} of this Redis, and this repository reads database {evidence.db}: "
+            f"write db={found.db} into online_store.connection_string, or materialize with db={evidence.db}."
         )
     elif found.cause == "other_project":
         sentence = (
@@ -362,21 +358,19 @@ def _found_elsewhere(evidence: Evidence, found: Elsewhere) -> Cause:
         with_types = f", with {types}" if types else ""
         sentence = (
             f"The row{in_db} is under an entity key of serialization version {version}{with_types}, and this "
-            "repository "
-            f"reads version {question.key_version}: set entity_key_serialization_version: {version}, or materialize "
-            f"{name} with {question.key_version}."
+            f"repository reads version {question.key_version}: set entity_key_serialization_version: {version}, or "
+            f"materialize {name} with {question.key_version}."
         )
     elif found.cause == "join_key_type":
         sentence = (
-            f"The row{in_db} was written with {found.words}, and the registry declares {declared}: the types are "
-            "part of "
-            f"the key; declare in entity and schema the type that the writer has, or materialize {name} again."
+            f"The row{in_db} was written with {found.words}, and the registry declares {declared}: the types are part "
+            f"of the key; declare in entity and schema the type that the writer has, or materialize {name} again."
         )
     elif found.cause == "entityless_push":
         sentence = (
-            f"The row{in_db} was pushed: Feast's push stores a view without entities under a key of no join keys, "
-            "and its "
-            f"reads look for __dummy_id; materialize {name}, or give the view an entity."
+            f"The row{in_db} was pushed: Feast's push stores a view without entities under a key of no join keys, and "
+            f"its reads look for __dummy_id; materialize {name}, give the view an entity, or serve with --compat "
+            "strict, which reads both keys."
         )
     else:  # join_keys
         sentence = (
@@ -397,15 +391,16 @@ def _not_found(evidence: Evidence) -> Cause:
         return Cause(
             "wrong_redis",
             f"Database {evidence.db} of {evidence.address} has no keys{others}: this is another Redis than the one "
-            "that "
-            "was written, or nothing was ever materialized; compare online_store with the writer's feature_store.yaml.",
+            "that was written, or nothing was ever materialized; compare online_store with the writer's "
+            "feature_store.yaml.",
         )
     if neighbours.of_project == 0:
         projects = f"; there are keys of {_list(list(neighbours.projects[:3]))}" if neighbours.projects else ""
         return Cause(
             "wrong_redis",
-            f"Database {evidence.db} of {evidence.address} has no keys of project {project}{_so_far(neighbours)}"
-            f"{projects}: compare project and online_store with the writer's feature_store.yaml, or materialize.",
+            f"Database {evidence.db} of {evidence.address} has no keys of project "
+            f"{project}{_so_far(neighbours)}{projects}: compare project and online_store with the writer's "
+            "feature_store.yaml, or materialize.",
         )
     if neighbours.with_view == 0:
         shapes = f" There are rows of {name} under {neighbours.shapes[0]}:" if neighbours.shapes else ""
@@ -414,26 +409,22 @@ def _not_found(evidence: Evidence) -> Cause:
                 "join_keys",
                 f"{shapes.strip()} those are other join keys than the registry has now; materialize {name}.",
             )
-        return Cause(
-            "never_materialized",
-            f"View {name} was never materialized into this store: no entity has a row of it{_so_far(neighbours)}; run "
-            f"feast materialize for {name}, or push to it.",
-        )
+        seen = "" if neighbours.complete else f"of {neighbours.keys} keys that were looked at"
+        unwritten = without_rows(question.view, seen)
+        return Cause(unwritten.name, f"{unwritten.text[0].upper()}{unwritten.text[1:]}.")
     share = f"{neighbours.with_view} of {neighbours.of_join_keys} keys {'looked at' if not neighbours.complete else ''}"
     if neighbours.expiring or evidence.key_ttl_s:
         ttl = f" (key_ttl_seconds: {evidence.key_ttl_s})" if evidence.key_ttl_s else ""
         return Cause(
             "redis_expiry",
-            f"Other entities have a row of {name} ({share.strip()}), and Redis removes these keys by itself{ttl}: "
-            "the row "
-            f"of this entity has expired, or was never written; materialize {name} more often, or raise "
+            f"Other entities have a row of {name} ({share.strip()}), and Redis removes these keys by itself{ttl}: the "
+            f"row of this entity has expired, or was never written; materialize {name} more often, or raise "
             "key_ttl_seconds.",
         )
     return Cause(
         "unknown_entity",
-        f"Other entities have a row of {name} ({share.strip()}), and this one has none: the source has no such "
-        "entity in "
-        "the time that was materialized; look for it in the source, and check the key for a typing error.",
+        f"Other entities have a row of {name} ({share.strip()}), and this one has none: the source has no such entity "
+        "in the time that was materialized; look for it in the source, and check the key for a typing error.",
     )
 
 

@@ -1,25 +1,26 @@
 """A sample of a store against its registry: from keys and hashes to what is wrong with them, without a question.
 
-`take` counts what the sample has; `judge` makes findings of the counts. A *problem* is something that makes requests
-answer null, or wrong; *advice* is about memory and time. What a sample shows is said of the sample: "of 800 keys that
-were looked at". Names, types and numbers only, never a value. Pure.
+`take` counts what the sample has; `judge` makes findings of the counts. Those that are no problems are about memory and
+time. What a sample shows is said of the sample: "of 800 keys that were looked at". Names, types and numbers only, and
+never a value. Pure.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from yummy_fast.diagnosis.causes import TIMESTAMP_PREFIX, known_views, span
-from yummy_fast.diagnosis.ideas import StoredKey
+from yummy_fast.diagnosis.findings import Finding, without_rows
+from yummy_fast.diagnosis.stored_keys import StoredKey, join_keys_of
 from yummy_fast.errors import CorruptValueError
 from yummy_fast.feast_format.keys import feature_field, timestamp_field
 from yummy_fast.feast_format.registry import DUMMY_JOIN_KEY, FeatureView, Registry
 from yummy_fast.feast_format.timestamps import decode_timestamp
-from yummy_fast.feast_format.values import ValueType, declared_type, stored_type
+from yummy_fast.feast_format.values import declared_type, stored_type
 from yummy_fast.features.views import stored_name
 from yummy_fast.stores.looks import StoredHash
 
@@ -29,15 +30,6 @@ MOSTLY = 0.5
 """The share of rows from which on something is said of a view."""
 LISTPACK_ENTRIES = 512
 """hash-max-listpack-entries, by default: a longer hash is a hash table whatever its values are."""
-
-
-class Finding(NamedTuple):
-    """One thing that is wrong, or could be better."""
-
-    name: str
-    """As in `causes`, where it is the same."""
-    sentence: str
-    is_problem: bool = True
 
 
 @dataclass(slots=True)
@@ -92,11 +84,6 @@ class Census:
     """Feature -> values over BIG_VALUE_BYTES."""
 
 
-def join_keys_of(registry: Registry, view: FeatureView) -> tuple[str, ...]:
-    """The join keys of a view, sorted; those of entities that the registry has."""
-    return tuple(sorted(registry.entities[name].join_key for name in view.entities if name in registry.entities))
-
-
 def take(
     registry: Registry,
     *,
@@ -121,7 +108,7 @@ def take(
             continue
         census.projects[read.project] += 1
         if read.project == registry.project:
-            census.versions[read.version] += 1
+            census.versions[_version(read, key_version)] += 1
             census.key_types[read.join_keys, read.types] += 1
     known = {feature_field(name, feature.name) for name, view in views.items() for feature in view.features}
     known |= set(map(timestamp_field, views))
@@ -141,7 +128,7 @@ def take(
             if read.join_keys != own:
                 census.misplaced[name, read.join_keys] += there
                 continue
-            if read.version != key_version:
+            if _version(read, key_version) != key_version:
                 census.views[name].other_version += there
                 continue
             count = census.views[name]
@@ -149,6 +136,11 @@ def take(
             if there:
                 _count_row(count, census, name, view, stored, now)
     return census
+
+
+def _version(read: StoredKey, wanted: int) -> int:
+    """The version that wrote a key: the wanted one, if it may have been."""
+    return wanted if wanted in read.versions else max(read.versions)
 
 
 def _views_in(stored: StoredHash) -> list[str]:
@@ -208,21 +200,22 @@ def judge(
     address: str,
     db: int,
     databases: Mapping[int, int],
-    collisions: Sequence[str] = (),
+    strict: bool = False,
 ) -> list[Finding]:
-    """What is wrong, the gravest first."""
-    found = [
-        Finding("collision", f"hash collision: these features share one Redis field; rename one: {pair}.")
-        for pair in collisions
-    ]
+    """What is wrong, the gravest first.
+
+    `strict`: whether requests are answered with --compat strict, where a view without entities is read from both keys
+    that Feast may have written it under.
+    """
+    found: list[Finding] = []
     if not census.keys:
         others = ", ".join(f"{number} ({keys} keys)" for number, keys in databases.items() if number != db)
         if others:
             found.append(
                 Finding(
                     "other_db",
-                    f"Database {db} of {address} is empty, and there are keys in {others}: db in "
-                    "online_store.connection_string is not that of the writer.",
+                    f"database {db} of {address} is empty, and there are keys in {others}: db in "
+                    "online_store.connection_string is not that of the writer",
                 )
             )
         else:
@@ -230,8 +223,7 @@ def judge(
                 Finding(
                     "wrong_redis",
                     f"{address} has no keys at all: nothing was ever materialized, or this is another Redis than the "
-                    "one "
-                    "that was written.",
+                    "one that was written",
                 )
             )
         return found
@@ -243,20 +235,19 @@ def judge(
         found.append(
             Finding(
                 cause,
-                f"No key belongs to project {registry.project}, {looked}; their projects: {others}. A project reads "
-                "its "
-                "own rows only: compare project in feature_store.yaml with the writer's.",
+                f"no key belongs to project {registry.project}, {looked}; their projects: {others}. A project reads "
+                "its own rows only: compare project in feature_store.yaml with the writer's",
             )
         )
         return found
-    found += _of_keys(census, registry, key_version, own)
+    found += _of_keys(census, registry, key_version, own, strict=strict)
     for name, count in sorted(census.views.items()):
-        found += _of_view(census, registry, name, count, looked)
+        found += _of_view(census, registry, name, count, looked, strict=strict)
     found += _advice(census)
     return found
 
 
-def _of_keys(census: Census, registry: Registry, key_version: int, own: int) -> list[Finding]:
+def _of_keys(census: Census, registry: Registry, key_version: int, own: int, *, strict: bool) -> list[Finding]:
     found = []
     for version, count in sorted(census.versions.items()):
         if version != key_version:
@@ -264,19 +255,21 @@ def _of_keys(census: Census, registry: Registry, key_version: int, own: int) -> 
                 Finding(
                     "key_version",
                     f"{count} of {own} keys have serialization version {version}, and this repository reads "
-                    f"{key_version}: "
-                    f"set entity_key_serialization_version: {version}, or materialize again.",
+                    f"{key_version}: set entity_key_serialization_version: {version}, or materialize again",
                 )
             )
     declared = _declared_types(registry)
     sets = {join_keys_of(registry, view) for view in registry.views.values() if isinstance(view, FeatureView)}
     for (join_keys, types), count in census.key_types.most_common():
+        if not join_keys and strict:
+            continue
         if not join_keys:
             found.append(
                 Finding(
                     "entityless_push",
-                    "There is a key of no join keys: Feast's push stores a view without entities there, and reads look "
-                    "for __dummy_id; materialize the view, or give it an entity.",
+                    "there is a key of no join keys: Feast's push stores a view without entities there, and reads "
+                    "look for __dummy_id; materialize the view, give it an entity, or serve with --compat strict, "
+                    "which reads both keys",
                 )
             )
             continue
@@ -286,19 +279,19 @@ def _of_keys(census: Census, registry: Registry, key_version: int, own: int) -> 
                 Finding(
                     "join_keys",
                     f"{count} of {own} keys have the join keys {names}, which no view of the registry has: views were "
-                    "written with other entities, or are gone; materialize those that have other entities now.",
+                    "written with other entities, or are gone; materialize those that have other entities now",
                 )
             )
             continue
         for join_key, kind in zip(join_keys, types, strict=True):
-            wanted = declared.get(join_key, ValueType.UNKNOWN)
-            if wanted and wanted.name != kind and join_key != DUMMY_JOIN_KEY:
+            wanted = declared.get(join_key, set())
+            if wanted and kind not in wanted and join_key != DUMMY_JOIN_KEY:
+                those = " and ".join(sorted(wanted))
                 found.append(
                     Finding(
                         "join_key_type",
-                        f"{count} of {own} keys have {join_key} as {kind}, and the registry declares {wanted.name}: "
-                        "the "
-                        "types are part of the key; declare the type that the writer has, or materialize again.",
+                        f"{count} of {own} keys have {join_key} as {kind}, and the registry declares {those}: the "
+                        "types are part of the key; declare the type that the writer has, or materialize again",
                     )
                 )
     for name, count in census.unknown_views.most_common(5):
@@ -306,50 +299,54 @@ def _of_keys(census: Census, registry: Registry, key_version: int, own: int) -> 
             Finding(
                 "renamed_view",
                 f"{count} of {census.hashes} hashes have rows of a view {name}, which the registry does not have: if "
-                "it was "
-                "renamed, materialize it under its new name.",
+                "it was renamed, materialize it under its new name",
             )
         )
     return found
 
 
-def _declared_types(registry: Registry) -> dict[str, ValueType]:
-    types = {entity.join_key: entity.type for entity in registry.entities.values()}
+def _declared_types(registry: Registry) -> dict[str, set[str]]:
+    """Join key -> its types: those that the views declare, or else that of the entity."""
+    types: dict[str, set[str]] = {}
     for view in registry.views.values():
         if isinstance(view, FeatureView):
-            types.update((column.name, column.type) for column in view.entity_columns if column.type)
+            for column in view.entity_columns:
+                if column.type:
+                    types.setdefault(column.name, set()).add(column.type.name)
+    for entity in registry.entities.values():
+        if entity.type:
+            types.setdefault(entity.join_key, {entity.type.name})
     return types
 
 
-def _of_view(census: Census, registry: Registry, name: str, count: ViewCount, looked: str) -> list[Finding]:
+def _of_view(
+    census: Census, registry: Registry, name: str, count: ViewCount, looked: str, *, strict: bool
+) -> list[Finding]:
     found = []
+    view = known_views(registry)[name]
     if not count.rows:
         if count.other_version:
             return []  # which is a finding about the keys
         under = [join_keys for (view, join_keys), rows in census.misplaced.items() if view == name and rows]
-        if under:
-            names = ", ".join(under[0]) or "no join keys"
-            sentence = f"View {name} has rows under {names}, and none under its own join keys; materialize it."
-            found.append(Finding("join_keys" if under[0] else "entityless_push", sentence))
-        elif count.keys or census.complete:
-            where = f"none of {count.keys} keys under its join keys has a row of it" if count.keys else "it has no keys"
-            found.append(
-                Finding(
-                    "never_materialized",
-                    f"View {name} was never materialized, as far as can be seen: {where}; run feast materialize for "
-                    "it.",
-                )
-            )
+        if under and under[0]:
+            names = ", ".join(under[0])
+            text = f"view {name} has rows under {names}, and none under its own join keys; materialize it"
+            found.append(Finding("join_keys", text))
+        elif under and not strict:
+            text = f"view {name} has a row under no join keys, and none under __dummy_id; materialize it"
+            found.append(Finding("entityless_push", text))
+        elif not under and view.online and (count.keys or census.complete):
+            under_join_keys = f"; {count.keys} of them are under its join keys" if count.keys else ""
+            found.append(without_rows(view, f"{looked}{under_join_keys}"))
         return found
-    view = known_views(registry)[name]
     for feature, rows in count.corrupt.most_common():
-        found.append(Finding("corrupt", f"{name}: {feature} is no Feast value in {rows} of {count.rows} rows."))
+        found.append(Finding("corrupt", f"{name}: {feature} is no Feast value in {rows} of {count.rows} rows"))
     for feature, rows in count.absent.most_common():
         found.append(
             Finding(
                 "added_feature",
                 f"{rows} of {count.rows} rows of {name} have no {feature}: they were written before it was added or "
-                f"renamed; materialize {name} again.",
+                f"renamed; materialize {name} again",
             )
         )
     for feature, kinds in sorted(count.other_types.items()):
@@ -359,7 +356,7 @@ def _of_view(census: Census, registry: Registry, name: str, count: ViewCount, lo
             Finding(
                 "value_type",
                 f"{name}:{feature} is stored as {kind} in {rows} of {count.rows} rows, and declared as {declared}; "
-                f"materialize {name} again.",
+                f"materialize {name} again",
             )
         )
     if count.expired > MOSTLY * count.rows:
@@ -367,10 +364,8 @@ def _of_view(census: Census, registry: Registry, name: str, count: ViewCount, lo
             Finding(
                 "expired",
                 f"{count.expired} of {count.rows} rows of {name} are older than its ttl of {span(view.ttl_s)} (half "
-                "of them "
-                f"older than {span(sorted(count.ages_s)[len(count.ages_s) // 2])}): materialize it more often, or "
-                "raise "
-                "its ttl.",
+                f"of them older than {span(sorted(count.ages_s)[len(count.ages_s) // 2])}): materialize it more "
+                "often, or raise its ttl",
             )
         )
     for feature, rows in count.nulls.most_common():
@@ -378,7 +373,7 @@ def _of_view(census: Census, registry: Registry, name: str, count: ViewCount, lo
             found.append(
                 Finding(
                     "stored_null",
-                    f"{name}:{feature} is a stored null in {rows} of {count.rows} rows: look at its source.",
+                    f"{name}:{feature} is a stored null in {rows} of {count.rows} rows: look at its source",
                     is_problem=rows == count.rows,
                 )
             )
@@ -393,10 +388,8 @@ def _advice(census: Census) -> list[Finding]:
             Finding(
                 "unknown_fields",
                 f"{share:.0f} % of the bytes in {census.hashes} hashes belong to fields that the registry does not "
-                "have: "
-                "they take memory, and HGETALL sends them for nothing; remove the rows of views that are gone, or "
-                "materialize "
-                "into an empty database.",
+                "have: they take memory, and HGETALL sends them for nothing; remove the rows of views that are gone, "
+                "or materialize into an empty database",
                 is_problem=False,
             )
         )
@@ -405,11 +398,9 @@ def _advice(census: Census) -> list[Finding]:
             Finding(
                 "hashtable",
                 f"{census.short_hashtables} of {census.hashes} hashes are hash tables though they are short: a value "
-                "over "
-                "hash-max-listpack-value (64 bytes) makes Redis keep them so, which takes several times the memory. "
-                "HMGET is "
-                "cheap there and HGETALL sends everything: serve with --redis-read hmget, or raise that setting of "
-                "Redis.",
+                "over hash-max-listpack-value (64 bytes) makes Redis keep them so, which takes several times the "
+                "memory. HMGET is cheap there and HGETALL sends everything: serve with --redis-read hmget, or raise "
+                "that setting of Redis",
                 is_problem=False,
             )
         )
@@ -418,8 +409,7 @@ def _advice(census: Census) -> list[Finding]:
             Finding(
                 "big_value",
                 f"{feature} has values over {BIG_VALUE_BYTES} bytes ({values} of {census.hashes} hashes): every "
-                "request "
-                "that reads its entity by HGETALL is sent them.",
+                "request that reads its entity by HGETALL is sent them",
                 is_problem=False,
             )
         )
@@ -460,25 +450,3 @@ def _quantiles(numbers: list[float]) -> dict[str, float] | None:
         return None
     ordered = sorted(numbers)
     return {"least": ordered[0], "median": ordered[len(ordered) // 2], "most": ordered[-1]}
-
-
-@dataclass(frozen=True, slots=True)
-class Examination:
-    """A sample, and what is wrong with it."""
-
-    census: Census
-    findings: Sequence[Finding]
-    took_s: float
-
-    @property
-    def has_problems(self) -> bool:
-        return any(finding.is_problem for finding in self.findings)
-
-    def as_json(self) -> dict[str, Any]:
-        """For programs."""
-        return {
-            "findings": [
-                {"name": one.name, "problem": one.is_problem, "sentence": one.sentence} for one in self.findings
-            ],
-            "sample": {**as_json(self.census), "took_s": round(self.took_s, 3)},
-        }

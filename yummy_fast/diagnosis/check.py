@@ -1,9 +1,8 @@
 """What `yummy-fast check` finds: everything that requests would meet, from what is known before there are any.
 
 The configuration says what in it does nothing; the registry, which services and views cannot be served as they are; a
-`Survey` of the store, whether it holds what the registry promises. Each is a `Finding`: one line that names the file,
-the key or the host, and what to do. A finding that makes answers null, wrong or impossible is a problem, and then
-`check` ends with exit code 1; the others are only worth knowing.
+`Survey` of the store, whether it holds what the registry promises. A finding that makes answers null, wrong or
+impossible is a problem, and then `check` ends with exit code 1; the others are only worth knowing.
 
 Pure: `check_run` asks the store. What a survey shows is said of the keys that were looked at.
 """
@@ -12,11 +11,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from yummy_fast.config.repository import Repository
-from yummy_fast.diagnosis.stored_keys import key_versions
+from yummy_fast.diagnosis.findings import Finding, without_rows
+from yummy_fast.diagnosis.stored_keys import known_join_keys, read_entity_key
 from yummy_fast.feast_format.registry import DUMMY_JOIN_KEY, FeatureService, FeatureView, Registry
 from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.catalog import Catalog
@@ -25,17 +24,10 @@ from yummy_fast.features.views import stored_name
 from yummy_fast.stores.survey import Survey
 
 
-class Finding(NamedTuple):
-    """One thing that is wrong, or worth knowing."""
-
-    text: str
-    is_problem: bool = True
-
-
 def of_configuration(repository: Repository, store_notices: Iterable[str]) -> Iterator[Finding]:
     """What the file says that does not do what its author wants."""
-    yield from (Finding(notice.text, notice.is_problem) for notice in repository.notices)
-    yield from (Finding(text, is_problem=False) for text in store_notices)
+    yield from (Finding("configuration", notice.text, notice.is_problem) for notice in repository.notices)
+    yield from (Finding("configuration", text, is_problem=False) for text in store_notices)
 
 
 def of_registry(catalog: Catalog[object], where: str) -> Iterator[Finding]:
@@ -44,20 +36,23 @@ def of_registry(catalog: Catalog[object], where: str) -> Iterator[Finding]:
     if not registry.views:
         others = ", ".join(registry.other_projects) or "none"
         yield Finding(
-            f"{where}: no feature views in project {registry.project}; the registry's other projects: {others}"
+            "no_views",
+            f"{where}: no feature views in project {registry.project}; the registry's other projects: {others}",
         )
     for _, error in catalog.broken_views():
-        yield Finding(f"{where}: {error}")
+        yield Finding("broken_view", f"{where}: {error}")
     broken = {name: " ".join(str(error).split()) for name, error in catalog.broken_services()}
     for name, why in sorted(broken.items()):
-        yield Finding(f"{where}: feature service {name} cannot be served: {why}")
+        yield Finding("broken_service", f"{where}: feature service {name} cannot be served: {why}")
     for pair in catalog.collisions:
-        yield Finding(f"{where}: hash collision: these features share one Redis field; rename one: {pair}")
+        text = f"{where}: hash collision: these features share one Redis field; rename one: {pair}"
+        yield Finding("collision", text)
     for name in sorted(registry.services):
         if catalog.needs_full_names(name) and name not in broken:
             yield Finding(
+                "full_names",
                 f"{where}: feature service {name}: two of its features have the same name, so requests get 400 unless "
-                'they say "full_feature_names": true'
+                'they say "full_feature_names": true',
             )
     for service in sorted(registry.services.values(), key=lambda each: each.name):
         yield from _disagreements(registry, service, where)
@@ -76,9 +71,10 @@ def _disagreements(registry: Registry, service: FeatureService, where: str) -> I
         if len(by_type) > 1:
             said = ", ".join(f"{kind.name} in {', '.join(views)}" for kind, views in by_type.items())
             yield Finding(
+                "join_key_type",
                 f"{where}: feature service {service.name}: join key {name} has different types: {said}. The type is "
                 "part of the key, and a request converts the value to one of them: features of the other views are "
-                "null. Declare one type"
+                "null. Declare one type",
             )
 
 
@@ -101,12 +97,17 @@ def of_store(
     """What the store lacks, or holds otherwise than it is looked up. `where` is the file's name."""
     yield from _mode(survey, where)
     yield from (
-        Finding(f"{survey.address}: the user may not run {command}: {what} was not checked", is_problem=False)
+        Finding(
+            "not_permitted",
+            f"{survey.address}: the user may not run {command}: {what} was not checked",
+            is_problem=False,
+        )
         for command, what in survey.refused
     )
-    join_keys = {_join_keys(registry, view) for view in registry.views.values() if isinstance(view, FeatureView)}
-    versions: Counter[frozenset[int]] = Counter(key_versions(key, join_keys) for key in survey.keys)
-    del versions[frozenset()]  # keys of another project whose name ends as this one's
+    known = known_join_keys(registry)
+    keys = [read_entity_key(key, known) for key in survey.keys]
+    # What is no entity key is a key of another project whose name ends as this one's.
+    versions = Counter(key.versions for key in keys if key is not None)
     if not versions and not survey.refused and registry.views:
         yield _no_keys(registry, survey, where)
     others: Counter[int] = Counter()
@@ -115,28 +116,27 @@ def of_store(
             others[max(found)] += count
     for written, count in sorted(others.items()):
         yield Finding(
+            "key_version",
             f"{survey.address}{survey.place}: {count} of {versions.total()} keys of project {registry.project} that "
             f"were looked at have serialization version {written}, and entity_key_serialization_version in {where} is "
-            f"{key_version}, so they are never found. Set it to {written}, or materialize again"
+            f"{key_version}, so they are never found. Set it to {written}, or materialize again",
         )
     for view in sorted(registry.views.values(), key=lambda each: each.name):
         if isinstance(view, FeatureView) and view.online and view.materialized_until_s is None:
             name = stored_name(view.name, view.version if versioning else 0)
             if name in survey.views:
                 continue  # somebody wrote it all the same: Feast's write_to_online_store, or a push
-            how = "nor pushed, as far as was looked; push rows to it, or" if view.is_pushed else "so all of it is null;"
-            yield Finding(
-                f"{registry_name}: feature view {view.name} was never materialized, {how} run `feast materialize`",
-                is_problem=not view.is_pushed,
-            )
+            finding = without_rows(view)
+            yield finding._replace(text=f"{registry_name}: {finding.text}")
 
 
 def _mode(survey: Survey, where: str) -> Iterator[Finding]:
     if survey.mode in ("cluster", "sentinel"):
         what = "a node of a Redis Cluster" if survey.mode == "cluster" else "a Redis Sentinel, which holds no data"
         yield Finding(
+            "redis_type",
             f"{where}: online_store.redis_type: it says {survey.expected_mode}, and {survey.address} is {what}: set "
-            f"redis_type: redis_{survey.mode}, as for Feast, or give the address of a single Redis"
+            f"redis_type: redis_{survey.mode}, as for Feast, or give the address of a single Redis",
         )
 
 
@@ -145,14 +145,10 @@ def _no_keys(registry: Registry, survey: Survey, where: str) -> Finding:
     elsewhere = ", ".join(f"{number} ({count} keys)" for number, count in survey.databases.items())
     hint = f"; there are keys in database {elsewhere}: is db= right?" if elsewhere else ""
     return Finding(
+        "other_db" if elsewhere else "wrong_redis",
         f"{survey.address}{survey.place}: no key of project {registry.project}{looked}: every feature is null. Compare "
-        f"project and online_store in {where} with those of the writer, or run `feast materialize`{hint}"
+        f"project and online_store in {where} with those of the writer, or run `feast materialize`{hint}",
     )
-
-
-def _join_keys(registry: Registry, view: FeatureView) -> tuple[str, ...]:
-    found = (registry.entities[name].join_key for name in view.entities if name in registry.entities)
-    return tuple(sorted(found))
 
 
 # ------------------------------------------------------------------------------------------------- what can be asked
@@ -210,8 +206,3 @@ def _need(name: str, kind: ValueType) -> Need:
     scalar = kind.name.removesuffix("_LIST").removesuffix("_SET")
     example = _EXAMPLES.get(scalar, 1)
     return Need(name, kind.name if kind else "any type", [example] if scalar != kind.name else example)
-
-
-def moment(seconds: float | None) -> str:
-    """A time for people."""
-    return "never" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -7,12 +7,12 @@ or a right that the user does not have, is found here and not by the first reque
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from yummy_fast.config.settings import Config
 from yummy_fast.diagnosis import check, check_text
-from yummy_fast.diagnosis.check import Finding
 from yummy_fast.diagnosis.check_text import Answer
+from yummy_fast.diagnosis.findings import Finding
 from yummy_fast.errors import RequestError, StoreError, StoreUnavailableError
 from yummy_fast.feast_format.keys import entity_key_header
 from yummy_fast.feast_format.registry import FeatureView
@@ -26,10 +26,18 @@ class Checked:
     """What `check` has found."""
 
     def __init__(
-        self, config: Config, registry_name: str, catalog: Catalog[object], store: OnlineStore[object]
+        self,
+        config: Config,
+        registry_name: str,
+        catalog: Catalog[object],
+        store: OnlineStore[object],
+        of_sample: Sequence[Finding] | None = None,
     ) -> None:
-        """Ask and look, which takes some seconds at most."""
-        self.answer, of_store = asyncio.run(_of_store(config, registry_name, catalog, store))
+        """Ask and look, which takes some seconds at most.
+
+        `of_sample`: what `doctor` has found in a larger sample than is looked at otherwise.
+        """
+        self.answer, of_store = asyncio.run(_of_store(config, registry_name, catalog, store, of_sample))
         findings = [
             *check.of_configuration(config.repository, store.notices),
             *check.of_registry(catalog, registry_name),
@@ -40,44 +48,55 @@ class Checked:
             config, registry_name, catalog, store.describe, self.answer, findings, owner.DESCRIPTION
         )
 
-    def lines(self) -> Iterator[str]:
-        """For people."""
-        return check_text.lines(self.found)
+    def lines(self, sample: Sequence[str] = ()) -> Iterator[str]:
+        """For people. `sample`: lines about a sample of the store."""
+        return check_text.lines(self.found, sample)
 
 
 async def _of_store(
-    config: Config, registry_name: str, catalog: Catalog[object], store: OnlineStore[object]
+    config: Config,
+    registry_name: str,
+    catalog: Catalog[object],
+    store: OnlineStore[object],
+    of_sample: Sequence[Finding] | None,
 ) -> tuple[Answer, list[Finding]]:
+    repository = config.repository
+    findings = [*of_sample] if of_sample is not None else await _of_survey(config, registry_name, catalog, store)
+    try:
+        answer = Answer(reachable=True, text=await store.ping())
+    except StoreError as error:
+        return Answer(reachable=False, text=str(error)), [each for each in findings if each.name == "redis_type"]
+    await store.open()
+    try:
+        unreadable = await _unreadable(catalog, store)
+        findings += [Finding("unreadable", f"{repository.source}: online_store: {text}") for text in unreadable]
+    finally:
+        await store.close()
+    return answer, findings
+
+
+async def _of_survey(
+    config: Config, registry_name: str, catalog: Catalog[object], store: OnlineStore[object]
+) -> list[Finding]:
     repository, registry = config.repository, catalog.registry
     names = [
         stored_name(view.name, view.version if repository.versioning else 0)
         for view in registry.views.values()
         if isinstance(view, FeatureView)
     ]
-    findings: list[Finding] = []
     try:
         survey = await store.survey(names)
-        findings += check.of_store(
-            registry,
-            survey,
-            repository.source,
-            registry_name,
-            key_version=repository.key_version,
-            versioning=repository.versioning,
-        )
     except StoreUnavailableError:
-        pass  # `ping` says it too
-    try:
-        answer = Answer(reachable=True, text=await store.ping())
-    except StoreError as error:
-        return Answer(reachable=False, text=str(error)), [each for each in findings if "redis_type" in each.text]
-    await store.open()
-    try:
-        unreadable = await _unreadable(catalog, store)
-        findings += [Finding(f"{repository.source}: online_store: {text}") for text in unreadable]
-    finally:
-        await store.close()
-    return answer, findings
+        return []  # `ping` says it too
+    found = check.of_store(
+        registry,
+        survey,
+        repository.source,
+        registry_name,
+        key_version=repository.key_version,
+        versioning=repository.versioning,
+    )
+    return list(found)
 
 
 async def _unreadable(catalog: Catalog[object], store: OnlineStore[object]) -> list[str]:

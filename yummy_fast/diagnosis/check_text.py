@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from yummy_fast.config.settings import Config
-from yummy_fast.diagnosis.check import Finding, Need, moment, request_for
+from yummy_fast.diagnosis.check import Need, request_for
+from yummy_fast.diagnosis.findings import Finding, moment
 from yummy_fast.errors import RequestError
 from yummy_fast.feast_format.registry import DUMMY_JOIN_KEY, FeatureView
 from yummy_fast.features.catalog import Catalog, Compiled
@@ -65,7 +66,9 @@ def as_json(
             _service(config, name, compiled, describe, full_names=catalog.needs_full_names(name))
             for name, compiled in sorted(catalog.services(), key=lambda pair: pair[0])
         ],
-        "findings": [{"problem": finding.is_problem, "text": finding.text} for finding in findings],
+        "findings": [
+            {"name": finding.name, "problem": finding.is_problem, "text": finding.text} for finding in findings
+        ],
     }
 
 
@@ -127,8 +130,8 @@ def curl(config: Config, body: Mapping[str, object]) -> str:
 # ----------------------------------------------------------------------------------------------------------- for people
 
 
-def lines(found: Mapping[str, Any]) -> Iterator[str]:
-    """The text of what `as_json` returns."""
+def lines(found: Mapping[str, Any], sample: Sequence[str] = ()) -> Iterator[str]:
+    """The text of what `as_json` returns. `sample`: lines about a sample of the store, to stand before the findings."""
     online_store = found["online_store"]
     state = "answers" if online_store["reachable"] else "DOES NOT ANSWER"
     yield f"configuration  {found['configuration']}"
@@ -159,6 +162,9 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
             yield '  full names    only: requests need "full_feature_names": true'
         yield f"  reads         {'; '.join(service['reads']) or 'nothing'}"
         yield f"  try           {service['curl']}"
+    if sample:
+        yield ""
+        yield from sample
     yield ""
     problems = [finding["text"] for finding in found["findings"] if finding["problem"]]
     for text in problems:

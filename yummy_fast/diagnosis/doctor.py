@@ -9,15 +9,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from yummy_fast.config.repository import Repository
 from yummy_fast.diagnosis import census
-from yummy_fast.diagnosis.census import Examination
-from yummy_fast.diagnosis.explain import known_join_keys
-from yummy_fast.diagnosis.ideas import read_key
+from yummy_fast.diagnosis.census import Census
+from yummy_fast.diagnosis.findings import Finding
+from yummy_fast.diagnosis.stored_keys import known_join_keys, read_key
 from yummy_fast.feast_format.registry import Registry
 from yummy_fast.stores.looks import Looks, StoredHash
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """A sample, and what is wrong with it."""
+
+    census: Census
+    findings: Sequence[Finding]
+    took_s: float
+
+    def as_json(self) -> dict[str, Any]:
+        """The numbers of the sample, for programs."""
+        return {**census.as_json(self.census), "took_s": round(self.took_s, 3)}
 
 
 def examine(
@@ -27,11 +42,12 @@ def examine(
     *,
     max_keys: int,
     time_s: float,
-    collisions: Sequence[str],
+    strict: bool,
     now: datetime,
 ) -> Examination:
     """Look at no more than `max_keys` keys, for about `time_s` at most. Raises StoreUnavailableError."""
     began = time.monotonic()
+    key_version = max(repository.key_version, 1)  # to Feast, 0 is another word for 1
     scan = looks.scan(db=looks.db, max_keys=max_keys, time_s=time_s / 2)
     known = known_join_keys(registry)
     keys = {key: read_key(key, known) for key in scan.keys}
@@ -39,7 +55,7 @@ def examine(
     taken = census.take(
         registry,
         versioning=repository.versioning,
-        key_version=repository.key_version,
+        key_version=key_version,
         keys=keys,
         hashes=_until(looks.read_many(own), began + time_s),
         complete=scan.complete,
@@ -48,11 +64,11 @@ def examine(
     findings = census.judge(
         taken,
         registry,
-        key_version=repository.key_version,
+        key_version=key_version,
         address=looks.address,
         db=looks.db,
         databases=looks.databases(),
-        collisions=collisions,
+        strict=strict,
     )
     return Examination(taken, findings, time.monotonic() - began)
 

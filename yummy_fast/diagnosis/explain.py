@@ -24,10 +24,11 @@ from yummy_fast.diagnosis.causes import (
     Neighbours,
     judge,
 )
-from yummy_fast.diagnosis.ideas import ideas, read_key, value_bytes
+from yummy_fast.diagnosis.ideas import ideas, value_bytes
 from yummy_fast.diagnosis.question import Question
+from yummy_fast.diagnosis.stored_keys import join_keys_of, known_join_keys, read_key
 from yummy_fast.feast_format.keys import entity_key_header, feature_field, timestamp_field
-from yummy_fast.feast_format.registry import FeatureView, Registry
+from yummy_fast.feast_format.registry import FeatureView
 from yummy_fast.stores.looks import Looks
 
 MATCH_S = 2.0
@@ -52,7 +53,7 @@ def explain(question: Question, looks: Looks, now: datetime) -> Explanation:
         collisions=collisions(question),
     )
     cause = judge(evidence, now)
-    if cause.name in ("wrong_redis", "never_materialized", "unknown_entity"):
+    if cause.name in ("wrong_redis", "never_materialized", "rows_missing", "unknown_entity"):
         evidence = replace(evidence, elsewhere=_elsewhere(question, looks, evidence.databases))
         if not any(one.has_view for one in evidence.elsewhere):
             evidence = replace(evidence, neighbours=_neighbours(question, looks))
@@ -62,10 +63,10 @@ def explain(question: Question, looks: Looks, now: datetime) -> Explanation:
 
 def collisions(question: Question) -> tuple[tuple[str, str], ...]:
     """The features that are asked about, each with one that has the same field under the same join keys."""
-    join_keys = _join_keys(question.registry, question.view)
+    join_keys = join_keys_of(question.registry, question.view)
     fields: dict[bytes, list[str]] = {}
     for view in question.registry.views.values():
-        if isinstance(view, FeatureView) and _join_keys(question.registry, view) == join_keys:
+        if isinstance(view, FeatureView) and join_keys_of(question.registry, view) == join_keys:
             for feature in view.features:
                 fields.setdefault(feature_field(view.name, feature.name), []).append(f"{view.name}:{feature.name}")
     found = []
@@ -75,10 +76,6 @@ def collisions(question: Question) -> tuple[tuple[str, str], ...]:
             (own, other) for other in fields.get(feature_field(question.view.name, feature.name), ()) if other != own
         ]
     return tuple(found)
-
-
-def _join_keys(registry: Registry, view: FeatureView) -> tuple[str, ...]:
-    return tuple(sorted(registry.entities[name].join_key for name in view.entities if name in registry.entities))
 
 
 def _elsewhere(question: Question, looks: Looks, databases: Mapping[int, int]) -> tuple[Elsewhere, ...]:
@@ -111,8 +108,9 @@ def _with_the_values(question: Question, looks: Looks) -> list[Elsewhere]:
     stamp = timestamp_field(question.store_name)
     found: dict[Elsewhere, None] = {}
     names = tuple(part.join_key for part in question.parts)
+    known = known_join_keys(question.registry)
     for key, has_view in zip(keys, looks.have_field(keys, stamp, looks.db), strict=True):
-        read = read_key(key, known_join_keys(question.registry))
+        read = read_key(key, known)
         if read is None:
             continue
         if read.project != question.project and read.join_keys == names:
@@ -120,12 +118,6 @@ def _with_the_values(question: Question, looks: Looks) -> list[Elsewhere]:
         elif read.project == question.project and read.join_keys != names:
             found[Elsewhere("join_keys", ", ".join(read.join_keys), looks.db, has_view)] = None
     return list(found)
-
-
-def known_join_keys(registry: Registry) -> list[tuple[str, ...]]:
-    """The sets of join keys that the views of a registry have, each once."""
-    views = (view for view in registry.views.values() if isinstance(view, FeatureView))
-    return list(dict.fromkeys(_join_keys(registry, view) for view in views))
 
 
 def _neighbours(question: Question, looks: Looks) -> Neighbours:

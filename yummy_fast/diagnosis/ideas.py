@@ -2,9 +2,7 @@
 
 An online store answers by the bytes of a key, so a row that was written with another type of join key, another version
 of the format or another project is as absent as one that was never written. Each `Idea` is such a key, and the words
-for what differs. There are some dozens, and each is asked for by an EXISTS.
-
-And `read_key`, the way back: from the bytes of a stored key to join keys, values and project. Pure.
+for what differs. There are some dozens, and each is asked for by an EXISTS. Pure.
 """
 
 from __future__ import annotations
@@ -121,75 +119,3 @@ def value_bytes(parts: Iterable[KeyPart], version: int) -> list[bytes]:
     """Each value as it stands in an entity key, whatever the join keys are called."""
     header = len(entity_key_header([""], version))
     return [entity_key([replace(part, join_key="")], version)[header:] for part in parts]
-
-
-# ------------------------------------------------------------------------------------------------------ the way back
-
-
-class StoredKey(NamedTuple):
-    """A stored key, read."""
-
-    join_keys: tuple[str, ...]
-    types: tuple[str, ...]
-    """The types of their values."""
-    project: str
-    version: int
-
-
-_STRING = struct.pack("<I", ValueType.STRING)
-MAX_JOIN_KEYS = 32
-
-
-def read_key(key: bytes, known: Iterable[Sequence[str]] = ()) -> StoredKey | None:
-    """A stored key of version 3; or of version 2, if its join keys are among `known`. None for anything else.
-
-    Version 2 has no lengths of names, so its names can only be recognised. Version 1 reads as version 2 does, but for
-    an INT64 of 4 bytes.
-    """
-    try:
-        return _read_v3(key) or _read_v2(key, known)
-    except (struct.error, UnicodeDecodeError):
-        return None
-
-
-def _read_v3(key: bytes) -> StoredKey | None:
-    (count,) = struct.unpack_from("<I", key)
-    if count > MAX_JOIN_KEYS:
-        return None
-    offset = 4
-    names = []
-    for _ in range(count):
-        kind, length = struct.unpack_from("<II", key, offset)
-        if kind != ValueType.STRING or offset + 8 + length > len(key):
-            return None
-        names.append(key[offset + 8 : offset + 8 + length].decode())
-        offset += 8 + length
-    return _values(key, offset, tuple(names), 3)
-
-
-def _read_v2(key: bytes, known: Iterable[Sequence[str]]) -> StoredKey | None:
-    if not key.startswith(_STRING):
-        return None
-    for names in known:
-        header = entity_key_header(names, 2)
-        if key.startswith(header):
-            found = _values(key, len(header), tuple(names), 2)
-            if found is not None:
-                return found
-    return None
-
-
-def _values(key: bytes, offset: int, names: tuple[str, ...], version: int) -> StoredKey | None:
-    types = []
-    for _ in names:
-        kind, length = struct.unpack_from("<II", key, offset)
-        if offset + 8 + length > len(key) or not ValueType(kind):
-            return None
-        if kind == ValueType.INT64 and length == 4:
-            version = 1
-        types.append(ValueType(kind).name)
-        offset += 8 + length
-    project = key[offset:].decode()
-    if not project.isidentifier():  # Feast: letters, digits and underscores
-        return None
-    return StoredKey(names, tuple(types), project, version)

@@ -1,4 +1,4 @@
-"""The text of `explain` and `doctor`, for people. The last line of an explanation is its sentence.
+"""The text of `explain`, and of the sample of `doctor`. The last line of an explanation is its sentence.
 
 Pure: records in, lines out.
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from textwrap import wrap
 
 from yummy_fast.diagnosis.causes import Explanation, ViewFound, features_found, span, views_found
-from yummy_fast.diagnosis.census import Examination
+from yummy_fast.diagnosis.census import Census
 from yummy_fast.diagnosis.question import Question, entity_key
 from yummy_fast.feast_format.keys import entity_key_header
 
@@ -108,13 +108,12 @@ def _labelled(label: str, text: str) -> list[str]:
     return [f"{label:<11}{lines[0]}", *(f"{'':<11}{line}" for line in lines[1:])]
 
 
-def examination_lines(examination: Examination) -> list[str]:
-    """What a sample has, and what is wrong."""
-    census = examination.census
+def sample_lines(census: Census, took_s: float) -> list[str]:
+    """What a sample has. What is wrong with it is among the findings of `check_text`."""
     looked = "all keys" if census.complete else "keys that were looked at"
     projects = ", ".join(f"{name} {count}" for name, count in census.projects.most_common(5)) or "none"
     lines = [
-        *_labelled("sample", f"{looked}: {census.keys}, in {examination.took_s:.1f} s; hashes read: {census.hashes}"),
+        *_labelled("sample", f"{looked}: {census.keys}, in {took_s:.1f} s; hashes read: {census.hashes}"),
         *_labelled("projects", f"{projects}; keys that are not Feast's: {census.foreign}"),
     ]
     if census.hashes:
@@ -131,10 +130,4 @@ def examination_lines(examination: Examination) -> list[str]:
             found = f"{100 * count.rows / count.keys:.0f} %" if count.keys else "-"
             rows.append((name, str(count.keys), str(count.rows), found, age, str(count.expired)))
         lines += ["", *table_lines(rows)]
-    lines.append("")
-    for finding in examination.findings:
-        kind = "problem" if finding.is_problem else "advice"
-        lines += _labelled(kind, finding.sentence)
-    if not examination.has_problems:
-        lines.append("No problem was found.")
     return lines

@@ -354,7 +354,7 @@ def admin_listener(config: Config, health: Health, registry: Callable[[], Regist
     if options.reload:
         from yummy_fast.server.explaining import Explaining  # which no server without an admin listener needs
 
-        explain = Explaining(config, registry)
+        explain = Explaining(config, registry, lambda: open_store(config).looks())
     listener = AdminListener(options.address, health, reload=options.reload, explain=explain, key=options.key)
     logger.info("admin on %s", listener.url)
     try:

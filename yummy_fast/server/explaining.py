@@ -13,13 +13,16 @@ import json
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from yummy_fast.config.settings import Config
 from yummy_fast.errors import ConfigError, RegistryError, RequestError, StoreError, YummyError
 from yummy_fast.feast_format.registry import Registry, parse_registry
 from yummy_fast.sources.download import without_secrets
 from yummy_fast.sources.open_source import open_source
+
+if TYPE_CHECKING:
+    from yummy_fast.stores.looks import Looks
 
 Explained = tuple[int, dict[str, Any]]
 """The status and the JSON of an answer."""
@@ -35,10 +38,16 @@ def read_registry(config: Config) -> Registry:
 class Explaining:
     """Answers questions."""
 
-    def __init__(self, config: Config, registry: Callable[[], Registry | None]) -> None:
-        """`registry`: the one that is served; where it returns None, the registry is read from its source."""
+    def __init__(
+        self, config: Config, registry: Callable[[], Registry | None], open_looks: Callable[[], Looks]
+    ) -> None:
+        """
+        - `registry`: the one that is served; where it returns None, the registry is read from its source.
+        - `open_looks`: a new way into the store. Raises ConfigError if it cannot be looked into.
+        """
         self._config = config
         self._registry = registry
+        self._open_looks = open_looks
         self._lock = threading.Lock()
 
     def __call__(self, body: bytes) -> Explained:
@@ -59,12 +68,11 @@ class Explaining:
         about, entities, values = _read(body)
         from yummy_fast.diagnosis.explain import explain
         from yummy_fast.diagnosis.question import ask
-        from yummy_fast.stores.looks import open_looks
 
         repository = self._config.repository
         registry = self._registry() or read_registry(self._config)
         question = ask(registry, about, entities, key_version=repository.key_version, versioning=repository.versioning)
-        looks = open_looks(repository, self._config.store)
+        looks = self._open_looks()
         try:
             return explain(question, looks, datetime.now(UTC)).as_json(values=values)
         finally:

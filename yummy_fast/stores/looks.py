@@ -1,19 +1,14 @@
 """What can be seen of an online store by those who look for the cause of a null: the interface `Looks`.
 
-`diagnosis` asks through it; a store's module implements it, and is only imported when somebody looks. Everything here
-is bounded: by keys, by time, by fields.
+`diagnosis` asks through it, and so does a store's own `survey`. A store that can be looked into returns one from
+`OnlineStore.looks`; what implements it is imported only then. Everything here is bounded: by keys, by time, by fields.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import NamedTuple, Protocol
-
-from yummy_fast.config.repository import Repository
-from yummy_fast.config.settings import StoreOptions
-from yummy_fast.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +38,8 @@ class Scan(NamedTuple):
     keys: list[bytes]
     complete: bool
     """Whether these are all that there are."""
+    looked_at: int
+    """About how many keys the store went through for them, those that do not match too."""
 
 
 class Looks(Protocol):
@@ -58,6 +55,11 @@ class Looks(Protocol):
     def close(self) -> None:
         """Close the connections."""
 
+    def mode(self) -> str:
+        """What the server says that it is: standalone, cluster or sentinel; "" if it does not say. Raises
+        StoreRefusedError if it may not be asked.
+        """
+
     def databases(self) -> Mapping[int, int]:
         """The databases that have keys, and how many; empty if it may not be asked."""
 
@@ -67,28 +69,19 @@ class Looks(Protocol):
     def have_field(self, keys: Sequence[bytes], field: bytes, db: int) -> list[bool]:
         """Whether the hash under each key has a field."""
 
+    def fields_there(self, key: bytes, fields: Sequence[bytes], db: int) -> list[bool]:
+        """Whether the hash under a key has each of some fields, whose values are short."""
+
     def read(self, key: bytes, db: int, wanted: Sequence[bytes] = ()) -> StoredHash | None:
         """What is under a key; of a large hash the `wanted` fields."""
 
     def read_many(self, keys: Sequence[bytes], wanted: Sequence[bytes] = ()) -> Iterator[tuple[bytes, StoredHash]]:
         """What is under each key that is still there, one by one."""
 
-    def scan(self, *, db: int, contains: Sequence[bytes] = (), max_keys: int, time_s: float) -> Scan:
-        """Keys that have the bytes of `contains` in them, in this order; any keys without it."""
+    def scan(
+        self, *, db: int, contains: Sequence[bytes] = (), suffix: bytes = b"", max_keys: int, time_s: float
+    ) -> Scan:
+        """Keys that have the bytes of `contains` in them, in this order, and end with `suffix`; any keys without these.
 
-
-LOOKS: Mapping[str, str] = {"redis": "yummy_fast.stores.redis_looks:RedisLooks"}
-"""online_store.type -> module:class."""
-
-
-def open_looks(repository: Repository, options: StoreOptions) -> Looks:
-    """Looks into the store that the repository names. Raises ConfigError."""
-    store_type = str(repository.online_store["type"])
-    if store_type not in LOOKS:
-        raise ConfigError(
-            f"{repository.source}: online_store.type: {store_type} cannot be looked into; "
-            f"expected one of: {', '.join(sorted(LOOKS))}"
-        )
-    module, _, name = LOOKS[store_type].partition(":")
-    looks: Looks = getattr(import_module(module), name)(repository, options)
-    return looks
+        Raises StoreRefusedError if it may not be asked.
+        """

@@ -23,14 +23,17 @@ import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from yummy_fast.config.repository import Repository
 from yummy_fast.config.settings import StoreOptions
 from yummy_fast.errors import ConfigError
 from yummy_fast.features.plan import Feature, Lookup, Rows
 from yummy_fast.features.written import Chosen, WrittenView
-from yummy_fast.stores.survey import Survey
+
+if TYPE_CHECKING:
+    from yummy_fast.stores.looks import Looks
+    from yummy_fast.stores.survey import Survey
 
 Prepared = TypeVar("Prepared")
 """A store's private form of a plan's lookups."""
@@ -90,6 +93,9 @@ class OnlineStore(Protocol[Prepared]):
 
     async def survey(self, views: Sequence[str]) -> Survey:
         """Look what is stored: a few keys, and which of `views` have rows there. Raises StoreError."""
+
+    def looks(self) -> Looks:
+        """A way to look around in the store, for people. Connects to nothing yet. Raises ConfigError if none exists."""
 
     def ping_if_idle(self) -> None:
         """Called every second. If the store has nothing to reply to, send a cheap question: `answered_at` must move.

@@ -36,7 +36,7 @@ import socket
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis.asyncio
 from redis.asyncio.connection import parse_url
@@ -56,11 +56,13 @@ from yummy_fast.stores.online_store import StoreState, check_keys
 from yummy_fast.stores.redis_connection import PendingFetch, PendingWrite, RedisConnection
 from yummy_fast.stores.redis_hash import HashReader
 from yummy_fast.stores.redis_rows import HashWriter, RowsCommand
-from yummy_fast.stores.redis_survey import survey_redis
 from yummy_fast.stores.redis_turns import Part, cost_of
 from yummy_fast.stores.resp import render_command
-from yummy_fast.stores.survey import Survey
 from yummy_fast.telemetry.once_log import OnceLog
+
+if TYPE_CHECKING:
+    from yummy_fast.stores.looks import Looks
+    from yummy_fast.stores.survey import Survey
 
 logger = logging.getLogger("yummy_fast")
 
@@ -148,6 +150,7 @@ class RedisStore:
         self.state = StoreState()
         self._suffix = repository.project.encode()
         self._timeout_s = options.timeout_ms / 1000
+        self._connect_step_s = max(CONNECT_STEP_S, self._timeout_s / 2)
         self._max_reply_bytes = options.max_reply_bytes
         self._max_commands = options.max_commands
         self._read = options.redis_read
@@ -175,10 +178,13 @@ class RedisStore:
         self.address = given.get("path") or f"{given.get('host', 'localhost')}:{given.get('port', 6379)}"
 
     def _client(self) -> redis.asyncio.Redis:
-        step_s = max(CONNECT_STEP_S, self._timeout_s / 2)
         return redis.asyncio.Redis(
             # One attempt, because `_keep_connected` does the retrying. RESP2, so that a hash is a flat list.
-            **{"socket_connect_timeout": step_s, "socket_timeout": step_s, **self._client_options},
+            **{
+                "socket_connect_timeout": self._connect_step_s,
+                "socket_timeout": self._connect_step_s,
+                **self._client_options,
+            },
             retry=Retry(NoBackoff(), 0),
             protocol=2,
         )
@@ -214,13 +220,24 @@ class RedisStore:
         return f"{server} {info.get('valkey_version', info.get('redis_version'))} at {self.address}"
 
     async def survey(self, views: Sequence[str]) -> Survey:
-        client = self._client()
-        try:
-            return await survey_redis(client, self.address, self._suffix, views)
-        except _CANNOT_CONNECT as error:
-            raise StoreUnavailableError(f"{self.address}: {self._reason(error)}") from None
-        finally:
-            await client.aclose()
+        return await asyncio.to_thread(self._survey, views)
+
+    def _survey(self, views: Sequence[str]) -> Survey:
+        from yummy_fast.stores.redis_survey import survey_redis
+
+        with contextlib.closing(self.looks()) as looks:
+            return survey_redis(looks, self._suffix, views)
+
+    def looks(self) -> Looks:
+        from yummy_fast.stores.redis_looks import RedisLooks  # which nothing that serves needs
+
+        return RedisLooks(
+            self.address,
+            self._client_options,
+            timeout_s=self._connect_step_s,
+            key_ttl_s=self._ttl_s,
+            reason=self._reason,
+        )
 
     async def _keep_connected(self, attempted: asyncio.Event) -> None:
         """Connect, wait until the connection ends, connect again, for ever. `attempted` is set after the first attempt,

@@ -18,14 +18,11 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import ClusterDownError, MovedError, NoPermissionError, RedisError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from redis.retry import Retry
 
-from yummy_fast.config.repository import Repository
-from yummy_fast.config.settings import StoreOptions
-from yummy_fast.errors import ConfigError, StoreUnavailableError
+from yummy_fast.errors import StoreRefusedError, StoreUnavailableError
 from yummy_fast.stores.looks import Scan, StoredHash
-from yummy_fast.stores.redis import parse_connection_string
 
 SCAN_COUNT = 100
 """Keys that Redis looks at for one SCAN: some 20 us."""
@@ -37,32 +34,38 @@ MAX_HASH_BYTES = 1 << 20
 """Nor one that takes more memory than this, as MEMORY USAGE estimates it from a few of its fields."""
 MAX_DATABASES = 16
 """Redis's default number of databases. If more have keys, the others are not looked at."""
-TIMEOUT_S = 5.0
-"""How long connecting, and each reply, may take."""
+
+Reason = Callable[[BaseException], str]
+"""Why a Redis could not be asked, in one line, from what redis-py raised."""
 
 
 class RedisLooks:
-    """`Looks` into the Redis of a repository."""
+    """`Looks` into a single Redis."""
 
-    def __init__(self, repository: Repository, options: StoreOptions) -> None:
-        """Connects to nothing yet. Raises ConfigError."""
-        block = repository.online_store
-        where = f"{repository.source}: online_store"
-        if block.get("redis_type", "redis") != "redis":
-            raise ConfigError(f"{where}.redis_type: only a single Redis can be looked into")
-        given = str(block.get("connection_string", "localhost:6379"))
-        self._options = parse_connection_string(given, f"{where}.connection_string")
-        self.db = int(self._options.get("db", 0) or 0)
-        path = self._options.get("unix_socket_path")
-        self.address = path or f"{self._options.get('host', 'localhost')}:{self._options.get('port', 6379)}"
-        expiry = block.get("key_ttl_seconds")
-        self.key_ttl_s = expiry if isinstance(expiry, int) else 0
+    def __init__(
+        self, address: str, options: Mapping[str, Any], *, timeout_s: float, key_ttl_s: int, reason: Reason
+    ) -> None:
+        """Connects to nothing yet.
+
+        - `options`: those of the client, as the connection string has them.
+        - `timeout_s`: how long each step of connecting, and each reply, may take.
+        """
+        self.address = address
+        self.db = int(options.get("db") or 0)
+        self.key_ttl_s = key_ttl_s
+        self._options = {"socket_connect_timeout": timeout_s, "socket_timeout": timeout_s, **options}
+        self._reason = reason
         self._clients: dict[int, redis.Redis] = {}
 
     def close(self) -> None:
         for client in self._clients.values():
             client.close()
         self._clients.clear()
+
+    def mode(self) -> str:
+        with self._asking():
+            info: Any = self._client(self.db).info("server")
+        return str(info.get("redis_mode") or info.get("server_mode") or "")
 
     def databases(self) -> Mapping[int, int]:
         found: dict[int, int] = {}
@@ -82,6 +85,16 @@ class RedisLooks:
     def have_field(self, keys: Sequence[bytes], field: bytes, db: int) -> list[bool]:
         replies = self._each(keys, db, lambda pipeline, key: pipeline.hexists(key, field))
         return [reply is True or reply == 1 for reply in replies]
+
+    def fields_there(self, key: bytes, fields: Sequence[bytes], db: int) -> list[bool]:
+        with self._asking():
+            try:
+                values: Any = self._client(db).hmget(key, list(fields))
+            except ResponseError as error:
+                if not str(error).startswith("WRONGTYPE"):
+                    raise
+                values = [None] * len(fields)
+        return [value is not None for value in values]
 
     def read(self, key: bytes, db: int, wanted: Sequence[bytes] = ()) -> StoredHash | None:
         with self._asking():
@@ -114,26 +127,29 @@ class RedisLooks:
             if found is not None:
                 yield key, found
 
-    def scan(self, *, db: int, contains: Sequence[bytes] = (), max_keys: int, time_s: float) -> Scan:
+    def scan(
+        self, *, db: int, contains: Sequence[bytes] = (), suffix: bytes = b"", max_keys: int, time_s: float
+    ) -> Scan:
         deadline = time.monotonic() + time_s
-        pattern = b"*" + b"".join(_literal(part) + b"*" for part in contains) if contains else None
+        pattern = b"*" + b"".join(_literal(part) + b"*" for part in contains) + _literal(suffix)
         keys: dict[bytes, None] = {}
-        cursor = 0
+        cursor = looked_at = 0
         with self._asking():
             client: Any = self._client(db)
             while True:
-                cursor, found = client.scan(cursor, match=pattern, count=SCAN_COUNT)
+                cursor, found = client.scan(cursor, match=None if pattern == b"*" else pattern, count=SCAN_COUNT)
+                looked_at += SCAN_COUNT
                 keys.update(dict.fromkeys(found))
                 if cursor == 0:
-                    return Scan(list(keys)[:max_keys], complete=len(keys) <= max_keys)
+                    return Scan(list(keys)[:max_keys], len(keys) <= max_keys, looked_at)
                 if len(keys) >= max_keys or time.monotonic() > deadline:
-                    return Scan(list(keys)[:max_keys], complete=False)
+                    return Scan(list(keys)[:max_keys], False, looked_at)
 
     # --------------------------------------------------------------------------------------------------- the details
 
     def _client(self, db: int) -> redis.Redis:
         if db not in self._clients:
-            options = {"socket_connect_timeout": TIMEOUT_S, "socket_timeout": TIMEOUT_S, **self._options, "db": db}
+            options: dict[str, Any] = {**self._options, "db": db}
             self._clients[db] = redis.Redis(**options, retry=Retry(NoBackoff(), 0), protocol=2)
         return self._clients[db]
 
@@ -160,10 +176,8 @@ class RedisLooks:
             raise self._error(error) from None
 
     def _error(self, error: Exception) -> StoreUnavailableError:
-        if isinstance(error, MovedError | ClusterDownError):
-            why = "this Redis is a node of a cluster, which has the keys of other slots elsewhere"
-            return StoreUnavailableError(f"{self.address}: {why}: {error}")
-        return StoreUnavailableError(f"{self.address}: {error or type(error).__name__}")
+        kind = StoreRefusedError if isinstance(error, NoPermissionError) else StoreUnavailableError
+        return kind(f"{self.address}: {self._reason(error)}")
 
 
 def _text(reply: object) -> str:

@@ -37,7 +37,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from yummy_fast.config.repository import Repository
 from yummy_fast.config.settings import StoreOptions
@@ -138,6 +138,7 @@ class SqliteStore:
         block = repository.online_store
         where = f"{repository.source}: online_store"
         check_keys(block, _KEYS, where)
+        self._where = where
         path = block.get("path", DEFAULT_PATH)
         if not isinstance(path, str) or not path or "\0" in path:
             raise ConfigError(f"{where}.path: expected the path of a file, got {path!r}")
@@ -193,6 +194,9 @@ class SqliteStore:
 
     async def survey(self, views: Sequence[str]) -> Survey:
         return await asyncio.to_thread(self._survey, views)
+
+    def looks(self) -> NoReturn:
+        raise ConfigError(f"{self._where}.type: sqlite cannot be looked into; expected redis")
 
     def _survey(self, views: Sequence[str]) -> Survey:
         path = self._path
