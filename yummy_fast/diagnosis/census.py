@@ -261,8 +261,8 @@ def _of_keys(census: Census, registry: Registry, key_version: int, own: int, *, 
     declared = _declared_types(registry)
     sets = {join_keys_of(registry, view) for view in registry.views.values() if isinstance(view, FeatureView)}
     for (join_keys, types), count in census.key_types.most_common():
-        if not join_keys and strict:
-            continue
+        if not join_keys and (strict or any(rows and not names for (_, names), rows in census.misplaced.items())):
+            continue  # these are read, or `_of_view` names the view
         if not join_keys:
             found.append(
                 Finding(
@@ -333,7 +333,11 @@ def _of_view(
             text = f"view {name} has rows under {names}, and none under its own join keys; materialize it"
             found.append(Finding("join_keys", text))
         elif under and not strict:
-            text = f"view {name} has a row under no join keys, and none under __dummy_id; materialize it"
+            text = (
+                f"view {name} has a row under no join keys, where Feast's push stores it, and none under __dummy_id, "
+                "which reads look for; materialize it, give it an entity, or serve with --compat strict, which reads "
+                "both keys"
+            )
             found.append(Finding("entityless_push", text))
         elif not under and view.online and (count.keys or census.complete):
             under_join_keys = f"; {count.keys} of them are under its join keys" if count.keys else ""
