@@ -36,6 +36,7 @@ REQUESTS: Mapping[str, dict[str, Any]] = {
         *(f"{name}:{name}_{part}" for name in ("pushed_last", "pushed_first", "only_pushed") for part in "nt"),
         any=[0, 0],
     ),
+    "no entities: a service": _service("without", any=[0]),
     "request data: a key": _features("shout:sum", driver_id=[1]),
     "request data: a key and its view": _features("shout:sum", "fares:fare", driver_id=[1, 1]),
     "request data: one of two keys": _features("earn:earned", "loyalty:points", driver_id=[1], customer_id=[9]),

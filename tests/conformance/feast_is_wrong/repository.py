@@ -1,11 +1,11 @@
 """Builds the repository of this folder with Feast's own SDK: each part of it is something that Feast answers wrongly.
 
-    python repository.py FOLDER --redis-port PORT
+    python repository.py FOLDER [--redis-port PORT]
 
 Runs in Feast's venv only; record.py runs it. FOLDER gets feature_store.yaml and registry.db, and the Valkey at PORT the
-rows. Every byte in both comes from Feast (`apply`, `push`, `write_to_online_store`, `online_write_batch`), so nothing
-that we believe about its formats can slip in. What the right answers are is not said here: test_feast_is_wrong.py
-reasons about them.
+rows; without a port, online_store.db in FOLDER, a file of SQLite. Every byte in both comes from Feast (`apply`, `push`,
+`write_to_online_store`, `online_write_batch`), so nothing that we believe about its formats can slip in. What the right
+answers are is not said here: test_feast_is_wrong.py reasons about them.
 """
 
 from __future__ import annotations
@@ -161,7 +161,8 @@ def singletons(store: FeatureStore) -> None:
 def without_entities(store: FeatureStore) -> None:
     """Views without entities: what is pushed to them, Feast writes under another key than it reads."""
     names = ("pushed_last", "pushed_first", "only_pushed")
-    store.apply([view(name, [], number(f"{name}_n"), text(f"{name}_t"), pushed=True) for name in names])
+    views = [view(name, [], number(f"{name}_n"), text(f"{name}_t"), pushed=True) for name in names]
+    store.apply([*views, FeatureService(name="without", features=views)])
     dummy = key_of(__dummy_id="")
     for name, materialized, pushed in (
         ("pushed_last", FIRST_DAY, SECOND_DAY),
@@ -246,10 +247,13 @@ def others(store: FeatureStore) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--redis-port", type=int, required=True)
+    parser.add_argument("--redis-port", type=int)
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
+    online_store = f"  type: redis\n  connection_string: localhost:{arguments.redis_port}\n"
+    if arguments.redis_port is None:
+        online_store = f"  type: sqlite\n  path: {folder}/online_store.db\n"
     (folder / "feature_store.yaml").write_text(
         "project: wrong\n"
         "provider: local\n"
@@ -257,8 +261,7 @@ def main() -> None:
         f"  path: {folder}/registry.db\n"
         "  enable_online_feature_view_versioning: true\n"
         "online_store:\n"
-        "  type: redis\n"
-        f"  connection_string: localhost:{arguments.redis_port}\n"
+        f"{online_store}"
         "offline_store:\n"
         "  type: file\n"
         "entity_key_serialization_version: 3\n",
