@@ -216,11 +216,24 @@ def test_dotnet_options_that_matter_are_refused(tmp_path: Path, option: str, our
         redis_store(config_for(tmp_path / "r", f"localhost:6379,{option}"))
 
 
-@pytest.mark.parametrize("value", ["redis://a:1,redis://b:secret@c:2", "rediss://a:1, rediss://b:2"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "redis://a:1,redis://b:secret@c:2",
+        "rediss://a:1, rediss://b:2",
+        "redis://:secret@a:1,b:2",
+        "redis://a:1, b:2/0",
+    ],
+)
 def test_a_list_of_urls(tmp_path: Path, value: str) -> None:
     with pytest.raises(ConfigError, match=r"feature_store.yaml: .*connection_string: .* got a list of URLs") as caught:
         redis_store(config_for(tmp_path / "r", value))
     assert "secret" not in str(caught.value)
+
+
+def test_a_password_with_a_comma_is_no_list(tmp_path: Path) -> None:
+    found = parse_connection_string("redis://:pa,ss:123@localhost:6379", "here")
+    assert found["password"] == "pa,ss:123"
 
 
 def test_a_yaml_list_of_addresses(tmp_path: Path) -> None:

@@ -452,7 +452,7 @@ def parse_connection_string(text: str, where: str) -> dict[str, Any]:
     takes.
     """
     if "://" in text:
-        if re.search(r",\s*(?:redis|rediss|unix)://", text):
+        if re.search(r",\s*(?:(?:redis|rediss|unix)://|[^@/,\s]+:\d+(?=[,/]|$))", text):
             raise ConfigError(f"{where}: expected the URL of one Redis, got a list of URLs")
         try:
             options: dict[str, Any] = dict(parse_url(text))
