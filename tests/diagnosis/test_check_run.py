@@ -16,6 +16,7 @@ from tests.diagnosis.repositories import load, replace, written
 from tests.harness import Process, Server, Valkey, command_line, eventually, free_port
 from tests.harness import repository as corpus
 from yummy_fast.feast_format._proto.registry_pb2 import Registry
+from yummy_fast.features.feast_faults import AS_IN_FEAST
 
 ALWAYS = ("twice", "both", "empty")
 """What the repository has on purpose: see record.py."""
@@ -25,6 +26,8 @@ class Result(NamedTuple):
     code: int
     problems: list[str]
     notes: list[str]
+    """But for what is answered as by Feast, which is in `as_by_feast`."""
+    as_by_feast: list[str]
     found: dict[str, Any]
     err: str
 
@@ -35,7 +38,9 @@ def check(folder: Path) -> Result:
     texts: dict[bool, list[str]] = {True: [], False: []}
     for finding in found["findings"]:
         texts[finding["problem"]].append(finding["text"])
-    return Result(code, texts[True], texts[False], found, err)
+    as_by_feast = [text for text in texts[False] if AS_IN_FEAST in text]
+    notes = [text for text in texts[False] if text not in as_by_feast]
+    return Result(code, texts[True], notes, as_by_feast, found, err)
 
 
 def unexpected(result: Result) -> list[str]:
@@ -66,7 +71,7 @@ def sound(folder: Path) -> Path:
         kept = [service for service in services if service.spec.name in ("z_trips", "offers")]
         del services[:]
         services.extend(kept)
-    kept_views = [view for view in registry.feature_views if view.spec.name in ("stats", "profile")]
+    kept_views = [view for view in registry.feature_views if view.spec.name == "stats"]
     del registry.feature_views[:]
     registry.feature_views.extend(kept_views)
     path.write_bytes(registry.SerializeToString())
@@ -102,6 +107,48 @@ def test_what_is_wrong_with_the_recorded_repository(repository: Path) -> None:
     assert pushed.startswith(f"{registry}: feature view pushed was never materialized, nor pushed")
 
 
+def test_join_keys_of_different_types_are_no_problem_where_answers_are_strict(repository: Path) -> None:
+    replace(repository, "provider: local", "provider: local\nyummy_fast: {compat: strict}")
+    result = check(repository)
+    assert not any("driver_id" in text for text in result.problems)
+    (note,) = [text for text in result.notes if "driver_id" in text]
+    assert "feature service both: join key driver_id has different types: INT64 in stats, STRING in profile." in note
+    assert note.endswith("each view is read by its own type")
+
+
+def test_what_is_answered_as_wrongly_as_by_feast_is_said(tmp_path: Path) -> None:
+    """tests/conformance/feast_is_wrong has a repository with all of it."""
+    folder = corpus(tmp_path / "wrong", "feast_is_wrong/sqlite", "")
+    said = check(folder).as_by_feast
+    assert all(text.startswith(f"{folder}/registry.db: ") for text in said)
+    for word in ("version 0", "SCALAR_MAP", "singleton", "without entities", "one of several join keys", "fractions"):
+        assert sum(word in text for text in said) == 1
+    replace(folder, "provider: local", "provider: local\nyummy_fast: {compat: strict}")
+    assert not check(folder).as_by_feast
+
+
+@pytest.mark.parametrize(("compat", "more"), [("feast", ""), ("strict", ", as materialized and as pushed")])
+def test_a_view_without_entities_is_shown_once(tmp_path: Path, compat: str, more: str) -> None:
+    """Where answers are strict, two keys are read for it."""
+    folder = corpus(tmp_path / "wrong", "feast_is_wrong/sqlite", "", settings={"compat": compat})
+    (service,) = [each for each in check(folder).found["feature_services"] if each["name"] == "without"]
+    assert service["reads"] == [f"6 features of 3 views without entities{more}"]
+    assert (service["feature_views"], service["entities"]) == (3, {})
+    assert len(service["commands"]) == service["keys_per_row"] == (2 if more else 1)
+
+
+def test_a_project_that_has_been_pushed_to_only(tmp_path: Path) -> None:
+    """Its one key has no join key: that is what Feast writes for views without entities."""
+    with Valkey() as valkey:
+        valkey.load("feast_is_wrong")
+        for key in valkey.do("KEYS", "*"):
+            if key != b"\0\0\0\0wrong":
+                valkey.do("DEL", key)
+        address = f"127.0.0.1:{valkey.port}"
+        result = check(corpus(tmp_path / "wrong", "feast_is_wrong", address, settings={"compat": "strict"}))
+    assert not any("no key of project" in text for text in result.problems)
+
+
 def test_when_views_were_materialized(repository: Path) -> None:
     """record.py materialized two of them until then."""
     moments = check(repository).found["materialized"]
@@ -131,7 +178,7 @@ def test_the_services_in_order_with_a_line_to_copy(repository: Path) -> None:
     lines = out.splitlines()
     names = [line.removeprefix("feature service ") for line in lines if line.startswith("feature service ")]
     assert names == sorted(names) == ["a_empty", "both", "offers", "twice", "z_trips"]
-    assert [line for line in lines if "request data" in line] == ["  request data  amount (DOUBLE)"]
+    assert [line for line in lines if line.startswith("  request data")] == ["  request data  amount (DOUBLE)"]
     assert "HMGET" not in out
     assert "SELECT" not in out
     commands = [shlex.split(line.removeprefix("  try ")) for line in lines if line.startswith("  try ")]

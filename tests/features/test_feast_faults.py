@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.registries import Item, entity, fields, parsed, projection, service, view
 from yummy_fast.feast_format._proto import registry_pb2 as messages
 from yummy_fast.feast_format.values import ValueType
-from yummy_fast.features.feast_faults import MAX_NAMES, feast_faults, key_type_conflicts
+from yummy_fast.features.feast_faults import MAX_NAMES, KeyTypeConflict, feast_faults, key_type_conflicts
 
 INT64, STRING = ValueType.INT64, ValueType.STRING
 SHOP = entity("shop", "shop_id", ValueType.UNKNOWN)
@@ -30,17 +30,50 @@ def test_a_version_is_wrong_only_with_versioning_and_unpinned() -> None:
     ]
 
 
-def test_views_that_disagree_are_named_with_the_services_that_have_both() -> None:
+def test_views_that_disagree_are_named_with_each_service_that_has_both() -> None:
     both, one = service("both", projection(SALES), projection(NAMES)), service("one", projection(SALES))
-    assert key_type_conflicts(parsed(SHOP, SALES, NAMES, both, one)) == [
-        "shop_id (INT64 in sales, STRING in names, together in feature services both)"
+    other = service("a_first", projection(NAMES), projection(SALES))
+    declared = {INT64: ["sales"], STRING: ["names"]}
+    assert key_type_conflicts(parsed(SHOP, SALES, NAMES, both, one, other)) == [
+        KeyTypeConflict("shop_id", "a_first", declared),
+        KeyTypeConflict("shop_id", "both", declared),
     ]
-    assert key_type_conflicts(parsed(SHOP, SALES, NAMES, one)) == ["shop_id (INT64 in sales, STRING in names)"]
+    assert key_type_conflicts(parsed(SHOP, SALES, NAMES, one)) == [KeyTypeConflict("shop_id", "", declared)]
+    assert key_type_conflicts(parsed(SHOP, SALES, one)) == []
+
+
+def test_a_sentence_names_the_service_and_the_views() -> None:
+    both = service("both", projection(SALES), projection(NAMES))
+    sentence = "views that declare a join key with different types are null when they are asked for together: shop_id"
+    declared = "(INT64 in sales, STRING in names)"
+    assert faults(SHOP, SALES, NAMES, both) == [f"{sentence} in feature service both {declared}"]
+    assert faults(SHOP, SALES, NAMES) == [f"{sentence} (STRING in names, INT64 in sales)"]
 
 
 def test_views_of_a_service_do_not_disagree_under_different_names() -> None:
     apart = service("apart", projection(SALES), projection(NAMES, join_key_map={"shop_id": "other_shop"}))
-    assert key_type_conflicts(parsed(SHOP, SALES, NAMES, apart)) == ["shop_id (INT64 in sales, STRING in names)"]
+    (conflict,) = key_type_conflicts(parsed(SHOP, SALES, NAMES, apart))
+    assert conflict.service == ""
+
+
+def test_views_of_a_service_disagree_under_a_name_that_both_have_in_it() -> None:
+    town = view("town", ["town"], {"town_id": STRING}, {"t": INT64})
+    mapped = service("mapped", projection(SALES), projection(town, join_key_map={"town_id": "shop_id"}))
+    assert key_type_conflicts(parsed(SHOP, entity("town", "town_id", ValueType.UNKNOWN), SALES, town, mapped)) == [
+        KeyTypeConflict("shop_id", "mapped", {INT64: ["sales"], STRING: ["town"]})
+    ]
+
+
+def test_views_behind_an_on_demand_view_disagree_too() -> None:
+    computed = messages.OnDemandFeatureView(
+        spec=messages.OnDemandFeatureViewSpec(name="od", project="rides", mode="python", features=fields({"x": INT64}))
+    )
+    computed.spec.sources["names"].feature_view_projection.CopyFrom(projection(NAMES))
+    chosen = messages.FeatureViewProjection(feature_view_name="od", feature_columns=fields({"x": INT64}))
+    both = service("both", projection(SALES), chosen)
+    assert key_type_conflicts(parsed(SHOP, SALES, NAMES, computed, both)) == [
+        KeyTypeConflict("shop_id", "both", {INT64: ["sales"], STRING: ["names"]})
+    ]
 
 
 def test_a_long_list_is_cut() -> None:

@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 
 from tests import registries
-from tests.harness import Answer, Client, FileServer, Server, Valkey, command_line, replace_file, request
+from tests.harness import Answer, Client, FileServer, Server, Valkey, command_line, eventually, replace_file, request
 from yummy_fast.feast_format._proto.value_pb2 import Value
 from yummy_fast.feast_format.keys import entity_key_header, feature_field, key_value_encoder, timestamp_field
 from yummy_fast.feast_format.timestamps import encode_timestamp
 from yummy_fast.feast_format.values import ValueType
+from yummy_fast.features.feast_faults import AS_IN_FEAST
 
 VERSIONS = 20
 CLIENTS = 4
@@ -254,3 +255,23 @@ def test_the_client_knows_nothing_of_a_reload(folder: Path) -> None:
         server.wait_for("registry reloaded")
         client.send(BY_SERVICE)
         assert version_of(client.answer()) == 2
+
+
+def test_what_is_answered_as_wrongly_as_by_feast_is_said_when_it_is_new(folder: Path) -> None:
+    """The views of a join key come to disagree about its type; then another view comes."""
+    items = [registries.entity("driver", "driver_id")]
+    number = registries.view("number", ["driver"], {"driver_id": ValueType.INT64}, {"n": ValueType.INT64})
+    text = registries.view("text", ["driver"], {"driver_id": ValueType.STRING}, {"t": ValueType.INT64})
+    other = registries.view("other", ["driver"], {"driver_id": ValueType.INT64}, {"o": ValueType.INT64})
+    both = registries.service("both", registries.projection(number), registries.projection(text))
+    file = folder / "registry.db"
+    replace_file(file, registries.serialised([*items, number], "1"))
+    with Server(folder, "--compat", "feast", "--workers", "2") as server:
+        assert AS_IN_FEAST not in server.log
+        changes: tuple[list[registries.Item], ...] = ([text, both], [text, both, other])
+        for reloads, more in enumerate(changes, 1):
+            replace_file(file, registries.serialised([*items, number, *more], str(reloads)))
+            count = 2 * reloads  # a line of each worker
+            eventually(lambda: server.log.count("registry reloaded") == count or None, "both have reloaded")  # noqa: B023
+        (said,) = [line for line in server.lines if AS_IN_FEAST in line]
+    assert "driver_id in feature service both (INT64 in number, STRING in text)" in said

@@ -16,9 +16,11 @@ from typing import NamedTuple
 from yummy_fast.config.repository import Repository
 from yummy_fast.diagnosis.findings import Finding, without_rows
 from yummy_fast.diagnosis.stored_keys import known_join_keys, read_entity_key
-from yummy_fast.feast_format.registry import DUMMY_JOIN_KEY, FeatureService, FeatureView, Registry
+from yummy_fast.feast_format.keys import entity_key_header
+from yummy_fast.feast_format.registry import DUMMY_JOIN_KEY, FeatureView, Registry
 from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.catalog import Catalog
+from yummy_fast.features.feast_faults import AS_IN_FEAST, faults_but_key_types, key_type_conflicts
 from yummy_fast.features.plan import Plan
 from yummy_fast.features.views import stored_name
 from yummy_fast.stores.survey import Survey
@@ -30,8 +32,11 @@ def of_configuration(repository: Repository, store_notices: Iterable[str]) -> It
     yield from (Finding("configuration", text, is_problem=False) for text in store_notices)
 
 
-def of_registry(catalog: Catalog[object], where: str) -> Iterator[Finding]:
-    """What the registry says that cannot be served, or not as it seems. `where` is the registry's name."""
+def of_registry(catalog: Catalog[object], where: str, *, strict: bool, versioning: bool) -> Iterator[Finding]:
+    """What the registry says that cannot be served, or not as it seems. `where` is the registry's name.
+
+    `strict`: --compat strict. `versioning`: registry.enable_online_feature_view_versioning.
+    """
     registry = catalog.registry
     if not registry.views:
         others = ", ".join(registry.other_projects) or "none"
@@ -54,41 +59,27 @@ def of_registry(catalog: Catalog[object], where: str) -> Iterator[Finding]:
                 f"{where}: feature service {name}: two of its features have the same name, so requests get 400 unless "
                 'they say "full_feature_names": true',
             )
-    for service in sorted(registry.services.values(), key=lambda each: each.name):
-        yield from _disagreements(registry, service, where)
+    yield from _of_feast(registry, where, strict=strict, versioning=versioning)
 
 
-def _disagreements(registry: Registry, service: FeatureService, where: str) -> Iterator[Finding]:
-    """Join keys that the views of a service declare with different types: a request has one value for all of them."""
-    types: dict[str, dict[ValueType, list[str]]] = {}
-    for view, join_key_map in _stored_views(registry, service):
-        for column in view.entity_columns:
-            name = join_key_map.get(column.name, column.name)
-            views = types.setdefault(name, {}).setdefault(column.type, [])
-            if view.name not in views:
-                views.append(view.name)
-    for name, by_type in types.items():
-        if len(by_type) > 1:
-            said = ", ".join(f"{kind.name} in {', '.join(views)}" for kind, views in by_type.items())
-            yield Finding(
-                "join_key_type",
-                f"{where}: feature service {service.name}: join key {name} has different types: {said}. The type is "
-                "part of the key, and a request converts the value to one of them: features of the other views are "
-                "null. Declare one type",
-            )
-
-
-def _stored_views(registry: Registry, service: FeatureService) -> Iterator[tuple[FeatureView, Mapping[str, str]]]:
-    """The views that a service reads, those behind on-demand views too, with the names of their join keys in it."""
-    for projection in service.projections:
-        view = registry.views.get(projection.view)
-        if isinstance(view, FeatureView):
-            yield view, projection.join_key_map
-        elif view is not None:
-            for source in view.sources:
-                behind = registry.views.get(source.view)
-                if isinstance(behind, FeatureView):
-                    yield behind, source.join_key_map
+def _of_feast(registry: Registry, where: str, *, strict: bool, versioning: bool) -> Iterator[Finding]:
+    """What is answered wrongly because Feast answers so; and join keys of different types, which `strict` can read."""
+    for conflict in key_type_conflicts(registry):
+        service = f"feature service {conflict.service}: " if conflict.service else ""
+        cause = "The type is part of the key, and a request has one value for all of them"
+        effect = (
+            "each view is read by its own type"
+            if strict
+            else "it is converted to one of the types, and features of the other views are null. Declare one type, or "
+            "use --compat strict, which reads each view by its own"
+        )
+        yield Finding(
+            "join_key_type",
+            f"{where}: {service}join key {conflict.name} has different types: {conflict.declared()}. {cause}: {effect}",
+            is_problem=bool(conflict.service) and not strict,
+        )
+    for fault in () if strict else faults_but_key_types(registry, versioning=versioning):
+        yield Finding("as_in_feast", f"{where}: {AS_IN_FEAST}: {fault}", is_problem=False)
 
 
 def of_store(
@@ -108,7 +99,8 @@ def of_store(
     keys = [read_entity_key(key, known) for key in survey.keys]
     # What is no entity key is a key of another project whose name ends as this one's.
     versions = Counter(key.versions for key in keys if key is not None)
-    if not versions and not survey.refused and registry.views:
+    pushed = entity_key_header([], 3)  # of views without entities: see `features.pushed_rows`
+    if not versions and pushed not in survey.keys and not survey.refused and registry.views:
         yield _no_keys(registry, survey, where)
     others: Counter[int] = Counter()
     for found, count in versions.items():

@@ -40,7 +40,12 @@ class Checked:
         self.answer, of_store = asyncio.run(_of_store(config, registry_name, catalog, store, of_sample))
         findings = [
             *check.of_configuration(config.repository, store.notices),
-            *check.of_registry(catalog, registry_name),
+            *check.of_registry(
+                catalog,
+                registry_name,
+                strict=config.features.compat == "strict",
+                versioning=config.repository.versioning,
+            ),
             *of_store,
         ]
         self.has_problems = any(finding.is_problem for finding in findings)
@@ -132,5 +137,8 @@ def _views(compiled: Compiled[object]) -> set[str]:
 async def _read_nothing(compiled: Compiled[object], store: OnlineStore[object]) -> None:
     """Read what a request would, of an entity that is not there: its key ends before the values. Raises StoreError."""
     lookups = compiled.plan.lookups
-    keys = [[entity_key_header([join_key for join_key, _ in lookup.join_keys], 3)] for lookup in lookups]
+    keys = [
+        [entity_key_header([] if lookup.is_pushed else [join_key for join_key, _ in lookup.join_keys], 3)]
+        for lookup in lookups
+    ]
     await store.fetch(compiled.prepared, keys)

@@ -87,14 +87,14 @@ def _service(
     return {
         "name": name,
         "features": plan.feature_count,
-        "feature_views": sum(len(lookup.views) for lookup in plan.lookups),
+        "feature_views": sum(len(lookup.views) for lookup in plan.lookups if not lookup.is_pushed),
         "keys_per_row": len(plan.lookups),
         "entities": _types(needed.entities),
         "request_data": _types(needed.request_data),
         "full_feature_names": full_names,
         "reads": list(_reads(plan)),
         "commands": [
-            f"{', '.join(request_name for _, request_name in lookup.join_keys)}: {command}"
+            f"{'pushed' if lookup.is_pushed else ', '.join(name for _, name in lookup.join_keys)}: {command}"
             for lookup, command in zip(plan.lookups, describe(compiled.prepared), strict=True)
         ],
         "curl": curl(config, needed.body(name, full_names=full_names)),
@@ -107,11 +107,15 @@ def _types(needs: Sequence[Need]) -> dict[str, str]:
 
 def _reads(plan: Plan) -> Iterator[str]:
     """What is read of the store for each row, in words."""
-    for lookup in plan.lookups:
+    pushed = dict(plan.pushed)  # these are read twice, and answered once
+    for number, lookup in enumerate(plan.lookups):
+        if lookup.is_pushed:
+            continue
         names = ", ".join(name for join_key, name in lookup.join_keys if join_key != DUMMY_JOIN_KEY)
         features = "1 feature" if len(lookup.features) == 1 else f"{len(lookup.features)} features"
         views = "1 view" if len(lookup.views) == 1 else f"{len(lookup.views)} views"
-        yield f"{features} of {views} {f'by {names}' if names else 'without entities'}"
+        twice = ", as materialized and as pushed" if number in pushed else ""
+        yield f"{features} of {views} {f'by {names}' if names else 'without entities'}{twice}"
 
 
 def curl(config: Config, body: Mapping[str, object]) -> str:

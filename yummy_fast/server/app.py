@@ -27,7 +27,7 @@ from yummy_fast.endpoints import Endpoints
 from yummy_fast.errors import ConfigError, ShutdownRequested, how_to_install
 from yummy_fast.feast_format.registry import Registry, Throttle, parse_registry, unthrottled
 from yummy_fast.features.catalog import Catalog
-from yummy_fast.features.feast_faults import feast_faults
+from yummy_fast.features.feast_faults import AS_IN_FEAST, feast_faults
 from yummy_fast.features.statuses import status_policy
 from yummy_fast.features.transforms import Transforms, load
 from yummy_fast.features.vectors import Layout, Tails
@@ -125,13 +125,22 @@ def build_catalog(
     return catalog
 
 
-def log_feast_faults(config: Config, registry: Registry) -> None:
-    """Say which answers are wrong because they are Feast's."""
-    if config.features.compat != "feast":
-        return
-    where = without_secrets(config.repository.registry_path)
-    for fault in feast_faults(registry, versioning=config.repository.versioning):
-        logger.info("%s: with --compat feast as in Feast, unlike strict: %s", where, fault)
+class FeastFaults:
+    """Says which answers are wrong because they are Feast's: at the start, and what is new after a reload."""
+
+    def __init__(self, config: Config) -> None:
+        self._where = without_secrets(config.repository.registry_path)
+        self._versioning = config.repository.versioning
+        self._is_feasts = config.features.compat == "feast"
+        self._said: list[str] = []
+        """What holds of the registry that was looked at last: a line for each kind at most."""
+
+    def log(self, registry: Registry) -> None:
+        faults = feast_faults(registry, versioning=self._versioning) if self._is_feasts else []
+        for fault in faults:
+            if fault not in self._said:
+                logger.info("%s: %s: %s", self._where, AS_IN_FEAST, fault)
+        self._said = faults
 
 
 def run(config: Config, started: Callable[[str], None] = lambda url: None) -> None:
@@ -248,7 +257,14 @@ async def serve(
         spans = _open_spans(config)
         handle, failed = _wrap(endpoints, tokens, config.telemetry.access_log_sample, spans)
         connections = Connections(handle, failed, config.limits, config.timeouts, forwarder.is_forwarded)
-        compile_catalog = partial(build_catalog, config, store)
+        faults = FeastFaults(config)
+
+        def compile_catalog(data: bytes, throttle: Throttle) -> Catalog[object]:
+            catalog = build_catalog(config, store, data, throttle)
+            if context.slot == 0:
+                faults.log(catalog.registry)
+            return catalog
+
         ttl_s = config.features.registry_ttl_s
         reloader = Reloader(source, stamp, data, compile_catalog, endpoints.replace_catalog, ttl_s)
         tls = tls_context(config.tls)
@@ -293,7 +309,7 @@ async def serve(
         acceptor.start()
         health.listening = True
         if context.slot == 0:  # one worker says it for all
-            log_feast_faults(config, endpoints.catalog.registry)
+            faults.log(endpoints.catalog.registry)
         announce(describe(endpoints.catalog), [url_of(listening, config.tls) for listening in sockets])
         await context.stop.requested.wait()
 
