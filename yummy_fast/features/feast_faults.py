@@ -65,7 +65,7 @@ def faults_but_key_types(registry: Registry, *, versioning: bool) -> list[str]:
             (view.name for view in on_demand if view.singleton and view.mode == "python"),
         ),
         (
-            "what is pushed to feature views without entities is not read: {}",
+            "what Feast pushes to feature views without entities is not read: {}",
             (name for name, keys in join_keys.items() if keys == [DUMMY_JOIN_KEY]),
         ),
         (
