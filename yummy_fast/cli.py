@@ -181,6 +181,8 @@ def _parser() -> argparse.ArgumentParser:
         help_flags=("-h", "--help"),
     )
     _add_repository(check, letters=False)
+    (compat,) = (setting for setting in SETTINGS if setting.name == "compat")
+    _add_setting(check, compat)
     check.add_argument("--json", action="store_true", help="Write JSON, for programs.")
     check.set_defaults(command=_check)
 

@@ -1,4 +1,4 @@
-"""A server in this process: in which order its parts are closed, and that they are when the start fails."""
+"""A server in this process: in which order its parts are closed, that they are when the start fails; what it logs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 
+from tests import registries
 from tests.harness import repository, run
 from yummy_fast.config.settings import Config
 from yummy_fast.errors import ConfigError
+from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.transforms import Transforms
 from yummy_fast.http.http11 import Request
 from yummy_fast.server import app
-from yummy_fast.server.app import ProcessContext, serve
+from yummy_fast.server.app import FeastFaults, ProcessContext, serve
 from yummy_fast.server.drain import Stop, drain
 from yummy_fast.server.health import ServerHealth
 from yummy_fast.server.reload import Reloader
@@ -127,3 +129,27 @@ def test_a_store_that_fails_to_open_is_drained_like_any_other_end(
     with pytest.raises(KeyError, match="a bug"):
         run(served(config, []))
     assert closed == ["drain", "spans", "store", "transforms"]  # housekeeping had not begun
+
+
+def test_what_is_wrong_in_feast_is_logged_where_it_is_new(config: Config, caplog: pytest.LogCaptureFixture) -> None:
+    text = registries.view("text", ["driver"], {"driver_id": ValueType.STRING}, {"t": ValueType.INT64})
+    number = registries.view("number", ["driver"], {"driver_id": ValueType.INT64}, {"n": ValueType.INT64})
+    maps = registries.view("maps", ["driver"], {"driver_id": ValueType.INT64}, {"m": ValueType.SCALAR_MAP})
+    driver = registries.entity("driver", "driver_id")
+    caplog.set_level("INFO", "yummy_fast")
+
+    def said(faults: FeastFaults, *views: registries.Item) -> list[str]:
+        caplog.clear()
+        faults.log(registries.parsed(driver, *views))
+        return [record.getMessage().rpartition(": ")[2] for record in caplog.records]
+
+    faults = FeastFaults(config)
+    types = "driver_id (INT64 in number, STRING in text)"
+    assert said(faults, number) == []
+    assert said(faults, number, text) == [types]
+    assert said(faults, number, text) == []
+    assert said(faults, number, text, maps) == ["maps:m", "driver_id (INT64 in maps, number, STRING in text)"]
+    assert said(faults, number) == []
+    assert said(faults, number, text) == [types]
+    strict = replace(config, features=replace(config.features, compat="strict"))
+    assert said(FeastFaults(strict), number, text) == []

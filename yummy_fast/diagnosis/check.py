@@ -66,16 +66,16 @@ def _of_feast(registry: Registry, where: str, *, strict: bool, versioning: bool)
     """What is answered wrongly because Feast answers so; and join keys of different types, which `strict` can read."""
     for conflict in key_type_conflicts(registry):
         service = f"feature service {conflict.service}: " if conflict.service else ""
-        cause = "The type is part of the key, and a request has one value for all of them"
         effect = (
-            "each view is read by its own type"
+            "With --compat strict each view is read by its own type"
             if strict
-            else "it is converted to one of the types, and features of the other views are null. Declare one type, or "
-            "use --compat strict, which reads each view by its own"
+            else "The type is part of the key, and the one value that a request has is converted to one of them: "
+            "features of the other views are null. Declare one type, or use --compat strict, which reads each view by "
+            "its own"
         )
         yield Finding(
             "join_key_type",
-            f"{where}: {service}join key {conflict.name} has different types: {conflict.declared()}. {cause}: {effect}",
+            f"{where}: {service}join key {conflict.name} has different types: {conflict.declared()}. {effect}",
             is_problem=bool(conflict.service) and not strict,
         )
     for fault in () if strict else faults_but_key_types(registry, versioning=versioning):

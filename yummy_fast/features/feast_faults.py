@@ -23,7 +23,7 @@ from yummy_fast.feast_format.registry import (
 )
 from yummy_fast.feast_format.values import ValueType
 
-AS_IN_FEAST = "answered as by Feast, but right with --compat strict"
+AS_IN_FEAST = "wrong as in Feast, right with --compat strict"
 """How a line for operators begins that ends with one of the sentences."""
 MAX_NAMES = 10
 """Names in a sentence."""
