@@ -93,7 +93,7 @@ MISTAKES: Mapping[str, str] = {
     "request data: empty for text": "entities.note: expected a value to infer a type from, got only empty ones",
     "missing key": (
         "entities: Missing join key values for keys: ['account_id']. No values provided for keys: ['account_id']. "
-        "Provided join_key_values: []; did you mean 'account_id' by 'acount_id'?"
+        "Provided join_key_values: []; did you mean 'account_id' instead of 'acount_id'?"
     ),
 }
 

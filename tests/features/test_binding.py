@@ -206,7 +206,7 @@ def test_a_view_with_none_of_its_keys_is_told_which_it_has(entities: dict[str, l
 
 @pytest.mark.parametrize("typo", ["diver_id", "driverid", "Driver_ID", "driver_idd"])
 def test_a_column_that_looks_like_the_missing_key_is_named(typo: str) -> None:
-    assert refusal({"wrong": [1], typo: [1]}).endswith(f"; did you mean 'driver_id' by '{typo}'?")
+    assert refusal({"wrong": [1], typo: [1]}).endswith(f"; did you mean 'driver_id' instead of '{typo}'?")
 
 
 @pytest.mark.parametrize("entities", [{"driver_id": []}, {"driver_id": [], "foo": []}, {"driver": []}])

@@ -30,7 +30,7 @@ def test_of_several_the_nearest_is_meant() -> None:
 
 
 def test_the_message_names_both() -> None:
-    assert did_you_mean(["amount", "acount_id"], KEYS) == "; did you mean 'account_id' by 'acount_id'?"
+    assert did_you_mean(["amount", "acount_id"], KEYS) == "; did you mean 'account_id' instead of 'acount_id'?"
     assert did_you_mean(["amount"], KEYS) == did_you_mean([], KEYS) == did_you_mean(["x"], []) == ""
     assert hint("acount_id", KEYS) == "; did you mean 'account_id'?"
     assert hint("amount", KEYS) == ""

@@ -36,7 +36,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 def did_you_mean(given: Iterable[str], known: Iterable[str]) -> str:
     """The end of a message about known names that are missing where `given` ones came; "" if none are alike."""
     found = _nearest_pair(given, known)
-    return f"; did you mean {found[1]!r} by {found[0]!r}?" if found else ""
+    return f"; did you mean {found[1]!r} instead of {found[0]!r}?" if found else ""
 
 
 def hint(name: str, known: Iterable[str]) -> str:
