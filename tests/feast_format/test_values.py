@@ -13,7 +13,16 @@ from yummy_fast.errors import CorruptValueError
 from yummy_fast.feast_format import values as module
 from yummy_fast.feast_format._proto import value_pb2 as values
 from yummy_fast.feast_format._proto.value_pb2 import Value
-from yummy_fast.feast_format.values import ColumnDecoder, RowDecoder, ValueType, decode_value, spell_non_finite
+from yummy_fast.feast_format.values import (
+    ColumnDecoder,
+    RowDecoder,
+    ValueType,
+    decode_value,
+    parse_in_steps,
+    parse_value,
+    spell_non_finite,
+)
+from yummy_fast.features.steps import at_once
 
 
 def nested(*items: Value) -> values.RepeatedValue:
@@ -222,3 +231,87 @@ def test_zones_are_searched_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
         module.zone(f"no/zone/{number}")
     assert module._known_zone.cache_info().currsize == module._MAX_KNOWN_ZONES
     module._known_zone.cache_clear()
+
+
+MANY = 20_000
+LARGE: dict[str, Value] = {
+    "map": Value(map_val=values.Map(val={f"key{n}": Value(int64_val=n) for n in range(MANY)})),
+    "struct": Value(struct_val=values.Map(val={f"{n}": Value(string_val="x" * (n % 300)) for n in range(9_000)})),
+    "maps": Value(map_list_val=values.MapList(val=[mapping(a=Value(int64_val=n)) for n in range(MANY)])),
+    "nested": Value(list_val=nested(*[Value(int64_list_val=values.Int64List(val=[n])) for n in range(MANY)])),
+    "texts": Value(string_list_val=values.StringList(val=["", "a", "é" * 100] * MANY)),
+    "long texts": Value(string_set_val=values.StringList(val=["x" * 100_000, "", "y" * 100_000, "z" * 20_000])),
+    "bytes": Value(bytes_list_val=values.BytesList(val=[b"", b"\n\n", b"\xff" * 130] * MANY)),
+    "integers": Value(int64_list_val=values.Int64List(val=[-1, 0, 1 << 62, 127, 128, 300] * MANY)),
+    "32 bits": Value(int32_set_val=values.Int32List(val=[-1, 0, 1 << 30] * MANY)),
+    "booleans": Value(bool_list_val=values.BoolList(val=[True, False] * 8 * MANY)),
+    "doubles": Value(double_list_val=values.DoubleList(val=[number / 7 for number in range(MANY)])),
+    "floats": Value(float_list_val=values.FloatList(val=[number / 7 for number in range(MANY)])),
+    "times": Value(unix_timestamp_list_val=values.Int64List(val=range(3 * MANY))),
+}
+
+
+@pytest.mark.parametrize("value", LARGE.values(), ids=LARGE)
+def test_a_large_value_is_parsed_in_steps_to_the_same(value: Value) -> None:
+    stored = value.SerializeToString(deterministic=True)
+    whole, parsed = parse_value(stored), at_once(parse_in_steps(stored))
+    assert whole is not None
+    assert parsed is not None
+    assert parsed == whole == value
+    # Also in the order in which a map is iterated over, which is neither sorted nor that of the bytes.
+    assert json.dumps(decode_value(parsed.SerializeToString())) == json.dumps(decode_value(whole.SerializeToString()))
+    if whole.HasField("map_val"):
+        assert list(parsed.map_val.val) == list(whole.map_val.val)
+    assert sum(1 for _ in parse_in_steps(stored)) >= 2
+
+
+TEXTS = LARGE["texts"].SerializeToString()
+
+
+def framed(tag: int, content: bytes) -> bytes:
+    """A field with a length of three bytes."""
+    size = len(content)
+    return bytes((tag, size & 0x7F | 0x80, size >> 7 & 0x7F | 0x80, size >> 14)) + content
+
+
+STRING_LIST, INT64_LIST, DOUBLE_LIST, VAL = 0x62, 0x72, 0x7A, 0x0A
+ODD: dict[str, bytes] = {
+    "nothing": b"",
+    "a string": Value(string_val="x" * 100_000).SerializeToString(),
+    "cut off": TEXTS[:-1],
+    "more behind it": TEXTS + Value(int64_val=1).SerializeToString(),
+    "twice": TEXTS * 2,
+    "an unknown field of Value": b"\xfa\x7f" + TEXTS[1:],
+    "numbers that are not packed": framed(INT64_LIST, b"\x08\x01" * 100_000),
+    "an entry of another field": framed(STRING_LIST, b"\x0a\x00" * 50_000 + b"\x12\x00" * 50_000),
+    "an entry longer than the list": framed(STRING_LIST, b"\x0a\x00" * 99_999 + b"\x0a\x01"),
+    "an entry without a length": framed(STRING_LIST, b"\x0a\x00" * 99_999 + b"\x0a"),
+    "a length without end": framed(STRING_LIST, b"\x0a" + b"\xff" * 199_999),
+    "a text that is no UTF-8": framed(STRING_LIST, b"\x0a\x02\xff\xff" * 50_000),
+    "a number without end": framed(INT64_LIST, framed(VAL, b"\xff" * 200_000)),
+    "a number that is cut off": framed(INT64_LIST, framed(VAL, b"\x01" * 200_000 + b"\x80")),
+    "two rows of packed numbers": framed(INT64_LIST, framed(VAL, b"\x01" * 100_000) * 2),
+    "packed numbers and one that is not": framed(INT64_LIST, framed(VAL, b"\x01" * 100_000) + b"\x08\x01"),
+    "doubles that do not come out even": framed(DOUBLE_LIST, framed(VAL, b"\x01" * 200_001)),
+}
+
+
+@pytest.mark.parametrize("stored", ODD.values(), ids=ODD)
+def test_what_feast_does_not_write_is_parsed_in_steps_to_the_same(stored: bytes) -> None:
+    try:
+        expected: object = parse_value(stored)
+    except CorruptValueError as error:
+        expected = str(error)
+    try:
+        found: object = at_once(parse_in_steps(stored))
+    except CorruptValueError as error:
+        found = str(error)
+    assert found == expected
+
+
+def test_of_two_entries_of_a_map_under_one_key_the_last_one_counts() -> None:
+    entry = [values.Map(val={"a": Value(int64_val=number)}).SerializeToString() for number in range(3)]
+    content = entry[0] * 50_000 + entry[2]
+    stored = b"\xa2" + framed(0x01, content)
+    parsed = at_once(parse_in_steps(stored))
+    assert parsed == parse_value(stored) == Value(map_val=mapping(a=Value(int64_val=2)))

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import repeat
 from operator import mul
-from typing import Any
+from typing import Any, TypeAlias
 
 from yummy_fast.errors import CorruptValueError
 from yummy_fast.feast_format.timestamps import decode_timestamps
@@ -59,6 +59,8 @@ MAX_PIECE_BYTES = 1 << 20
 LEAST_TEXT = 4
 """Stored bytes for which there is one byte of text, at least."""
 
+_Piece: TypeAlias = bytes | bytearray
+
 
 def encode_in_steps(
     layout: Layout,
@@ -89,7 +91,7 @@ def encode_in_steps(
         pieces = yield from _array_pieces(column.values, budget)
         columns.append((pieces, computed_tail(column.values, layout.policy)))
         yield
-    parts = [HEAD, VALUES]
+    parts: list[_Piece] = [HEAD, VALUES]
     for pieces, tail in columns:
         budget.take(len(tail))
         parts += pieces
@@ -104,7 +106,7 @@ def encode_in_steps(
     return body
 
 
-def _joined(parts: list[bytes]) -> Steps[bytearray]:
+def _joined(parts: list[_Piece]) -> Steps[bytearray]:
     """As b"".join(parts), which would stop the loop for 40 ms of 50 MB: most of it to be given the memory."""
     body = bytearray(sum(map(len, parts)))
     end = 0
@@ -121,7 +123,7 @@ def _joined(parts: list[bytes]) -> Steps[bytearray]:
     return body
 
 
-_Text = tuple[list[bytes], bytes]
+_Text = tuple[list[_Piece], bytes]
 """A column of the answer: the pieces of its values' text, and its tail."""
 
 
@@ -140,9 +142,9 @@ def _check_stored_size(layout: Layout, bound: Bound, rows: Rows, budget: Budget)
         yield
 
 
-def _array_pieces(values: Sequence[Any], budget: Budget) -> Steps[list[bytes]]:
+def _array_pieces(values: Sequence[Any], budget: Budget) -> Steps[list[_Piece]]:
     """The text of an array without its brackets, in pieces."""
-    pieces: list[bytes] = []
+    pieces: list[_Piece] = []
     for start in range(0, len(values), MAX_BLOCK_CELLS):
         text = array_text(values[start : start + MAX_BLOCK_CELLS])
         budget.take(len(text) + 1)
@@ -176,7 +178,7 @@ class _LookupEncoding:
         """How often each key's row is answered."""
         # For each column, or view, the texts of the keys read so far: one for each key if keys are answered several
         # times, else one for each block, with commas in it.
-        self._values: list[list[bytes]] = [[] for _ in range(lookup.width)]
+        self._values: list[list[_Piece]] = [[] for _ in range(lookup.width)]
         self._moments: list[list[bytes]] = []
         self._statuses: list[list[bytes]] = [[] for _ in range(lookup.width)]
         """The status of each cell; empty if all are PRESENT."""
@@ -223,7 +225,7 @@ class _LookupEncoding:
         if lookup.statuses.policy is not StatusPolicy.PRESENT:
             self._add_statuses(stored, decoded, stamps)
 
-    def _add_per_key(self, texts: list[bytes], more: Sequence[bytes], start: int) -> None:
+    def _add_per_key(self, texts: list[_Piece], more: Sequence[_Piece], start: int) -> None:
         times_answered = self._times_answered[start : start + len(more)]
         self._budget.take(sum(map(mul, map(len, more), times_answered)) + sum(times_answered))
         texts += more
@@ -259,12 +261,11 @@ class _LookupEncoding:
         decoded: list[Any] = []
         for position, value in enumerate(stored):
             try:
-                pieces = yield from large_value_text(value, exact=exact)
+                text: _Piece = yield from large_value_text(value, exact=exact)
             except CorruptValueError:
                 if not exact:
                     raise corrupt_feature(lookup, [row]) from None
-                stored[position], pieces = CORRUPT, [b"null"]
-            text = b"".join(pieces)
+                stored[position], text = CORRUPT, b"null"
             self._add_per_key(self._values[position], [text], start)
             decoded.append(None if text == b"null" else text)
         try:
@@ -280,8 +281,8 @@ class _LookupEncoding:
         if lookup.statuses.policy is StatusPolicy.PRESENT:
             present = b",".join(repeat(PRESENT, keys if self._key_of_row is None else len(self._key_of_row)))
         moments = [b""] * len(self._moments)
-        for view, texts in enumerate(self._moments):
-            pieces = yield from self._spread(texts)
+        for view, times in enumerate(self._moments):
+            pieces = yield from self._spread(times)
             moments[view] = b"".join(pieces)
         tails = [tail_text(present, text) for text in moments]
         columns: list[_Text] = []
@@ -294,9 +295,9 @@ class _LookupEncoding:
             columns.append((pieces, tail))
         return columns
 
-    def _spread(self, texts: list[bytes]) -> Steps[list[bytes]]:
+    def _spread(self, texts: Sequence[_Piece]) -> Steps[list[_Piece]]:
         """The texts with commas between them, each as often as its key is answered, in pieces."""
-        pieces: list[bytes] = []
+        pieces: list[_Piece] = []
         key_of_row = self._key_of_row
         rows = len(texts) if key_of_row is None else len(key_of_row)
         step = CELLS_PER_STEP
@@ -309,7 +310,7 @@ class _LookupEncoding:
                 some = [texts[key] for key in key_of_row[start : start + step]]
             if start:
                 pieces.append(b",")
-            pieces.append(b",".join(some))
+            pieces.append(some[0] if len(some) == 1 else b",".join(some))  # a long one is not copied
             yield
         return pieces
 
