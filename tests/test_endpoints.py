@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 from urllib.parse import urljoin
 
 import pytest
 
-from tests.registries import Item, entity, parsed, projection, service, view
+from tests.registries import PROJECT, Item, entity, parsed, projection, service, view
 from tests.scrapes import samples, scrape
 from yummy_fast.config.settings import Features
 from yummy_fast.endpoints import Endpoints
 from yummy_fast.errors import LimitError, RequestError, RouteError, StoreOverloadedError, StoreTimeoutError, YummyError
+from yummy_fast.feast_format._proto import registry_pb2 as messages
 from yummy_fast.feast_format._proto.value_pb2 import Value
+from yummy_fast.feast_format.registry import OnDemandFeatureView
 from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.binding import Binder
 from yummy_fast.features.catalog import Catalog
 from yummy_fast.features.plan import Feature, Lookup, Rows
+from yummy_fast.features.python_values import UserFunction
 from yummy_fast.features.query import LARGE_BODY_BYTES
 from yummy_fast.features.statuses import StatusPolicy
 from yummy_fast.features.transforms import Transforms, load
@@ -116,13 +119,21 @@ class MemoryStore:
 class Served:
     """Endpoints, put together."""
 
-    def __init__(self, compat: str = "feast") -> None:
+    def __init__(
+        self,
+        compat: str = "feast",
+        *,
+        more: Sequence[Item] = (),
+        load: Callable[[OnDemandFeatureView], UserFunction] = load,
+        max_answer_bytes: int = 64 << 20,
+    ) -> None:
+        """`more`: what is in the registry besides ITEMS."""
         self.store = MemoryStore()
         self.metrics = Metrics()
         policy = StatusPolicy.EXACT if compat == "strict" else StatusPolicy.PRESENT
         tails = Tails()
         catalog: Catalog[list[int]] = Catalog(
-            parsed(*ITEMS),
+            parsed(*ITEMS, *more),
             key_version=3,
             versioning=False,
             prepare=self.store.prepare,
@@ -133,7 +144,7 @@ class Served:
             catalog,
             self.store,
             Transforms(),
-            Features(compat=compat, max_rows=MAX_ROWS, max_cells=MAX_CELLS),
+            Features(compat=compat, max_rows=MAX_ROWS, max_cells=MAX_CELLS, max_answer_bytes=max_answer_bytes),
             metrics=self.metrics,
             pages={b"/livez": lambda _: Response(200, b"alive")},
         )
@@ -269,6 +280,34 @@ def test_what_is_just_not_too_large_is_answered() -> None:
     assert Served().ask({"features": ["stats:trips"], "entities": {"driver_id": [7] * MAX_ROWS}}).status == 200
     both = {"features": ["stats:trips", "named:age"], "entities": {"driver_id": [7] * 3, "rider_id": ["x"] * 3}}
     assert Served().ask(both).status == 200
+
+
+def test_functions_are_not_given_more_than_an_answer_may_have() -> None:
+    """20 KB of a request made a function read a gigabyte: a list of 768 numbers for each of 40,000 rows."""
+    spec = messages.OnDemandFeatureViewSpec(name="twice", project=PROJECT, mode="python")
+    spec.features.append(messages.Feature(name="out", value_type=ValueType.INT64))
+    spec.sources["stats"].feature_view_projection.CopyFrom(projection(STATS))
+    spec.feature_transformation.user_defined_function.body = b"-"
+    called: list[int] = []
+
+    def function(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        called.append(len(inputs["trips"]))
+        return {"out": inputs["trips"]}
+
+    def ask(rows: int, max_bytes: int) -> Response:
+        served = Served(
+            more=[messages.OnDemandFeatureView(spec=spec)], load=lambda _: function, max_answer_bytes=max_bytes
+        )
+        return served.ask({"features": ["twice:out"], "entities": {"driver_id": [7] * rows}})
+
+    assert ask(3, 3 * len(TRIPS)).status == 200
+    with pytest.raises(LimitError) as refused:
+        ask(3, 3 * len(TRIPS) - 1)
+    assert refused.value.status == 413
+    assert "what on-demand feature views read for 3 entity rows is longer than 5 bytes (--max-answer-bytes)" in str(
+        refused.value
+    )
+    assert called == [3]
 
 
 def test_an_unknown_feature_is_told_before_a_limit() -> None:

@@ -36,15 +36,14 @@ from yummy_fast.feast_format.values import LargeValuesError
 from yummy_fast.features.binding import Binder, Bound, least_keys
 from yummy_fast.features.catalog import Catalog, Compiled
 from yummy_fast.features.entities import VALUES_PER_STEP, convert_column, shown
-from yummy_fast.features.large_answers import encode_in_steps
-from yummy_fast.features.plan import Plan
+from yummy_fast.features.large_answers import check_stored_size, encode_in_steps
 from yummy_fast.features.pushed_rows import newer_rows
 from yummy_fast.features.query import LARGE_BODY_BYTES, Query, parse_exactly, parse_query
 from yummy_fast.features.slices import Slices
 from yummy_fast.features.statuses import NO_MOMENT, StatusPolicy, status_policy
-from yummy_fast.features.steps import Budget, Steps
+from yummy_fast.features.steps import Budget, Steps, at_once
 from yummy_fast.features.transforms import Transforms
-from yummy_fast.features.vectors import Layout, encode_vectors
+from yummy_fast.features.vectors import MAX_CELLS_AT_ONCE, Layout, encode_vectors
 from yummy_fast.http.forward import BELOW_METHODS, FORWARDED, FORWARDED_BELOW, Forwarder
 from yummy_fast.http.http11 import Request, Response, ResponseOrCoroutine, split_target
 from yummy_fast.http.trace_headers import log_fields, log_text
@@ -146,15 +145,23 @@ class Endpoints(Generic[Prepared]):
         )
         work.rows, work.read_at = await self._store.fetch(work.compiled.prepared, work.bound.keys), perf_counter_ns()
         if work.compiled.follows_up:
-            await self._follow_up(work.compiled.plan, work, work.bound)
+            await self._follow_up(work.compiled, work, work.bound)
         body = self._encode(layout, work.bound, work, query.version_metadata)
         return body if isinstance(body, bytes) else await self._slices.run(*body)
 
-    async def _follow_up(self, plan: Plan, work: Work, bound: Bound) -> None:
-        """What only some plans need between the store's answer and ours."""
+    async def _follow_up(self, compiled: Compiled[Prepared], work: Work, bound: Bound) -> None:
+        """What only some plans need between the store's answer and ours. Raises LimitError, TransformError."""
+        plan = compiled.plan
         if plan.pushed:
             work.rows = newer_rows(plan, work.rows)
         if plan.computed:
+            # A list of 768 numbers, read for 40,000 rows of one entity, would be a gigabyte of Python's numbers.
+            budget = Budget(self._limits.max_answer_bytes, bound.rows, "what on-demand feature views read")
+            checking = check_stored_size(compiled.layout, bound, work.rows, budget)
+            if bound.rows * compiled.layout.cells > MAX_CELLS_AT_ONCE:
+                await self._slices.run(checking)
+            else:
+                at_once(checking)
             computing = self._transforms.compute(plan, bound, work.rows)
             try:
                 work.computed = await computing
@@ -195,7 +202,7 @@ class Endpoints(Generic[Prepared]):
         """Make the body of the answer, or the steps to it if it is large. Raises CorruptValueError."""
         rows, computed = work.rows, work.computed
         now = datetime.now(UTC) if layout.policy is _EXACT else NO_MOMENT  # only strict statuses depend on ages
-        if layout.fits_at_once(bound, rows):
+        if layout.fits_at_once(bound, rows, computed):
             with suppress(LargeValuesError):
                 return encode_vectors(layout, bound, rows, computed, version_metadata=version_metadata, now=now)
         budget = Budget(self._limits.max_answer_bytes, bound.rows)

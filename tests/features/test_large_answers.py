@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests import registries
@@ -13,7 +15,7 @@ from yummy_fast.features import large_answers
 from yummy_fast.features.binding import Bound
 from yummy_fast.features.catalog import Compiled
 from yummy_fast.features.large_answers import encode_in_steps
-from yummy_fast.features.plan import Rows
+from yummy_fast.features.plan import ComputedColumn, Rows
 from yummy_fast.features.steps import Budget, at_once
 from yummy_fast.features.vectors import MAX_CELLS_AT_ONCE, encode_vectors
 
@@ -86,3 +88,42 @@ def test_a_distinct_row_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None
 def test_what_is_made_at_once(feature: str, stored: bytes, rows: int, fits: bool) -> None:
     compiled, bound = bound_to(feature, rows=[1] * rows)
     assert compiled.layout.fits_at_once(bound, [[[stored, None]]]) is fits
+
+
+@pytest.mark.parametrize(
+    ("values", "fits"),
+    [
+        ([1.5] * 1_000, True),
+        (["x" * 1_000] * 1_000, False),
+        ([[0.5] * 100] * 1_000, False),
+        ([{"a": [1] * 100_000}], False),
+    ],
+    ids=["numbers", "texts", "lists", "maps"],
+)
+def test_what_functions_compute_may_be_long_as_well(values: list[object], fits: bool) -> None:
+    compiled, bound = bound_to("trips", rows=list(range(len(values))))
+    found: Rows = [[[TRIPS, None]] * len(values)]
+    assert compiled.layout.fits_at_once(bound, found, [ComputedColumn("made", list(values))]) is fits
+
+
+def test_what_is_read_for_functions_alone_gets_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sum of each embedding is a short answer, however long they are, by rows in blocks and by rows that are long."""
+
+    def decoded(*_: object) -> None:
+        raise AssertionError("it was decoded")
+
+    for stored, rows in ((EMBEDDING, 100), (EMBEDDING * 20, 2)):
+        compiled, bound = bound_to("embedding", "trips", rows=list(range(rows)))
+        found: Rows = [[[stored, TRIPS, None]] * rows]
+        made = [ComputedColumn("sum", [0.5] * rows)]
+        monkeypatch.setattr(compiled.layout, "arrange", [1])
+        with monkeypatch.context() as patched:
+            (lookup,) = compiled.layout.lookups
+            patched.setattr(lookup, "columns", [decoded, lookup.columns[1]])
+            budget = Budget(len(stored) * rows // 3, rows)
+            body = bytes(at_once(encode_in_steps(compiled.layout, bound, found, made, budget=budget)))
+        assert [column["values"] for column in json.loads(body)["results"]] == [
+            list(range(rows)),
+            [11] * rows,
+            [0.5] * rows,
+        ]

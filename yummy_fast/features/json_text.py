@@ -29,6 +29,17 @@ def json_text(value: object) -> bytes:
     return bytes(memoryview(orjson.dumps(value)))
 
 
+def about_bytes(value: object) -> int:
+    """About how long the text of a value is: cheap for what is short."""
+    if isinstance(value, str):
+        return len(value) + 2
+    if isinstance(value, list | tuple):
+        return 2 + sum(map(about_bytes, value))
+    if isinstance(value, dict):
+        return 2 + sum(about_bytes(key) + about_bytes(item) for key, item in value.items())
+    return 8
+
+
 def string_text(value: str) -> bytes:
     """A string as JSON, which may be long: it is not copied once more."""
     return orjson.dumps(value)

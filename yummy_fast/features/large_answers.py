@@ -28,7 +28,7 @@ from yummy_fast.errors import CorruptValueError
 from yummy_fast.feast_format.timestamps import decode_timestamps
 from yummy_fast.features.binding import Bound
 from yummy_fast.features.json_text import array_text, column_texts, value_texts
-from yummy_fast.features.large_values import large_value_text
+from yummy_fast.features.large_values import large_value_text, python_text
 from yummy_fast.features.plan import ComputedColumn, Row, Rows
 from yummy_fast.features.statuses import CORRUPT, NO_MOMENT, PRESENT, StatusPolicy
 from yummy_fast.features.steps import Budget, Steps
@@ -76,19 +76,23 @@ def encode_in_steps(
 
     Raises CorruptValueError as `encode_vectors` does, and LimitError.
     """
-    yield from _check_stored_size(layout, bound, rows, budget)
+    yield from check_stored_size(layout, bound, rows, budget, LEAST_TEXT)
     plain = plain_tail(bound.rows)
     columns: list[_Text] = []
     for values in bound.entity_columns:
         pieces = yield from _array_pieces(values, budget)
         columns.append((pieces, plain))
     stored: list[_Text] = []
+    answered = None if layout.arrange is None else set(layout.arrange)
     for number, lookup in enumerate(layout.lookups):
-        encoding = _LookupEncoding(lookup, layout.tails, now, budget, bound.row_to_key[number], len(rows[number]))
+        wanted = [answered is None or len(stored) + position in answered for position in range(lookup.width)]
+        encoding = _LookupEncoding(
+            lookup, layout.tails, now, budget, bound.row_to_key[number], len(rows[number]), wanted
+        )
         stored += yield from encoding.encode(rows[number])
     columns += stored if layout.arrange is None else [stored[index] for index in layout.arrange]
     for column in computed:
-        pieces = yield from _array_pieces(column.values, budget)
+        pieces = yield from python_text(column.values, budget)
         columns.append((pieces, computed_tail(column.values, layout.policy)))
         yield
     parts: list[_Piece] = [HEAD, VALUES]
@@ -127,8 +131,10 @@ _Text = tuple[list[_Piece], bytes]
 """A column of the answer: the pieces of its values' text, and its tail."""
 
 
-def _check_stored_size(layout: Layout, bound: Bound, rows: Rows, budget: Budget) -> Steps[None]:
-    """Refuse an answer that is too long for sure, before anything is decoded. Raises LimitError."""
+def check_stored_size(layout: Layout, bound: Bound, rows: Rows, budget: Budget, least: int = 1) -> Steps[None]:
+    """Refuse what is too long for sure, before anything is decoded: more than `budget`, if `least` stored bytes make
+    one byte of it at least. Raises LimitError.
+    """
     stored_bytes = 0
     for number, lookup in enumerate(layout.lookups):
         size = max(1, CELLS_PER_STEP // (lookup.width + 1))
@@ -138,7 +144,7 @@ def _check_stored_size(layout: Layout, bound: Bound, rows: Rows, budget: Budget)
             sizes += [_stored_bytes((row,)) for row in found[start : start + size]]
             yield
         stored_bytes += sum(bound.spread(number, sizes))
-        budget.check(stored_bytes // LEAST_TEXT)
+        budget.check(stored_bytes // least)
         yield
 
 
@@ -164,13 +170,19 @@ class _LookupEncoding:
         budget: Budget,
         key_of_row: Sequence[int] | None,
         keys: int,
+        wanted: Sequence[bool],
     ) -> None:
-        """`key_of_row`: which of the keys each row of the answer has; None if there is one key per row, in order."""
+        """
+        - `key_of_row`: which of the keys each row of the answer has; None if there is one key per row, in order.
+        - `wanted`: for each column, whether the answer has it. The others are read for on-demand views alone, and may
+          be long: they get no text.
+        """
         self._lookup = lookup
         self._timestamps = tails.timestamps
         self._now = now
         self._budget = budget
         self._key_of_row = key_of_row
+        self._wanted = wanted
         times_answered = [1] * keys if key_of_row is None else [0] * keys
         for key in key_of_row or ():
             times_answered[key] += 1
@@ -207,7 +219,10 @@ class _LookupEncoding:
         columns = list(zip(*block, strict=True))
         stored, stamps = columns[: lookup.width], columns[lookup.width :]
         try:
-            decoded = [decode(column) for decode, column in zip(lookup.columns, stored, strict=True)]
+            decoded = [
+                decode(column) if wanted else [None] * len(column)
+                for decode, column, wanted in zip(lookup.columns, stored, self._wanted, strict=True)
+            ]
             moments = list(map(self._timestamps.joined, stamps))
         except CorruptValueError:
             if lookup.statuses.policy is not StatusPolicy.EXACT:
@@ -260,6 +275,10 @@ class _LookupEncoding:
             stored, stamps = lookup.statuses.mark_corrupt_views(stored, stamps)
         decoded: list[Any] = []
         for position, value in enumerate(stored):
+            if not self._wanted[position]:
+                decoded.append(None)
+                self._values[position].append(b"")
+                continue
             try:
                 text: _Piece = yield from large_value_text(value, exact=exact)
             except CorruptValueError:

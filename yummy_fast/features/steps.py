@@ -21,12 +21,13 @@ Steps: TypeAlias = Generator[None, None, T]
 class Budget:
     """How many bytes an outcome may have, and how many it has."""
 
-    __slots__ = ("_max_bytes", "_rows", "taken_bytes")
+    __slots__ = ("_max_bytes", "_of", "_rows", "taken_bytes")
 
-    def __init__(self, max_bytes: int, rows: int) -> None:
-        """`rows`: how many entity rows are asked for, which an error names."""
+    def __init__(self, max_bytes: int, rows: int, of: str = "the answer") -> None:
+        """`rows`: how many entity rows are asked for; `of`: what the outcome is. An error names both."""
         self._max_bytes = max_bytes
         self._rows = rows
+        self._of = of
         self.taken_bytes = 0
 
     def take(self, size: int) -> None:
@@ -39,7 +40,7 @@ class Budget:
         if size > self._max_bytes:
             raise LimitError(
                 413,
-                f"Content Too Large: the answer for {self._rows} entity rows is longer than {self._max_bytes} bytes "
+                f"Content Too Large: {self._of} for {self._rows} entity rows is longer than {self._max_bytes} bytes "
                 "(--max-answer-bytes); ask for fewer rows or features",
             )
 

@@ -42,7 +42,7 @@ from yummy_fast.errors import CorruptValueError
 from yummy_fast.feast_format.timestamps import decode_timestamps
 from yummy_fast.feast_format.values import RowDecoder, bytes_at_once, column_decoder, decode_value
 from yummy_fast.features.binding import Bound
-from yummy_fast.features.json_text import array_text, column_texts, json_text, value_texts
+from yummy_fast.features.json_text import about_bytes, array_text, column_texts, json_text, value_texts
 from yummy_fast.features.plan import ComputedColumn, Lookup, Plan, Row, Rows
 from yummy_fast.features.statuses import NO_MOMENT, NULL_VALUE, PRESENT, LookupStatuses, StatusPolicy
 from yummy_fast.features.timestamp_text import Stamp, TimestampMemo, TimestampTexts
@@ -63,6 +63,8 @@ MAX_ROWS_IN_RUNS = 10
 
 MAX_CELLS_AT_ONCE = 25_000
 """Values of an answer that is made in one go: 100 rows of 250 features take 5 ms."""
+MAX_COMPUTED_AT_ONCE = 512 << 10
+"""Bytes, about, of the values in it that functions have computed."""
 
 # --------------------------------------------------------------------------------------------------------------- tails
 
@@ -191,7 +193,7 @@ class Layout:
         self.write_body = _native_writer(plan) if usual and body_writer is not None else None
         """The native room's way to such bodies; it returns None for one that it leaves to Python."""
 
-    def fits_at_once(self, bound: Bound, rows: Rows) -> bool:
+    def fits_at_once(self, bound: Bound, rows: Rows, computed: Sequence[ComputedColumn] = ()) -> bool:
         """Whether `encode_vectors` may make this answer, as far as can be said without decoding: in some 10 ms.
 
         If not, `large_answers` makes it in steps.
@@ -203,7 +205,7 @@ class Layout:
                 sizes = [sum(map(len, filter(None, row))) for row in rows[number]]
                 if sum(bound.spread(number, sizes)) > lookup.bytes_at_once:
                     return False
-        return True
+        return not computed or sum(about_bytes(column.values) for column in computed) <= MAX_COMPUTED_AT_ONCE
 
 
 WriteBody = Callable[[list[list[Any]], Rows, list[list[int] | None], int, bytes], bytes | None]
