@@ -10,6 +10,7 @@ import pytest
 
 from tests.native.resp import array
 from tests.native.rooms import native_room, needs_native
+from yummy_fast.feast_format._proto.value_pb2 import Value
 
 pytestmark = needs_native
 
@@ -90,6 +91,15 @@ def test_rows_that_are_repeated(two: Any) -> None:
 )
 def test_what_it_leaves_to_python(two: Any, entities: Any, found: Any, row_to_key: Any, count: int) -> None:
     assert two.write(entities, found, row_to_key, count, b"]") is None
+
+
+@pytest.mark.parametrize(("stored_bytes", "written"), [(1 << 20, True), ((1 << 20) + 1, False)])
+def test_a_long_value_is_left_to_who_writes_it_in_steps(two: Any, stored_bytes: int, written: bool) -> None:
+    """7 MB of control characters were written in one go: a text of 42 MB."""
+    text = Value(string_val="\x01" * (stored_bytes - 4)).SerializeToString()
+    assert len(text) == stored_bytes
+    body = two.write([[7]], [rows([ONE, text, TIME])], [None], 1, b"]")
+    assert (body is not None) is written
 
 
 @pytest.mark.parametrize(("count", "length"), [(1, 9 << 20), (9, 1 << 20)])

@@ -30,6 +30,8 @@ typedef struct {
 
 /* A longer body would take more than some 10 ms, and is left to those who make it in steps. 100 x 250 take 2 MB. */
 enum { MAX_BODY_BYTES = 8 << 20 };
+/* So is a longer value: a text of control characters is written six times as long. */
+enum { MAX_VALUE_BYTES = 1 << 20 };
 enum { KEPT_TEXT = 4 << 20, KEPT_ROWS = 64 << 10 }; /* of scratch, and of rows in it, what is kept */
 
 #define VALUES "{\"values\":["
@@ -206,7 +208,7 @@ static Outcome write_columns(const Writer *writer, State *state, size_t count)
         for (size_t i = 0; i < count; i++) {
             size_t length;
             const uint8_t *stored = cell_bytes(rows[i], column->place, &length);
-            if (UNLIKELY(length > MAX_BODY_BYTES || text_length(text) > MAX_BODY_BYTES))
+            if (UNLIKELY(length > MAX_VALUE_BYTES || text_length(text) > MAX_BODY_BYTES))
                 return UNUSUAL;
             if (i > 0 && !TEXT_ADD(text, ","))
                 return NO_MEMORY;
