@@ -282,31 +282,39 @@ def test_what_is_just_not_too_large_is_answered() -> None:
     assert Served().ask(both).status == 200
 
 
-def test_functions_are_not_given_more_than_an_answer_may_have() -> None:
-    """20 KB of a request made a function read a gigabyte: a list of 768 numbers for each of 40,000 rows."""
+def asked_of_a_function(rows: int, called: list[int], max_answer_bytes: int = 64 << 20) -> Response:
+    """A request for what a function of the trips computes. `called` gets how many trips it was given."""
     spec = messages.OnDemandFeatureViewSpec(name="twice", project=PROJECT, mode="python")
     spec.features.append(messages.Feature(name="out", value_type=ValueType.INT64))
     spec.sources["stats"].feature_view_projection.CopyFrom(projection(STATS))
     spec.feature_transformation.user_defined_function.body = b"-"
-    called: list[int] = []
 
     def function(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         called.append(len(inputs["trips"]))
         return {"out": inputs["trips"]}
 
-    def ask(rows: int, max_bytes: int) -> Response:
-        served = Served(
-            more=[messages.OnDemandFeatureView(spec=spec)], load=lambda _: function, max_answer_bytes=max_bytes
-        )
-        return served.ask({"features": ["twice:out"], "entities": {"driver_id": [7] * rows}})
+    more = [messages.OnDemandFeatureView(spec=spec)]
+    served = Served(more=more, load=lambda _: function, max_answer_bytes=max_answer_bytes)
+    return served.ask({"features": ["twice:out"], "entities": {"driver_id": [7] * rows}})
 
-    assert ask(3, 3 * len(TRIPS)).status == 200
-    with pytest.raises(LimitError) as refused:
-        ask(3, 3 * len(TRIPS) - 1)
+
+def test_what_a_function_reads_and_makes_counts_as_values() -> None:
+    """Of each row it reads one value and makes another."""
+    called: list[int] = []
+    assert asked_of_a_function(MAX_CELLS // 2, called).status == 200
+    with pytest.raises(LimitError, match=f"the limit is {MAX_CELLS} rows x features"):
+        asked_of_a_function(MAX_CELLS // 2 + 1, called)
+    assert called == [MAX_CELLS // 2]
+
+
+def test_functions_are_not_given_more_than_an_answer_may_have() -> None:
+    """200 KB of a request made a function read a gigabyte: a list of 768 numbers for each of 40,000 rows."""
+    called: list[int] = []
+    assert asked_of_a_function(3, called, 3 * len(TRIPS)).status == 200
+    text = r"what on-demand feature views read for 3 entity rows is longer than 5 bytes \(--max-answer-bytes\)"
+    with pytest.raises(LimitError, match=text) as refused:
+        asked_of_a_function(3, called, 3 * len(TRIPS) - 1)
     assert refused.value.status == 413
-    assert "what on-demand feature views read for 3 entity rows is longer than 5 bytes (--max-answer-bytes)" in str(
-        refused.value
-    )
     assert called == [3]
 
 
