@@ -282,6 +282,14 @@ def test_what_is_just_not_too_large_is_answered() -> None:
     assert Served().ask(both).status == 200
 
 
+def test_an_answer_that_is_made_at_once_has_the_limit_too() -> None:
+    query = {"feature_service": "svc", "entities": {"driver_id": [7]}}
+    length = len(Served().ask(query).body)
+    assert Served(max_answer_bytes=length).ask(query).status == 200
+    with pytest.raises(LimitError, match=f"the answer for 1 entity rows is longer than {length - 1} bytes"):
+        Served(max_answer_bytes=length - 1).ask(query)
+
+
 def asked_of_a_function(rows: int, called: list[int], max_answer_bytes: int = 64 << 20) -> Response:
     """A request for what a function of the trips computes. `called` gets how many trips it was given."""
     spec = messages.OnDemandFeatureViewSpec(name="twice", project=PROJECT, mode="python")
@@ -310,7 +318,7 @@ def test_what_a_function_reads_and_makes_counts_as_values() -> None:
 def test_functions_are_not_given_more_than_an_answer_may_have() -> None:
     """200 KB of a request made a function read a gigabyte: a list of 768 numbers for each of 40,000 rows."""
     called: list[int] = []
-    assert asked_of_a_function(3, called, 3 * len(TRIPS)).status == 200
+    assert asked_of_a_function(3, called, 1_000).status == 200
     text = r"what on-demand feature views read for 3 entity rows is longer than 5 bytes \(--max-answer-bytes\)"
     with pytest.raises(LimitError, match=text) as refused:
         asked_of_a_function(3, called, 3 * len(TRIPS) - 1)

@@ -199,13 +199,17 @@ class Endpoints(Generic[Prepared]):
         return compiled.binder.bind(parse_exactly(body).entities, _convert_exactly)
 
     def _encode(self, layout: Layout, bound: Bound, work: Work, version_metadata: bool) -> bytes | LargeBody:
-        """Make the body of the answer, or the steps to it if it is large. Raises CorruptValueError."""
+        """Make the body of the answer, or the steps to it if it is large. Raises CorruptValueError, LimitError."""
         rows, computed = work.rows, work.computed
         now = datetime.now(UTC) if layout.policy is _EXACT else NO_MOMENT  # only strict statuses depend on ages
+        max_bytes = self._limits.max_answer_bytes
         if layout.fits_at_once(bound, rows, computed):
             with suppress(LargeValuesError):
-                return encode_vectors(layout, bound, rows, computed, version_metadata=version_metadata, now=now)
-        budget = Budget(self._limits.max_answer_bytes, bound.rows)
+                body = encode_vectors(layout, bound, rows, computed, version_metadata=version_metadata, now=now)
+                if len(body) > max_bytes:  # of 8 MiB or so that are made at once, if the limit is less
+                    Budget(max_bytes, bound.rows).check(len(body))
+                return body
+        budget = Budget(max_bytes, bound.rows)
         steps = encode_in_steps(
             layout, bound, rows, computed, budget=budget, version_metadata=version_metadata, now=now
         )
