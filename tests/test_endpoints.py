@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 from urllib.parse import urljoin
@@ -28,7 +29,7 @@ from yummy_fast.features.plan import Feature, Lookup, Rows
 from yummy_fast.features.python_values import UserFunction
 from yummy_fast.features.query import LARGE_BODY_BYTES
 from yummy_fast.features.statuses import StatusPolicy
-from yummy_fast.features.transforms import Transforms, load
+from yummy_fast.features.transforms import THREADS, Transforms, load
 from yummy_fast.features.vectors import Layout, Tails
 from yummy_fast.features.written import Chosen, WrittenView
 from yummy_fast.http.http11 import Request, Response
@@ -290,20 +291,54 @@ def test_an_answer_that_is_made_at_once_has_the_limit_too() -> None:
         Served(max_answer_bytes=length - 1).ask(query)
 
 
-def asked_of_a_function(rows: int, called: list[int], max_answer_bytes: int = 64 << 20) -> Response:
-    """A request for what a function of the trips computes. `called` gets how many trips it was given."""
+def served_with(function: UserFunction, max_answer_bytes: int = 64 << 20) -> Served:
+    """With an on-demand view `twice`, whose function reads trips and makes `out`."""
     spec = messages.OnDemandFeatureViewSpec(name="twice", project=PROJECT, mode="python")
     spec.features.append(messages.Feature(name="out", value_type=ValueType.INT64))
     spec.sources["stats"].feature_view_projection.CopyFrom(projection(STATS))
     spec.feature_transformation.user_defined_function.body = b"-"
+    more = [messages.OnDemandFeatureView(spec=spec)]
+    return Served(more=more, load=lambda _: function, max_answer_bytes=max_answer_bytes)
+
+
+def asked_of_a_function(rows: int, called: list[int], max_answer_bytes: int = 64 << 20) -> Response:
+    """A request for what a function of the trips computes. `called` gets how many trips it was given."""
 
     def function(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         called.append(len(inputs["trips"]))
         return {"out": inputs["trips"]}
 
-    more = [messages.OnDemandFeatureView(spec=spec)]
-    served = Served(more=more, load=lambda _: function, max_answer_bytes=max_answer_bytes)
+    served = served_with(function, max_answer_bytes)
     return served.ask({"features": ["twice:out"], "entities": {"driver_id": [7] * rows}})
+
+
+def test_nothing_is_computed_for_a_client_that_leaves_while_its_function_waits() -> None:
+    go_on, called = threading.Event(), list[int]()
+
+    def function(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        assert go_on.wait(20)
+        called.extend(inputs["driver_id"])
+        return {"out": inputs["trips"]}
+
+    async def one_leaves() -> None:
+        served = served_with(function)
+
+        def ask(driver: int) -> Coroutine[Any, Any, Response]:
+            body = json.dumps({"features": ["twice:out"], "entities": {"driver_id": [driver]}}).encode()
+            coroutine = served.endpoints.handle(Request(b"POST", b"/get-online-features", body, True))
+            assert isinstance(coroutine, Coroutine)
+            return coroutine
+
+        running = [asyncio.create_task(ask(driver)) for driver in range(THREADS)]
+        await asyncio.sleep(0)
+        leaves = ask(77)
+        leaves.send(None)
+        leaves.close()
+        go_on.set()
+        await asyncio.gather(*running, asyncio.create_task(ask(99)))
+
+    asyncio.run(one_leaves())
+    assert sorted(called) == [*range(THREADS), 99]
 
 
 def test_what_a_function_reads_and_makes_counts_as_values() -> None:
