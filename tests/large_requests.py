@@ -51,8 +51,8 @@ FEATURES: Mapping[str, tuple[ValueType, Value]] = {
         Value(double_list_val=values.DoubleList(val=[number / 7 for number in range(900_000)])),
     ),
     "entries": (ValueType.MAP, Value(map_val=_map(200_000))),
-    "maps": (ValueType.MAP_LIST, Value(map_list_val=values.MapList(val=[_map(1)] * 400_000))),
-    "texts": (ValueType.STRING_LIST, Value(string_list_val=values.StringList(val=[""] * 3_500_000))),
+    "maps": (ValueType.MAP_LIST, Value(map_list_val=values.MapList(val=[_map(1)] * 100_000))),
+    "texts": (ValueType.STRING_LIST, Value(string_list_val=values.StringList(val=[""] * 2_000_000))),
     "text": (ValueType.STRING, Value(string_val="\x01" * 7_000_000)),
     "trips": (ValueType.INT64, Value(int64_val=11)),
 }
@@ -82,8 +82,8 @@ REQUESTS = [
     LargeRequest("250 features of 4,000 rows", _wide(250), [1] * 4_000, 200),
     LargeRequest("one list of 900,000 numbers", ["long:numbers"], [1], 200),
     LargeRequest("one map of 200,000 entries", ["long:entries"], [1], 200),
-    LargeRequest("one list of 400,000 maps", ["long:maps"], [1], 200),
-    LargeRequest("one list of 3,500,000 empty strings", ["long:texts"], [1], 200),
+    LargeRequest("one list of 100,000 maps", ["long:maps"], [1], 200),
+    LargeRequest("one list of 2,000,000 empty strings", ["long:texts"], [1], 200),
     LargeRequest("one string of 7 MB, all of it escaped", ["long:text"], [1], 200),
 ]
 
