@@ -347,7 +347,7 @@ before it grows, takes 20 us to find room for each: 10 ms.
 """
 _VAL = 0x0A
 """The tag of `val`, the one field of all messages of lists and maps: number 1, with a length."""
-_PACKED_WIDTHS = {FieldDescriptor.TYPE_DOUBLE: 8, FieldDescriptor.TYPE_FLOAT: 4}
+_PACKED_WIDTHS: Mapping[int, int] = {FieldDescriptor.TYPE_DOUBLE: 8, FieldDescriptor.TYPE_FLOAT: 4}
 
 
 def parse_in_steps(stored: bytes | None) -> Generator[None, None, Value | None]:
