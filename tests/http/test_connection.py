@@ -21,6 +21,7 @@ from tests.fakes import FakeLoop, FakeTransport, without_complaints
 from tests.harness import eventually
 from yummy_fast.config.settings import HttpLimits, Timeouts
 from yummy_fast.errors import YummyError
+from yummy_fast.http import connection as module
 from yummy_fast.http.connection import (
     LARGE_BODY_BYTES,
     LINGER_S,
@@ -576,6 +577,27 @@ def test_what_a_transport_holds_below_its_mark_is_counted_by_the_sweep() -> None
     client.read_all()
     client.receive(get(b"/a"))
     assert rig.shared.unsent_bytes == 0
+
+
+def test_over_tls_what_is_encrypted_and_not_sent_is_counted_and_no_idleness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """uvloop's TLS transport denies it: what it has encrypted lies in the transport of the socket."""
+    rig = Rig(send_s=4, keep_alive_s=1)
+    below = FakeTransport(rig.loop)
+    below.client_reads = False
+    below.write(b"x" * 5_000)
+    monkeypatch.setattr(module, "transport_below", lambda _: below)
+    client = rig.connect(tls=True)
+    client.receive(get(b"/big/1000"))
+    assert client.get_write_buffer_size() == 0
+    rig.sweep(1)
+    assert rig.shared.unsent_bytes == 5_000
+    rig.sweep(1 + LATER)
+    assert not client.closing
+    monkeypatch.setattr(below, "get_write_buffer_size", lambda: 0)
+    rig.sweep(LATER)
+    assert rig.shared.unsent_bytes == 0
+    rig.sweep(1 + LATER)
+    assert client.closing
 
 
 def test_a_request_under_way_when_the_client_stops_reading_is_answered() -> None:
