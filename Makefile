@@ -11,7 +11,8 @@
 # make fuzz    the native room under the sanitizers of clang for a minute (SECONDS=3600: an hour)
 # make faults  every way in which Redis breaks, under load, large requests, and more load than the store can take: the
 #              tables in docs/reliability.md
-# make perf    the benchmark against Feast and Yummy (half an hour); make perf-full, the original's whole grid
+# make perf    the benchmark against Feast and Yummy (half an hour); make perf-full, the original's whole grid;
+#              make perf-article, p99 against requests/s beside Feast, and its picture; make pictures, all pictures
 # make registries      registries written by Feast to SQLite, PostgreSQL, S3 and GCS; needs Debian's postgresql
 # make dist    the wheel and the source distribution, in dist/; make pyz, one executable file with everything in it
 # make deploy-check    what deploy/ has, rendered, validated and run, and what dist/ has, installed; needs Debian's systemd
@@ -27,7 +28,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SECONDS ?= 60
 
-.PHONY: native fuzz demo test test-system test-zone coverage mutants pythons check differential sdk registries faults perf perf-full format docs proto clean dist pyz deploy-check locks site
+.PHONY: native fuzz demo test test-system test-zone coverage mutants pythons check differential sdk registries faults perf perf-full perf-article pictures format docs proto clean dist pyz deploy-check locks site
 
 demo: .venv-demo/ready
 	@.venv-demo/bin/yummy-fast demo
@@ -116,6 +117,13 @@ perf: $(VENV)/perf-ready
 
 perf-full: $(VENV)/perf-ready
 	$(BIN)/python perf/rivals.py --full --what full
+
+perf-article: $(VENV)/perf-ready
+	$(BIN)/python perf/rivals.py --article
+	$(BIN)/python perf/plots.py
+
+pictures: $(VENV)/perf-ready
+	$(BIN)/python perf/plots.py
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix

@@ -1,17 +1,18 @@
-"""Pictures of a result: python perf/plots.py perf/results/DATE-WHAT.json, which writes DATE-WHAT-*.svg beside it.
+"""The pictures of README.md and perf/README.md: python perf/plots.py draws them from perf/results/ into perf/pictures/.
 
-Three kinds: p99 against the rate (only where the answers came: a server's line ends where it began to fail), requests
-a second against rows and features, and the CPU time of a request split into the server's and Redis's. They show medians
-of the rounds, on logarithmic axes, since servers differ by factors. matplotlib is needed here and nowhere else.
+Each picture says one thing, in its title, whose numbers are computed from the results as the bars and lines are:
+medians of the rounds of all results that are named. Each is drawn twice, for pages in light and in dark colours, with a
+ground of its own, so that it can be read on either. Letters stay letters in the SVG: they can be found and copied, and
+tests/test_docs.py compares them with the results.
 
-It measures nothing and leaves nothing out: what the JSON has for a data set is what is drawn.
+It measures nothing. matplotlib is needed here and nowhere else.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,117 +24,218 @@ from matplotlib import pyplot as plt
 from matplotlib import ticker
 
 Record = dict[str, Any]
-mpl.rcParams["svg.hashsalt"] = "yummy-fast"
-COLOURS = ("#0b6e4f", "#c8553d", "#3a6ea5", "#8f6fb0", "#888888", "#c9a227")
+
+PERF = Path(__file__).resolve().parent
+PICTURES = PERF / "pictures"
+FEAST = ("2026-11-23-feast",)
+YUMMY = ("2026-11-23-third", "2026-11-23-fourth")
+LADDERS = ("2026-11-23-fourth",)
+NAMES = {"yummy-fast": "yummy-fast", "yummy-0.0.9": "Yummy 0.0.9 (Rust)", "feast-0.67.0": "feast serve 0.67.0"}
+SHAPES = ((1, 50), (1, 250), (10, 50), (100, 50), (100, 250))
 
 
-def distinct(records: Iterable[Record], *names: str) -> list[Any]:
-    """The different values of those fields, in order of appearance; tuples when there are several names."""
-    return list(
-        dict.fromkeys(record[names[0]] if len(names) == 1 else tuple(map(record.get, names)) for record in records)
+@dataclass(frozen=True, slots=True)
+class Colours:
+    ground: str
+    text: str
+    pale: str
+    grid: str
+    peers: dict[str, str]
+
+
+THEMES = {
+    "light": Colours(
+        *("#ffffff", "#1f2328", "#59636e", "#d8dee4"),
+        {"yummy-fast": "#0b6e4f", "yummy-0.0.9": "#b3541e", "feast-0.67.0": "#6e7781"},
+    ),
+    "dark": Colours(
+        *("#0d1117", "#e6edf3", "#9198a1", "#2f363d"),
+        {"yummy-fast": "#3fb68b", "yummy-0.0.9": "#e09b61", "feast-0.67.0": "#8b949e"},
+    ),
+}
+
+
+# --- the results -----------------------------------------------------------------------------------------------------
+
+
+def records(results: Sequence[str], kind: str) -> list[Record]:
+    return [record for name in results for record in json.loads((PERF / f"results/{name}.json").read_text())[kind]]
+
+
+def typical(results: Sequence[str], field: str, **wanted: object) -> float:
+    """The median of a field over all rounds that are `wanted`."""
+    return median(record[field] for record in records(results, "saturation") if wanted.items() <= record.items())
+
+
+def source(results: Sequence[str]) -> str:
+    """What a picture was drawn from, for its last line."""
+    machine = json.loads((PERF / f"results/{results[0]}.json").read_text())["machine"]
+    files = " and ".join(f"perf/results/{name}.json" for name in results)
+    return f"{files}; {machine['cpu']}, the server on one core, Redis and the load on another"
+
+
+# --- drawing ---------------------------------------------------------------------------------------------------------
+
+
+def canvas(colours: Colours, height: float) -> tuple[Any, Any]:
+    mpl.rcParams.update(
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": "yummy-fast",  # the same picture is the same file
+            "font.family": "sans-serif",
+            "font.size": 10,
+            "text.color": colours.text,
+            "axes.labelcolor": colours.text,
+            "axes.edgecolor": colours.grid,
+            "xtick.color": colours.pale,
+            "ytick.color": colours.text,
+            "figure.facecolor": colours.ground,
+            "axes.facecolor": colours.ground,
+        }
     )
+    figure, axis = plt.subplots(figsize=(8, height))
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+    axis.set_axisbelow(True)
+    return figure, axis
 
 
-def colours(result: Record) -> dict[str, str]:
-    return dict(zip(distinct(result["servers"], "peer"), COLOURS, strict=False))
-
-
-def caption(result: Record) -> str:
-    machine, commit = result["machine"], result["versions"]["commit"][:10] or "no commit"
-    return (
-        f"{result['date']}, {machine['cpu']}, server on one core, Redis and load on another; yummy-fast {commit}"
-        f"{' + changes' if result['versions']['uncommitted_changes'] else ''}"
-    )
-
-
-def readable(axis: Any) -> None:
-    """1, 2, 5, 10 instead of powers of ten."""
-    axis.set_minor_locator(ticker.LogLocator(subs=(2, 5)))
-    axis.set_major_formatter("{x:g}")
-    axis.set_minor_formatter("{x:g}")
-
-
-def finish(figure: Any, result: Record, path: Path) -> None:
-    figure.text(0.01, 0.005, caption(result), fontsize=7, color="#555555")
-    figure.tight_layout(rect=(0, 0.02, 1, 1))
-    figure.savefig(path, metadata={"Date": None})  # the same picture is the same file
+def finish(figure: Any, colours: Colours, title: str, below: Sequence[str], path: Path) -> None:
+    height = figure.get_figheight()
+    figure.text(0.02, 1 - 0.3 / height, title, fontsize=12, fontweight="bold")
+    for number, line in enumerate(reversed(below)):
+        figure.text(0.02, (0.1 + 0.17 * number) / height, line, fontsize=7.5, color=colours.pale)
+    figure.tight_layout(rect=(0, (0.12 + 0.17 * len(below)) / height, 1, 1 - 0.45 / height))
+    figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
-    print(path)
+    print(path.relative_to(PERF.parent))
 
 
-def latency(result: Record, data_set: str, path: Path) -> None:
-    rungs = [record for record in result["open_loop"] if record["set"] == data_set]
-    shapes = distinct(rungs, "rows", "features")
-    figure, axes = plt.subplots(1, len(shapes), figsize=(4.6 * len(shapes), 4), squeeze=False)
-    for axis, (rows, features) in zip(axes[0], shapes, strict=True):
-        for peer, colour in colours(result).items():
-            mine = [
-                rung
-                for rung in rungs
-                if (rung["peer"], rung["rows"], rung["features"]) == (peer, rows, features) and rung["success"] == 1
-            ]
-            rates, p99_ms = [rung["rate"] for rung in mine], [rung["p99_us"] / 1000 for rung in mine]
-            axis.plot(rates, p99_ms, "o-", color=colour, label=peer)
-        axis.set(xscale="log", yscale="log", xlabel="requests/s sent", title=f"{rows} x {features}, {data_set}")
-        readable(axis.yaxis)
-        axis.set_xticks(
-            distinct([rung for rung in rungs if (rung["rows"], rung["features"]) == (rows, features)], "rate")
-        )
-        axis.xaxis.set_major_formatter("{x:g}")
-        axis.xaxis.set_minor_locator(ticker.NullLocator())
-        axis.grid(visible=True, alpha=0.3)
-    axes[0][0].set_ylabel("p99, ms, from the intended time")
-    axes[0][0].legend(fontsize=8)
-    finish(figure, result, path)
+def lying_bars(axis: Any, colours: Colours, rows: Sequence[tuple[str, float, str, str, float]]) -> None:
+    """Bars with a name before them and a text behind them: name, length, text, colour, distance from the top."""
+    places = [place for *_, place in rows]
+    axis.barh(places, [length for _, length, *_ in rows], height=0.7, color=[colour for *_, colour, _ in rows])
+    for _, length, text, _, place in rows:
+        axis.annotate(text, (length, place), xytext=(5, 0), textcoords="offset points", va="center")
+    axis.set_yticks(places, [name for name, *_ in rows])
+    axis.invert_yaxis()
+    axis.tick_params(left=False, bottom=False, labelbottom=False)
+    for side in ("left", "bottom"):
+        axis.spines[side].set_visible(False)
 
 
-def bars(result: Record, data_set: str, path: Path, *, cpu: bool) -> None:
-    """One group for each shape and one bar for each server: requests a second, or CPU time of a request."""
-    records = [record for record in result["saturation"] if record["set"] == data_set]
-    shapes = distinct(records, "rows", "features")
-    peers = [peer for peer in colours(result) if peer in distinct(records, "peer")]
-    width = 0.8 / max(1, len(peers))
-    figure, axis = plt.subplots(figsize=(max(6, 1.5 * len(shapes)), 4.2))
-    for number, peer in enumerate(peers):
-        places = [place + (number - (len(peers) - 1) / 2) * width for place in range(len(shapes))]
-        colour = colours(result)[peer]
-        if cpu:
-            server = medians(records, peer, shapes, "server_cpu_us")
-            redis = medians(records, peer, shapes, "redis_cpu_us")
-            # Side by side: stacked bars say nothing on a logarithmic axis.
-            left, right = ([place + side * width / 4 for place in places] for side in (-1, 1))
-            axis.bar(left, server, width * 0.46, color=colour, label=peer)
-            axis.bar(right, redis, width * 0.46, color=colour, alpha=0.35, hatch="//")
-        else:
-            axis.bar(places, medians(records, peer, shapes, "requests_per_s"), width * 0.92, color=colour, label=peer)
-    ticks = [f"{rows} x {features}" for rows, features in shapes]
-    axis.set(yscale="log", title=f"rows x features, {data_set}")
-    axis.set_xticks(range(len(shapes)), ticks)
-    readable(axis.yaxis)
-    axis.set_ylabel("CPU us a request: server, and Redis (pale)" if cpu else "requests/s")
-    axis.grid(visible=True, axis="y", alpha=0.3)
-    axis.legend(fontsize=8)
-    finish(figure, result, path)
-
-
-def medians(records: list[Record], peer: str, shapes: list[Any], name: str) -> list[float]:
-    groups = [
-        [record[name] for record in records if (record["peer"], record["rows"], record["features"]) == (peer, *shape)]
-        for shape in shapes
+def cpu(colours: Colours, path: Path) -> None:
+    """What a request costs, beside Feast and beside Yummy: two runs, so two pairs."""
+    figure, axis = canvas(colours, 2.9)
+    bars = []
+    for results, peers, top in (
+        (FEAST, ("feast-0.67.0", "yummy-fast"), 0.0),
+        (YUMMY, ("yummy-0.0.9", "yummy-fast"), 2.4),
+    ):
+        for number, peer in enumerate(peers):
+            cost_us = typical(results, "server_cpu_us", set="ints", peer=peer, rows=1, features=50)
+            bars.append((NAMES[peer], cost_us, f"{cost_us:,.0f} µs", colours.peers[peer], top + number))
+    lying_bars(axis, colours, bars)
+    axis.set_xlim(0, 1.12 * max(length for _, length, *_ in bars))
+    lead = bars[0][1] / bars[1][1]
+    title = f"CPU time of one request: feast serve needs {lead:.0f} times that of yummy-fast"
+    below = [
+        "One row of 50 features, medians of the rounds. The two pairs are of two runs:",
+        source(FEAST),
+        source(YUMMY),
     ]
-    return [median(group) if group else 0 for group in groups]
+    finish(figure, colours, title, below, path)
+
+
+def wider(colours: Colours, path: Path) -> None:
+    """How many times the CPU of ours Yummy needs, for each size of request."""
+    figure, axis = canvas(colours, 4.1)
+    bars = []
+    for number, (rows, features) in enumerate(SHAPES):
+        for half, (data_set, kind) in enumerate((("ints", "whole numbers"), ("mixed", "mixed types"))):
+            wanted = {"set": data_set, "rows": rows, "features": features}
+            ours = typical(YUMMY, "server_cpu_us", peer="yummy-fast", **wanted)
+            yummys = typical(YUMMY, "server_cpu_us", peer="yummy-0.0.9", **wanted)
+            times = yummys / ours
+            name = f"{rows} row{'s' if rows > 1 else ''} of {features} features" if half == 0 else ""
+            colour = colours.peers["yummy-fast"] if half == 0 else colours.pale
+            text = f"{times:.1f} times, {kind}"
+            bars.append((name, times, text, colour, 2.2 * number + 0.8 * half))
+    lying_bars(axis, colours, bars)
+    lengths = [length for _, length, *_ in bars]
+    axis.set_xlim(0, 1.45 * max(lengths))
+    below = [
+        "CPU time of the server for a request: that of Yummy 0.0.9 divided by that of yummy-fast; medians of the rounds.",
+        source(YUMMY),
+    ]
+    title = f"Yummy needs {min(lengths):.1f} to {max(lengths):.1f} times the CPU time, most for wide requests"
+    finish(figure, colours, title, below, path)
+
+
+def p99(colours: Colours, path: Path, results: Sequence[str], rows: int, features: int, title: str) -> None:
+    """p99 against the rate. A line ends at the last rate that was answered whole; what came of the next is written."""
+    figure, axis = canvas(colours, 4.3)
+    rungs = [
+        rung
+        for rung in records(results, "open_loop")
+        if rung["set"] == "ints" and (rung["rows"], rung["features"]) == (rows, features) and rung["peer"] in NAMES
+    ]
+    for peer, name in NAMES.items():
+        mine = sorted((rung for rung in rungs if rung["peer"] == peer), key=lambda rung: rung["rate"])
+        whole = [rung for rung in mine if rung["success"] == 1]
+        if not whole:
+            continue
+        rates, p99_ms = [rung["rate"] for rung in whole], [rung["p99_us"] / 1000 for rung in whole]
+        axis.plot(rates, p99_ms, "o-", color=colours.peers[peer], linewidth=2)
+        failed = [rung for rung in mine if rung["success"] < 1]
+        text = f"{name}: {p99_ms[-1]:.{0 if p99_ms[-1] >= 10 else 1}f} ms"
+        if failed:
+            text += f";\nat {failed[0]['rate']}/s {1 - failed[0]['success']:.0%} fail"
+        axis.annotate(
+            *(text, (rates[-1], p99_ms[-1])),
+            xytext=(0, 9),
+            textcoords="offset points",
+            ha="center",
+            color=colours.peers[peer],
+        )
+    axis.set(xscale="log", yscale="log", xlabel="requests/s", ylabel="p99 in milliseconds")
+    axis.set_xticks(sorted({rung["rate"] for rung in rungs}))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_locator(ticker.NullLocator())
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_locator(ticker.LogLocator(subs=(2, 5)))
+    axis.yaxis.set_minor_formatter("{x:g}")
+    axis.margins(x=0.15, y=0.2)
+    axis.grid(visible=True, color=colours.grid, linewidth=0.6)
+    size = f"{rows} row{'s' if rows > 1 else ''} of {features} whole numbers"
+    below = [f"{size}; latency counts from the moment at which a request was due.", source(results)]
+    finish(figure, colours, title, below, path)
+
+
+def large(colours: Colours, path: Path) -> None:
+    most = max(
+        rung["rate"]
+        for rung in records(LADDERS, "open_loop")
+        if rung["peer"] == "yummy-fast" and rung["rows"] == 100 and rung["success"] == 1
+    )
+    title = f"100 rows of 250 features: yummy-fast answers all of {most} requests/s"
+    p99(colours, path, LADDERS, 100, 250, title)
+
+
+def article(colours: Colours, path: Path) -> None:
+    """The figure of Yummy's article: Feast's p99 and ours against requests/s, of one row of 50 features."""
+    newest = max((PERF / "results").glob("*-article.json")).stem
+    p99(colours, path, (newest,), 1, 50, "One row of 50 features: p99 against requests/s")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Plots of a result of rivals.py, beside it.")
-    parser.add_argument("result", type=Path)
-    path: Path = parser.parse_args().result
-    result: Record = json.loads(path.read_text())
-    for data_set in distinct(result["saturation"], "set"):
-        bars(result, data_set, path.with_name(f"{path.stem}-{data_set}-throughput.svg"), cpu=False)
-        bars(result, data_set, path.with_name(f"{path.stem}-{data_set}-cpu.svg"), cpu=True)
-    for data_set in distinct(result["open_loop"], "set"):
-        latency(result, data_set, path.with_name(f"{path.stem}-{data_set}-latency.svg"))
+    pictures: dict[str, Callable[[Colours, Path], None]] = {"cpu": cpu, "wider": wider, "large": large}
+    if any((PERF / "results").glob("*-article.json")):  # `make perf-article` writes it
+        pictures["article"] = article
+    PICTURES.mkdir(exist_ok=True)
+    for name, draw in pictures.items():
+        for theme, colours in THEMES.items():
+            draw(colours, PICTURES / f"{name}-{theme}.svg")
 
 
 if __name__ == "__main__":

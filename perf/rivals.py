@@ -79,6 +79,10 @@ RATES = (*range(10, 101, 10), 200, 500, 1000)
 LADDERS = [Ladder(rows, count, RATES) for rows, count in ((1, 50), (1, 250), (10, 50), (50, 50), (100, 50), (100, 250))]
 FULL = {"ints": Programme(GRID, LADDERS), "mixed": Programme(GRID, LADDERS), "narrow": NARROW, "huge": HUGE}
 
+# The figure of Yummy's article: latency against the rate, of one row of 50 features, with Feast beside.
+ARTICLE = {"ints": Programme((), [Ladder(1, 50, RATES)])}
+ARTICLE_PEERS = ("yummy-fast", "yummy-0.0.9", "feast-0.67.0")
+
 USUAL_PEERS = ("yummy-fast", "yummy-0.0.9", "feast-0.67.0", "feast-0.26.0-go", "floor")
 
 
@@ -302,9 +306,10 @@ def write(report: Report, machine: dict[str, object], options: argparse.Namespac
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="yummy-fast and its rivals: agreement, then speed.")
-    parser.add_argument("--peers", nargs="+", choices=peers.PEERS, default=USUAL_PEERS)
+    parser.add_argument("--peers", nargs="+", choices=peers.PEERS)
     parser.add_argument("--sets", nargs="+", choices=data.SETS, default=list(data.SETS))
     parser.add_argument("--full", action="store_true", help="the original benchmark's whole grid: hours")
+    parser.add_argument("--article", action="store_true", help="p99 against requests/s, beside Feast; for plots.py")
     parser.add_argument(
         "--order", choices=("entity", "store"), default="store", help="fields in one order per entity, or one for all"
     )
@@ -313,8 +318,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--ladder-seconds", type=int, default=10, help="for each rate; over 5, or no queue is too long")
     parser.add_argument("--shapes", nargs="+", metavar="ROWSxFEATURES", help="only these; no ladders")
     parser.add_argument("--port", type=int, default=7100, help="Redis's; the servers' are a hundred above")
-    parser.add_argument("--what", default="rivals", help="the name of the result")
-    return parser.parse_args()
+    parser.add_argument("--what", help="the name of the result; rivals, or article with --article")
+    options = parser.parse_args()
+    options.peers = options.peers or (ARTICLE_PEERS if options.article else USUAL_PEERS)
+    options.what = options.what or ("article" if options.article else "rivals")
+    if options.article:
+        options.sets = list(ARTICLE)
+    return options
 
 
 def main() -> None:
@@ -323,7 +333,7 @@ def main() -> None:
     machine = procfs.machine()  # now, while its load is that of others
     report = Report()
     for name in options.sets:
-        programme = (FULL if options.full else QUICK)[name]
+        programme = (ARTICLE if options.article else FULL if options.full else QUICK)[name]
         if options.shapes:
             chosen = [shape for shape in programme.shapes if f"{shape.rows}x{shape.features}" in options.shapes]
             programme = Programme(chosen)
