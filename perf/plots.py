@@ -164,12 +164,9 @@ def wider(colours: Colours, path: Path) -> None:
     lying_bars(axis, colours, bars)
     lengths = [length for _, length, *_ in bars]
     axis.set_xlim(0, 1.45 * max(lengths))
-    below = [
-        "CPU time of the server for a request: that of Yummy 0.0.9 divided by that of yummy-fast; medians of the rounds.",
-        source(YUMMY),
-    ]
+    below = "CPU time of the server for a request, of Yummy 0.0.9 divided by that of yummy-fast; medians of the rounds."
     title = f"Yummy needs {min(lengths):.1f} to {max(lengths):.1f} times the CPU time, most for wide requests"
-    finish(figure, colours, title, below, path)
+    finish(figure, colours, title, [below, source(YUMMY)], path)
 
 
 def p99(colours: Colours, path: Path, results: Sequence[str], rows: int, features: int, title: str) -> None:
