@@ -17,6 +17,7 @@
 # make dist    the wheel and the source distribution, in dist/; make pyz, one executable file with everything in it
 # make deploy-check    what deploy/ has, rendered, validated and run, and what dist/ has, installed; needs Debian's systemd
 # make locks   write locks/: which versions the image has, and their hashes; make locks UPGRADE=--upgrade, newer ones
+# make audit   compare the locked versions with the known vulnerabilities
 # make site    the documents as a site, in site/; a link that leads nowhere is an error
 # make docs    write docs/metrics.md and docs/settings.md from their tables, and the modules in docs/architecture.md
 # make proto   write yummy_fast/feast_format/_proto anew
@@ -28,7 +29,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SECONDS ?= 60
 
-.PHONY: native fuzz demo test test-system test-zone coverage mutants pythons check differential sdk registries faults perf perf-full perf-article pictures format docs proto clean dist pyz deploy-check locks site
+.PHONY: native fuzz demo test test-system test-zone coverage mutants pythons check differential sdk registries faults perf perf-full perf-article pictures format docs proto clean dist pyz deploy-check locks audit site
 
 demo: .venv-demo/ready
 	@.venv-demo/bin/yummy-fast demo
@@ -105,6 +106,10 @@ locks: $(VENV)/deploy-ready
 	$(LOCK) pyproject.toml --extra transforms --output-file locks/transforms.txt
 	$(LOCK) pyproject.toml --all-extras --output-file locks/all.txt
 	$(LOCK) locks/build.in --output-file locks/build.txt
+
+# Of everything that an extra may bring along.
+audit: $(VENV)/deploy-ready
+	$(BIN)/python -m pip_audit --strict --require-hashes --disable-pip --requirement locks/all.txt
 
 # All that a document may link to, in the same places.
 site: $(VENV)/site-ready

@@ -7,7 +7,9 @@ it stands nowhere.
 from __future__ import annotations
 
 import ast
+import json
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,9 @@ from yummy_fast.config.settings import IGNORED_FLAGS, IGNORED_SWITCHES, SETTINGS
 from yummy_fast.sources.yaml_text import load_config
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = (".", "deploy", "docs", "perf", "perf/results", "tests/*")
+FOLDERS = (".", "deploy", "docs", "docs/how-to", "perf", "perf/results", "tests/*")
 DOCUMENTS = sorted(path for folder in FOLDERS for path in ROOT.glob(f"{folder}/*.md"))
-OF_USERS = [path for path in DOCUMENTS if path.parent in (ROOT, ROOT / "docs")]
+OF_USERS = [path for path in DOCUMENTS if path.parent in (ROOT, ROOT / "docs", ROOT / "docs" / "how-to")]
 
 
 def anchors(document: Path) -> set[str]:
@@ -90,6 +92,63 @@ def test_the_map_has_every_room() -> None:
 
 def test_the_settings_are_the_current_ones() -> None:
     assert settings_document.DOCUMENT.read_text() == settings_document.text(), "run `make docs`"
+
+
+# -------------------------------------------------------------------------------------------------------- the pictures
+
+PICTURES = ROOT / "perf" / "pictures"
+PICTURE = re.compile(
+    r'<picture>\n<source media="\(prefers-color-scheme: dark\)" srcset="(.+)-dark\.svg">\n'
+    r'<img src="(.+)-light\.svg" alt="(.+)">\n</picture>'
+)
+
+
+def test_every_picture_is_there_in_light_and_dark_and_in_words() -> None:
+    shown = set()
+    for document in DOCUMENTS:
+        text = document.read_text()
+        pictures = PICTURE.findall(text)
+        assert len(pictures) == text.count("<picture>") == text.count("<img"), document
+        for dark, light, alt in pictures:
+            assert dark == light
+            assert len(alt.split()) > 15
+            for theme in ("dark", "light"):
+                assert (document.parent / f"{light}-{theme}.svg").exists()
+            shown.add((document.parent / light).resolve())
+    assert shown == {(PICTURES / path.name.rpartition("-")[0]).resolve() for path in PICTURES.glob("*.svg")}
+
+
+def median_cpu_us(results: list[str], peer: str, data_set: str, rows: int, features: int) -> float:
+    wanted = {"peer": peer, "set": data_set, "rows": rows, "features": features}.items()
+    found = [json.loads((ROOT / "perf" / "results" / f"2026-11-23-{name}.json").read_text()) for name in results]
+    rounds = [record for result in found for record in result["saturation"] if wanted <= record.items()]
+    return float(statistics.median(record["server_cpu_us"] for record in rounds))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_pictures_say_what_was_measured(theme: str) -> None:
+    """Of each picture of CPU time: every number in it, computed here once more."""
+    runs = {"feast-0.67.0": ["feast"], "yummy-0.0.9": ["third", "fourth"]}
+    costs = {
+        f"{median_cpu_us(results, peer, 'ints', 1, 50):,.0f} µs"
+        for rival, results in runs.items()
+        for peer in (rival, "yummy-fast")
+    }
+    assert len(costs) == 4
+    assert set(re.findall(r">([\d,]+ µs)<", (PICTURES / f"cpu-{theme}.svg").read_text())) == costs
+    times = []
+    for rows, features in ((1, 50), (1, 250), (10, 50), (100, 50), (100, 250)):
+        for data_set in ("ints", "mixed"):
+            rival, ours = (
+                median_cpu_us(runs["yummy-0.0.9"], peer, data_set, rows, features)
+                for peer in ("yummy-0.0.9", "yummy-fast")
+            )
+            times.append(f"{rival / ours:.1f}")
+    assert re.findall(r">([\d.]+) times, ", (PICTURES / f"wider-{theme}.svg").read_text()) == times
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 90
 
 
 # ------------------------------------------------------------------------------------ what documents say of the code

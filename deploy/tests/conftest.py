@@ -1,4 +1,4 @@
-"""Fixtures of the tests of deploy/: the Valkey of the suite with the corpus in it, and the programs of the documents."""
+"""Fixtures of the tests of deploy/: the Valkey of the suite with the corpus in it, and the documents' programs."""
 
 from __future__ import annotations
 

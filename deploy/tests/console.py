@@ -45,7 +45,7 @@ def pattern(output: str) -> str:
 
 
 def in_order(text: str) -> str:
-    """The same with the rows of the tutorial's feature services sorted: Feast writes them to the registry in any order."""
+    """With the rows of the tutorial's feature services sorted: Feast writes them to the registry in any order."""
     lines = text.splitlines()
     rows = iter(sorted(line for line in lines if line.startswith("driver_activity_")))
     return "\n".join(next(rows) if line.startswith("driver_activity_") else line for line in lines)
@@ -55,7 +55,13 @@ def environment(programs: Path, **variables: str) -> dict[str, str]:
     """What the commands of a page see: the folder of programs first, and no settings from the shell of the tests."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith((*NOT_INHERITED, "PYTHON"))}
     # Feast need not wait for a server far away.
-    return {**kept, "PATH": f"{programs}:{kept['PATH']}", "FEAST_USAGE": "False", "FEAST_TELEMETRY": "False", **variables}
+    return {
+        **kept,
+        "PATH": f"{programs}:{kept['PATH']}",
+        "FEAST_USAGE": "False",
+        "FEAST_TELEMETRY": "False",
+        **variables,
+    }
 
 
 def different_outputs(

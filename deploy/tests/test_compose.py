@@ -17,6 +17,7 @@ from prometheus import Prometheus
 from tools import ROOT
 
 from tests.harness import Process, Server, Valkey, eventually, free_port
+from yummy_fast import __version__
 
 DEPLOY = ROOT / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
@@ -46,10 +47,9 @@ def test_what_it_names_is_there() -> None:
 
 
 def test_the_image_is_the_one_that_is_built_here() -> None:
-    (version,) = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     for service in SERVICES.values():
         if service["image"].startswith("yummy-fast:"):
-            assert service["image"] == f"yummy-fast:{version}"
+            assert service["image"] == f"yummy-fast:{__version__}"
     assert SERVICES["data"]["build"] == ".."
 
 
