@@ -44,13 +44,6 @@ def pattern(output: str) -> str:
     return "\n".join(anything if line == "[...]" else ".*".join(map(re.escape, line.split("[...]"))) for line in lines)
 
 
-def in_order(text: str) -> str:
-    """With the rows of the tutorial's feature services sorted: Feast writes them to the registry in any order."""
-    lines = text.splitlines()
-    rows = iter(sorted(line for line in lines if line.startswith("driver_activity_")))
-    return "\n".join(next(rows) if line.startswith("driver_activity_") else line for line in lines)
-
-
 def environment(programs: Path, **variables: str) -> dict[str, str]:
     """What the commands of a page see: the folder of programs first, and no settings from the shell of the tests."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith((*NOT_INHERITED, "PYTHON"))}
@@ -93,7 +86,7 @@ def different_outputs(
     different = [
         f"$ {command}\n{text}"
         for (command, output), text in zip(steps, printed, strict=False)
-        if not re.fullmatch(pattern(in_order(here(output))), in_order(text))
+        if not re.fullmatch(pattern(here(output)), text)
     ]
     if len(printed) != len(steps) + 1:
         different.append(f"the shell ended early:\n{done.stdout}")
