@@ -58,7 +58,7 @@ def environment(programs: Path, **variables: str) -> dict[str, str]:
 
 
 def different_outputs(
-    steps: list[Step], folder: Path, environment: Mapping[str, str], addresses: Mapping[str, str], limit_s: int = 170
+    steps: list[Step], folder: Path, environment: Mapping[str, str], addresses: Mapping[str, str], limit_s: int = 600
 ) -> list[str]:
     """Run the commands. The steps that print something else than they should, with what they printed.
 
