@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import random
 from array import array as numbers
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
+from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.native import resp
-from tests.native.rooms import native_room, needs_native, twin_room
+from tests.native.rooms import compile_room, native_room, needs_compiler, needs_native, twin_room
 from tests.property.strategies import anything, int64s, stored, texts, value_types, well_stored
 from tests.property.test_vectors import damaged, stamps
 from tests.registries import catalog, entity, view
@@ -207,6 +211,36 @@ def test_doubles_are_written_as_orjson_writes_them(found: list[float]) -> None:
     packed = numbers("d", found).tobytes()
     inner = b"\x0a" + _varint(len(packed)) + packed if packed else b""
     assert native_room.value_text(b"\x7a" + _varint(len(inner)) + inner) == orjson.dumps(spell_non_finite(found))
+
+
+def _doubles() -> list[float]:
+    """Of every size and kind, the same each time: hypothesis has no time for as many."""
+    chance = random.Random(1)
+    found = [value for value in numbers("d", chance.randbytes(400_000)) if math.isfinite(value)]
+    found += [chance.gauss(0, 1) * 10 ** chance.randint(-7, 17) for _ in range(50_000)]
+    found += numbers("f", [chance.gauss(0, 0.04) for _ in range(50_000)])  # an embedding
+    found += [round(chance.gauss(0, 1000), chance.randint(0, 9)) for _ in range(50_000)]
+    found += [chance.getrandbits(53) / (1 << chance.randint(0, 60)) for _ in range(50_000)]  # as near to two decimals
+    for power in range(-1074, 1024):  # where the doubles below lie twice as dense
+        found += [2.0**power, math.nextafter(2.0**power, 0), math.nextafter(2.0**power, math.inf)]
+    for power in range(23):  # whole numbers of which an end of the interval is a whole number of tens
+        found += [float(5**power * chance.randint(1, 1 << 53 >> 2 * power) << 60) for _ in range(50)]
+        found += [math.nextafter(value, direction) for value in found[-50:] for direction in (0, math.inf)]
+    return found
+
+
+@needs_native
+@pytest.mark.parametrize("portable", [False, pytest.param(True, marks=needs_compiler)], ids=["as built", "portable"])
+def test_many_doubles_are_written_as_orjson_writes_them(portable: bool, tmp_path: Path) -> None:
+    """With the processor's instructions for eight numbers at once, and as where there are none."""
+    room = compile_room(tmp_path, "-DPORTABLE_DIGITS") if portable else native_room
+    found = _doubles()
+    for field, kind in ((b"\x7a", "d"), (b"\x82\x01", "f")):
+        packed = numbers(kind, [value for value in found if kind == "d" or abs(value) < 3e38])
+        inner = b"\x0a" + _varint(packed.itemsize * len(packed)) + packed.tobytes()
+        written_texts = room.value_text(field + _varint(len(inner)) + inner)[1:-1].split(b",")
+        expected = orjson.dumps(packed.tolist())[1:-1].split(b",")
+        assert [pair for pair in zip(written_texts, expected, strict=True) if pair[0] != pair[1]] == []
 
 
 def _varint(number: int) -> bytes:

@@ -78,11 +78,11 @@ static inline uint64_t load_64(const void *bytes)
 
 /* --- numbers.c ---------------------------------------------------------------------------------------------------- */
 
-enum { MAX_NUMBER_CHARS = 32 }; /* what writing a number may touch: -1.7976931348623157e+308 has 24 */
+enum { MAX_NUMBER_CHARS = 40 }; /* what writing a number may touch: digits are written 16 at a time, and moved */
 
 char *write_unsigned(char *at, uint64_t number);
 char *write_signed(char *at, int64_t number);
-char *write_double(char *at, double number);
+char *write_floats(char *at, const uint8_t *packed, size_t length, bool are_doubles);
 
 enum { POWER_MIN = -292, POWER_MAX = 324, POWERS = POWER_MAX - POWER_MIN + 1 };
 extern uint64_t powers_of_ten[POWERS][2]; /* filled at import; see powers_of_ten.py */

@@ -209,21 +209,29 @@ static inline Outcome write_scalar(Text *text, Kind kind, const uint8_t **at, co
             return UNUSUAL;
         if (UNLIKELY(!text_room(text, MAX_NUMBER_CHARS)))
             return NO_MEMORY;
-        double wide;
-        if (kind == DOUBLE) {
-            memcpy(&wide, *at, sizeof wide);
-        } else {
-            float narrow;
-            memcpy(&narrow, *at, sizeof narrow);
-            wide = (double)narrow; /* Python has no other floats: 0.1f is written as 0.10000000149011612 */
-        }
+        text->at = write_floats(text->at, *at, size, kind == DOUBLE) - 1;
         *at += size;
-        text->at = write_double(text->at, wide);
         return WRITTEN;
     }
     default:
         return UNUSUAL;
     }
+}
+
+/* The rest of a list of floats; an embedding has a thousand of them. Room is made for some at a time. */
+static Outcome write_float_list(Text *text, bool are_doubles, const uint8_t *at, const uint8_t *end)
+{
+    size_t size = are_doubles ? 8 : 4, length = (size_t)(end - at);
+    if (length % size != 0)
+        return UNUSUAL;
+    for (size_t some; length > 0; at += some, length -= some) {
+        some = length < 64 * size ? length : 64 * size;
+        if (UNLIKELY(!text_room(text, some / size * MAX_NUMBER_CHARS)))
+            return NO_MEMORY;
+        text->at = write_floats(text->at, at, some, are_doubles);
+    }
+    text->at -= text->at[-1] == ','; /* behind the last one */
+    return TEXT_ADD(text, "]") ? WRITTEN : NO_MEMORY;
 }
 
 /* A message whose field 1 holds the items: numbers packed into one field, texts and bytes in a field each. */
@@ -238,6 +246,8 @@ static Outcome write_list(Text *text, Kind kind, const uint8_t *at, const uint8_
         if (*at++ != TAG || !read_varint(&at, end, &length) || length != (uint64_t)(end - at))
             return UNUSUAL;
     }
+    if (kind == DOUBLE || kind == FLOAT)
+        return write_float_list(text, kind == DOUBLE, at, end);
     while (at < end) {
         if (!packed && *at++ != TAG)
             return UNUSUAL;
