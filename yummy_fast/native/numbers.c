@@ -18,8 +18,6 @@ __extension__ typedef unsigned __int128 uint128;
 
 uint64_t powers_of_ten[POWERS][2]; /* [k - POWER_MIN] = 10^k scaled to [2^127, 2^128), rounded up: high, low half */
 
-#define UNGUESSED(condition) __builtin_expect_with_probability((condition), 1, 0.5) /* to be no branch */
-
 static const char PAIRS[] =
     "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849"
     "5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
@@ -102,7 +100,8 @@ static inline uint64_t shortest(uint64_t c, int q, bool is_power_of_two, int *ex
     if (UNLIKELY(is_power_of_two) && nearer <= lower)
         nearer++;
     uint64_t tens = upper / 10 * 10;
-    return UNGUESSED(tens > lower) ? tens : nearer;
+    __asm__("" : "+r"(nearer)); /* computed in any case: a branch around it would be guessed wrongly too often */
+    return tens > lower ? tens : nearer;
 }
 
 /* Sixteen digits, which are those of two numbers below 10^8. How many there are without the zeros at the end.
