@@ -138,7 +138,7 @@ static Outcome gather_rows(const Writer *writer, State *state, PyObject *found, 
                 place = number;
             }
             PyObject *item = PyList_GetItem(rows, place);
-            if (!Py_IS_TYPE(item, state->row_type) || Py_SIZE(item) != cells)
+            if (!Py_IS_TYPE(item, state->types[ROW]) || Py_SIZE(item) != cells)
                 return UNUSUAL;
             *row = (Row *)item;
         }
@@ -257,14 +257,7 @@ static PyObject *writer_write(PyObject *self, PyObject *const *arguments, Py_ssi
     if (count == (size_t)-1 && PyErr_Occurred())
         return NULL;
     State *state = PyType_GetModuleState(Py_TYPE(self));
-    Outcome outcome = write_body((const Writer *)self, state, arguments, count);
-    PyObject *body = NULL;
-    if (outcome == WRITTEN)
-        body = PyBytes_FromStringAndSize(state->body.start, (Py_ssize_t)text_length(&state->body));
-    else if (outcome == UNUSUAL)
-        body = Py_NewRef(Py_None);
-    else
-        PyErr_NoMemory();
+    PyObject *body = text_object(&state->body, write_body((const Writer *)self, state, arguments, count));
     text_release(&state->body, KEPT_TEXT);
     text_release(&state->tails, KEPT_TEXT);
     if (state->rows_room > KEPT_ROWS) {

@@ -10,14 +10,7 @@ static PyObject *text_of(PyObject *stored, Outcome (*write)(Text *, const uint8_
     if (PyBytes_AsStringAndSize(stored, &bytes, &length) < 0)
         return NULL;
     Text text = {0};
-    Outcome outcome = write(&text, (const uint8_t *)bytes, (size_t)length);
-    PyObject *result = NULL;
-    if (outcome == WRITTEN)
-        result = PyBytes_FromStringAndSize(text.start, (Py_ssize_t)text_length(&text));
-    else if (outcome == UNUSUAL)
-        result = Py_NewRef(Py_None);
-    else
-        PyErr_NoMemory();
+    PyObject *result = text_object(&text, write(&text, (const uint8_t *)bytes, (size_t)length));
     PyMem_Free(text.start);
     return result;
 }
@@ -32,14 +25,6 @@ static PyObject *timestamp_text(PyObject *module, PyObject *stored)
 {
     (void)module;
     return text_of(stored, write_timestamp);
-}
-
-static PyTypeObject *add_type(PyObject *module, PyType_Spec *spec, const char *name)
-{
-    PyObject *type = PyType_FromModuleAndSpec(module, spec, NULL);
-    if (type != NULL && PyModule_AddObjectRef(module, name, type) < 0)
-        Py_CLEAR(type);
-    return (PyTypeObject *)type;
 }
 
 static int fill_powers_of_ten(void)
@@ -63,32 +48,29 @@ static int fill_powers_of_ten(void)
 
 static int module_exec(PyObject *module)
 {
-    State *state = PyModule_GetState(module);
-    if (fill_powers_of_ten() < 0 || (state->row_type = add_type(module, &row_spec, "Row")) == NULL ||
-        (state->picker_type = add_type(module, &picker_spec, "Picker")) == NULL ||
-        (state->reader_type = add_type(module, &reader_spec, "ReplyReader")) == NULL ||
-        (state->writer_type = add_type(module, &writer_spec, "BodyWriter")) == NULL)
-        return -1;
-    return 0;
+    PyTypeObject **types = ((State *)PyModule_GetState(module))->types;
+    PyType_Spec *specs[TYPES] = {[ROW] = &row_spec, [PICKER] = &picker_spec, &reader_spec, &writer_spec};
+    for (int i = 0; i < TYPES; i++) {
+        types[i] = (PyTypeObject *)PyType_FromModuleAndSpec(module, specs[i], NULL);
+        if (types[i] == NULL || PyModule_AddType(module, types[i]) < 0)
+            return -1;
+    }
+    return fill_powers_of_ten();
 }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)
 {
-    State *state = PyModule_GetState(module);
-    Py_VISIT(state->row_type);
-    Py_VISIT(state->picker_type);
-    Py_VISIT(state->reader_type);
-    Py_VISIT(state->writer_type);
+    PyTypeObject **types = ((State *)PyModule_GetState(module))->types;
+    for (int i = 0; i < TYPES; i++)
+        Py_VISIT(types[i]);
     return 0;
 }
 
 static int module_clear(PyObject *module)
 {
-    State *state = PyModule_GetState(module);
-    Py_CLEAR(state->row_type);
-    Py_CLEAR(state->picker_type);
-    Py_CLEAR(state->reader_type);
-    Py_CLEAR(state->writer_type);
+    PyTypeObject **types = ((State *)PyModule_GetState(module))->types;
+    for (int i = 0; i < TYPES; i++)
+        Py_CLEAR(types[i]);
     return 0;
 }
 

@@ -69,6 +69,14 @@ static inline bool text_add(Text *text, const void *bytes, size_t length)
 
 #define TEXT_ADD(text, literal) text_add((text), (literal), sizeof(literal) - 1)
 
+/* What Python gets of it: bytes; None for what is UNUSUAL; NULL with an exception without memory. */
+static inline PyObject *text_object(const Text *text, Outcome outcome)
+{
+    if (outcome == WRITTEN)
+        return PyBytes_FromStringAndSize(text->start, (Py_ssize_t)text_length(text));
+    return outcome == UNUSUAL ? Py_NewRef(Py_None) : PyErr_NoMemory();
+}
+
 static inline uint64_t load_64(const void *bytes)
 {
     uint64_t word;
@@ -120,8 +128,10 @@ extern PyType_Spec writer_spec;
 
 /* --- module.c ----------------------------------------------------------------------------------------------------- */
 
+enum { ROW, PICKER, TYPES = 4 };
+
 typedef struct {
-    PyTypeObject *row_type, *picker_type, *reader_type, *writer_type;
+    PyTypeObject *types[TYPES]; /* Row, Picker, and two that are not asked for in C */
     Text body, tails;  /* scratch of the writers: nothing runs Python while one of them is in use */
     Row **rows;        /* and the rows of the answer that is being written */
     size_t rows_room;

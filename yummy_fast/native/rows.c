@@ -601,7 +601,7 @@ static Kind read_reply(Reader *reader, Picker *picker, const uint8_t **at, const
 static bool read_replies(Reader *reader, const uint8_t **at, const uint8_t *end, PyObject *answers,
                          const uint8_t **reply_end)
 {
-    PyTypeObject *row_type = ((State *)PyType_GetModuleState(Py_TYPE(OBJECT(reader))))->row_type;
+    PyTypeObject *row_type = ((State *)PyType_GetModuleState(Py_TYPE(OBJECT(reader))))->types[ROW];
     while (*at < end) {
         if (reader->count == 0) {
             reader->failed = "a reply to no command";
@@ -674,7 +674,7 @@ static PyObject *reader_expect(PyObject *self, PyObject *arguments)
     Py_ssize_t replies;
     if (!PyArg_ParseTuple(arguments, "On:expect", &picker, &replies))
         return NULL;
-    PyTypeObject *picker_type = ((State *)PyType_GetModuleState(Py_TYPE(self)))->picker_type;
+    PyTypeObject *picker_type = ((State *)PyType_GetModuleState(Py_TYPE(self)))->types[PICKER];
     if (replies < 1 || (picker != Py_None && !Py_IS_TYPE(picker, picker_type))) {
         PyErr_SetString(PyExc_TypeError, "expected a Picker or None, and a number of replies above zero");
         return NULL;
