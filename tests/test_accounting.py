@@ -123,7 +123,7 @@ def test_sampling_that_fails_changes_no_answer(
     for _ in range(3):
         metrics.sampling_budget_ns = SECOND
         assert accounting.answered(answered_work(), None) == b""
-    assert [record.message for record in caplog.records] == ["an answer was not sampled, by a bug of ours"]
+    assert [record.message for record in caplog.records] == ["an answer was not sampled, because of a server bug"]
 
 
 def test_a_client_that_asks_for_it_gets_the_phases() -> None:
@@ -239,8 +239,8 @@ def test_the_same_error_of_the_store_is_logged_once(caplog: pytest.LogCaptureFix
         accounting.failed(Work(), StoreError("The online store answered WRONGTYPE"), None)
         accounting.failed(Work(), StoreRefusedError("The online store answered NOPERM"), None)
     assert logged(caplog) == [
-        "requests are answered 502: The online store answered WRONGTYPE",
-        "requests are answered 503: The online store answered NOPERM",
+        "requests get status 502: The online store answered WRONGTYPE",
+        "requests get status 503: The online store answered NOPERM",
     ]
 
 

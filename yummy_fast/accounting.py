@@ -1,11 +1,11 @@
-"""What is noted about requests for features: metrics, their phases for traces, samples of values, errors of the store.
+"""What is recorded about requests for features: metrics, phases for traces, samples of values, errors of the store.
 
-The steps of a request (`endpoints`) write into a `Work` what they came to and when they ended. `Accounting` reads it
-once, when the request has been answered or has failed. So the steps can be read without it, and it costs a request what
-a few attributes cost.
+The steps of a request (`endpoints`) write their results into a `Work`, and when they ended. `Accounting` reads the
+`Work` once, when the request has been answered or has failed. So the steps can be understood without `Accounting`, and
+recording costs a step no more than setting a few attributes.
 
-It must not change an answer; the one thing that it adds is the Server-Timing line, for clients that ask for it. It
-knows neither what the steps do nor the store.
+This module must not change an answer. It adds only the Server-Timing header, for clients that ask for that. It knows
+neither what the steps do nor which online store there is.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from yummy_fast.telemetry.once_log import OnceLog
 logger = logging.getLogger("yummy_fast")
 
 LOG_PERIOD_S = 60.0
-"""Each error of the online store is logged once in this time."""
+"""An error of the online store that is logged is logged once in this time."""
 
 
 class Work:
-    """One request for features: what its steps have come to so far."""
+    """One request for features: the results of its steps so far."""
 
     __slots__ = (
         "begun_at",
@@ -55,10 +55,10 @@ class Work:
     )
 
     def __init__(self) -> None:
-        # The moments are those of time.perf_counter_ns(). A step that has not ended, or is not taken, has 0.
+        # Times are those of time.perf_counter_ns(); 0 for a step that has not ended or is left out.
         self.begun_at = perf_counter_ns()
         self.compiled: Compiled[object] | None = None
-        """None until it is known what is asked for."""
+        """None until the plan of the request is found."""
         self.bound: Bound | None = None
         self.bound_at = 0
         self.rows: Rows = ()
@@ -69,19 +69,19 @@ class Work:
 
     @property
     def service(self) -> str:
-        """The feature service that is asked for; empty for a list of features, and as long as it is not known."""
+        """The requested feature service; empty for a list of features, and until the plan of the request is found."""
         return "" if self.compiled is None else self.compiled.plan.service
 
 
 class Accounting:
-    """Notes what has become of requests."""
+    """Records the outcomes of requests."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._log = OnceLog(logger, period_s=LOG_PERIOD_S)
 
     def answered(self, work: Work, trace: Trace | None) -> bytes:
-        """Note an answer. Returns what its head has to say about it, if the client wants to know."""
+        """Record an answer. Returns the Server-Timing line for its head; empty unless the client asked for it."""
         compiled, bound = work.compiled, work.bound
         assert compiled is not None, "an answer has a plan"  # noqa: S101
         assert bound is not None, "an answer has rows"  # noqa: S101
@@ -94,8 +94,8 @@ class Accounting:
         if self._metrics.sampling_budget_ns > 0:
             try:
                 sample(compiled.plan, bound, work.rows, slots, self._metrics, datetime.now(UTC))
-            except Exception:  # the answer is made, and what samples it must not change it
-                self._log.log(logging.ERROR, "an answer was not sampled, by a bug of ours", exc_info=True)
+            except Exception:  # the answer is made, and sampling must not change it
+                self._log.log(logging.ERROR, "an answer was not sampled, because of a server bug", exc_info=True)
         if trace is None or not (trace.timing or trace.phases is not None):
             return b""
         phases = trace.phases or Phases()
@@ -103,7 +103,7 @@ class Accounting:
         return server_timing(phases.took) if trace.timing else b""
 
     def failed(self, work: Work, error: BaseException, trace: Trace | None) -> None:
-        """Note a request that gets an error, or whose client did not wait for the answer."""
+        """Record a request that gets an error, or whose client did not wait for the answer."""
         compiled = work.compiled
         slots = self._metrics.unplanned if compiled is None else compiled.slots or self._new_slots(compiled)
         if work.computed_at:
@@ -136,7 +136,7 @@ class Accounting:
         self._metrics.stored(view, written, older)
 
     def _new_slots(self, compiled: Compiled[object]) -> ServiceSlots:
-        """Where requests for a plan are counted. A reload makes new plans, which find the slots of the old by name."""
+        """The slots that count requests for a plan. After a reload, `Metrics.service` finds those of a plan like it."""
         plan = compiled.plan
         compiled.slots = slots = self._metrics.service(plan.service, plan.feature_count, plan.view_count)
         return slots
@@ -152,12 +152,13 @@ class Accounting:
             kind = "error"
         self._metrics.store_errors[kind] += 1
         if kind == "error" or isinstance(error, StoreRefusedError):
-            # Only an operator can put this right. The text names no entity, so that there are few different ones.
-            self._log.log(logging.ERROR, "requests are answered %d: %s", error.status, error)
+            # Only an operator can end these errors, except LOADING and its like. The text names no entity, so there
+            # are few different texts.
+            self._log.log(logging.ERROR, "requests get status %d: %s", error.status, error)
 
 
 def _fill_in(phases: Phases, work: Work) -> None:
-    """Tell a trace what the request was for, and how long its phases took. Of a failed one, the last has no end."""
+    """Write into a trace what was requested and how long phases took. The last phase of a failed request ends now."""
     took: list[Phase] = [("decode", work.begun_at, work.bound_at), ("store", work.bound_at, work.read_at)]
     if work.compiled is not None:
         plan = work.compiled.plan

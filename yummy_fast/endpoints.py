@@ -1,18 +1,18 @@
-"""The endpoints, and one request from body to body. Start reading here.
+"""The endpoints, and one request from its body to the body of its answer. Start reading here.
 
 `Endpoints._answer` is what this program is for, in six steps:
 
 1. parse_query     the body becomes a Query                                              features/query.py
 2. plan_for        the Query finds its plan, compiled when the registry was loaded       features/catalog.py
 3. _bind           its entities become entity keys                                       features/binding.py
-4. fetch           the online store reads the keys in one round trip                     stores/
+4. fetch           the online store reads the rows of the keys                           stores/
 5. compute         functions of on-demand views make further columns, if there are any   features/transforms.py
 6. _encode         all of it becomes the body of the answer                              features/vectors.py
 
 Large requests take the same steps in slices, so that other requests need not wait for them: features/slices.py.
 
-`accounting` records what is measured of a request (metrics, traces). The rest of this file answers all other requests:
-other paths, other methods, and errors.
+`accounting` records what is measured of a request (metrics, traces). The rest of this file answers requests with other
+paths or methods, and turns errors into answers.
 
 This file does not know which store there is. It knows no sockets either: `http.connection` hands it Requests and sends
 its Responses. A coroutine here may await Futures only, since `http.connection` runs it without a Task.
@@ -113,7 +113,7 @@ class Endpoints(Generic[Prepared]):
         }
 
     def replace_catalog(self, catalog: Catalog[Prepared]) -> Catalog[Prepared]:
-        """From now on, answer by `catalog`. Returns the one before; requests in flight keep the plan that they hold."""
+        """From now on, answer from `catalog`. Returns the previous catalog; requests in flight keep their plans."""
         before, self.catalog = self.catalog, catalog
         return before
 
@@ -136,7 +136,7 @@ class Endpoints(Generic[Prepared]):
         query = parse_query(request.body)
         work.compiled = self.catalog.plan_for(query.feature_service, query.features, query.full_feature_names)
         layout = self._layout(work.compiled, request.compat) if request.compat else work.compiled.layout
-        if self._store.state.crowded:  # to make the keys of a fetch that is refused would take longer than all else
+        if self._store.state.crowded:  # else a refused request would spend most of its time on making keys
             self._store.check_room(least_keys(work.compiled.plan, query.entities))
         bound = self._bind(work.compiled, query, request.body)
         work.bound, work.bound_at = (
@@ -166,7 +166,7 @@ class Endpoints(Generic[Prepared]):
             try:
                 work.computed = await computing
             finally:
-                computing.cancel()  # of a request that is given up, the functions need not begin
+                computing.cancel()  # if the request is given up, its functions need not begin
             work.computed_at = perf_counter_ns()
 
     def _layout(self, compiled: Compiled[Prepared], compat: bytes) -> Layout:
@@ -182,7 +182,7 @@ class Endpoints(Generic[Prepared]):
         return compiled.other_layout
 
     def _bind(self, compiled: Compiled[Prepared], query: Query, body: bytes) -> Bound | Steps[Bound]:
-        """Bind the entities of a request, unless there are too many. Raises LimitError, RequestError."""
+        """Bind the entities of a request, or return the steps if they are many. Raises LimitError, RequestError."""
         rows = max(map(len, query.entities.values()), default=1)
         if rows > self._limits.max_rows:
             raise LimitError(413, f"Content Too Large: the limit is {self._limits.max_rows} entity rows")
@@ -218,7 +218,7 @@ class Endpoints(Generic[Prepared]):
     # ----------------------------------------------------------------------------------------------------- all the rest
 
     def health(self, _: Request) -> Response:
-        """GET /health: there is a registry. Without one there would be no server."""
+        """/health: always 200, because a server without a registry does not start."""
         return _EMPTY
 
     def handle(self, request: Request) -> ResponseOrCoroutine:
@@ -230,7 +230,7 @@ class Endpoints(Generic[Prepared]):
         return endpoint(request)
 
     def _find(self, request: Request) -> dict[bytes, Endpoint]:
-        """The endpoints, by method, of a target that is more than a plain path. Raises RouteError."""
+        """The endpoints, by method, of a target that the table does not have as it was sent. Raises RouteError."""
         raw_path, query = split_target(request.url)
         path = unquote_to_bytes(raw_path)
         methods = self._table.get(path)
@@ -245,13 +245,13 @@ class Endpoints(Generic[Prepared]):
         return methods
 
     def failed(self, error: BaseException, request: Request) -> Response:
-        """The answer to a request that has raised `error`. A bug of ours is logged, but not described in the answer."""
+        """The answer to a request that has raised `error`. A bug is logged, but not described in the answer."""
         if isinstance(error, YummyError):
             self._metrics.refused(error.status)
             return Response(error.status, error.body(), _JSON + error.headers)
         self._metrics.refused(500)
         fields = {"fields": log_fields(request.trace)}
-        logger.error("a request failed by a bug of ours%s", log_text(request.trace), exc_info=error, extra=fields)
+        logger.error("a request failed by a server bug%s", log_text(request.trace), exc_info=error, extra=fields)
         return Response(500, b'"Internal Server Error"')
 
 
@@ -261,7 +261,7 @@ def _answer_headers(compat: bytes) -> bytes:
 
 
 def _bind_in_steps(binder: Binder, query: Query, body: bytes) -> Steps[Bound]:
-    """As `Endpoints._bind`, step by step."""
+    """Bind the entities of a request in steps. `Endpoints._bind` has checked how many there are."""
     try:
         bound = yield from binder.bind_in_steps(query.entities)
     except InexactNumberError:

@@ -604,8 +604,8 @@ def test_an_error_reply_fails_its_request_alone(tmp_path: Path, own_valkey: Valk
         assert [answer.status for answer in answers] == [200, 502, 200, 502, 502, 200]
         assert [answer.columns["trips"] for answer in answers if answer.status == 200] == [[0], [1], [0]]
         assert answers[1].json == "The online store answered WRONGTYPE"
-        server.wait_for("requests are answered 502")
-        assert server.log.count("ERROR requests are answered 502: The online store answered WRONGTYPE") == 1
+        server.wait_for("requests get status 502")
+        assert server.log.count("ERROR requests get status 502: The online store answered WRONGTYPE") == 1
         # One bad key fails the request that asked for it, good keys and all.
         assert server.features([1001, 7, 1002]).status == 502
         assert server.features([1001, 1002]).columns["trips"] == [0, 1]
@@ -621,7 +621,7 @@ def test_errors_of_the_whole_store(tmp_path: Path, own_valkey: Valkey, setup: tu
         answer = server.features([1002])
         assert answer.status == (200 if setup[0] == "CONFIG" else 503)
         # Redis answers, so the store has nothing to say; but only an operator can end it.
-        assert ("requests are answered 503: The online store answered NOPERM" in server.log) is (setup[0] == "ACL")
+        assert ("requests get status 503: The online store answered NOPERM" in server.log) is (setup[0] == "ACL")
         own_valkey.do("ACL", "SETUSER", "default", "+@all")
         assert server.features([1002]).columns["trips"] == [1]
 

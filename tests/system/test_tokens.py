@@ -43,7 +43,10 @@ def test_who_is_let_in(corpus: Path, tokens: Path) -> None:
             assert "connection" not in answer.headers
         for values in ([f"Bearer {OLD}", f"Bearer {NEW}"], [f"Bearer {OLD}", f"Bearer {OLD}"], ["", f"Bearer {OLD}"]):
             answer = ask(server, *(f"Authorization: {value}" for value in values))
-            assert (answer.status, answer.json) == (400, {"detail": "Bad Request: Authorization: expected one"}), values
+            assert (answer.status, answer.json) == (
+                400,
+                {"detail": "Bad Request: Authorization: expected one such header"},
+            ), values
 
 
 def test_a_token_comes_before_all_else(corpus: Path, tokens: Path) -> None:

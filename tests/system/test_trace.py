@@ -149,14 +149,14 @@ def test_the_line_of_a_bug_of_ours_names_it(corpus: Path, form: str) -> None:
             answer = client.ask("/get-online-features", FEATURES, "", *named(1))
             assert (answer.status, answer.json) == (500, "Internal Server Error")
             assert (answer.headers["x-request-id"], answer.headers["traceparent"]) == ("id-1", PARENT)
-            line = server.wait_for(f"a request failed by a bug of ours, request_id id-1, traceparent {PARENT}").string
+            line = server.wait_for(f"a request failed by a server bug, request_id id-1, traceparent {PARENT}").string
             if form == "json":
                 record = json.loads(line)
                 assert (record["request_id"], record["traceparent"]) == ("id-1", PARENT)
                 assert record["exception"].endswith("no such luck")
             after = len(server.lines)
             assert client.ask("/get-online-features", FEATURES).status == 500
-            server.wait_for(r"a request failed by a bug of ours($|\")", after=after)
+            server.wait_for(r"a request failed by a server bug($|\")", after=after)
 
 
 # -------------------------------------------------------------------------------------------------- where the time went

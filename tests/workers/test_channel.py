@@ -130,7 +130,7 @@ def test_a_report_that_fails_is_no_end(
 
     pair.start(report)
     assert pair.received(1)[0] == {"event": "report"}
-    assert [record.getMessage() for record in caplog.records] == ["a message to the supervisor failed by a bug of ours"]
+    assert [record.getMessage() for record in caplog.records] == ["a message to the supervisor failed by a server bug"]
 
 
 def test_a_report_that_is_due_goes_first(pair: Pair) -> None:

@@ -1,7 +1,7 @@
-"""HTTP/1.1 on the wire: bytes to requests, and responses to the bytes of their heads.
+"""HTTP/1.1 on the wire: bytes to requests, within limits on heads and bodies; responses to the bytes of their heads.
 
-Nothing here does I/O: `connection` owns the socket. The one thing besides bytes is the clock that `Clock.tick` reads.
-httptools (llhttp) does the parsing, and only this file imports it. httptools would wrap an exception out of a callback,
+Nothing here does I/O: `connection` owns the socket. Its only input but bytes is the time that `Clock.tick` reads.
+httptools (llhttp) does the parsing, and only this file imports it. httptools would wrap what a callback raises,
 so the callbacks only record what they saw and what is wrong with it, and `RequestParser.feed` raises.
 
 llhttp refuses folded header lines, control characters, malformed names, conflicting or repeated Content-Lengths, and
@@ -26,7 +26,7 @@ from yummy_fast.errors import ContentCodingError, ProtocolError
 from yummy_fast.http.trace_headers import TRACE_HEADERS, TRACESTATE, Trace, read_trace
 
 PIECE_BYTES = 64 << 10
-"""llhttp is fed pieces of this size, and the limits are checked after each: none can be exceeded by more than this."""
+"""llhttp is fed pieces of this size, and the limits are checked after each: no limit is exceeded by more."""
 
 MAX_CACHED_HEADS = 8
 """How many heads a connection caches. A client repeats few heads, which differ in the length of the body."""
@@ -48,11 +48,11 @@ _CHECKED = (
     *(b"content-length", b"content-encoding", b"transfer-encoding", _TIMEOUT, _COMPAT),
 )
 _CHECKED_LENGTHS = frozenset(map(len, _CHECKED))
-"""Lengths of the header names that a request is checked for. To look a length up is cheaper than to lower a name."""
+"""Lengths of the header names that a request is checked for. A look-up is cheaper than a lower-case copy of a name."""
 _TRACE_LENGTHS = frozenset(map(len, TRACE_HEADERS - {TRACESTATE}))
 _TRACE_STARTS = frozenset(name[0] for header in TRACE_HEADERS for name in (header, header.upper()))
-"""Needed besides the length: Content-Type and Accept-Encoding, which most heads have, are as long as X-Request-Id and
-X-Server-Timing.
+"""The first letter is compared as well, because most heads have Content-Type and Accept-Encoding, which are as long as
+X-Request-Id and X-Server-Timing.
 """
 
 # RFC 3986 3.2.2 and 3.2.3, without the comma that it allows: a proxy makes "a, b" of two Host headers.
@@ -191,15 +191,15 @@ class RequestParser:
     def close(self) -> None:
         """Break the reference cycles, which only the garbage collector would free. Nothing may be fed afterwards."""
         del self._parser  # it refers to our callbacks
-        self.refusal = None  # once raised, it refers to frames, and these to us
+        self.refusal = None  # once raised, it refers to frames that refer to this parser
 
     def _cache_head(self, head: bytes, rest: int, request: Request) -> None:
         """Add `head` to the cache if it and the `rest` bytes after it were one complete request.
 
-        `head` ends at the first empty line, and empty lines may precede a request; that Content-Length is `rest` proves
-        that it was the head's end. Chunked requests are not cached, nor those after which the parser's state differs
-        (Expect, the last request of a connection), nor those with a trace: its ids never come again, and such heads
-        would displace the others.
+        `head` ends at the first empty line, which may be an empty line before the request. If Content-Length is `rest`,
+        that line was the end of the head. Chunked requests are not cached, nor those after which the parser's state
+        differs (Expect, the last request of a connection), nor those with a trace: most of them have new ids, and they
+        would displace the other heads.
         """
         if self.in_request or self.refusal is not None or not request.keep_alive:
             return
@@ -245,7 +245,7 @@ class RequestParser:
             return
 
     def _join_pieces(self) -> None:
-        """Join the pieces of the body, so that what is held of it is what has arrived, and not an object for each."""
+        """Join the pieces of the body, so that memory holds its bytes, and not an object for each piece."""
         # A bytearray grows in place. To join into bytes would copy all that has arrived before, again and again.
         pieces: list[Any] = self._body
         joined = pieces[0] if isinstance(pieces[0], bytearray) else bytearray(pieces[0])
@@ -277,13 +277,14 @@ class RequestParser:
             self.refusal = ProtocolError(status, reason)
 
     def _refuse_later(self, status: int, reason: str) -> None:
-        # At the end of the head or trailer. llhttp reports a header when it has seen the begin of the next line, which
-        # may be malformed:
+        # At the end of the head or trailer. llhttp reports a header when it has seen the first byte of the next line,
+        # which may be malformed:
         #
         #     Content-Length: 9999999999\r\n0\r\n\r\n
         #
-        # In one piece, llhttp fails at the line "0" right after it has reported the length, before `feed` can act on
-        # it. In two, `feed` would see the length first. Refused at the end of the head, this is a 400 in both cases.
+        # If both lines arrive in one piece, llhttp fails at the line "0" right after it has reported the length, before
+        # `feed` can act on the length. If they arrive in two, `feed` would see the length first. Refused
+        # at the end of the head, the length gets a 400 in both cases.
         if self._deferred_refusal is None:
             self._deferred_refusal = ProtocolError(status, reason)
 
@@ -294,7 +295,7 @@ class RequestParser:
         return f"Content Too Large: the limit is {self._max_body_bytes} bytes"
 
     def _check_limits(self) -> None:
-        # A header that does not end is not reported, nor is a chunk's extension ever. They show only in the number of
+        # llhttp reports a header only when it ends, and never a chunk's extension. Both show only in the number of
         # bytes that were fed since the request began (without the piece in which it began, where the request before may
         # have ended). Content has a limit of its own (`on_body`) and is deducted, with its framing if it is chunked:
         #
@@ -355,7 +356,7 @@ class RequestParser:
                     self._authorization = value.strip(b" \t")
                     self._authorizations += 1
                     if self._authorizations > 1:  # it is no list: RFC 9110 5.3 and 11.6.2
-                        self._refuse_later(400, "Bad Request: Authorization: expected one")
+                        self._refuse_later(400, "Bad Request: Authorization: expected one such header")
             elif name == b"content-encoding":
                 codings = {coding.strip(b" \t").lower() for coding in value.split(b",")}
                 self._coded = not self.in_body and (self._coded or not codings <= {b"identity", b""})
@@ -364,7 +365,7 @@ class RequestParser:
                 if self.in_body:  # a trailer comes too late for it
                     pass
                 elif self._timeouts > 1:
-                    self._refuse_later(400, "Bad Request: X-Request-Timeout-Ms: expected one")
+                    self._refuse_later(400, "Bad Request: X-Request-Timeout-Ms: expected one such header")
                 elif _is_number(value.strip(b" \t")):
                     self._timeout_ms = int(value)
                 else:
@@ -386,7 +387,7 @@ class RequestParser:
         if self._deferred_refusal is not None and self.refusal is None:
             self.refusal = self._deferred_refusal
         if self._connection or not keep_alive or self._expect or self._hosts != 1:
-            # Most requests have no Connection header and are kept alive: that is HTTP/1.1, with one Host. Asking
+            # Most requests have one Host, no Connection header, and are kept alive: they are HTTP/1.1. Asking
             # httptools for the version costs more than all the checks here.
             self._check_version()
         if url[:1] != b"/" or b"#" in url:
@@ -413,7 +414,7 @@ class RequestParser:
         self.in_request = self.in_body = self.expects_continue = False
         self._fed_bytes = 0
         if not self._keep_alive:
-            self._head_cache.clear()  # no request may follow this one, not even one from the cache: llhttp refuses it
+            self._head_cache.clear()  # llhttp refuses any later request, so the cache must not accept one
         if self.refusal is None:
             body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
             method = self._parser.get_method()
@@ -462,13 +463,13 @@ class RequestParser:
         elif version not in ("1.1", "1.0"):
             self._refuse_version()
         elif self._hosts > 1 or (self._hosts == 0 and version == "1.1"):  # RFC 9112 3.2
-            self._refuse(400, "Bad Request: Host: expected one")
+            self._refuse(400, "Bad Request: Host: expected one such header")
         elif version == "1.0":
             self._version = version
             self._expect = b""  # to be ignored: RFC 9110 10.1.1
             if self._keep_alive and b"close" in self._connection.lower():
                 # "keep-alive, close". RFC 9112 9.3 has close win; llhttp would keep the connection.
-                self._refuse(400, "Bad Request: Connection: expected keep-alive or close")
+                self._refuse(400, "Bad Request: Connection: expected keep-alive or close, not both")
         elif self._expect.lower() == b"100-continue":
             self.expects_continue = True
         elif self._expect:
@@ -479,7 +480,7 @@ class RequestParser:
         if method == b"CONNECT":
             self._refuse(501, "Not Implemented: CONNECT")
         elif b"#" in url or not (_is_absolute(url) or url[:1] == b"/" or (url == b"*" and method == b"OPTIONS")):
-            self._refuse(400, "Bad Request: the request target")  # RFC 9112 3.2.1, 3.2.2 and 3.2.4
+            self._refuse(400, "Bad Request: invalid request target")  # RFC 9112 3.2.1, 3.2.2 and 3.2.4
 
 
 class Response(NamedTuple):
@@ -521,8 +522,8 @@ class Clock:
 def response_head(response: Response, date: bytes, keep_alive: bool, version: str = "1.1") -> bytes:
     """The bytes before the body. `date` is a `Clock.line`; without `keep_alive` the connection closes afterwards.
 
-    `version` is the request's. A client of HTTP/1.0 that has asked for it learns in this way that the connection stays
-    (RFC 9112 C.2.2): without a word it waits for the end of the connection, as ab -k does.
+    `version` is the request's. An HTTP/1.0 client that asked for keep-alive learns from the Connection line that the
+    connection stays open (RFC 9112 C.2.2). Without that line it waits until the connection is closed, as ab -k does.
     """
     if not keep_alive:
         connection = b"connection: close\r\n"

@@ -264,7 +264,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             page = view(self.server.health, self.headers.get("Accept", ""))
         except Exception:
-            logger.exception("%s failed by a bug of ours", path)
+            logger.exception("%s failed by a server bug", path)
             self.send_error(500, "Internal Server Error")
             return
         self._send(page)

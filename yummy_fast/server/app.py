@@ -401,7 +401,7 @@ def _response(page: admin.Page) -> Response:
 
 
 async def _tick(connections: Connections, store: OnlineStore[object], acceptor: Acceptor) -> None:
-    """Once a second: the Date header, all deadlines except those that clients set, and a PING for a silent store."""
+    """Once a second: the Date header, all deadlines except those that clients set, and a question to the store."""
     loop = asyncio.get_running_loop()
     while True:
         try:
@@ -410,7 +410,7 @@ async def _tick(connections: Connections, store: OnlineStore[object], acceptor: 
             acceptor.report()
             acceptor.log_failures()
         except Exception:  # the next sweep has to come, or no deadline would ever end anything
-            logger.exception("a sweep failed by a bug of ours")
+            logger.exception("a sweep failed by a server bug")
         pause = 1 - time.time() % 1
         due = loop.time() + pause
         await asyncio.sleep(pause)

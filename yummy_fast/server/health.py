@@ -1,14 +1,14 @@
-"""What a server shows of itself: `Health`, which the admin listener reads, and `ServerHealth`, that of one process.
+"""What a server reports about itself: `Health`, which the admin listener reads, and `ServerHealth`, for one process.
 
-`ServerHealth` is all of a server without a supervisor, and what a worker reports to its supervisor, whose own Health is
-the sum of the workers (`workers.fleet`). The event loop's part in it is `beat`, ten times a second: the proof that the
-loop turns. It also measures how late the loop came, and refills the budget of `value_sampling`. Everything else is
-called from other threads, reads plain numbers, and waits for nothing but a reload: so a probe is answered while the
-loop is stuck, or while Redis does not answer.
+A server without a supervisor has one `ServerHealth`. With a supervisor, each worker has one and reports it to the
+supervisor, whose own Health is the sum of the workers (`workers.fleet`). The heartbeat runs in the event loop ten times
+a second and shows that the loop turns. It also measures how late its timer fired, and refills the budget of
+`value_sampling`. The admin listener calls the methods of Health in other threads. They read plain numbers, and only
+`reload` waits: so the admin listener answers a probe while the loop is stuck, or while Redis does not answer.
 
-When is a stuck loop dead? A request that takes a second of computing is none of an orchestrator's business; a user's
-function that never returns is, because only a restart ends it. So readiness goes after STALLED_S, and liveness after
-STUCK_S.
+When should an orchestrator restart a server whose loop does not turn? Not for a request that computes for a second, but
+for a user's function that never returns, because only a restart ends it. So /readyz fails after STALLED_S, and /livez
+after STUCK_S.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from yummy_fast.telemetry.logs import lines_dropped, utc_text
 from yummy_fast.telemetry.metrics import MAX_VIEWS, Metrics
 
 BEAT_S = 0.1
-"""Between two beats of the heart."""
+"""The time between two heartbeats."""
 STALLED_S = 5.0
 """A loop that has not turned for this long gets no more requests: /readyz is 503."""
 STUCK_S = 30.0
-"""A loop that has not turned for this long never will: /livez is 503. Requests end after 15 s by themselves."""
+"""A loop that has not turned for this long counts as stuck: /livez is 503. By default, requests get 504 after 15 s."""
 SILENT_S = 3.0
-"""A store that has not answered for this long, beyond its timeout, makes /readyz 503. It gets a PING every second."""
+"""A store that has not answered for this long, beyond its timeout, makes /readyz 503. It is asked every second."""
 RELOAD_TIMEOUT_S = 60.0
 """How long the answer to a reload may take. A registry of 2,000 views takes three seconds to compile."""
 
@@ -57,19 +57,19 @@ class ProbeResult(NamedTuple):
 
     good: bool
     reasons: Sequence[str] = ()
-    """Why not, each a sentence; empty where it is good."""
+    """Why the probe fails, one text for each reason; empty if it is good."""
 
 
 class Reloaded(NamedTuple):
-    """What came of a reload."""
+    """The outcome of a reload."""
 
     good: bool
     detail: dict[str, Any]
-    """`registry` as the status has it afterwards; if it failed, `error`, a line that says why."""
+    """`registry` as in `status` after the reload, if one was loaded; `error`, one line, if the reload failed."""
 
 
 class Health(Protocol):
-    """What the admin listener shows. Thread-safe; nothing here waits but `reload`."""
+    """What the admin listener shows. Any thread may call these methods; only `reload` waits."""
 
     def live(self) -> ProbeResult:
         """Whether this server can go on: if not, it should be killed and started anew.
@@ -78,7 +78,11 @@ class Health(Protocol):
         """
 
     def ready(self) -> ProbeResult:
-        """Whether requests should be sent here: registry loaded, store answered lately, loop turning, not draining."""
+        """Whether requests should be sent here.
+
+        The registry must be loaded, the server must listen and must not have been told to stop, its loop must turn, and
+        the store must have answered lately and not refuse to be read.
+        """
 
     def status(self) -> dict[str, Any]:
         """For people: version, configuration's source, registry, store, connections, workers."""
@@ -96,7 +100,7 @@ def standstill(still_s: float) -> str:
 
 
 def no_outcome() -> str:
-    """What the answer to a reload says that has taken too long."""
+    """What the answer says if a reload takes too long."""
     return f"the reload was not done within {RELOAD_TIMEOUT_S:g} s"
 
 
@@ -137,7 +141,7 @@ class ServerHealth:
         self._stopping = True
 
     def beat(self) -> None:
-        """Begin to show that the event loop turns. Called in it, once; it goes on by itself until the loop ends."""
+        """Start the heartbeat. To be called once, in the event loop; the heartbeat then repeats until the loop ends."""
         self._loop = asyncio.get_running_loop()
         self._next_beat()
 
@@ -160,14 +164,14 @@ class ServerHealth:
         return time.monotonic() - self.beat_at
 
     def _silent_s(self, store: OnlineStore[object]) -> float:
-        """How long the store has not answered. While the loop does not turn, no answer is read: that is not counted."""
+        """How long the store has not answered, up to the last heartbeat: a loop that does not turn reads no answers."""
         return max(self.beat_at - (store.state.answered_at or self._made_at), 0.0)
 
     # -------------------------------------------------------------------------------------- Health, for other threads
 
     def live(self) -> ProbeResult:
         still_s = self.still_s
-        if still_s < STUCK_S or not self.listening:  # a registry may take its time to be read
+        if still_s < STUCK_S or not self.listening:  # reading the registry may take long
             return ProbeResult(True)
         return ProbeResult(False, [standstill(still_s)])
 

@@ -1,17 +1,19 @@
 """Commands that wait for room on the connection to Redis, and whose turn it is when there is room.
 
-A fetch whose commands do not fit into the connection's window waits here. Its commands are sent a turn at a time, and
-are rendered only then: what is given up before its turn costs nothing more. Commands count by their cost, which is one
-each and one for each KiB, so that one number bounds how many there are and how long; a turn costs QUANTUM at most.
+A fetch whose commands do not fit into the connection's window waits here. Its commands are sent one turn at a time, and
+are rendered only when they are sent: commands whose fetch is given up before that are never rendered. A command costs
+one, and one more for each full KiB, so that one number bounds how many commands there are and how long they are. A turn
+costs `TurnQueue.quantum` at most, unless a single command costs more.
 
-Two lines share the connection, half and half by cost, so that a long fetch does not make short ones late, nor short
-ones keep a long one from its end. A and B are fetches of 200 commands; c, d and e, which came after them, of one each:
+Two queues share the connection, half and half by cost. So a long fetch does not delay short ones, and short ones do
+not stop a long one from being completed. A and B are fetches of 200 commands; c, d and e came later, and have one each:
 
-    first line    those that had no turn yet, oldest first              A B c d e
-    later line    the others, in a circle                               -
+    first queue   fetches that had no turn yet, oldest first            A B c d e
+    later queue   the other fetches, in a circle                        -
     turns         A(64) A(64) B(64) A(64) c(1) d(1) e(1) B(64) A(8) B(64) B(8)
 
-`ahead` says how many commands go before the end of a fetch that comes now: the answer to "can it be served in time?".
+`ahead` says what the commands cost that go before the end of a fetch that comes now. `redis_connection` decides by this
+whether the fetch can be answered in time.
 
 Pure: no sockets, no clock. `redis_connection` decides how much room there is, and when a fetch has waited too long.
 """
@@ -25,7 +27,7 @@ from typing import Any, NamedTuple, Protocol
 from yummy_fast.native.owner import Picker
 
 QUANTUM = 64
-"""The most that a turn costs, unless `TurnQueue.quantum` is set to more: with a fast Redis, turns may be longer."""
+"""What a turn costs at most, unless `TurnQueue.quantum` is set to more, or one command costs more."""
 COST_BYTES = 1 << 10
 
 
@@ -59,20 +61,20 @@ class Queued:
     __slots__ = ("_parts", "_place", "_start", "commands", "cost", "deadline", "first_cost", "pending")
 
     def __init__(self, pending: Any, parts: Sequence[Part], deadline: float) -> None:
-        """`pending` is what the caller knows the fetch by. Each part has at least one key."""
+        """`pending` is the object by which the caller identifies the fetch. Each part has at least one key."""
         self.pending = pending
         self.deadline = deadline
         self.commands = sum(len(part.keys) for part in parts)
-        """How many are not sent yet, and ..."""
+        """How many commands are not sent yet."""
         self.cost = sum(len(part.keys) * _cost_of_one(part) for part in parts)
-        """... what they cost."""
+        """What the commands that are not sent yet cost."""
         self.first_cost = 0
-        """What its first turn costs, about; for the queue, while it is in its first line."""
+        """About what its first turn costs. TurnQueue uses this while the fetch is in the first queue."""
         self._parts = parts
         self._place = 0
-        """Which of the parts is next, and ..."""
+        """The index of the part whose commands are sent next."""
         self._start = 0
-        """... which of its keys."""
+        """The index of the key of that part whose command is sent next."""
 
     @property
     def picker(self) -> Picker | None:
@@ -113,7 +115,7 @@ class Turn(NamedTuple):
     """Some commands of a fetch that are sent together."""
 
     pending: Any
-    """The fetch, as its Queued was told."""
+    """The `pending` of the fetch's Queued."""
     picker: Picker | None
     replies: int
     cost: int
@@ -127,21 +129,21 @@ class TurnQueue:
         self._first: OrderedDict[Queued, None] = OrderedDict()
         self._later: OrderedDict[Queued, None] = OrderedDict()
         self._first_cost = 0
-        """What the next turns of the first line cost."""
+        """The sum of `first_cost` over the first queue."""
         self.quantum = QUANTUM
-        """The most that a turn costs."""
+        """The most that a turn costs, unless a single command costs more."""
         self._first_had = 0
-        """What the turns of the first line have cost since the last one of the later line."""
+        """What the turns of the first queue have cost since the last turn of the later queue."""
         self.commands = 0
-        """How many commands wait, and ..."""
+        """How many commands wait."""
         self.cost = 0
-        """... what they cost."""
+        """What the commands that wait cost."""
 
     def __len__(self) -> int:
         return len(self._first) + len(self._later)
 
     def add(self, queued: Queued) -> None:
-        """Append a fetch to the first line."""
+        """Append a fetch to the first queue."""
         self._first[queued] = None
         queued.first_cost = min(queued.cost, self.quantum)
         self._first_cost += queued.first_cost
@@ -149,7 +151,7 @@ class TurnQueue:
         self.cost += queued.cost
 
     def drop(self, queued: Queued) -> None:
-        """Forget a fetch that is done or given up. What of it was sent is not affected."""
+        """Forget a fetch that is done or given up. Its commands that were sent already are not affected."""
         if queued in self._first:
             del self._first[queued]
             self._first_cost -= queued.first_cost
@@ -182,9 +184,9 @@ class TurnQueue:
         return Turn(queued.pending, picker, count, cost, commands)
 
     def ahead(self, cost: int) -> int:
-        """The most that goes before the end of a fetch of this cost that came now.
+        """The highest cost of the commands of others before the end of a fetch of this cost that comes now.
 
-        Fetches that come later may take half of what a long one could have; a short one they do not hold up.
+        Fetches that come later may take half of the turns from a long fetch. They do not delay a short one.
         """
         if cost <= self.quantum:
             return min(self.cost, 2 * self._first_cost + self.quantum)

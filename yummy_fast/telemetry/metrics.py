@@ -1,12 +1,14 @@
-"""Counters and histograms of this process, counted on the hot path by additions of integers.
+"""Counters and histograms of this process: integers for requests, and estimates from samples for feature views.
 
-A `Plan` holds the `ServiceSlots` of its feature service, so counting an answer is one call of `answered`: no label, no
-dict lookup, no lock, no context manager. Slots belong to names, so they outlive the plans of a reload. They are made
-when a service is first requested: services that are never requested have no series.
+A `Compiled` plan holds the `ServiceSlots` of its feature service, so counting an answer is one call of `answered`: no
+label, no dict lookup, no lock, no context manager. `Metrics.service` finds slots by the service's name and its numbers
+of features and views, so they outlive the plans of a reload. Slots are made when a service is first requested: services
+that are never requested have no series.
 
-`Metrics.snapshot` returns all numbers as plain data, in any thread. It reads those of the process itself (CPU time,
-memory, descriptors) from the kernel and /proc. Which metrics exist, how several processes are combined and what a
-scrape looks like is in `exposition`. prometheus_client's own Counters are not used, because each has a lock.
+Any thread may call `Metrics.snapshot`, which returns all numbers as plain data. It reads the numbers of the process
+itself (CPU time, memory, descriptors) from the kernel and /proc. Which metrics exist, how several processes
+are combined and what a scrape looks like is in `exposition`. prometheus_client's own Counters are not used, because
+each has a lock.
 
 Everything is bounded: by MAX_SERVICES, by MAX_VIEWS, and by the number of status codes and phases.
 """
@@ -28,7 +30,7 @@ from yummy_fast import __version__
 from yummy_fast.telemetry.exposition import AGES_S, DURATIONS_S, FAMILIES, FLOOR_NS, ROWS, Snapshot, merge
 
 MAX_SERVICES = 200
-"""How many feature services have series of their own, about 90 lines each. Those that are requested later share one."""
+"""How many feature services have series of their own, about 90 lines each. All later services share one."""
 MAX_VIEWS = 1000
 """How many feature views, and how many on-demand views, have series of their own, about 25 lines each."""
 AD_HOC = "(ad hoc)"
@@ -54,7 +56,7 @@ def feature_count_range(features: int) -> str:
 
 
 class ServiceSlots:
-    """The numbers of one feature service; for lists of features, of one range of feature counts."""
+    """The numbers of one feature service, or of all lists of features with alike numbers of features and views."""
 
     # Histograms by bit length. A histogram is a list of 64 counters, and a number is counted in the one whose index is
     # the number's bit length. That is one call of a C method; bounds that are no powers of two would need a search.
@@ -67,10 +69,10 @@ class ServiceSlots:
     #     bucket of the scrape    le=0.0001  le=0.0002     le=0.0004     le=0.0008     ...  le=13.1    le=+Inf
     #
     # Rows are counted as they are: 0, 1, 2-3, 4-7 ... rows have the indexes 0, 1, 2, 3 ..., which are the buckets le=0,
-    # le=1, le=3, le=7 ... Prometheus' bounds are inclusive. Those of rows are; a duration of exactly a bound, to the
-    # nanosecond, is counted in the next bucket.
+    # le=1, le=3, le=7 ... Prometheus' bounds are inclusive. The bounds of rows are inclusive; a duration that equals
+    # a bound, to the nanosecond, is counted in the next bucket.
     #
-    # 64 counters take any number that can occur, so nothing is checked. The sums for the scrape are kept apart, in ns.
+    # 64 counters take any number that can occur, so nothing is checked. The sums have attributes of their own.
 
     __slots__ = (
         "code_counts",
@@ -111,8 +113,8 @@ class ServiceSlots:
     def answered(self, begun: int, bound: int, read: int, computed: int, done: int, rows: int) -> None:
         """Count an answer with `rows` rows.
 
-        The others are times of time.perf_counter_ns(): when the request was begun, and when each phase ended. Without
-        on-demand views, `computed` equals `read`.
+        The other arguments are times of time.perf_counter_ns(): when the request was begun, and when each phase ended.
+        Without on-demand views, `computed` equals `read`.
         """
         self.rows += rows
         self.row_counts[rows.bit_length()] += 1
@@ -163,7 +165,7 @@ class ViewSlots:
         self.age_sum_s = 0.0
 
     def aged(self, age_s: float) -> None:
-        """Count a row of the view that was served when its values were `age_s` old."""
+        """Count one served row of the view, whose values were `age_s` old when they were served."""
         self.age_counts[bisect_left(AGES_S, age_s)] += 1
         self.age_sum_s += age_s
 
@@ -171,8 +173,8 @@ class ViewSlots:
 class Metrics:
     """The numbers of one process. The thread of the event loop changes them, and any thread may read them.
 
-    There are no locks: a reader may see an answer counted in one number and not yet in another, which the next scrape
-    puts right.
+    There are no locks: a reader may see an answer counted in one number and not yet in another. The next scrape
+    has it in both.
     """
 
     def __init__(self) -> None:
@@ -244,7 +246,7 @@ class Metrics:
         self._lag.add(lag_ns)
 
     def fold(self) -> None:
-        """Count what other threads have appended. To be called regularly in the thread of the event loop."""
+        """Count the calls in `transformed`. To be called regularly in the thread of the event loop."""
         while self.transformed:
             name, mode, took_ns = self.transformed.popleft()
             key = (name, mode)
@@ -280,7 +282,7 @@ class Metrics:
         return merge([found])
 
     def _add_requests(self, found: Snapshot, services: Iterable[ServiceSlots]) -> None:
-        """Add the requests for features: each is in exactly one of the slots, and there in one status code."""
+        """Add the requests for features: each is counted in exactly one ServiceSlots, under one status code."""
         per_service, per_endpoint = found["yummy_fast_requests_total"], found["feast_feature_server_request_total"]
         for slots in (*services, self.unplanned):
             answered = sum(slots.row_counts)
@@ -359,7 +361,7 @@ _STARTED_AT = time.time()
 def _process_numbers() -> Iterator[tuple[str, float]]:
     """The metrics process_* that all client libraries of Prometheus have; without /proc, as on macOS, some are missing.
 
-    prometheus_client is not asked for them: to import it takes longer than to start this server.
+    prometheus_client is not used for them, because importing it takes longer than starting this server.
     """
     usage = os.times()
     yield "process_cpu_seconds_total", usage.user + usage.system

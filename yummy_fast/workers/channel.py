@@ -147,7 +147,7 @@ class ChildEnd:
             try:
                 line = _line(make())
             except Exception:
-                logger.exception("a message to the supervisor failed by a bug of ours")
+                logger.exception("a message to the supervisor failed by a server bug")
                 continue
             try:
                 self._connection.sendall(line)

@@ -169,7 +169,7 @@ class Supervisor:
                 sockets = [type(listening)(fileno=listening.detach()) for listening in self._sockets]
                 code = run_worker(self._config, connection, sockets, self._balance, slot)
         except BaseException:
-            logger.exception("ended by a bug of ours")
+            logger.exception("ended by a server bug")
         finally:
             with suppress(BaseException):
                 logging.shutdown()

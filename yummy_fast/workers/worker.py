@@ -106,7 +106,7 @@ def _run(end: ChildEnd, work: Callable[[], None]) -> int:
         end.finish("failed", error=str(error))  # the supervisor says it, once for all workers
         return 2
     except Exception:
-        logger.exception("ended by a bug of ours")
+        logger.exception("ended by a server bug")
         return 1
     return 0
 
