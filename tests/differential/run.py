@@ -227,7 +227,8 @@ def _items(value: Any) -> list[Any]:
 
 def _key_as_request_data(asked: Asked, theirs: Answer, ours: Answer) -> bool:
     said = "Missing join key values for keys" in theirs.body or "multiple values for keyword argument" in theirs.body
-    refs = [re.split("[@:]", ref)[0] for ref in _query_of(asked).get("features") or () if isinstance(ref, str)]
+    features = _query_of(asked).get("features")
+    refs = [re.split("[@:]", ref)[0] for ref in features if isinstance(ref, str)] if isinstance(features, list) else []
     if theirs.status != 500 or not said or not {"keyed", "paired"}.intersection(refs):
         return False
     return ours.status == 200 or ours.body.startswith(TRANSFORMATION_FAILED)

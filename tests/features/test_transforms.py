@@ -1036,10 +1036,11 @@ def test_what_has_not_begun_when_the_server_ends_is_not_begun() -> None:
 
 def test_who_has_left_is_not_computed_for_and_the_queue_is_bounded() -> None:
     """The rows of a request that was given up are freed at once: the functions that run may never end."""
-    go_on, ran = threading.Event(), list[int]()
+    go_on, begun, ran = threading.Event(), list[int](), list[int]()
 
     def waits(inputs: dict[str, list[Any]]) -> dict[str, Any]:
         (number,) = inputs["driver_id"]
+        begun.append(number)
         assert go_on.wait(10)
         ran.append(number)
         return {"out": [number]}
@@ -1068,6 +1069,7 @@ def test_who_has_left_is_not_computed_for_and_the_queue_is_bounded() -> None:
                 future.cancel()
             await asyncio.sleep(0)
             assert [read() for _, read in waiting] == [None] * MAX_WAITING
+        eventually(lambda: len(begun) == THREADS or None, "all threads at work")
         running[0].cancel()  # it runs on, and its thread is free afterwards
         last = compute(77)[0]
         go_on.set()
