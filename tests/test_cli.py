@@ -468,7 +468,7 @@ def test_missing_file(tmp_path: Path, command: str) -> None:
         ("  type: redis", "  type: cassandra", ["online_store.type", "cassandra", "redis"]),
         ("  type: redis", "  type: [redis]", ["online_store"]),
         ("  type: redis", "  type: redis\n  colour: red", ["online_store.colour"]),
-        ("  type: redis", "  type: redis\n  redis_type: redis_cluster", ["online_store.redis_type"]),
+        ("  type: redis", "  type: redis\n  redis_type: cluster", ["online_store.redis_type", "redis_cluster"]),
         (
             "entity_key_serialization_version: 3",
             "entity_key_serialization_version: '3'",

@@ -84,6 +84,9 @@ class MemoryStore:
 
     def ping_if_idle(self) -> None: ...
 
+    def nodes(self) -> list[dict[str, Any]]:
+        return []
+
     def check_room(self, keys: int) -> None:
         if keys > self.room:
             raise StoreOverloadedError("Too much waits")

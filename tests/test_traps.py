@@ -33,7 +33,8 @@ from yummy_fast.feast_format.keys import entity_key_header, feature_field, key_v
 from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.entities import convert_column
 from yummy_fast.sources.yaml_text import load_config
-from yummy_fast.stores.redis import RedisStore, parse_connection_string
+from yummy_fast.stores.connection_string import parse_target
+from yummy_fast.stores.redis import RedisStore
 
 INT32, INT64, FLOAT, DOUBLE = ValueType.INT32, ValueType.INT64, ValueType.FLOAT, ValueType.DOUBLE
 STRING, UNIX_TIMESTAMP = ValueType.STRING, ValueType.UNIX_TIMESTAMP
@@ -465,12 +466,14 @@ def test_trap_18_the_real_name_of_a_view_is_hashed_and_never_its_alias(rides: Se
 )
 def test_trap_19_connection_strings_are_feasts(text: str, options: dict[str, Any]) -> None:
     """Better than Feast in the last two: it knows neither URLs nor IPv6."""
-    assert parse_connection_string(text, "here") == options
+    target = parse_target(text, "redis", "here")
+    assert {**target.addresses[0]._asdict(), **target.options} == options
 
 
 def test_trap_19_spaces_after_commas_do_no_harm() -> None:
     """To Feast, " db" is the name of an option, which redis-py does not know: it fails."""
-    assert parse_connection_string("h:1, db=2", "here") == {"host": "h", "port": 1, "db": 2}
+    target = parse_target("h:1, db=2", "redis", "here")
+    assert {**target.addresses[0]._asdict(), **target.options} == {"host": "h", "port": 1, "db": 2}
 
 
 def test_trap_20_no_bytes_are_a_null(rides: Server, valkey: Valkey) -> None:

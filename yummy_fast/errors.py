@@ -275,6 +275,8 @@ class StoreError(YummyError):
     """The online store failed: its reply to the request's commands is an error, or makes no sense."""
 
     status = 502
+    reply: str = ""
+    """The text of an error reply, for the store alone: it may name keys and hosts."""
 
 
 class CorruptValueError(StoreError):

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import CORPUS_DBS
-from tests.harness import CORPUS, Server, Valkey, repository
+from tests.harness import CORPUS, Client, Server, Valkey, repository
 
 STORES = ("redis", "redis_v2", "sqlite")
 
@@ -29,6 +29,27 @@ def _cases(store: str) -> dict[str, dict[str, Any]]:
     with open(CORPUS / "cases.jsonl", encoding="utf-8") as lines:
         cases = [json.loads(line) for line in lines]
     return {case["id"]: case for case in cases if case["store"] == store}
+
+
+def cases_of(store: str) -> list[dict[str, Any]]:
+    """All cases that were recorded with a store."""
+    return list(_cases(store).values())
+
+
+def check_case(client: Client, case: dict[str, Any]) -> str | None:
+    """Ask a case again. What is different from the recorded answer, or None."""
+    asked = case["request"]
+    head = [f"{asked['method']} {asked['path']} HTTP/1.1", "host: localhost"]
+    head += [f"{header}: {value}" for header, value in asked["headers"].items()]
+    body = (asked["body"] or "").encode()
+    if asked["body"] is not None:
+        head.append(f"content-length: {len(body)}")
+    client.send("\r\n".join([*head, "", ""]).encode() + body)
+    answer = client.answer(asked["method"])
+    found: str | None = replay.difference(
+        case, answer.status, answer.headers.get("content-type", ""), answer.body.decode()
+    )
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -48,18 +69,8 @@ def server_of(valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Itera
 @pytest.mark.parametrize("case_id", [case_id for store in STORES for case_id in _cases(store)])
 def test_same_answer_as_feast(server_of: Callable[[str], Server], case_id: str) -> None:
     store = case_id.partition("/")[0]
-    case = _cases(store)[case_id]
-    asked = case["request"]
     with server_of(store).client() as client:
-        head = [f"{asked['method']} {asked['path']} HTTP/1.1", "host: localhost"]
-        head += [f"{header}: {value}" for header, value in asked["headers"].items()]
-        body = (asked["body"] or "").encode()
-        if asked["body"] is not None:
-            head.append(f"content-length: {len(body)}")
-        client.send("\r\n".join([*head, "", ""]).encode() + body)
-        answer = client.answer(asked["method"])
-    content_type = answer.headers.get("content-type", "")
-    assert replay.difference(case, answer.status, content_type, answer.body.decode()) is None
+        assert check_case(client, _cases(store)[case_id]) is None
 
 
 @pytest.mark.parametrize("store", STORES)

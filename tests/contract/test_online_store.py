@@ -11,13 +11,16 @@ import asyncio
 import random
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tests.clusters import Cluster, until
 from tests.harness import PATIENCE_S, Proxy, Valkey, repository, run
+from tests.stores.cluster_load import cluster_repository
 from yummy_fast.config.settings import Config
 from yummy_fast.errors import StoreError, StoreTimeoutError, StoreUnavailableError
 from yummy_fast.feast_format.keys import entity_key_header, feature_field, key_value_encoder, timestamp_field
@@ -25,6 +28,7 @@ from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.plan import Feature, HashContents, Lookup, Rows
 from yummy_fast.sources.yaml_text import load_config
 from yummy_fast.stores.online_store import OnlineStore, open_store_class
+from yummy_fast.stores.redis_slots import SLOTS, slot_of
 
 PROJECT = "contract"
 TIMEOUT_S = 0.3
@@ -80,6 +84,51 @@ class RedisBackend:
         self._proxy.close()
 
 
+class ClusterBackend:
+    """A Redis Cluster of two nodes, each of which announces a proxy's port as its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._nodes = ExitStack()
+        self._proxies: list[Proxy] = []
+        self._cluster = self._nodes.enter_context(Cluster(primaries=2, replicas=0))
+        for node in self._cluster.nodes:
+            proxy = Proxy(node.port)
+            self._proxies.append(proxy)
+            node.do("CONFIG", "SET", "cluster-announce-port", proxy.port)
+        announced = {proxy.port for proxy in self._proxies}
+        nodes = self._cluster.nodes
+        until(
+            lambda: all({e[2][1] for e in n.do("CLUSTER", "SLOTS")} == announced for n in nodes), "the proxies' ports"
+        )
+        connection_string = f"127.0.0.1:{self._proxies[0].port}"
+        cluster_repository(folder, connection_string, store_timeout_ms=int(TIMEOUT_S * 1000))
+        text = (folder / "feature_store.yaml").read_text().replace("project: corpus", f"project: {PROJECT}")
+        (folder / "feature_store.yaml").write_text(text)
+        self.config = load_config(chdir=str(folder), environ={})
+
+    def write(self, key: bytes, view: str, values: Mapping[str, bytes], timestamp: bytes) -> None:
+        pairs = [part for name, value in values.items() for part in (feature_field(view, name), value)]
+        stored = key + PROJECT.encode()
+        node = self._cluster.nodes[slot_of(stored) * 2 // SLOTS]
+        node.do("HSET", stored, *pairs, timestamp_field(view), timestamp)
+
+    def put_out_of_reach(self) -> None:
+        for proxy in self._proxies:
+            proxy.close()
+
+    def hang(self) -> None:
+        for proxy in self._proxies:
+            proxy.hold()
+
+    def hang_no_more(self) -> None:
+        for proxy in self._proxies:
+            proxy.release()
+
+    def close(self) -> None:
+        self.put_out_of_reach()
+        self._nodes.close()
+
+
 class SqliteBackend:
     """Feast's tables in a file, as `feast apply` makes them. It hangs while somebody else holds the file's lock."""
 
@@ -120,14 +169,20 @@ class SqliteBackend:
         self._database.close()
 
 
-BACKENDS = ("redis-hmget", "redis-hgetall", "redis-auto", "sqlite")
+BACKENDS = ("redis-hmget", "redis-hgetall", "redis-auto", "cluster", "sqlite")
 
 
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest, tmp_path: Path, valkey: Valkey) -> Iterator[Backend]:
     store, _, read = str(request.param).partition("-")
     folder = tmp_path / "repository"
-    made: Backend = SqliteBackend(folder) if store == "sqlite" else RedisBackend(folder, valkey, read)
+    made: Backend
+    if store == "sqlite":
+        made = SqliteBackend(folder)
+    elif store == "cluster":
+        made = ClusterBackend(folder)
+    else:
+        made = RedisBackend(folder, valkey, read)
     yield made
     made.close()
 

@@ -50,5 +50,10 @@ def test_a_store_that_has_not_begun_has_done_nothing() -> None:
         "crowded": False,
         "failures": 0,
         "losses": 0,
+        "redirects": 0,
+        "refreshes": 0,
         "refusal": "",
+        "replica_reads": 0,
+        "shared_reads": 0,
+        "unusable": "",
     }

@@ -47,45 +47,10 @@ from yummy_fast.features.transforms import Transforms
 from yummy_fast.http.connection import Connection, Connections
 from yummy_fast.server.app import build_catalog
 from yummy_fast.sources.yaml_text import load_config
-from yummy_fast.stores.redis import RedisStore, parse_connection_string
+from yummy_fast.stores.redis import RedisStore
 from yummy_fast.telemetry.metrics import Metrics
 
 # -------------------------------------------------------------------------------------------------- connection strings
-
-
-@pytest.mark.parametrize(
-    ("text", "options"),
-    [
-        # Feast's grammar (spec 4.1)
-        ("localhost:6379", {"host": "localhost", "port": 6379}),
-        ("10.0.0.1:1,10.0.0.2:2", {"host": "10.0.0.1", "port": 1}),
-        ("h:1,password=secret", {"host": "h", "port": 1, "password": "secret"}),
-        ("h:1,password=a=b=", {"host": "h", "port": 1, "password": "a=b="}),
-        ("h:1,password=123", {"host": "h", "port": 1, "password": 123}),
-        ("h:1,password=0123", {"host": "h", "port": 1, "password": "0123"}),
-        ('h:1,password="123"', {"host": "h", "port": 1, "password": "123"}),
-        ("h:1,db=2,ssl=true", {"host": "h", "port": 1, "db": 2, "ssl": True}),
-        ("h:1,ssl_ca_certs=/etc/ca.pem", {"host": "h", "port": 1, "ssl_ca_certs": "/etc/ca.pem"}),
-        ("h:1,socket_timeout=1.5", {"host": "h", "port": 1, "socket_timeout": 1.5}),
-        ("h:1,username=", {"host": "h", "port": 1, "username": ""}),
-        ("password=x,h:1", {"host": "h", "port": 1, "password": "x"}),
-        # IPv6, which Feast cannot
-        ("[::1]:6379", {"host": "::1", "port": 6379}),
-        ("[2001:db8::5]:6380,db=1", {"host": "2001:db8::5", "port": 6380, "db": 1}),
-        # URLs, which Yummy takes
-        ("redis://h:7000/3", {"host": "h", "port": 7000, "db": 3}),
-        ("redis://:p%40ss@h", {"host": "h", "password": "p@ss"}),
-        ("redis://u:p@[::1]:7000", {"host": "::1", "port": 7000, "username": "u", "password": "p"}),
-        ("rediss://h:7000", {"host": "h", "port": 7000, "ssl": True}),
-        ("unix:///tmp/redis.sock", {"unix_socket_path": "/tmp/redis.sock"}),
-        (
-            "unix://u:p@/tmp/redis.sock?db=1",
-            {"unix_socket_path": "/tmp/redis.sock", "username": "u", "password": "p", "db": 1},
-        ),
-    ],
-)
-def test_connection_string(text: str, options: dict[str, Any]) -> None:
-    assert parse_connection_string(text, "here") == options
 
 
 @pytest.mark.parametrize(
@@ -175,7 +140,7 @@ def test_an_option_that_is_none_is_named(tmp_path: Path, text: str) -> None:
         redis_store(config_for(tmp_path / "r", text))
 
 
-@pytest.mark.parametrize("key_text", ["hostt: x", "redis_type: redis_cluster", "connection_string: ''"])
+@pytest.mark.parametrize("key_text", ["hostt: x", "redis_type: redis_clusters", "connection_string: ''"])
 def test_keys_that_are_not_feasts(tmp_path: Path, key_text: str) -> None:
     folder = repository(tmp_path / "r", "redis", "localhost:1")
     lines = (folder / "feature_store.yaml").read_text().splitlines()
@@ -184,12 +149,6 @@ def test_keys_that_are_not_feasts(tmp_path: Path, key_text: str) -> None:
     (folder / "feature_store.yaml").write_text("\n".join(lines))
     with pytest.raises(ConfigError, match=rf"online_store\.{key_text.partition(':')[0]}"):
         redis_store(load_config(chdir=str(folder), environ={}))
-
-
-def test_spaces_after_commas() -> None:
-    found = parse_connection_string("localhost:6379, db=1,  password=a b , ssl=true", "x")
-    assert found == {"host": "localhost", "port": 6379, "db": 1, "password": "a b ", "ssl": True}
-    assert parse_connection_string("db=1, localhost:6379", "x") == {"host": "localhost", "port": 6379, "db": 1}
 
 
 def test_the_connection_string_of_azures_portal(tmp_path: Path) -> None:
@@ -229,11 +188,6 @@ def test_a_list_of_urls(tmp_path: Path, value: str) -> None:
     with pytest.raises(ConfigError, match=r"feature_store.yaml: .*connection_string: .* got a list of URLs") as caught:
         redis_store(config_for(tmp_path / "r", value))
     assert "secret" not in str(caught.value)
-
-
-def test_a_password_with_a_comma_is_no_list(tmp_path: Path) -> None:
-    found = parse_connection_string("redis://:pa,ss:123@localhost:6379", "here")
-    assert found["password"] == "pa,ss:123"
 
 
 def test_a_yaml_list_of_addresses(tmp_path: Path) -> None:
@@ -350,6 +304,39 @@ def test_cancelled_fetches_keep_their_places(tmp_path: Path, valkey: Valkey, see
 
     with Proxy(valkey.port) as proxy:
         proxy.split(dice.choice([1, 7, 61]))
+        run(reading(proxy))
+
+
+def test_a_key_that_several_ask_for_at_once_is_read_once(tmp_path: Path, valkey: Valkey) -> None:
+    """Each gets its rows, or its error, also when the first has given up; the next tick reads again."""
+    write_drivers(valkey, 2)
+
+    async def reading(proxy: Proxy) -> None:
+        store = redis_store(config_for(tmp_path / "r", f"127.0.0.1:{proxy.port},db=3", store_timeout_ms=300))
+        await store.open()
+        try:
+            prepared, others = (store.prepare((lookup("n", view="many"),)) for _ in range(2))
+            wire: Any = store._connection
+            before = len(wire._waiting)
+            asked = [store.fetch(prepared, [[key(1)]]) for _ in range(5)]
+            asked += [store.fetch(prepared, [[key(0)]]), store.fetch(others, [[key(1)]])]
+            assert len(wire._waiting) - before - wire._checks - 1 <= 3
+            assert store.state.shared_reads == 4
+            asked[0].cancel()
+            asked[2].cancel()
+            found = await asyncio.gather(*asked, return_exceptions=True)
+            numbers = [None if isinstance(rows, BaseException) else rows[0][0][0] for rows in found]
+            assert numbers == [None, b"1", None, b"1", b"1", b"0", b"1"]
+            assert (await store.fetch(prepared, [[key(1)]]))[0][0][0] == b"1"
+            assert store._asked == {}
+            proxy.hold()
+            for future in [store.fetch(prepared, [[key(1)]]) for _ in range(3)]:
+                with pytest.raises(StoreTimeoutError):
+                    await future
+        finally:
+            await store.close()
+
+    with Proxy(valkey.port) as proxy:
         run(reading(proxy))
 
 
@@ -515,7 +502,7 @@ def test_the_kernel_watches_the_connection(
         made.append(transport)
         return wire(transport, *rest)
 
-    monkeypatch.setattr("yummy_fast.stores.redis.RedisConnection", watched)
+    monkeypatch.setattr("yummy_fast.stores.redis_link.RedisConnection", watched)
 
     async def looking(options: str) -> list[int]:
         store = redis_store(

@@ -96,7 +96,7 @@ class Side:
 
 
 @contextlib.asynccontextmanager
-async def connected(timeout_s: float = TIMEOUT_S, **limits: int) -> AsyncIterator[Side]:
+async def connected(timeout_s: float = TIMEOUT_S, **limits: Any) -> AsyncIterator[Side]:
     loop = asyncio.get_running_loop()
     near, far = socket.socketpair()
     transport, _ = await loop.create_connection(asyncio.Protocol, sock=near)

@@ -159,8 +159,17 @@ def test_a_node_of_a_cluster_is_told(tmp_path: Path) -> None:
         looks.close()
 
 
+def test_sentinels_that_name_no_master(tmp_path: Path) -> None:
+    """They are asked when something is looked for, not before: then the store is what cannot be reached."""
+    options = f"127.0.0.1:{free_port()}"
+    looks = looks_into(tmp_path, f"{{type: redis, redis_type: redis_sentinel, connection_string: '{options}'}}")
+    with pytest.raises(StoreUnavailableError, match="no sentinel names a master 'mymaster'"):
+        looks.exist([b"a"], 0)
+    looks.close()
+
+
 def test_a_store_that_cannot_be_looked_into(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="sqlite cannot be looked into; expected redis"):
         looks_into(tmp_path, "{type: sqlite}")
-    with pytest.raises(ConfigError, match="redis_type"):
+    with pytest.raises(ConfigError, match=r"redis_type: redis_cluster cannot be looked into yet; expected redis or"):
         looks_into(tmp_path, "{type: redis, redis_type: redis_cluster}")

@@ -207,6 +207,18 @@ class StoreOptions(Group):
         "auto",
         "Command that reads a Redis hash; auto chooses the one that costs less.",
     )
+    redis_password_file: str = setting(
+        "--redis-password-file",
+        kinds.FILE,
+        "",
+        "File with the password for Redis, which is read each time a connection is made.",
+    )
+    redis_credentials: str = setting(
+        "--redis-credentials",
+        kinds.PROVIDER,
+        "",
+        "Function that makes a provider of users and passwords or tokens for Redis, such as my_package.iam:provider.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

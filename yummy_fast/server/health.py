@@ -195,6 +195,8 @@ class ServerHealth:
             found.append(f"the online store has not answered for {silent_s:.0f} s")
         elif store.state.refusal:
             found.append(f"the online store refuses to be read: {store.state.refusal}")
+        elif store.state.unusable:
+            found.append(f"the online store cannot be read: {store.state.unusable}")
         return found
 
     def status(self) -> dict[str, Any]:
@@ -222,6 +224,14 @@ class ServerHealth:
                 "silent_s": round(self._silent_s(store), 1),
                 "in_flight": store.in_flight,
             }
+            nodes = store.nodes()
+            if nodes:
+                found["online_store"] |= {
+                    "nodes": nodes,
+                    "redirects": store.state.redirects,
+                    "refreshes": store.state.refreshes,
+                    "replica_reads": store.state.replica_reads,
+                }
             found["connections"] = len(connections.open)
             found["in_flight"] = connections.in_flight
         return found
@@ -253,6 +263,10 @@ class ServerHealth:
             "yummy_fast_store_connects_total": store.state.connects,
             "yummy_fast_store_connect_failures_total": store.state.failures,
             "yummy_fast_store_connections_lost_total": store.state.losses,
+            "yummy_fast_store_redirects_total": store.state.redirects,
+            "yummy_fast_store_refreshes_total": store.state.refreshes,
+            "yummy_fast_store_replica_reads_total": store.state.replica_reads,
+            "yummy_fast_store_shared_reads_total": store.state.shared_reads,
             "yummy_fast_store_silence_seconds": self._silent_s(store),
             "yummy_fast_store_in_flight": store.in_flight,
             "yummy_fast_http_connections": len(connections.open),
@@ -266,7 +280,12 @@ class ServerHealth:
             "yummy_fast_registry_feature_views": len(endpoints.catalog.registry.views),
             "yummy_fast_registry_feature_services": len(endpoints.catalog.registry.services),
         }
-        return [{**self.metrics.snapshot(numbers), "feast_feature_freshness_seconds": _freshness(endpoints)}]
+        snapshot = {**self.metrics.snapshot(numbers), "feast_feature_freshness_seconds": _freshness(endpoints)}
+        nodes = store.nodes()
+        if nodes:
+            usable = sum(node["usable"] for node in nodes)
+            snapshot["yummy_fast_store_nodes"] = [[["true"], usable], [["false"], len(nodes) - usable]]
+        return [snapshot]
 
     def reload(self) -> Reloaded:
         if self._loop is None or self.parts is None:

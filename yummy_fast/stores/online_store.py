@@ -42,7 +42,20 @@ Prepared = TypeVar("Prepared")
 class StoreState:
     """The numbers that a store reports about itself. The store updates them; any thread may read them."""
 
-    __slots__ = ("answered_at", "connections", "connects", "crowded", "failures", "losses", "refusal")
+    __slots__ = (
+        "answered_at",
+        "connections",
+        "connects",
+        "crowded",
+        "failures",
+        "losses",
+        "redirects",
+        "refreshes",
+        "refusal",
+        "replica_reads",
+        "shared_reads",
+        "unusable",
+    )
 
     def __init__(self) -> None:
         self.answered_at = 0.0
@@ -59,6 +72,16 @@ class StoreState:
         """Whether fetches wait before they are sent. Then `check_room` may refuse one before its keys are made."""
         self.refusal = ""
         """The code of the error with which the store answers what requests ask, such as NOPERM; "" if it answers."""
+        self.unusable = ""
+        """Why a part of what is stored cannot be read, in a few words; "" if all can."""
+        self.redirects = 0
+        """How many replies have said that an entity is at another node."""
+        self.refreshes = 0
+        """How often it was read which nodes there are."""
+        self.replica_reads = 0
+        """How many reads went to a replica."""
+        self.shared_reads = 0
+        """How many fetches took the rows of another one that was asked for the same at the same time."""
 
 
 class OnlineStore(Protocol[Prepared]):
@@ -105,6 +128,9 @@ class OnlineStore(Protocol[Prepared]):
 
     def prepare(self, lookups: tuple[Lookup, ...]) -> Prepared:
         """The store's private form of a plan's lookups. The thread that compiles a catalog calls it, not the loop."""
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """For people: the nodes of a store that has several, and what is known of them. Any thread may ask."""
 
     def collisions(self, features: Iterable[Feature]) -> list[tuple[Feature, Feature]]:
         """Pairs of features that this store cannot keep apart. `features` are all those under the same join keys."""

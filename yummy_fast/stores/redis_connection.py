@@ -39,7 +39,7 @@ import asyncio
 import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from yummy_fast.errors import (
     StoreError,
@@ -90,12 +90,10 @@ LOST = "The connection to the online store was lost"
 OVERLOADED = "Too much waits for the online store"
 NO_HASH = "something that is no hash of the fields that were asked for"
 
-_CHECK_KEY = b"yummy-fast: this key is not there"
-_CHECKS = [
-    (render_command(b"HMGET", _CHECK_KEY, *[b"-"] * fields), Picker([b"-"] * fields, False))
-    for fields in (1, 5, 2, 4, 3)
-]
-"""The checks that are sent in turn."""
+CHECK_KEY = b"yummy-fast: this key is not there"
+_CHECK_FIELDS = (1, 5, 2, 4, 3)
+_CHECK_PICKERS = [Picker([b"-"] * fields, False) for fields in _CHECK_FIELDS]
+"""For the checks that are sent in turn, each of which asks for so many fields."""
 
 APART_S = 0.005
 """Deadlines that are no further apart are seen to at once."""
@@ -109,12 +107,24 @@ class OutOfStepError(Exception):
     """A reply that cannot be the one to the command at the head of the FIFO."""
 
 
+class Receiver(Protocol):
+    """Whoever waits for a fetch: the part of asyncio.Future that is used here. `redis_nodes` has another one."""
+
+    def done(self) -> bool: ...
+
+    def set_result(self, result: Rows, /) -> None: ...
+
+    def set_exception(self, exception: StoreError, /) -> None: ...
+
+    def add_done_callback(self, callback: Callable[[Any], object], /) -> None: ...
+
+
 class PendingFetch:
     """A fetch in the FIFO: which answers are due, and what has come."""
 
     __slots__ = ("_error", "_future", "_rows_by_lookup", "cost", "deadline", "parts")
 
-    def __init__(self, future: asyncio.Future[Rows], parts: list[tuple[Picker, int]]) -> None:
+    def __init__(self, future: Receiver, parts: list[tuple[Picker, int]]) -> None:
         """`parts` has for each lookup what makes a row of a reply, and the number of its replies, at least one."""
         self.parts: Sequence[tuple[Picker | None, int]] = parts
         self.deadline = 0.0
@@ -130,6 +140,11 @@ class PendingFetch:
             self._error = self._error or _store_error(answer)
         self._rows_by_lookup.append(answer)
         return len(self._rows_by_lookup) == len(self.parts)
+
+    @property
+    def receiver(self) -> Receiver:
+        """Whoever waits for it."""
+        return self._future
 
     def finish(self) -> None:
         """All replies have come: give the request its rows, or its error, unless it has been given up."""
@@ -151,7 +166,7 @@ class PendingInTurns(PendingFetch):
 
     __slots__ = ("_due", "_rows")
 
-    def __init__(self, future: asyncio.Future[Rows], parts: list[tuple[Picker, int]]) -> None:
+    def __init__(self, future: Receiver, parts: list[tuple[Picker, int]]) -> None:
         super().__init__(future, parts)
         self._due = parts[0][1]
         """How many replies are missing of the lookup whose rows come now."""
@@ -191,6 +206,11 @@ class PendingTurn:
         self.cost = cost
         self.deadline = deadline
         """When the connection, not the request, should have answered."""
+
+    @property
+    def receiver(self) -> Receiver:
+        """Whoever waits for the fetch."""
+        return self._fetch.receiver
 
     def add(self, answer: list[Row] | str | None) -> bool:
         """As PendingFetch.add. There is one answer."""
@@ -318,6 +338,55 @@ class Check:
         pass
 
 
+class PendingAsked(PendingFetch):
+    """A fetch of one lookup whose command follows an ASKING: the node is about to get the key's slot."""
+
+    __slots__ = ("_asked",)
+
+    def __init__(self, future: Receiver, picker: Picker) -> None:
+        super().__init__(future, [(picker, 1)])
+        self.parts = ((None, 1), (picker, 1))
+        self._asked = False
+
+    def add(self, answer: list[Row] | str | None) -> bool:
+        """As PendingFetch.add. The first answer is the one to ASKING."""
+        if not self._asked:
+            self._asked = True
+            if isinstance(answer, list):
+                raise OutOfStepError("a hash instead of a word")
+            if answer is not None:
+                self._error = _store_error(answer)
+            return False
+        super().add(answer)
+        return True
+
+
+class Order:
+    """A command in the FIFO whose reply is a word, such as OK. It reads nothing."""
+
+    __slots__ = ("_found", "cost", "deadline", "parts")
+
+    def __init__(self, found: Callable[[str], None]) -> None:
+        """`found` gets the text of the reply if that is an error, else nothing."""
+        self.parts = ((None, 1),)
+        self._found = found
+        self.cost = 0
+        self.deadline = 0.0
+
+    def add(self, answer: list[Row] | str | None) -> bool:
+        """As PendingFetch.add. There is one answer."""
+        if isinstance(answer, list):
+            raise OutOfStepError("a hash instead of a word")
+        self._found(answer or "")
+        return True
+
+    def finish(self) -> None:
+        pass
+
+    def fail(self, error: StoreError) -> None:
+        pass
+
+
 class RedisConnection(asyncio.Protocol):
     """One connection to Redis: commands out, replies in, the FIFO between them.
 
@@ -346,7 +415,9 @@ class RedisConnection(asyncio.Protocol):
         state: StoreState,
         max_commands: int = MAX_COMMANDS,
         check_every_s: float = math.inf,
+        check_key: bytes = CHECK_KEY,
     ) -> None:
+        """`check_key` is not there. In a cluster, the node has its slot: else a check would be answered MOVED."""
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._timeout_s = timeout_s
@@ -354,7 +425,7 @@ class RedisConnection(asyncio.Protocol):
         self._reader = ReplyReader()
         self._unfinished_bytes = 0
         """How much had come of the reply that was not whole after the last read."""
-        self._waiting: deque[PendingFetch | PendingTurn | PendingWrite | PendingWriteTurn | Check] = deque()
+        self._waiting: deque[PendingFetch | PendingTurn | PendingWrite | PendingWriteTurn | Check | Order] = deque()
         """The FIFO."""
         self._turns = TurnQueue()
         """The fetches that have commands which are not on the wire yet."""
@@ -376,7 +447,8 @@ class RedisConnection(asyncio.Protocol):
         self._check_every_s = check_every_s
         self._check_at = 0.0 if check_every_s < math.inf else math.inf
         """The fetch whose deadline is later than this is followed by a check."""
-        self._checks = 0
+        self._checks = -1
+        self._check_commands = [render_command(b"HMGET", check_key, *[b"-"] * fields) for fields in _CHECK_FIELDS]
         self._commands: list[bytes] = []
         """What this tick's write will send."""
         self._chunks: deque[bytes] = deque()
@@ -391,11 +463,16 @@ class RedisConnection(asyncio.Protocol):
         """When bytes last came. A long reply takes long; only silence means that Redis is gone."""
         self._replied_at = self._received_at
         """When a reply last was complete."""
+        self._stalled_at = 0.0
+        """When somebody last found that a reply is overdue."""
         self._silent_at = 0.0
         """When a deadline last passed without a byte received for the store's timeout. If it is later than
         `_received_at`, the connection is silent."""
         self.lost: asyncio.Future[str] = self._loop.create_future()
         """Gets the reason when the connection has ended."""
+        peer = transport.get_extra_info("peername")
+        self.peer = str(peer[0]) if isinstance(peer, tuple) else ""
+        """The address of the other side; "" for a Unix socket."""
         transport.set_protocol(self)
         transport.resume_reading()
         transport.set_write_buffer_limits(high=0)  # so that uvloop writes at once, not at the end of its iteration
@@ -403,13 +480,41 @@ class RedisConnection(asyncio.Protocol):
     @property
     def in_flight(self) -> int:
         """How many fetches, or turns of long ones, are on the wire, and how many wait for a turn."""
-        return sum(type(pending) is not Check for pending in list(self._waiting)) + len(self._turns)
+        waiting = sum(not isinstance(pending, Check | Order) for pending in list(self._waiting))
+        return waiting + len(self._turns)
+
+    @property
+    def responsive(self) -> bool:
+        """Whether bytes have come since it was last found to be silent, or stalled."""
+        received_at = self._received_at
+        return received_at >= self._stalled_at and received_at >= self._silent_at and not self.lost.done()
+
+    def receivers(self) -> Sequence[Receiver]:
+        """Whoever waits for a fetch, on the wire or not yet. Any thread may ask."""
+        on_wire = [pending for pending in list(self._waiting) if isinstance(pending, PendingFetch | PendingTurn)]
+        queued = [pending for queued in list(self._queued) if isinstance(pending := queued.pending, PendingInTurns)]
+        return list(dict.fromkeys(pending.receiver for pending in (*on_wire, *queued)))
+
+    def find_stalled(self, after_s: float) -> Sequence[Receiver]:
+        """Whoever waits for fetches on the wire, if no byte has come for `after_s` though one is due; else nobody."""
+        now = self._loop.time()
+        if not self._waiting or self._chunks:
+            return ()
+        since = max(self._received_at, self._waiting[0].deadline - self._timeout_s)
+        if now - since < after_s:
+            return ()
+        self._stalled_at = now
+        return self.receivers()
+
+    def send_order(self, command: bytes, found: Callable[[str], None]) -> None:
+        """Send a command that is answered with a word. `found` gets what Redis says if it refuses, else ""."""
+        self.send(Order(found), [command])
 
     def probe(self, command: bytes, picker: Picker, found: Callable[[str], None]) -> None:
         """Read a hash that is not there. `found` gets what Redis says if we may not, else ""."""
         self.send(Check(picker, found), [command])
 
-    def send(self, pending: PendingFetch | PendingWrite | Check, commands: list[bytes], cost: int = 0) -> None:
+    def send(self, pending: PendingFetch | PendingWrite | Check | Order, commands: list[bytes], cost: int = 0) -> None:
         """Append a fetch to the FIFO, and its commands to this tick's write. The caller has looked at `room`."""
         if self.lost.done():  # in this very tick, so that `redis` does not know yet
             pending.fail(StoreUnavailableError(LOST))
@@ -437,15 +542,15 @@ class RedisConnection(asyncio.Protocol):
         If all replies are one place too late, or too early, it gets a reply to a fetch, and a fetch gets its reply.
         """
         self._check_at = deadline + self._check_every_s
-        self._checks = self._checks % len(_CHECKS) + 1
-        command, picker = _CHECKS[self._checks - 1]
+        self._checks = (self._checks + 1) % len(_CHECK_FIELDS)
+        command, picker = self._check_commands[self._checks], _CHECK_PICKERS[self._checks]
         check = Check(picker, _ignore)
         check.deadline = deadline
         self._commands.append(command)
         self._waiting.append(check)
         self._reader.expect(picker, 1)
 
-    def send_in_turns(self, future: asyncio.Future[Rows], parts: list[Part]) -> None:
+    def send_in_turns(self, future: Receiver, parts: list[Part]) -> None:
         """Send a fetch for which there is no room, or which is long: its commands are rendered when they have a turn.
 
         The fetch fails at once if it could not be answered in time.
@@ -459,7 +564,10 @@ class RedisConnection(asyncio.Protocol):
         self._queue(PendingWriteInTurns(future, replies, replies_of), future, parts)
 
     def _queue(
-        self, pending: PendingInTurns | PendingWriteInTurns, future: asyncio.Future[Any], parts: list[Part]
+        self,
+        pending: PendingInTurns | PendingWriteInTurns,
+        future: Receiver | asyncio.Future[None],
+        parts: list[Part],
     ) -> None:
         if self.lost.done():
             pending.fail(StoreUnavailableError(LOST))
@@ -567,6 +675,10 @@ class RedisConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Close the connection. Fetches in the FIFO fail."""
         self._transport.abort()
+
+    def end(self, reason: str) -> None:
+        """Close the connection, and fail all fetches at once: what has been received and not read is not looked at."""
+        self._end(reason)
 
     def _flush(self) -> None:
         commands = b"".join(self._commands)
@@ -728,9 +840,10 @@ def _store_error(answer: str | None) -> StoreError:
     if answer is None:
         raise OutOfStepError(NO_HASH)
     code = answer.partition(" ")[0]
-    if code in _UNAVAILABLE:
-        return StoreRefusedError(f"The online store answered {code}")
-    return StoreError(f"The online store answered {code}")
+    kind = StoreRefusedError if code in _UNAVAILABLE else StoreError
+    error = kind(f"The online store answered {code}")
+    error.reply = answer
+    return error
 
 
 def _ignore(_: str) -> None:

@@ -18,11 +18,13 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
+from redis.connection import SSLConnection
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from redis.retry import Retry
 
 from yummy_fast.errors import StoreRefusedError, StoreUnavailableError
 from yummy_fast.stores.looks import Scan, StoredHash
+from yummy_fast.stores.redis_link import Access
 
 SCAN_COUNT = 100
 """Keys that Redis looks at for one SCAN: some 20 us."""
@@ -39,21 +41,29 @@ Reason = Callable[[BaseException], str]
 """Why a Redis could not be asked, in one line, from what redis-py raised."""
 
 
+class _NamedConnection(SSLConnection):
+    """redis-py's connection over TLS, whose certificate has to have another name than the host."""
+
+    server_name = ""
+
+    def _wrap_socket_with_ssl(self, sock: Any) -> Any:
+        host, self.host = self.host, self.server_name
+        try:
+            return super()._wrap_socket_with_ssl(sock)  # type: ignore[no-untyped-call]
+        finally:
+            self.host = host
+
+
 class RedisLooks:
     """`Looks` into a single Redis."""
 
-    def __init__(
-        self, address: str, options: Mapping[str, Any], *, timeout_s: float, key_ttl_s: int, reason: Reason
-    ) -> None:
-        """Connects to nothing yet.
-
-        - `options`: those of the client, as the connection string has them.
-        - `timeout_s`: how long each step of connecting, and each reply, may take.
-        """
+    def __init__(self, address: str, access: Callable[[], Access], *, db: int, key_ttl_s: int, reason: Reason) -> None:
+        """Connects to nothing yet. `access` is asked once, before the first connection is made: it may block."""
         self.address = address
-        self.db = int(options.get("db") or 0)
+        self.db = db
         self.key_ttl_s = key_ttl_s
-        self._options = {"socket_connect_timeout": timeout_s, "socket_timeout": timeout_s, **options}
+        self._find_access = access
+        self._access: Access | None = None
         self._reason = reason
         self._clients: dict[int, redis.Redis] = {}
 
@@ -149,8 +159,13 @@ class RedisLooks:
 
     def _client(self, db: int) -> redis.Redis:
         if db not in self._clients:
-            options: dict[str, Any] = {**self._options, "db": db}
-            self._clients[db] = redis.Redis(**options, retry=Retry(NoBackoff(), 0), protocol=2)
+            if self._access is None:
+                self._access = self._find_access()
+            options: dict[str, Any] = {**self._access.options, "db": db}
+            made = self._clients[db] = redis.Redis(**options, retry=Retry(NoBackoff(), 0))
+            if self._access.server_name:
+                named = type("NamedConnection", (_NamedConnection,), {"server_name": self._access.server_name})
+                made.connection_pool.connection_class = named
         return self._clients[db]
 
     def _each(self, keys: Sequence[bytes], db: int, ask: Callable[[Any, bytes], object]) -> list[Any]:

@@ -64,3 +64,19 @@ def _views_there(looks: Looks, keys: Sequence[bytes], views: Sequence[str]) -> f
             break
         found.update(view for view, is_there in zip(missing, there, strict=True) if is_there)
     return frozenset(found)
+
+
+def joined(surveys: Sequence[Survey], address: str, redis_type: str) -> Survey:
+    """What several nodes show, as one. They are known to be of the type that is configured."""
+    keys = tuple(key for survey in surveys for key in survey.keys)
+    return Survey(
+        address=address,
+        keys=keys[:MAX_KEYS],
+        views=frozenset().union(*(survey.views for survey in surveys)),
+        looked_at=sum(survey.looked_at for survey in surveys),
+        complete=len(keys) <= MAX_KEYS and all(survey.complete for survey in surveys),
+        place=surveys[0].place if redis_type == "redis_sentinel" else "",
+        databases=surveys[0].databases,
+        expected_mode=redis_type,
+        refused=tuple(dict.fromkeys(refused for survey in surveys for refused in survey.refused)),
+    )

@@ -268,6 +268,9 @@ class SqliteStore:
     def prepare(self, lookups: tuple[Lookup, ...]) -> list[_Prepared]:
         return [self._prepare(lookup) for lookup in lookups]
 
+    def nodes(self) -> list[dict[str, Any]]:
+        return []
+
     def collisions(self, features: Iterable[Feature]) -> list[tuple[Feature, Feature]]:
         return []  # Feast stores the names of features as they are
 

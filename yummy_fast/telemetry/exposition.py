@@ -256,6 +256,35 @@ FAMILIES: tuple[Family, ...] = (
         help="Number of fetches that wait for replies of the online store.",
     ),
     Family(
+        name="yummy_fast_store_redirects_total",
+        kind="counter",
+        help="Number of replies of a Redis Cluster that an entity is at another node (MOVED, ASK).",
+    ),
+    Family(
+        name="yummy_fast_store_refreshes_total",
+        kind="counter",
+        help=(
+            "Number of times that it was read which nodes there are: of a Redis Cluster each half minute and when "
+            "something looks wrong, of sentinels each second."
+        ),
+    ),
+    Family(
+        name="yummy_fast_store_replica_reads_total",
+        kind="counter",
+        help="Number of reads that went to a replica: because the primary could not be used, or as configured.",
+    ),
+    Family(
+        name="yummy_fast_store_shared_reads_total",
+        kind="counter",
+        help="Number of reads of an entity that took the values of another read of it at the same moment.",
+    ),
+    Family(
+        name="yummy_fast_store_nodes",
+        kind="gauge",
+        help="Number of nodes of the online store that are read or stand by; usable are those that answer.",
+        labels=("usable",),
+    ),
+    Family(
         name="yummy_fast_store_silence_seconds",
         kind="gauge",
         help="Seconds since the last reply of the online store, which is pinged every second if there are no requests.",

@@ -1,0 +1,152 @@
+"""Feast's connection_string, for each `redis_type`: what it means, and what is refused without a word of secrets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from yummy_fast.errors import ConfigError
+from yummy_fast.stores.connection_string import Target, parse_target
+from yummy_fast.stores.redis_slots import Address
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        # Feast's grammar (spec 4.1)
+        ("localhost:6379", {"host": "localhost", "port": 6379}),
+        ("10.0.0.1:1,10.0.0.2:2", {"host": "10.0.0.1", "port": 1}),
+        ("h:1,password=secret", {"host": "h", "port": 1, "password": "secret"}),
+        ("h:1,password=a=b=", {"host": "h", "port": 1, "password": "a=b="}),
+        ("h:1,password=123", {"host": "h", "port": 1, "password": 123}),
+        ("h:1,password=0123", {"host": "h", "port": 1, "password": "0123"}),
+        ('h:1,password="123"', {"host": "h", "port": 1, "password": "123"}),
+        ("h:1,db=2,ssl=true", {"host": "h", "port": 1, "db": 2, "ssl": True}),
+        ("h:1,ssl_ca_certs=/etc/ca.pem", {"host": "h", "port": 1, "ssl_ca_certs": "/etc/ca.pem"}),
+        ("h:1,socket_timeout=1.5", {"host": "h", "port": 1, "socket_timeout": 1.5}),
+        ("h:1,username=", {"host": "h", "port": 1, "username": ""}),
+        ("password=x,h:1", {"host": "h", "port": 1, "password": "x"}),
+        # IPv6, which Feast cannot
+        ("[::1]:6379", {"host": "::1", "port": 6379}),
+        ("[2001:db8::5]:6380,db=1", {"host": "2001:db8::5", "port": 6380, "db": 1}),
+        # URLs, which Yummy takes
+        ("redis://h:7000/3", {"host": "h", "port": 7000, "db": 3}),
+        ("redis://:p%40ss@h", {"host": "h", "port": 6379, "password": "p@ss"}),
+        ("redis://u:p@[::1]:7000", {"host": "::1", "port": 7000, "username": "u", "password": "p"}),
+        ("rediss://h:7000", {"host": "h", "port": 7000, "ssl": True}),
+        ("unix:///tmp/redis.sock", {"unix_socket_path": "/tmp/redis.sock"}),
+        (
+            "unix://u:p@/tmp/redis.sock?db=1",
+            {"unix_socket_path": "/tmp/redis.sock", "username": "u", "password": "p", "db": 1},
+        ),
+    ],
+)
+def test_connection_string(text: str, options: dict[str, Any]) -> None:
+    target = parse_target(text, "redis", "here")
+    address = target.addresses[0]._asdict() if target.addresses else {}
+    assert {**address, **target.options} == options
+
+
+def test_spaces_after_commas() -> None:
+    target = parse_target("localhost:6379, db=1,  password=a b , ssl=true", "redis", "here")
+    assert target == Target((Address("localhost", 6379),), {"db": 1, "password": "a b ", "ssl": True})
+    assert parse_target("db=1, localhost:6379", "redis", "here") == Target((Address("localhost", 6379),), {"db": 1})
+    assert cluster("h:1, i:2 ,ssl=true").addresses == (Address("h", 1), Address("i", 2))
+
+
+def cluster(text: str) -> Target:
+    return parse_target(text, "redis_cluster", "here")
+
+
+def sentinel(text: str) -> Target:
+    return parse_target(text, "redis_sentinel", "here")
+
+
+def test_a_password_with_a_comma_is_no_list() -> None:
+    target = parse_target("redis://:pa,ss:123@localhost:6379", "redis", "here")
+    assert target.options["password"] == "pa,ss:123"
+
+
+def test_all_addresses_of_a_cluster_are_seeds() -> None:
+    target = cluster("redis1:6379,redis2:6380,[::1]:6381,ssl=true,password=x")
+    assert target.addresses == (Address("redis1", 6379), Address("redis2", 6380), Address("::1", 6381))
+    assert target.options == {"ssl": True, "password": "x"}
+    assert target.uses_tls
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "skip_full_coverage_check=true",  # of Feast's own docstring, where Feast's async client fails
+        "require_full_coverage=false",
+        "max_connections=5",
+        "db=0",
+        "cluster_error_retry_attempts=2,reinitialize_steps=3,dynamic_startup_nodes=false",
+    ],
+)
+def test_what_only_redis_pys_cluster_knows_is_accepted(options: str) -> None:
+    assert cluster(f"h:1,{options}") == Target((Address("h", 1),), {})
+
+
+@pytest.mark.parametrize(
+    ("options", "spread"),
+    [
+        ("read_from_replicas=true", True),
+        ("read_from_replicas=false", False),
+        ("load_balancing_strategy=round_robin", True),
+        ("socket_timeout=1", False),
+    ],
+)
+def test_reads_from_replicas_are_asked_for(options: str, spread: bool) -> None:
+    assert cluster(f"h:1,{options}").read_from_replicas is spread
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("h:1,db=1", "db: a Redis Cluster has database 0 only"),
+        ("redis://h:1/2", "db: a Redis Cluster has database 0 only"),
+        ("unix:///tmp/redis.sock", "no Unix sockets"),
+        ("h:1,read_from_replicas=maybe", "read_from_replicas: expected true or false"),
+        ("h:1,password=hunter2,pasword=x", "pasword: no such option"),
+        ("h:1,host=other", "host, port, unix_socket_path: not with redis_type: redis_cluster"),
+        ("h:1,other,password=hunter2", "expected host:port first"),
+        ("password=hunter2", "found no host"),
+        ("h:1,protocol=3", "protocol: this server speaks version 2"),
+    ],
+)
+def test_what_a_cluster_cannot_have(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        cluster(text)
+    assert message in str(raised.value)
+    assert "hunter2" not in str(raised.value)
+
+
+def test_sentinels_get_what_redis_py_gives_them() -> None:
+    """The password and TLS are the master's, and not theirs; sentinel_kwargs replaces even the socket_* options."""
+    plain = sentinel("s1:26379,s2:26379,db=2,ssl=true,password=x,socket_timeout=1")
+    assert plain.addresses == (Address("s1", 26379), Address("s2", 26379))
+    assert plain.options == {"db": 2, "ssl": True, "password": "x", "socket_timeout": 1}
+    assert plain.sentinel_options == {"socket_timeout": 1}
+    own = sentinel('s1:26379,socket_timeout=1,sentinel_kwargs={"password":"y"},min_other_sentinels=1')
+    assert own.sentinel_options == {"password": "y"}
+    assert own.min_other_sentinels == 1
+    assert sentinel("s1:1,force_master_ip=10.0.0.9").force_master_ip == "10.0.0.9"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("s:1,sentinel_kwargs=hunter2", "sentinel_kwargs: expected JSON"),
+        ('s:1,sentinel_kwargs={"pasword":"hunter2"}', "pasword: no such option"),
+        ("s:1,min_other_sentinels=many", "min_other_sentinels: expected a whole number"),
+        ("unix:///tmp/redis.sock", "expected the sentinels' host:port"),
+        ("s:1,read_from_replicas=true", "read_from_replicas: no such option"),
+    ],
+)
+def test_what_sentinels_cannot_have(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        sentinel(text)
+    assert message in str(raised.value)
+    assert "hunter2" not in str(raised.value)

@@ -1,0 +1,420 @@
+"""Fetches from several nodes, on nodes that are made up: what is sent where, and what follows from each failure.
+
+A `FakeConnection` keeps what is sent on it; the test answers, fails, or lets time pass. What real nodes do is tested in
+tests/system/test_cluster.py and test_sentinel.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import pytest
+
+from tests.fakes import FakeLoop
+from tests.stores.cluster_load import key, lookup, stored_key
+from yummy_fast.errors import StoreError, StoreRefusedError, StoreTimeoutError, StoreUnavailableError
+from yummy_fast.features.plan import Rows
+from yummy_fast.stores.online_store import StoreState
+from yummy_fast.stores.redis_hash import HashReader
+from yummy_fast.stores.redis_link import Link
+from yummy_fast.stores.redis_shares import MAX_HOPS, Reads, ShardLinks, Try
+from yummy_fast.stores.redis_slots import SLOTS, Address, Redirect, slot_of
+
+TIMEOUT_S = 1.0
+LOST = StoreUnavailableError("lost")
+
+
+def refused(reply: str) -> StoreError:
+    error = StoreRefusedError("refused")
+    error.reply = reply
+    return error
+
+
+class FakeConnection:
+    """Keeps the keys of what is sent."""
+
+    def __init__(self, loop: FakeLoop) -> None:
+        self.room = 1000
+        self.responsive = True
+        self.lost: Any = loop.create_future()
+        self.sent: list[tuple[Any, list[int], bool]] = []
+        """For each fetch: the Receiver, the drivers, and whether it follows an ASKING."""
+
+    def send(self, pending: Any, commands: list[bytes], cost: int = 0) -> None:
+        asking = commands[0] == b"*1\r\n$6\r\nASKING\r\n"
+        drivers = [
+            int.from_bytes(found, "little") for found in re.findall(rb"(........)corpus", b"".join(commands), re.DOTALL)
+        ]
+        self.sent.append((pending.receiver, drivers, asking))
+
+    def send_in_turns(self, receiver: Any, parts: Sequence[Any]) -> None:
+        receiver.add_done_callback(lambda _: None)
+        drivers = [int.from_bytes(found[-8:], "little") for part in parts for found in part.keys]
+        self.sent.append((receiver, drivers, False))
+
+    def answer(self) -> None:
+        """Answer what was sent first, with a row for each driver."""
+        receiver, drivers, _ = self.sent.pop(0)
+        if not receiver.done():
+            receiver.set_result([[(b"%d" % driver,) for driver in drivers]])
+
+    def fail(self, error: StoreError) -> None:
+        receiver, _, _ = self.sent.pop(0)
+        receiver.set_exception(error)
+
+    @property
+    def drivers(self) -> list[list[int]]:
+        return [drivers for _, drivers, _ in self.sent]
+
+
+class FakeLink:
+    def __init__(self, name: str, loop: FakeLoop) -> None:
+        self.name = name
+        self.connection: FakeConnection | None = FakeConnection(loop)
+        self.down_since = 0.0
+
+
+class Side:
+    """Three shards, a third of the slots each: a, b and c, with a replica each."""
+
+    def __init__(self, loop: FakeLoop, *, spread: bool = False) -> None:
+        self.loop = loop
+        self.state = StoreState()
+        self.links = {name: FakeLink(name, loop) for name in ("a", "b", "c", "a2", "b2", "c2", "d")}
+        self.refreshes = 0
+        self.reads = Reads(b"corpus", TIMEOUT_S, self.state, self, spread=spread)
+        self.shards = {name: ShardLinks(self.link(name), [self.link(name + "2")], [(0, 0)]) for name in ("a", "b", "c")}
+        for slot in range(SLOTS):
+            self.reads.table[slot] = self.shards["abc"[slot * 3 // SLOTS]]
+        self.prepared = [HashReader(lookup(), "hmget", b"corpus")]
+
+    # What Reads asks of a keeper.
+
+    def link(self, name: str) -> Link:
+        return cast("Link", self.links[name])
+
+    def refresh(self) -> None:
+        self.refreshes += 1
+
+    def moved(self, redirect: Redirect, link: Link) -> None:
+        self.reads.table[redirect.slot] = ShardLinks(self.link_to(redirect.to))
+
+    def link_to(self, address: Address) -> Link:
+        return self.link(address.host)
+
+    def address_of(self, link: Link) -> Address:
+        return Address(link.name, 1)
+
+    # What a test does.
+
+    def fetch(self, *drivers: int) -> asyncio.Future[Rows]:
+        future: asyncio.Future[Rows] = self.loop.create_future()
+        self.reads.fetch(future, self.prepared, [list(map(key, drivers))])
+        return future
+
+    def at(self, name: str) -> FakeConnection:
+        connection = self.links[name].connection
+        assert connection is not None
+        return connection
+
+    def drivers_of(self, name: str, count: int) -> list[int]:
+        """The first drivers of a shard."""
+        found = [driver for driver in range(10_000) if slot_of(stored_key(driver)) * 3 // SLOTS == "abc".index(name)]
+        return found[:count]
+
+
+@pytest.fixture
+def side() -> Iterator[Side]:
+    loop = FakeLoop()
+    with loop.running():
+        yield Side(loop)
+    assert not loop.blamed
+
+
+def rows_of(future: asyncio.Future[Rows]) -> list[int]:
+    ((*rows,),) = future.result()
+    return [int(row[0] or b"-1") for row in rows]
+
+
+# --------------------------------------------------------------------------------------------------- what is sent where
+
+
+def test_one_key_goes_to_its_node(side: Side) -> None:
+    (driver,) = side.drivers_of("b", 1)
+    future = side.fetch(driver)
+    assert side.at("b").drivers == [[driver]]
+    assert not side.at("a").sent
+    side.at("b").answer()
+    assert rows_of(future) == [driver]
+
+
+def test_each_node_gets_its_keys_at_once_and_the_rows_come_back_in_order(side: Side) -> None:
+    drivers = list(range(30))
+    future = side.fetch(*drivers)
+    assert [len(side.at(name).sent) for name in "abc"] == [1, 1, 1]
+    assert sorted(driver for name in "abc" for driver in side.at(name).drivers[0]) == drivers
+    for name in "cab":
+        assert not future.done()
+        side.at(name).answer()
+    assert rows_of(future) == drivers
+
+
+def test_several_lookups_are_one_write_to_each_node(side: Side) -> None:
+    a, b = side.drivers_of("a", 2), side.drivers_of("b", 2)
+    reader = side.prepared[0]
+    future: asyncio.Future[Rows] = side.loop.create_future()
+    keys = [list(map(key, [a[0], b[0]])), list(map(key, [b[1], a[1], b[0]]))]
+    side.reads.fetch(future, [reader, reader], keys)
+    assert side.at("a").drivers == [[a[0], a[1]]]
+    assert side.at("b").drivers == [[b[0], b[1], b[0]]]
+    (receiver, _, _), (other, _, _) = side.at("a").sent[0], side.at("b").sent[0]
+    receiver.set_result([[(b"a0",)], [(b"a1",)]])
+    other.set_result([[(b"b0",)], [(b"b1",), (b"b0",)]])
+    found = [[row[0] for row in rows] for rows in future.result()]
+    assert found == [[b"a0", b"b0"], [b"b1", b"a1", b"b0"]]
+
+
+def test_one_shard_for_all_needs_no_slots(side: Side) -> None:
+    side.reads.only = side.shards["c"]
+    future = side.fetch(*range(9))
+    assert side.at("c").drivers == [list(range(9))]
+    side.at("c").answer()
+    assert rows_of(future) == list(range(9))
+
+
+def test_what_has_no_room_waits_for_its_turns(side: Side) -> None:
+    side.at("a").room = 0
+    drivers = side.drivers_of("a", 3)
+    future = side.fetch(*drivers)
+    side.at("a").answer()
+    assert rows_of(future) == drivers
+
+
+def test_replicas_are_read_in_turn_where_asked_for() -> None:
+    loop = FakeLoop()
+    with loop.running():
+        side = Side(loop, spread=True)
+        (driver,) = side.drivers_of("a", 1)
+        for _ in range(10):
+            side.fetch(driver)
+        assert len(side.at("a").sent) == len(side.at("a2").sent) == 5
+        assert side.state.replica_reads == 5
+
+
+# ------------------------------------------------------------------------------------------------------ what goes wrong
+
+
+def test_moved_key(side: Side) -> None:
+    (driver,) = side.drivers_of("a", 1)
+    future = side.fetch(driver)
+    side.at("a").fail(refused(f"MOVED {slot_of(stored_key(driver))} d:1"))
+    side.loop.run_ready()
+    assert side.at("d").drivers == [[driver]]
+    side.at("d").answer()
+    assert rows_of(future) == [driver]
+    assert side.state.redirects == 1
+    again = side.fetch(driver)
+    assert side.at("d").drivers == [[driver]]  # the table has it now
+    side.at("d").answer()
+    assert rows_of(again) == [driver]
+
+
+def test_of_several_keys_each_is_asked_for_by_itself_after_a_redirection(side: Side) -> None:
+    """The reply says nothing of the others: some may have moved as well, and some not."""
+    drivers = side.drivers_of("a", 4)
+    future = side.fetch(*drivers)
+    side.at("a").fail(refused(f"MOVED {slot_of(stored_key(drivers[1]))} d:1"))
+    side.loop.run_ready()
+    assert side.at("d").drivers == [[drivers[1]]]
+    assert side.at("a").drivers == [[drivers[0]], [drivers[2]], [drivers[3]]]
+    side.at("d").answer()
+    side.at("a").answer()
+    side.at("a").fail(refused(f"MOVED {slot_of(stored_key(drivers[2]))} d:1"))
+    side.at("a").answer()
+    side.loop.run_ready()
+    side.at("d").answer()
+    assert rows_of(future) == drivers
+
+
+def test_ask_is_followed_without_changing_the_table(side: Side) -> None:
+    (driver,) = side.drivers_of("a", 1)
+    future = side.fetch(driver)
+    side.at("a").fail(refused(f"ASK {slot_of(stored_key(driver))} d:1"))
+    side.loop.run_ready()
+    ((receiver, drivers, asking),) = side.at("d").sent
+    assert (drivers, asking) == ([driver], True)
+    receiver.set_result([[(b"%d" % driver,)]])
+    assert rows_of(future) == [driver]
+    side.fetch(driver)
+    assert side.at("a").drivers == [[driver]]
+
+
+def test_redirections_end(side: Side) -> None:
+    (driver,) = side.drivers_of("a", 1)
+    future = side.fetch(driver)
+    hops = 0
+    while not future.done():
+        name = next(name for name in side.links if side.at(name).sent)
+        side.at(name).fail(refused(f"MOVED {slot_of(stored_key(driver))} {'d' if name == 'a' else 'a'}:1"))
+        side.loop.run_ready()
+        hops += 1
+    assert hops == MAX_HOPS + 1
+    assert isinstance(future.exception(), StoreError)
+
+
+@pytest.mark.parametrize("reply", ["MOVED nonsense", "MOVED 99999 h:1", "ASK 5"])
+def test_a_redirection_that_makes_no_sense_fails(side: Side, reply: str) -> None:
+    future = side.fetch(*side.drivers_of("a", 1))
+    side.at("a").fail(refused(reply))
+    side.loop.run_ready()
+    assert isinstance(future.exception(), StoreError)
+
+
+@pytest.mark.parametrize("error", [LOST, refused("LOADING soon"), refused("MASTERDOWN")], ids=str)
+def test_a_replica_answers_while_the_primary_is_gone(side: Side, error: StoreError) -> None:
+    drivers = side.drivers_of("a", 2)
+    future = side.fetch(*drivers)
+    side.at("a").fail(error)
+    side.loop.run_ready()
+    assert side.at("a2").drivers == [drivers]
+    side.at("a2").answer()
+    assert rows_of(future) == drivers
+    assert side.state.replica_reads == 1
+
+
+def test_nothing_happens_on_the_stack_of_a_connection(side: Side) -> None:
+    side.fetch(*side.drivers_of("a", 1))
+    side.at("a").fail(LOST)
+    assert not side.at("a2").sent
+
+
+@pytest.mark.parametrize("reply", ["CLUSTERDOWN The cluster is down", "TRYAGAIN"])
+def test_clusterdown_is_waited_for(side: Side, reply: str) -> None:
+    drivers = side.drivers_of("a", 2)
+    future = side.fetch(*drivers)
+    for _ in range(3):
+        side.at("a").fail(refused(reply))
+        side.loop.run_ready()
+        assert not side.at("a").sent
+        side.loop.pass_time(0.1)
+    assert side.refreshes == 3
+    side.at("a").answer()
+    assert rows_of(future) == drivers
+    side.loop.run_ready()
+    assert side.loop.timers == []  # that of the deadline is gone, too
+
+
+def test_clusterdown_that_lasts_is_an_error_within_the_timeout_and_then_at_once(side: Side) -> None:
+    drivers = side.drivers_of("a", 1)
+
+    def fetch_until_done() -> float:
+        began = side.loop.time()
+        future = side.fetch(*drivers)
+        while not future.done():
+            if side.at("a").sent:
+                side.at("a").fail(refused("CLUSTERDOWN"))
+            side.loop.run_ready()
+            if not future.done():
+                side.loop.pass_time(0.01)
+        assert isinstance(future.exception(), StoreUnavailableError | StoreTimeoutError)
+        return side.loop.time() - began
+
+    assert 0.5 < fetch_until_done() <= TIMEOUT_S + 0.02
+    fetch_until_done()
+    assert fetch_until_done() == 0
+
+
+def test_no_node_at_all(side: Side) -> None:
+    """One that has just been lost is waited for; one that has been gone for the timeout is not."""
+    for name in ("a", "a2"):
+        side.links[name].connection = None
+    side.links["a"].down_since = side.loop.time()
+    future = side.fetch(*side.drivers_of("a", 1))
+    assert not future.done()
+    assert side.refreshes == 1
+    connection = side.links["a"].connection = FakeConnection(side.loop)
+    side.loop.pass_time(0.05)
+    connection.answer()
+    assert rows_of(future) == side.drivers_of("a", 1)
+    side.links["a"].connection = None
+    side.links["a"].down_since = side.loop.time() - TIMEOUT_S - 0.1
+    assert isinstance(side.fetch(*side.drivers_of("a", 1)).exception(), StoreUnavailableError)
+
+
+def test_slots_that_nobody_holds(side: Side) -> None:
+    side.reads.table[:] = [None] * SLOTS
+    side.reads.uncovered_since = side.loop.time() - TIMEOUT_S - 0.1
+    assert isinstance(side.fetch(1).exception(), StoreUnavailableError)
+    assert isinstance(side.fetch(*range(9)).exception(), StoreUnavailableError)
+
+
+def test_other_errors_are_not_tried_again(side: Side) -> None:
+    future = side.fetch(*range(9))
+    side.at("b").fail(refused("WRONGTYPE"))
+    side.loop.run_ready()
+    assert isinstance(future.exception(), StoreError)
+    side.at("a").answer()  # of which nobody wants to know
+    side.at("c").answer()
+
+
+def test_a_timeout_is_one(side: Side) -> None:
+    future = side.fetch(*side.drivers_of("a", 1))
+    side.at("a").fail(StoreTimeoutError("late"))
+    side.loop.run_ready()
+    assert isinstance(future.exception(), StoreTimeoutError)
+
+
+def test_the_first_deadline_holds_for_all_tries(side: Side) -> None:
+    future = side.fetch(*side.drivers_of("a", 1))
+    side.loop.pass_time(0.6)
+    side.at("a").fail(LOST)
+    side.loop.pass_time(0.39)
+    assert not future.done()
+    side.loop.pass_time(0.02)
+    assert isinstance(future.exception(), StoreTimeoutError)
+    side.at("a2").answer()  # too late
+
+
+def test_a_stalled_node_is_hedged_and_the_first_answer_counts(side: Side) -> None:
+    for first in ("a", "a2"):
+        drivers = side.drivers_of("a", 2)
+        future = side.fetch(*drivers)
+        side.at("a").responsive = False
+        side.reads.hedge(cast("Try", side.at("a").sent[0][0]))
+        side.reads.hedge(cast("Try", side.at("a").sent[0][0]))
+        assert side.at("a2").drivers == [drivers]
+        side.at(first).answer()
+        assert rows_of(future) == drivers
+        side.at("a2" if first == "a" else "a").answer()  # nobody waits for it
+        side.at("a").responsive = True
+
+
+def test_a_stalled_node_is_better_than_none(side: Side) -> None:
+    side.links["a2"].connection = None
+    side.at("a").responsive = False
+    future = side.fetch(*side.drivers_of("a", 1))
+    side.at("a").answer()
+    assert rows_of(future) == side.drivers_of("a", 1)
+
+
+def test_a_fetch_that_is_given_up_is_not_tried_again(side: Side) -> None:
+    future = side.fetch(*side.drivers_of("a", 1))
+    future.cancel()
+    assert side.at("a").sent[0][0].done()
+    side.at("a").fail(LOST)
+    side.loop.run_ready()
+    assert not side.at("a2").sent
+
+
+def test_fetches_are_counted_once_however_many_nodes_they_wait_for(side: Side) -> None:
+    side.fetch(*range(9))
+    (waiting,) = side.drivers_of("a", 1)
+    side.fetch(waiting)
+    side.at("a").sent.reverse()
+    side.at("a").fail(refused("CLUSTERDOWN"))
+    side.loop.run_ready()
+    receivers = [receiver for name in "abc" for receiver, _, _ in side.at(name).sent]
+    assert len(side.reads.wholes(receivers)) == 2

@@ -1,0 +1,224 @@
+"""Slots, topologies and redirections; and how often many workers together ask for the topology."""
+
+from __future__ import annotations
+
+import random
+from binascii import crc_hqx
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from tests.clusters import Node, until
+from yummy_fast.stores.redis_slots import (
+    REGULAR_S,
+    SLOTS,
+    Address,
+    Redirect,
+    RefreshPace,
+    Shard,
+    Topology,
+    TopologyError,
+    describe_ranges,
+    key_in,
+    parse_redirect,
+    parse_slots,
+    slot_of,
+    slots_of,
+)
+
+ASKED = Address("seed.example", 6379)
+
+# ---------------------------------------------------------------------------------------------------------------- slots
+
+
+@pytest.mark.parametrize(
+    ("key", "slot"),
+    [
+        # https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/: CRC16 of 123456789 is 31C3
+        (b"123456789", 0x31C3 % SLOTS),
+        (b"{user1000}.following", crc_hqx(b"user1000", 0) % SLOTS),
+        (b"foo{}{bar}", crc_hqx(b"foo{}{bar}", 0) % SLOTS),
+        (b"foo{{bar}}zap", crc_hqx(b"{bar", 0) % SLOTS),
+        (b"foo{bar}{zap}", crc_hqx(b"bar", 0) % SLOTS),
+        (b"foo{bar", crc_hqx(b"foo{bar", 0) % SLOTS),
+        (b"}foo{bar", crc_hqx(b"}foo{bar", 0) % SLOTS),
+    ],
+)
+def test_slot(key: bytes, slot: int) -> None:
+    assert slot_of(key) == slot
+    assert slots_of([key, b"other", key], b"")[::2] == [slot, slot]
+
+
+def test_slots_are_those_of_a_server(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Of binary keys in which braces are frequent."""
+    dice = random.Random(1)
+    keys = [bytes(dice.choices(b"{}\x00\x01ab", k=dice.randrange(1, 14))) for _ in range(3000)]
+    keys += [dice.randbytes(dice.randrange(1, 60)) for _ in range(3000)]
+    folder = tmp_path_factory.mktemp("node")
+    with Node(["--cluster-enabled", "yes", "--dir", str(folder)]) as node:
+        until(lambda: node.do("PING") == b"PONG", "a node")
+        asked = [("CLUSTER", "KEYSLOT", key + b"rides") for key in keys]
+        assert node.pipeline(asked) == [slot_of(key, b"rides") for key in keys] == slots_of(keys, b"rides")
+
+
+def test_a_key_in_a_slot() -> None:
+    key = key_in(lambda slot: 100 <= slot < 200, b"name")
+    assert key.startswith(b"name {")
+    assert 100 <= slot_of(key) < 200
+    assert key_in(lambda slot: False, b"name", attempts=10) == b"name"
+
+
+# ----------------------------------------------------------------------------------------------------------- topologies
+
+
+def node_reply(host: Any, port: int, *facts: Any) -> list[Any]:
+    return [host, port, b"id", list(facts)]
+
+
+def test_topology() -> None:
+    reply = [
+        [5461, 16383, node_reply(b"10.0.0.2", 2), node_reply(b"10.0.0.4", 4)],
+        [0, 100, node_reply(b"10.0.0.1", 1)],
+        [200, 5460, node_reply(b"10.0.0.1", 1)],
+    ]
+    topology = parse_slots(reply, ASKED)
+    one, two = Shard(Address("10.0.0.1", 1)), Shard(Address("10.0.0.2", 2), (Address("10.0.0.4", 4),))
+    assert {topology.shards[number] for _, _, number in topology.ranges} == {one, two}
+    assert [(first, last, topology.shards[number]) for first, last, number in topology.ranges] == [
+        (0, 100, one),
+        (200, 5460, one),
+        (5461, 16383, two),
+    ]
+    assert topology.uncovered() == [(101, 199)]
+    assert set(topology.addresses()) == {Address("10.0.0.1", 1), Address("10.0.0.2", 2), Address("10.0.0.4", 4)}
+
+
+@pytest.mark.parametrize(
+    ("described", "host"),
+    [
+        ([b"10.0.0.1", 6379], "10.0.0.1"),  # Redis 3: no id
+        (node_reply(b"node.example", 6379, b"ip", b"10.0.0.1"), "node.example"),
+        (node_reply(b"", 6379), "seed.example"),  # a cluster of one node, which nobody has told its address
+        (
+            node_reply(None, 6379, b"ip", b"10.0.0.1"),
+            "seed.example",
+        ),  # cluster-preferred-endpoint-type unknown-endpoint
+        (node_reply(b"?", 6379, b"ip", b"10.0.0.1"), "10.0.0.1"),  # ... hostname, of a node that has none
+        (node_reply(b"?", 6379), "seed.example"),
+        (node_reply(b"::1", 6379, b"availability-zone", b"a"), "::1"),  # Valkey 9
+    ],
+)
+def test_who_announces_no_host_is_who_was_asked(described: list[Any], host: str) -> None:
+    topology = parse_slots([[0, 16383, described]], ASKED)
+    assert topology.shards == (Shard(Address(host, 6379)),)
+    assert not topology.uncovered()
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        [],
+        None,
+        b"OK",
+        [None],
+        [[0, 100]],
+        [[0, 16384, [b"h", 1]]],
+        [[5, 4, [b"h", 1]]],
+        [[-1, 4, [b"h", 1]]],
+        [[0, 100, [b"h"]]],
+        [[0, 100, [b"h", 0]]],
+        [[0, 100, [b"h", b"1"]]],
+        [[0, 100, [b"\xff", 1]]],
+        [[0, 100, [b"h", 1]], [100, 200, [b"h", 1]]],
+        [[0, 100, [b"?", 1, b"id", [b"ip"]]]],
+        [[b"0", 100, [b"h", 1]]],
+    ],
+)
+def test_what_is_no_topology(reply: Any) -> None:
+    with pytest.raises(TopologyError):
+        parse_slots(reply, ASKED)
+
+
+@pytest.mark.parametrize(
+    ("text", "redirect"),
+    [
+        ("MOVED 3999 127.0.0.1:6381", Redirect("MOVED", 3999, Address("127.0.0.1", 6381))),
+        ("ASK 3999 node.example:6381", Redirect("ASK", 3999, Address("node.example", 6381))),
+        ("MOVED 0 :6381", Redirect("MOVED", 0, Address("seed.example", 6381))),
+        ("MOVED 0 ?:6381", Redirect("MOVED", 0, Address("seed.example", 6381))),
+        ("MOVED 16383 ::1:6381", Redirect("MOVED", 16383, Address("::1", 6381))),
+        ("MOVED 16383 [::1]:6381", Redirect("MOVED", 16383, Address("::1", 6381))),
+        ("MOVED 16384 h:1", None),
+        ("MOVED -1 h:1", None),
+        ("MOVED x h:1", None),
+        ("MOVED 1 h:99999", None),
+        ("MOVED 1 h:", None),
+        ("MOVED 1", None),
+        ("MOVED", None),
+        ("TRYAGAIN 1 h:1", None),
+        ("MOVED 1\u0661 h:1", None),
+        ("", None),
+    ],
+)
+def test_redirect(text: str, redirect: Redirect | None) -> None:
+    assert parse_redirect(text, ASKED) == redirect
+
+
+def test_ranges_for_people() -> None:
+    assert describe_ranges([(0, 5460), (7, 7)]) == "0-5460, 7"
+    assert describe_ranges([(0, 1)] * 5) == "0-1, 0-1, 0-1 and more"
+
+
+# ---------------------------------------------------------------------------------------------------- when to ask again
+
+
+class Worker:
+    """What a worker does: it asks when the pace says so, and hears of trouble at every moment of a failover."""
+
+    def __init__(self, seed: int) -> None:
+        self.pace = RefreshPace(0.0, random.Random(seed).random)
+        self.asked_at: list[float] = []
+
+    def live(self, until_s: float, trouble: tuple[float, float], change_at: float) -> None:
+        changed = False
+        for step in range(int(until_s * 1000)):
+            now = step / 1000
+            if trouble[0] <= now < trouble[1]:
+                self.pace.ask(now)
+            if now >= self.pace.due:
+                self.asked_at.append(now)
+                first_since = now >= change_at and not changed
+                changed = changed or first_since
+                self.pace.done(now, changed=first_since)
+
+
+def test_a_hundred_workers_make_no_storm() -> None:
+    """A failover of ten seconds, of which each worker hears a thousand times a second."""
+    workers = [Worker(seed) for seed in range(100)]
+    for worker in workers:
+        worker.live(60, (20.0, 30.0), change_at=29.5)
+    asked = sorted(moment for worker in workers for moment in worker.asked_at if 20 <= moment < 31)
+    by_tenth = [sum(begin / 10 <= moment < begin / 10 + 0.1 for moment in asked) for begin in range(200, 310)]
+    assert max(by_tenth) <= 101  # each once in a tenth of a second, and fewer and fewer
+    assert sum(by_tenth[:10]) < 100 * 5
+    per_second = [sum(second <= moment < second + 1 for moment in asked) for second in range(23, 29)]
+    assert max(per_second) <= 100  # a pause of a second to one and a half each
+    noticed = [min(m for m in worker.asked_at if m >= 29.5) for worker in workers]
+    assert max(noticed) < 31.1  # and each hears of the end within one and a half
+
+
+def test_a_quiet_cluster_is_asked_now_and_then() -> None:
+    worker = Worker(1)
+    worker.live(600, (0, 0), change_at=1000)
+    pauses = [after - before for before, after in pairwise(worker.asked_at)]
+    assert all(REGULAR_S / 2 - 0.01 <= pause <= REGULAR_S + 0.01 for pause in pauses)
+    assert len(pauses) > 15
+
+
+def test_topology_of_one() -> None:
+    shard = Shard(Address("h", 1), (Address("h", 2),))
+    topology = Topology.of_one(shard)
+    assert topology.shards == (shard,)
+    assert topology.ranges == ((0, 16383, 0),)
+    assert not topology.uncovered()

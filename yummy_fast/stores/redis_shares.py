@@ -1,0 +1,453 @@
+"""A fetch from several nodes: its keys to their nodes, the rows back in their places, and another try where one helps.
+
+A fetch is cut into *shares*, one for each shard whose slots its keys have. A share is sent to one node, in one write
+with all that goes there in the same tick, and the nodes work in parallel. Its rows are put where they belong:
+
+    keys        k1 k2 k3 k4 k5          shares      A: k1 k4      B: k2 k3 k5
+    table       -  r2 r3 -  r5          B has answered; when A has, too, the fetch has its rows
+
+What can go wrong with a share is tried again, at once MAX_HOPS times at most, and all of it before the first deadline:
+
+    MOVED, ASK                      at once, where the node says; of several keys each by itself, since the reply says
+                                    nothing about the others
+    lost, silent, LOADING           at once at another node of the shard: a replica answers while the primary is gone
+    no other node, CLUSTERDOWN,     after 20 ms, then 40, 80, 160, 160 ... with jitter; not at all where it has been so
+    TRYAGAIN                        for the store's timeout: then the client had better hear of it at once
+    nothing for a quarter of        also at another node; the first answer counts (`hedge`)
+    the timeout
+
+A try is a `Receiver` to the connection that it was sent on, in the place of a Future. Whatever follows from its failure
+happens in a tick of its own: never on the stack of a connection.
+
+This file sends nothing itself and connects to nothing; which nodes there are is told to it by `redis_nodes`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+from yummy_fast.errors import StoreError, StoreOverloadedError, StoreTimeoutError, StoreUnavailableError
+from yummy_fast.features.plan import Rows
+from yummy_fast.stores.online_store import StoreState
+from yummy_fast.stores.redis_connection import PendingAsked, PendingFetch
+from yummy_fast.stores.redis_hash import HashReader
+from yummy_fast.stores.redis_link import Link
+from yummy_fast.stores.redis_slots import SLOTS, Address, Redirect, parse_redirect, slot_of, slots_of
+from yummy_fast.stores.redis_turns import Part, cost_of
+from yummy_fast.stores.resp import render_command
+
+MAX_HOPS = 5
+"""How often a share is tried again without a wait. redis-py: 3 retries, 16 redirections in earlier versions."""
+FIRST_WAIT_S, LAST_WAIT_S = 0.02, 0.16
+STALLED_SHARE = 0.25
+"""A node from which nothing came for this part of the store's timeout is asked no more while there is another one."""
+
+NO_NODE = "No node of the online store can be reached that holds the entity"
+_ASKING = render_command(b"ASKING")
+_WAIT = ("CLUSTERDOWN", "TRYAGAIN")
+_OTHER_NODE = ("LOADING", "MASTERDOWN")
+
+
+class ShardLinks:
+    """The nodes of one shard that we are connected to."""
+
+    __slots__ = ("_turn", "primary", "ranges", "refused_at", "refused_since", "replicas", "usable_at")
+
+    def __init__(self, primary: Link, replicas: Sequence[Link] = (), ranges: Sequence[tuple[int, int]] = ()) -> None:
+        self.primary = primary
+        self.replicas = list(replicas)
+        """Those that may be read: all of them, or one that stands by."""
+        self.ranges = ranges
+        """Its slots."""
+        self.usable_at = 0.0
+        """When one of its nodes was usable, as `redis_nodes` last saw it."""
+        self.refused_since = self.refused_at = 0.0
+        """Since when, and when last, it said CLUSTERDOWN and the like."""
+        self._turn = 0
+
+    @property
+    def links(self) -> list[Link]:
+        return [self.primary, *self.replicas]
+
+    def pick(self, avoid: Link | None, *, spread: bool) -> Link | None:
+        """The node to ask, but not `avoid`: the primary, or another if it cannot be used. `spread`: each in turn."""
+        if not spread:
+            connection = self.primary.connection
+            if connection is not None and connection.responsive and self.primary is not avoid:
+                return self.primary
+        usable = [link for link in self.links if link is not avoid and is_usable(link)]
+        if usable:
+            self._turn += 1
+            return usable[self._turn % len(usable)]
+        # A node that stalls is still better than none.
+        primary, connection = self.primary, self.primary.connection
+        alive = connection is not None and not connection.lost.done()
+        return primary if alive and primary is not avoid else None
+
+    def down_since(self, now: float) -> float:
+        """Since when none of its nodes could be used, about; `now` if one can."""
+        return now if any(map(is_usable, self.links)) else max(self.primary.down_since, self.usable_at)
+
+    def refused(self, now: float, timeout_s: float) -> bool:
+        """Note that it refuses reads. Returns whether it has done so for the store's timeout."""
+        if now - self.refused_at > timeout_s:
+            self.refused_since = now
+        self.refused_at = now
+        return now - self.refused_since > timeout_s
+
+
+def is_usable(link: Link) -> bool:
+    """Whether a node is connected, and answers."""
+    connection = link.connection
+    return connection is not None and connection.responsive
+
+
+class Piece(NamedTuple):
+    """Keys of one lookup."""
+
+    reader: HashReader
+    lookup: int
+    keys: Sequence[bytes]
+    positions: Sequence[int] | None
+    """Where their rows belong. None: they are all keys of the lookup."""
+
+
+class Whole:
+    """A fetch, all shares of which somebody waits for."""
+
+    __slots__ = ("_has_timer", "counts", "deadline", "future", "left", "tables")
+
+    def __init__(self, future: asyncio.Future[Rows], counts: Sequence[int], deadline: float) -> None:
+        self.future = future
+        self.counts = counts
+        """How many keys each lookup has."""
+        self.deadline = deadline
+        self.left = 0
+        """How many shares have no rows yet."""
+        self.tables: list[Any] | None = None
+        """The rows so far; None while there is one share, whose rows are those of the fetch."""
+        self._has_timer = False
+
+    def put(self, pieces: Sequence[Piece], rows: Rows) -> None:
+        """The rows of a share have come."""
+        self.left -= 1
+        if self.tables is None:
+            self.future.set_result(rows)
+            return
+        for (_, lookup, _, positions), found in zip(pieces, rows, strict=True):
+            if positions is None:
+                self.tables[lookup] = found
+            else:
+                table = self.tables[lookup]
+                for position, row in zip(positions, found, strict=True):
+                    table[position] = row
+        if not self.left:
+            self.future.set_result(self.tables)
+
+    def make_tables(self) -> None:
+        """There are several shares, or one is tried again in several."""
+        if self.tables is None:
+            self.tables = [[None] * count for count in self.counts]
+
+    def fail(self, error: StoreError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Something is tried again. The connections do not know the first deadline, so here is a timer for it."""
+        if not self._has_timer:
+            self._has_timer = True
+            error = StoreTimeoutError("The online store did not answer in time")
+            timer = loop.call_at(self.deadline, self.fail, error)
+            self.future.add_done_callback(lambda _: timer.cancel())
+
+
+class Share:
+    """What one shard has to answer of a fetch."""
+
+    __slots__ = ("callbacks", "done", "hops", "latest", "pieces", "shard", "waits", "whole")
+
+    def __init__(
+        self, whole: Whole, shard: ShardLinks | None, pieces: Sequence[Piece], hops: int = 0, waits: int = 0
+    ) -> None:
+        self.whole = whole
+        self.shard = shard
+        """None: nobody holds its slots."""
+        self.pieces = pieces
+        self.hops = hops
+        """How often it was tried again at once, and ..."""
+        self.waits = waits
+        """... after a wait."""
+        self.done = False
+        """Its rows have come, or other shares stand in its place."""
+        self.latest: Try | None = None
+        """The one whose failure counts."""
+        self.callbacks: list[Callable[[Any], object]] = []
+
+    @property
+    def count(self) -> int:
+        return sum(len(piece.keys) for piece in self.pieces)
+
+    def finish(self, loop: asyncio.AbstractEventLoop) -> None:
+        """It is done: what else of it waits on a connection is not sent."""
+        self.done = True
+        for callback in self.callbacks:
+            loop.call_soon(callback, None)
+
+
+class Try:
+    """A share sent to one node: the `Receiver` of its replies."""
+
+    __slots__ = ("_reads", "link", "share")
+
+    def __init__(self, reads: Reads, share: Share, link: Link) -> None:
+        self._reads = reads
+        self.share = share
+        self.link = link
+
+    def done(self) -> bool:
+        """Whether nobody waits for its replies any more."""
+        return self.share.done or self.share.whole.future.done()
+
+    def set_result(self, rows: Rows, /) -> None:
+        share = self.share
+        share.done = True
+        if share.callbacks:
+            share.finish(self._reads.loop)
+        share.whole.put(share.pieces, rows)
+
+    def set_exception(self, error: StoreError, /) -> None:
+        self._reads.loop.call_soon(self._reads.failed, self, error)
+
+    def add_done_callback(self, callback: Callable[[Any], object], /) -> None:
+        self.share.callbacks.append(callback)
+        self.share.whole.future.add_done_callback(callback)
+
+
+class Keeper(Protocol):
+    """Who keeps the links."""
+
+    def refresh(self) -> None:
+        """The topology may have changed."""
+
+    def moved(self, redirect: Redirect, link: Link) -> None:
+        """`link` says that a slot is elsewhere."""
+
+    def link_to(self, address: Address) -> Link | None:
+        """The link to a node, made if there is none yet; None if there are too many."""
+
+    def address_of(self, link: Link) -> Address: ...
+
+
+class Reads:
+    """All fetches of a store with several nodes."""
+
+    def __init__(
+        self, suffix: bytes, timeout_s: float, state: StoreState, keeper: Keeper, *, spread: bool = False
+    ) -> None:
+        """`suffix` ends every key. `spread`: replicas are read as well, also when nothing is wrong."""
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self.table: list[ShardLinks | None] = [None] * SLOTS
+        """The shard of each slot, unless ..."""
+        self.only: ShardLinks | None = None
+        """... there is one for all."""
+        self.uncovered_since = -math.inf
+        """Since when there are slots that nobody holds. Before there is a topology, nothing is waited for."""
+        self.delayed: set[Share] = set()
+        """Those that are tried again later."""
+        self._suffix = suffix
+        self._timeout_s = timeout_s
+        self._state = state
+        self._keeper = keeper
+        self._spread = spread
+
+    def fetch(
+        self, future: asyncio.Future[Rows], prepared: Sequence[HashReader], keys: Sequence[Sequence[bytes]]
+    ) -> None:
+        """As `OnlineStore.fetch`, with a lookup at least. `future` gets the rows or a StoreError."""
+        loop = self.loop
+        for reader in prepared:
+            reader.check_lengths()
+        whole = Whole(future, [len(group) for group in keys], loop.time() + self._timeout_s)
+        pieces = [
+            Piece(reader, number, group, None)
+            for number, (reader, group) in enumerate(zip(prepared, keys, strict=True))
+        ]
+        only = self.only
+        if only is None and len(pieces) == 1 and len(keys[0]) == 1:
+            only = self.table[slot_of(keys[0][0], self._suffix)]
+        if only is None:
+            self._start_all(whole, pieces)
+        else:
+            whole.left = 1
+            self._start(Share(whole, only, pieces))
+
+    def _start_all(
+        self, whole: Whole, pieces: Sequence[Piece], hops: int = 0, waits: int = 0, avoid: Link | None = None
+    ) -> None:
+        """Make shares of the pieces, by the shards of their keys, and send them."""
+        found: dict[ShardLinks | None, list[Piece]] = {}
+        for piece in pieces:
+            for shard, part in self._split(piece):
+                found.setdefault(shard, []).append(part)
+        if len(found) > 1:
+            whole.make_tables()
+        whole.left += len(found)
+        for shard, parts in found.items():
+            self._start(Share(whole, shard, parts, hops, waits), avoid)
+
+    def _split(self, piece: Piece) -> Iterable[tuple[ShardLinks | None, Piece]]:
+        """A piece by the shards of its keys."""
+        if self.only is not None:
+            return ((self.only, piece),)
+        reader, lookup, keys, positions = piece
+        table = self.table
+        if len(keys) == 1:
+            return ((table[slot_of(keys[0], self._suffix)], piece),)
+        by_shard: dict[ShardLinks | None, tuple[list[bytes], list[int]]] = {}
+        places = range(len(keys)) if positions is None else positions
+        for slot, key, position in zip(slots_of(keys, self._suffix), keys, places, strict=True):
+            shard = table[slot]
+            part = by_shard.get(shard)
+            if part is None:
+                part = by_shard[shard] = ([], [])
+            part[0].append(key)
+            part[1].append(position)
+        if len(by_shard) == 1:
+            return ((shard, piece),)
+        return [(shard, Piece(reader, lookup, *part)) for shard, part in by_shard.items()]
+
+    def _start(self, share: Share, avoid: Link | None = None) -> None:
+        shard = share.shard
+        link = None if shard is None else shard.pick(avoid, spread=self._spread)
+        if link is None:
+            self._keeper.refresh()
+            self._wait(share, StoreUnavailableError(NO_NODE))
+        else:
+            self._send(share, link)
+
+    def _send(self, share: Share, link: Link) -> None:
+        """Send a share to a node. What fails at once fails in a tick of its own."""
+        connection = link.connection
+        assert connection is not None, "it was picked"  # noqa: S101
+        share.latest = receiver = Try(self, share, link)
+        if share.shard is not None and link is not share.shard.primary:
+            self._state.replica_reads += 1
+        pieces = share.pieces
+        count = len(pieces[0].keys) if len(pieces) == 1 else share.count
+        if count <= connection.room:
+            parts = [(piece.reader.picker, len(piece.keys)) for piece in pieces]
+            commands = [piece.reader.command.render(piece.keys) for piece in pieces]
+            cost = cost_of(count, len(commands[0]) if len(commands) == 1 else sum(map(len, commands)))
+            connection.send(PendingFetch(receiver, parts), commands, cost)
+        else:
+            turns = [Part(piece.reader.command, piece.reader.picker, piece.keys) for piece in pieces]
+            connection.send_in_turns(receiver, turns)
+
+    # ------------------------------------------------------------------------------------------------- trying again
+
+    def hedge(self, stalled: Try) -> None:
+        """A node stalls: ask another one as well, if there is one."""
+        share = stalled.share
+        if stalled.done() or share.latest is not stalled or share.shard is None or share.hops >= MAX_HOPS:
+            return
+        other = share.shard.pick(stalled.link, spread=self._spread)
+        if other is not None and is_usable(other):
+            share.hops += 1
+            share.whole.watch(self.loop)
+            self._send(share, other)
+
+    def failed(self, one: Try, error: StoreError) -> None:
+        """A try has failed: try again, or fail the fetch."""
+        share, link = one.share, one.link
+        if one.done() or share.latest is not one:
+            return
+        code = error.reply.partition(" ")[0]
+        lost = not code and isinstance(error, StoreUnavailableError) and not isinstance(error, StoreOverloadedError)
+        if code in ("MOVED", "ASK"):
+            self._redirect(share, link, error)
+        elif code in _WAIT:
+            self._keeper.refresh()
+            hopeless = share.shard is not None and share.shard.refused(self.loop.time(), self._timeout_s)
+            self._wait(share, error, hopeless=hopeless)
+        elif code in _OTHER_NODE or lost:
+            if lost:
+                self._keeper.refresh()
+            shard = share.shard
+            if share.hops < MAX_HOPS and shard is not None and shard.pick(link, spread=self._spread) is not None:
+                self._again(share, avoid=link)
+            else:
+                self._wait(share, error)
+        else:
+            share.whole.fail(error)
+
+    def _redirect(self, share: Share, link: Link, error: StoreError) -> None:
+        redirect = parse_redirect(error.reply, self._keeper.address_of(link))
+        if redirect is None or share.hops >= MAX_HOPS:
+            share.whole.fail(error)
+            return
+        self._state.redirects += 1
+        if redirect.code == "MOVED":
+            self._keeper.moved(redirect, link)
+            self._again(share, one_by_one=True)
+        elif share.count > 1:
+            self._again(share, one_by_one=True)
+        else:
+            target = self._keeper.link_to(redirect.to)
+            connection = None if target is None else target.connection
+            if target is None or connection is None:
+                self._wait(share, error)
+                return
+            ((reader, _, keys, _),) = share.pieces
+            share.hops += 1
+            share.whole.watch(self.loop)
+            share.latest = receiver = Try(self, share, target)
+            command = reader.command.render(keys)
+            # Without regard to the room: it is one command, and nothing may come between the two.
+            connection.send(PendingAsked(receiver, reader.picker), [_ASKING, command], cost_of(2, len(command)))
+
+    def _again(
+        self, share: Share, avoid: Link | None = None, *, one_by_one: bool = False, after_wait: bool = False
+    ) -> None:
+        """Send a share anew, by the topology as it is now."""
+        self.delayed.discard(share)
+        whole = share.whole
+        if share.done or whole.future.done():
+            return
+        whole.watch(self.loop)
+        share.finish(self.loop)
+        whole.left -= 1
+        hops, waits = share.hops + (not after_wait), share.waits + after_wait
+        if not one_by_one or share.count == 1:
+            self._start_all(whole, share.pieces, hops, waits, avoid)
+            return
+        whole.make_tables()
+        for reader, lookup, keys, positions in share.pieces:
+            for position, key in zip(range(len(keys)) if positions is None else positions, keys, strict=True):
+                self._start_all(whole, [Piece(reader, lookup, [key], [position])], hops, waits, avoid)
+
+    def _wait(self, share: Share, error: StoreError, *, hopeless: bool = False) -> None:
+        """Try again after a while, unless that is hopeless, or would be too late."""
+        loop, whole = self.loop, share.whole
+        now = loop.time()
+        down_since = self.uncovered_since
+        if share.shard is not None:
+            down_since = share.shard.down_since(now)
+        wait_s = min(FIRST_WAIT_S * 2**share.waits, LAST_WAIT_S) * random.uniform(0.5, 1)  # noqa: S311  # no secret
+        late = now + wait_s >= whole.deadline or now - down_since > self._timeout_s
+        if hopeless or late:
+            whole.fail(error)
+            return
+        whole.watch(loop)
+        self.delayed.add(share)
+        loop.call_later(wait_s, partial(self._again, share, after_wait=True))
+
+    def wholes(self, receivers: Iterable[object]) -> set[Whole]:
+        """The fetches that are tried again later, or wait for one of the receivers."""
+        tries = [receiver.share.whole for receiver in receivers if isinstance(receiver, Try)]
+        return {*tries, *(share.whole for share in list(self.delayed))}
