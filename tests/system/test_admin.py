@@ -335,7 +335,7 @@ def test_reload_and_status(folder: Path) -> None:
         before = look(f"{admin}/-/status").json
         assert before["registry"]["source"] == str(folder / "registry.db")
         assert before["hot_path"] == DESCRIPTION
-        assert any(line.endswith(f"hot path: {DESCRIPTION}") for line in server.lines)
+        server.wait_for(f"hot path: {re.escape(DESCRIPTION)}$")
         assert (before["ready"], before["registry"]["reloads"], before["registry"]["error"]) == (True, 0, None)
         replace_file(folder / "registry.db", add_service(registry, "svc_new", "svc_all"))
         answer = look(f"{admin}/-/reload", "POST")
