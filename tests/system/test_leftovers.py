@@ -36,7 +36,9 @@ def count():
     while signal.sigwait([signal.SIGUSR1]):
         found = collect()
         frozen = gc.get_freeze_count()
-        print("counted:", found, frozen + len(gc.get_objects()), frozen, flush=True)
+        # In one write, or a line of the log can come between its parts.
+        sys.stdout.write(f"counted: {found} {frozen + len(gc.get_objects())} {frozen}\\n")
+        sys.stdout.flush()
 
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 threading.Thread(target=count, daemon=True).start()

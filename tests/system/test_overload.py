@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults import FEATURES, trips_of
-from tests.harness import Server, request
+from tests.harness import Server, eventually, request
 from tests.overload import ROWS_PER_S, limited_server, play
 
 
@@ -27,12 +27,21 @@ def test_what_was_given_up_does_not_keep_the_store_from_others(server: Server) -
         attacker.send(request("/get-online-features", body, "", "X-Request-Timeout-Ms: 1") * 60)
         assert {attacker.answer().status for _ in range(60)} <= {503, 504}
         assert time.monotonic() - began < 5
-        for driver in range(20):
-            asked = time.monotonic()
+
+        def answered(driver: int) -> bool | None:
             answer = client.ask("/get-online-features", {"features": FEATURES, "entities": {"driver_id": [driver]}})
-            assert (answer.status, answer.columns["trips"]) == (200, [trips_of(driver)])
-            if driver:  # the first waits for what was on the wire, half a second's worth at the most
-                assert time.monotonic() - asked < 0.3
+            assert answer.status in (200, 503), answer
+            return answer.columns["trips"] == [trips_of(driver)] or None if answer.status == 200 else None
+
+        # The first waits for what was on the wire, half a second's worth at the most. On a starved machine, which
+        # answers less in that time, it is refused until there is less.
+        after = time.monotonic()
+        eventually(lambda: answered(0), "the first answer")
+        assert time.monotonic() - after < 2
+        for driver in range(1, 20):
+            asked = time.monotonic()
+            assert answered(driver)
+            assert time.monotonic() - asked < 0.3
 
 
 @pytest.mark.parametrize("mix", [((100, 60),), ((1, 500), (100, 55))], ids=str)

@@ -79,9 +79,10 @@ MEASURE_S = 0.05
 """While fetches wait, the rate of replies is measured over periods of this length."""
 RATE_KEPT_S = 10.0
 """A rate that was measured longer ago says nothing about now."""
-MAX_AHEAD, MAX_IN_ALL = 0.5, 0.8
+MAX_AHEAD, MAX_IN_ALL = 0.65, 0.8
 """A fetch is refused while others wait if what goes before it would take more than the first part of the timeout, or
-that and its own commands more than the second. Rates vary; and a line of half a timeout never runs empty."""
+that and its own commands more than the second: rates vary. The first window of a slow Redis, half a timeout's worth of
+commands, must not be too much."""
 
 MAX_COMMANDS = 100_000
 _CLOSED = 1 << 40
