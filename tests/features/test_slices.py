@@ -138,6 +138,27 @@ def test_while_much_is_held_only_the_oldest_goes_on_and_what_holds_little(monkey
     assert "".join(log) == "abcacacabb"
 
 
+def test_a_slice_ends_when_too_much_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within one slice of 4 ms, 96 answers were half done one after the other."""
+    monkeypatch.setattr(slices, "SLICE_S", 60)
+    monkeypatch.setattr(slices, "MAX_HELD_BYTES", 50)
+    monkeypatch.setattr(slices, "LITTLE_BYTES", 9)
+    log: list[str] = []
+
+    async def work() -> None:
+        line = Slices()
+        oldest, second = Budget(1000, 1), Budget(1000, 1)
+        line._budgets[oldest] = None  # older work that waits, and holds 40
+        oldest.take(40)
+        other = asyncio.ensure_future(line.run(holding("b", [8] * 4, second, log), second))
+        third = asyncio.ensure_future(line.run(counting("c", 1, log)))
+        await asyncio.gather(other, third)
+
+    run(work())
+    # After 16 bytes of b, 56 are held in all: its slice ends, and c has its own before b goes on.
+    assert "".join(log) == "bbcbb"
+
+
 def test_the_next_goes_on_when_the_oldest_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slices, "SLICE_S", 0)
     monkeypatch.setattr(slices, "MAX_HELD_BYTES", 50)

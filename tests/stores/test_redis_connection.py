@@ -1142,6 +1142,18 @@ def test_who_cannot_be_served_in_time_is_told_at_once() -> None:
         fake.wire.check_room(count)
 
 
+@pytest.mark.parametrize(("ahead", "refused"), [(0.6, False), (0.7, True)])
+def test_a_fetch_is_refused_if_two_thirds_of_the_timeout_are_ahead_of_it(ahead: float, refused: bool) -> None:
+    """Half of it is what the first window may be, and a fetch behind that is answered in time."""
+    fake = Fake()
+    fake.wire.send_in_turns(fake.loop.create_future(), [Part(CommandTemplate(b"GET"), ONE, [b"k"] * (WINDOW + 1))])
+    assert fake.state.crowded
+    # A window is on the wire; at this rate it takes that part of the timeout.
+    fake.wire._rate, fake.wire._measured_at = WINDOW / (ahead * TIMEOUT_S), fake.loop.time()
+    with pytest.raises(StoreOverloadedError, match="in time") if refused else contextlib.nullcontext():
+        fake.wire.check_room(1)
+
+
 def test_a_store_is_crowded_as_long_as_a_fetch_waits() -> None:
     fake = Fake()
     future = fake.loop.create_future()

@@ -18,7 +18,7 @@ from urllib.request import urlopen
 import pytest
 import trustme
 
-from tests.clusters import REDIS, VALKEY, Cluster, Node, cluster_port, frozen, until
+from tests.clusters import BINARIES, REDIS, Cluster, Node, cluster_port, frozen, until
 from tests.conformance.test_conformance import cases_of, check_case
 from tests.harness import Server, command_line, eventually, free_port, run
 from tests.stores.cluster_load import (
@@ -36,11 +36,6 @@ from tests.stores.cluster_load import (
 from yummy_fast.errors import StoreTimeoutError, StoreUnavailableError
 from yummy_fast.feast_format.keys import timestamp_field
 from yummy_fast.stores.redis_slots import SLOTS, slot_of
-
-BINARIES = [
-    pytest.param(VALKEY, id="valkey"),
-    pytest.param(REDIS, id="redis", marks=pytest.mark.skipif(not REDIS, reason="there is no redis-server")),
-]
 
 
 @pytest.fixture(scope="module", params=BINARIES)

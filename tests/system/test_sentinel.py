@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.clusters import REDIS, VALKEY, Watched, corpus, frozen, until
+from tests.clusters import BINARIES, Watched, corpus, frozen, until
 from tests.conformance.test_conformance import cases_of, check_case
 from tests.harness import Server, command_line, run, silent_server
 from tests.stores.cluster_load import (
@@ -24,11 +24,6 @@ from tests.stores.cluster_load import (
     soon,
     stored_key,
 )
-
-BINARIES = [
-    pytest.param(VALKEY, id="valkey"),
-    pytest.param(REDIS, id="redis", marks=pytest.mark.skipif(not REDIS, reason="there is no redis-server")),
-]
 
 
 @pytest.fixture(params=BINARIES)

@@ -18,7 +18,7 @@ is appended to a FIFO when its commands are sent, and the next reply is always f
   stack.
 - The commands of one tick of the event loop leave in one write.
 - Rows that are written take the same ways. What was sent of them is never sent again: if no reply comes, or the
-  connection ends, their request is told that nobody knows.
+  connection ends, the error says that they may have been written, or may not.
 
 What is on the wire cannot be taken back: Redis answers it, wanted or not. So no more is sent than a *window*; what does
 not fit, and long fetches, wait for their turns (`redis_turns`), from where they are dropped unsent when their requests
