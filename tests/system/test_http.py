@@ -9,6 +9,7 @@ import select
 import socket
 import struct
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -316,11 +317,12 @@ def test_clients_hanging_up_harm_nobody(slow: tuple[Server, Proxy]) -> None:
         proxy.hold()
         proxy.forget()
         leaving = [server.client() for _ in range(50)]
+        drivers = count(2_000)  # each another, so that each is a fetch of its own
         for client in leaving[:25]:
-            client.send(features_request(1001))
+            client.send(features_request(next(drivers)))
         good.send(features_request(1002))
         for client in leaving[25:]:
-            client.send(features_request(1001) * 3)
+            client.send(b"".join(features_request(next(drivers)) for _ in range(3)))
         proxy.wait_until_seen(101 * 70)  # every command is longer than that
         for place, client in enumerate(leaving):
             if place % 2:
