@@ -108,6 +108,7 @@ class Endpoints(Generic[Prepared]):
             # As in Feast, this is about the registry, and not about the store. Yummy's clients ask with POST, and HEAD
             # is wherever GET is (RFC 9110 9.1): haproxy's httpchk asks so.
             b"/health": {b"GET": self.health, b"HEAD": self.health, b"POST": self.health},
+            b"/openapi.json": {b"GET": self.openapi, b"HEAD": self.openapi},
             b"*": {b"OPTIONS": self.health},  # the server as a whole, of which the target names no part: RFC 9110 9.3.7
             **{path: {b"GET": page, b"HEAD": page} for path, page in pages.items()},
         }
@@ -220,6 +221,10 @@ class Endpoints(Generic[Prepared]):
     def health(self, _: Request) -> Response:
         """/health: always 200, because a server without a registry does not start."""
         return _EMPTY
+
+    def openapi(self, _: Request) -> Response:
+        """/openapi.json: what is served, by the registry that is served now."""
+        return Response(200, self.catalog.openapi, _JSON)
 
     def handle(self, request: Request) -> ResponseOrCoroutine:
         """The answer to a request, or a coroutine for it. Raises exceptions that `failed` turns into answers."""

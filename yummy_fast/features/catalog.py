@@ -156,6 +156,9 @@ class Catalog(Generic[Prepared]):
                 load=load,
                 throttle=throttle,
             )
+        self.openapi = b""
+        """The body of /openapi.json. Whoever serves the catalog fills it in, once, by the function of the module
+        `openapi`."""
         self._ad_hoc: dict[tuple[tuple[str, ...], bool], Compiled[Prepared]] = {}
         self._ad_hoc_refs = 0
 

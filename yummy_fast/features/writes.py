@@ -123,6 +123,14 @@ class Writes(Generic[PreparedTimes]):
             raise NotFoundError("FeastObjectNotFoundException", f"Can't recognize feast object with a name {name}")
         return _checked(found)
 
+    def sources(self) -> Iterable[tuple[str, tuple[WrittenView, ...]]]:
+        """Each push source that can be written by, and the views that it writes."""
+        return ((name, plan.views) for name, plan in self._sources.items() if isinstance(plan, WritePlan))
+
+    def views(self) -> Iterable[tuple[str, tuple[WrittenView, ...]]]:
+        """Each view that can be written, as `sources` has them."""
+        return ((name, plan.views) for name, plan in self._views.items() if isinstance(plan, WritePlan))
+
     def pieces(self) -> list[object]:
         """As `catalog.Catalog.pieces`."""
         return [*self._views.values(), *self._sources.values()]

@@ -34,9 +34,10 @@ FORWARDED: dict[bytes, tuple[bytes, ...]] = {
     b"/mcp": (b"GET", b"POST", b"DELETE"),
     b"/docs": (b"GET",),
     b"/redoc": (b"GET",),
-    b"/openapi.json": (b"GET",),
 }
-"""The paths of feast/feature_server.py (Feast 0.67.0) that are answered there, with their methods, and ..."""
+"""The paths of feast/feature_server.py (Feast 0.67.0) that are answered there, with their methods, and ...
+
+/openapi.json is not among them: /docs, which asks for it, shows what is answered here, and by whom."""
 FORWARDED_BELOW = (b"/v1/vector_stores/", b"/mcp/", b"/docs/")
 """... the beginnings of further ones."""
 BELOW_METHODS = (b"GET", b"POST", b"DELETE")

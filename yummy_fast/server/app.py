@@ -22,18 +22,20 @@ from typing import TYPE_CHECKING, NoReturn
 
 import uvloop
 
+from yummy_fast import __version__
 from yummy_fast.config.settings import Config, Tls
 from yummy_fast.endpoints import Endpoints
 from yummy_fast.errors import ConfigError, ShutdownRequested, how_to_install
 from yummy_fast.feast_format.registry import Registry, Throttle, parse_registry, unthrottled
 from yummy_fast.features.catalog import Catalog
 from yummy_fast.features.feast_faults import AS_IN_FEAST, feast_faults
+from yummy_fast.features.openapi import Served, openapi
 from yummy_fast.features.statuses import status_policy
 from yummy_fast.features.transforms import Transforms, load
 from yummy_fast.features.vectors import Layout, Tails
 from yummy_fast.http.accept import Acceptor, ConnectionBalance
 from yummy_fast.http.connection import Connection, Connections, Handle
-from yummy_fast.http.forward import Forwarder
+from yummy_fast.http.forward import FORWARDED, Forwarder
 from yummy_fast.http.http11 import Request, Response, ResponseOrCoroutine
 from yummy_fast.http.listeners import close_sockets, open_sockets, refuse_new, tls_context, url_of
 from yummy_fast.http.tokens import Tokens
@@ -122,6 +124,22 @@ def build_catalog(
         logger.warning("%s: %d more feature services cannot be served; yummy-fast check lists all", where, more)
     for pair in catalog.collisions:
         logger.warning("%s: hash collision: these features share one Redis field; rename one: %s", where, pair)
+    return catalog
+
+
+def build_served_catalog(
+    config: Config, store: OnlineStore[Prepared], data: bytes, throttle: Throttle = unthrottled
+) -> Catalog[Prepared]:
+    """As `build_catalog`, with the body of /openapi.json. Raises RegistryError."""
+    catalog = build_catalog(config, store, data, throttle)
+    forwarded = [(path.decode(), method.decode().lower()) for path, methods in FORWARDED.items() for method in methods]
+    served = Served(
+        __version__,
+        needs_token=bool(config.auth.tokens),
+        has_probes=not config.admin.address,
+        forwarded=tuple(forwarded) if config.writes.forward_to else (),
+    )
+    catalog.openapi = openapi(catalog, served)
     return catalog
 
 
@@ -244,7 +262,7 @@ async def serve(
             endpoints = Endpoints(
                 # Nothing here names the catalog, because this frame lives as long as the server, and would keep it:
                 # docs/architecture.md, "No cycles".
-                build_catalog(config, store, data),
+                build_served_catalog(config, store, data),
                 store,
                 transforms,
                 config.features,
@@ -260,7 +278,7 @@ async def serve(
         faults = FeastFaults(config)
 
         def compile_catalog(data: bytes, throttle: Throttle) -> Catalog[object]:
-            catalog = build_catalog(config, store, data, throttle)
+            catalog = build_served_catalog(config, store, data, throttle)
             if context.slot == 0:
                 faults.log(catalog.registry)
             return catalog

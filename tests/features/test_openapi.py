@@ -1,0 +1,127 @@
+"""What /openapi.json says of a registry. tests/page has a tool ask a real server by it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.registries import PROJECT, Item, catalog, entity, fields, projection, service, view
+from yummy_fast.feast_format._proto import registry_pb2 as messages
+from yummy_fast.feast_format.values import ValueType
+from yummy_fast.features import openapi as module
+from yummy_fast.features.openapi import Served, openapi
+
+INT64, FLOAT, STRING, BOOL = ValueType.INT64, ValueType.FLOAT, ValueType.STRING, ValueType.BOOL
+SERVED = Served("1.2.3")
+STATS = view("stats", ["driver"], {"driver_id": INT64}, {"trips": INT64, "rate": FLOAT})
+LOST = view("lost", ["driver"], {"driver_id": INT64}, {"x": INT64})  # which the registry does not have
+GLOBAL = view("glob", ["__dummy"], {}, {"g": INT64})
+ITEMS: list[Item] = [
+    entity("driver", "driver_id"),
+    STATS,
+    GLOBAL,
+    service("ranking", projection(STATS)),
+    service("world", projection(GLOBAL)),
+    service("broken", projection(LOST)),
+]
+
+
+def document(*items: Item, served: Served = SERVED, **options: Any) -> Any:
+    return json.loads(openapi(catalog(*items, **options), served))
+
+
+def bodies(found: Any, path: str = "/get-online-features") -> dict[str, Any]:
+    """The schemas of a path's body by their titles."""
+    schema = found["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    return {each["title"]: each for each in schema["anyOf"]}
+
+
+def test_each_service_that_can_be_served_has_its_name_and_its_typed_keys() -> None:
+    found = bodies(document(*ITEMS))
+    assert list(found) == ["ranking", "world", "a list of features"]
+    entities = found["ranking"]["properties"]["entities"]
+    assert found["ranking"]["properties"]["feature_service"] == {"const": "ranking"}
+    assert entities["required"] == ["driver_id"]
+    assert entities["properties"] == {"driver_id": {"type": "array", "items": {"$ref": "#/components/schemas/INT64"}}}
+    assert found["ranking"]["x-feature-names"] == ["trips", "rate"]
+    assert found["ranking"]["examples"] == [{"feature_service": "ranking", "entities": {"driver_id": [1001]}}]
+    assert found["world"]["properties"]["entities"] == {"type": "object", "required": [], "properties": {}}
+
+
+def test_features_by_name_and_what_they_need() -> None:
+    found = document(*ITEMS)
+    assert found["x-feature-views"] == {
+        "stats": {"join_keys": {"driver_id": "INT64"}, "features": {"trips": "INT64", "rate": "FLOAT"}},
+        "glob": {"join_keys": {}, "features": {"g": "INT64"}},
+    }
+    by_name = bodies(found)["a list of features"]["properties"]
+    assert by_name["features"]["items"] == {"enum": ["stats:trips", "stats:rate", "glob:g"]}
+
+
+def test_request_data_is_asked_for_beside_the_join_keys() -> None:
+    inputs = messages.OnDemandSource(feature_view_projection=projection(STATS))
+    vip = messages.DataSource(name="vip", request_data_options={"schema": fields({"is_vip": BOOL})})
+    scored = messages.OnDemandFeatureView(
+        spec=messages.OnDemandFeatureViewSpec(
+            name="scored",
+            project=PROJECT,
+            mode="python",
+            features=fields({"score": FLOAT}),
+            sources={"stats": inputs, "vip": messages.OnDemandSource(request_data_source=vip)},
+        )
+    )
+    uses = messages.FeatureViewProjection(feature_view_name="scored", feature_columns=scored.spec.features)
+    found = document(*ITEMS, scored, service("scores", uses))
+    assert found["x-feature-views"]["scored"] == {
+        "join_keys": {"driver_id": "INT64"},
+        "features": {"score": "FLOAT"},
+        "request_data": {"is_vip": "BOOL"},
+        "computed": True,
+    }
+    needed = bodies(found)["scores"]["properties"]["entities"]
+    assert needed["required"] == ["driver_id", "is_vip"]
+    assert needed["properties"]["is_vip"]["items"] == {"$ref": "#/components/schemas/BOOL"}
+
+
+def test_two_features_of_one_name_need_full_names() -> None:
+    other = view("other", ["driver"], {"driver_id": INT64}, {"rate": FLOAT})
+    both = service("both", projection(STATS, ["rate"]), projection(other))
+    found = bodies(document(*ITEMS, other, both))["both"]
+    assert found["required"] == ["feature_service", "entities", "full_feature_names"]
+    assert found["properties"]["full_feature_names"] == {"const": True}
+    assert found["x-feature-names"] == ["stats__rate", "other__rate"]
+
+
+def test_what_is_served_depends_on_the_server() -> None:
+    open_paths = document(*ITEMS)["paths"]
+    assert {"/health", "/livez", "/readyz", "/metrics", "/openapi.json"} <= set(open_paths)
+    assert "/push" not in open_paths  # this catalog writes nothing
+    forwarded = (("/docs", "get"), ("/mcp", "get"), ("/mcp", "post"))
+    found = document(*ITEMS, served=replace_served(needs_token=True, has_probes=False, forwarded=forwarded))
+    assert not {"/livez", "/readyz", "/metrics"} & set(found["paths"])
+    assert set(found["paths"]["/mcp"]) == {"get", "post"}
+    assert found["paths"]["/get-online-features"]["post"]["security"] == [{"token": []}]
+    assert "security" not in found["paths"]["/health"]["get"]
+    assert found["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
+
+
+def replace_served(**changes: Any) -> Served:
+    return SERVED._replace(**changes)
+
+
+def test_of_a_large_registry_a_part_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_FEATURES", 5)
+    found = document(*ITEMS)
+    assert list(bodies(found)) == ["ranking", "world", "a list of features"]  # 3 features
+    assert list(found["x-feature-views"]) == ["stats"]  # 2 more; that of `glob` would be the sixth
+    assert found["x-truncated"].startswith("Of this registry, 5 features are described")
+    assert "x-truncated" not in document(*ITEMS[:4])
+
+
+def test_every_reference_leads_somewhere() -> None:
+    found = document(*ITEMS)
+    text = json.dumps(found)
+    for piece in text.split('"$ref": "#/components/schemas/')[1:]:
+        assert piece.partition('"')[0] in found["components"]["schemas"]
