@@ -18,7 +18,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from yummy_fast.errors import RequestError
-from yummy_fast.feast_format.registry import DUMMY_JOIN_KEY, FeatureView, OnDemandFeatureView, Registry
+from yummy_fast.feast_format.registry import (
+    DUMMY_JOIN_KEY,
+    FeatureView,
+    OnDemandFeatureView,
+    Registry,
+    Throttle,
+    unthrottled,
+)
 from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.catalog import Catalog
 from yummy_fast.features.collection_values import INT64_LIMITS
@@ -27,8 +34,8 @@ from yummy_fast.features.plan import Plan
 from yummy_fast.features.write_query import TO
 from yummy_fast.features.written import WrittenView
 
-MAX_FEATURES = 20_000
-"""Features that are described, of services, views and push sources together. As many take 2 MB."""
+MAX_FEATURES = 10_000
+"""Features that are described of services, as many of views, and as many of what may be written: 3 MB in all."""
 
 _FLOAT32_MAX = 3.4028234663852886e38
 _SCALARS: Mapping[ValueType, dict[str, Any]] = {
@@ -97,16 +104,44 @@ class _Space:
         return True
 
 
-def openapi(catalog: Catalog[Any], served: Served) -> bytes:
-    """The document of a catalog."""
-    registry, space = catalog.registry, _Space()
-    services = _services(catalog, space)
-    views = _views(registry, space)
+class _Parts:
+    """Lists that are text already, and what stands for them in the document until that is text as well."""
+
+    def __init__(self) -> None:
+        self._lists: dict[str, list[str]] = {}
+
+    def stand_in(self, items: list[str]) -> str:
+        name = f"\0{len(self._lists)}"
+        self._lists[_dump(name)] = items
+        return name
+
+    def filled(self, text: str) -> str:
+        for name, items in self._lists.items():
+            before, _, after = text.partition(name)
+            text = f"{before}[{','.join(items)}]{after}"
+        return text
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def openapi(catalog: Catalog[Any], served: Served, throttle: Throttle = unthrottled) -> bytes:
+    """The document of a catalog.
+
+    Its long parts are written as text one by one: json.dumps holds the interpreter's lock, and of the whole document
+    that would take 10 ms, in which a server that reloads its registry answers no request.
+    """
+    registry, parts = catalog.registry, _Parts()
+    space = _Space()
+    services = _services(catalog, space, throttle)
+    of_views, of_writes = _Space(), _Space()
+    views = _views(registry, of_views, throttle)
     paths: dict[str, Any] = {}
     for path, method in served.forwarded:
         paths.setdefault(path, {})[method] = _forwarded()
-    paths["/get-online-features"] = {"post": _get_online_features(services, views)}
-    for path, operation in _writes(catalog, space, forwards=bool(served.forwarded)):
+    paths["/get-online-features"] = {"post": _get_online_features(parts, services, views)}
+    for path, operation in _writes(catalog, parts, of_writes, throttle, forwards=bool(served.forwarded)):
         paths[path] = {"post": operation}
     paths["/health"] = {
         "get": _plain("health", "200 as long as the server runs.", 200),
@@ -129,24 +164,24 @@ def openapi(catalog: Catalog[Any], served: Served) -> bytes:
         "components": {"schemas": _schemas()},
         "x-feature-views": views,
     }
-    if space.exhausted:
-        document["x-truncated"] = f"Of this registry, {MAX_FEATURES} features are described; all are served."
+    if any(each.exhausted for each in (space, of_views, of_writes)):
+        document["x-truncated"] = f"At most {MAX_FEATURES} features are described here; all are served."
     if served.needs_token:
         document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         for path, operations in paths.items():
             if path not in ("/health", "/livez", "/readyz"):
                 for operation in operations.values():
                     operation["security"] = [{"token": []}]
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+    return parts.filled(_dump(document)).encode("utf-8", "backslashreplace")
 
 
 # ------------------------------------------------------------------------------------------------ requests for features
 
 
-def _services(catalog: Catalog[Any], space: _Space) -> list[dict[str, Any]]:
+def _services(catalog: Catalog[Any], space: _Space, throttle: Throttle) -> list[str]:
     """A schema for each feature service that can be served."""
     schemas = []
-    for name, found in catalog.services():
+    for name, found in throttle(catalog.services()):
         if isinstance(found, RequestError) or not space.take(found.plan.feature_count):
             continue
         columns = _columns_of(found.plan)
@@ -171,7 +206,7 @@ def _services(catalog: Catalog[Any], space: _Space) -> list[dict[str, Any]]:
             body["required"].append("full_feature_names")
             body["properties"]["full_feature_names"] = {"const": True}
             body["examples"][0]["full_feature_names"] = True
-        schemas.append(body)
+        schemas.append(_dump(body))
     return schemas
 
 
@@ -190,6 +225,7 @@ def _entities(columns: Mapping[str, ValueType]) -> dict[str, Any]:
         "type": "object",
         "required": list(columns),
         "properties": {name: _column(kind) for name, kind in columns.items()},
+        "additionalProperties": {"type": "array"},  # what is no join key of the request is ignored, or answered
     }
 
 
@@ -197,10 +233,10 @@ def _column(kind: ValueType) -> dict[str, Any]:
     return {"type": "array", "items": {"$ref": f"#/components/schemas/{kind.name}"}}
 
 
-def _views(registry: Registry, space: _Space) -> dict[str, Any]:
+def _views(registry: Registry, space: _Space, throttle: Throttle) -> dict[str, Any]:
     """What may be asked for by name: features by view, and what a request for them has to give."""
     found: dict[str, Any] = {}
-    for name, view in registry.views.items():
+    for name, view in throttle(registry.views.items()):
         if view.disabled or not space.take(len(view.features)):
             continue
         request_data = view.request_data if isinstance(view, OnDemandFeatureView) else ()
@@ -234,7 +270,7 @@ def _join_keys(registry: Registry, view: FeatureView | OnDemandFeatureView) -> d
     }
 
 
-def _get_online_features(services: list[dict[str, Any]], views: Mapping[str, Any]) -> dict[str, Any]:
+def _get_online_features(parts: _Parts, services: list[str], views: Mapping[str, Any]) -> dict[str, Any]:
     columns: dict[str, ValueType] = {}
     for view in views.values():
         for name, kind in {**view["join_keys"], **view.get("request_data", {})}.items():
@@ -269,7 +305,7 @@ def _get_online_features(services: list[dict[str, Any]], views: Mapping[str, Any
                 "schema": {"enum": ["feast", "strict"]},
             }
         ],
-        "requestBody": _json_body({"anyOf": [*services, by_name]}),
+        "requestBody": _json_body({"anyOf": parts.stand_in([*services, _dump(by_name)])}),
         "responses": {
             "200": {
                 "description": "A column for each name in metadata.feature_names, with a value for each entity row.",
@@ -284,41 +320,37 @@ def _get_online_features(services: list[dict[str, Any]], views: Mapping[str, Any
 # --------------------------------------------------------------------------------------------------------------- writes
 
 
-def _writes(catalog: Catalog[Any], space: _Space, *, forwards: bool) -> Iterable[tuple[str, dict[str, Any]]]:
+def _writes(
+    catalog: Catalog[Any], parts: _Parts, space: _Space, throttle: Throttle, *, forwards: bool
+) -> Iterable[tuple[str, dict[str, Any]]]:
     """/push and /write-to-online-store, if the server writes."""
     if catalog.writes is None:
         return
     more = {"allow_registry_cache": {"type": "boolean", "default": True}}
     to = {"to": {"enum": list(TO if forwards else TO[:1]), "default": TO[0]}}
-    sources = [
-        _write("push_source_name", name, views, {**more, **to})
-        for name, views in catalog.writes.sources()
-        if space.take(sum(len(view.features) for view in views))
-    ]
-    views = [
-        _write("feature_view_name", name, [view], more)
-        for name, (view,) in catalog.writes.views()
-        if space.take(len(view.features))
-    ]
     transform = {"transform_on_write": {"type": "boolean", "default": True}}
-    for view in views:
-        view["properties"].update(transform)
     errors = _errors(400, 401, 403, 404, 408, 413, 422, 500, 501, 502, 503, 504)
-    for path, name, summary, bodies in (
-        ("/push", "push", "Write rows by a push source.", sources),
-        ("/write-to-online-store", "writeToOnlineStore", "Write rows of one feature view.", views),
+    for path, operation, summary, key, found, options in (
+        ("/push", "push", "Write rows by a push source.", "push_source_name", catalog.writes.sources(), to),
+        (
+            *("/write-to-online-store", "writeToOnlineStore", "Write rows of one feature view."),
+            *("feature_view_name", catalog.writes.views(), transform),
+        ),
     ):
+        bodies = [
+            _dump(_write(key, name, views, {**more, **options}))
+            for name, views in throttle(found)
+            if space.take(sum(len(view.features) for view in views))
+        ]
         if bodies:
+            answers = {"200": {"description": "The rows are stored.", "content": {"application/json": {}}}, **errors}
             yield (
                 path,
                 {
-                    "operationId": name,
+                    "operationId": operation,
                     "summary": summary,
-                    "requestBody": _json_body({"anyOf": bodies}),
-                    "responses": {
-                        "200": {"description": "The rows are stored.", "content": {"application/json": {}}},
-                        **errors,
-                    },
+                    "requestBody": _json_body({"anyOf": parts.stand_in(bodies)}),
+                    "responses": answers,
                 },
             )
 

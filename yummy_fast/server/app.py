@@ -139,7 +139,7 @@ def build_served_catalog(
         has_probes=not config.admin.address,
         forwarded=tuple(forwarded) if config.writes.forward_to else (),
     )
-    catalog.openapi = openapi(catalog, served)
+    catalog.openapi = openapi(catalog, served, throttle)
     return catalog
 
 

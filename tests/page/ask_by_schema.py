@@ -1,0 +1,84 @@
+"""Asks a real server what its /openapi.json says can be asked, and checks each answer against it (schemathesis).
+
+    python tests/page/ask_by_schema.py [--schemathesis .venv-page/bin/schemathesis] [--examples 100] [--seed 1]
+
+The server has the corpus's repository and a Valkey of its own, which it writes to. It is asked for what the schemas
+allow; then, without the on-demand views, also for what they do not allow: what users' functions make of request data
+of another type is their own affair, and a 500. This second time it wants bearer tokens. Exit code 0 if nothing was
+found.
+
+Two checks are set by hand, as SETTINGS says and why. All others are schemathesis's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # this is run as a script
+
+from tests.harness import Server, Valkey, repository  # noqa: E402
+from yummy_fast.feast_format._proto.registry_pb2 import Registry  # noqa: E402
+
+TIMEOUT_S = 160.0
+
+SETTINGS = """
+# A schema cannot say that all columns have one length, or which join keys the features of a list need: 400 and 404.
+# But whatever fits the schema has the shape of a request: never 422.
+[checks.positive_data_acceptance]
+expected-statuses = ["2xx", 400, 404]
+# Feast's models take "yes" for true and its converter "1001" for an integer, and so does this server: tests/conformance
+# has what is refused.
+[checks.negative_data_rejection]
+enabled = false
+"""
+
+
+def without_functions(registry: bytes) -> bytes:
+    """A registry without its on-demand views, and without the services that use them."""
+    message = Registry.FromString(registry)
+    gone = {view.spec.name for view in message.on_demand_feature_views}
+    del message.on_demand_feature_views[:]
+    services = list(message.feature_services)
+    del message.feature_services[:]
+    message.feature_services.extend(
+        service
+        for service in services
+        if not gone & {projection.feature_view_name for projection in service.spec.features}
+    )
+    return message.SerializeToString()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--schemathesis", default=str(ROOT / ".venv-page" / "bin" / "schemathesis"), metavar="COMMAND")
+    parser.add_argument("--examples", type=int, default=100, help="for each operation (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="by-schema-") as name, Valkey() as valkey:
+        folder = Path(name)
+        valkey.load("redis")
+        where = repository(folder / "repository", "redis", f"127.0.0.1:{valkey.port}")
+        (folder / "schemathesis.toml").write_text(SETTINGS)
+        (folder / "tokens").write_text("reader\nwriter write\n")
+        found = 0
+        for options, asking in (
+            ([], ["--mode", "positive"]),
+            (["--auth-tokens", str(folder / "tokens")], ["--header", "Authorization: Bearer writer"]),
+        ):
+            with Server(where, *options) as server:
+                command = [arguments.schemathesis, "--config-file", str(folder / "schemathesis.toml"), "run"]
+                command += [f"{server.url}/openapi.json", "--max-examples", str(arguments.examples), *asking]
+                command += ["--seed", str(arguments.seed), "--generation-database", "none", "--no-color"]
+                ran = subprocess.run(command, check=False, timeout=TIMEOUT_S, cwd=folder)
+                found |= ran.returncode
+            (where / "registry.db").write_bytes(without_functions((where / "registry.db").read_bytes()))
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
