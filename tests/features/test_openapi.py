@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.registries import PROJECT, Item, catalog, entity, fields, projection, service, view
+from tests.registries import PROJECT, Item, catalog, earlier, entity, fields, projection, service, view
 from yummy_fast.feast_format._proto import registry_pb2 as messages
 from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features import openapi as module
@@ -45,7 +45,10 @@ def test_each_service_that_can_be_served_has_its_name_and_its_typed_keys() -> No
     assert found["ranking"]["properties"]["feature_service"] == {"const": "ranking"}
     assert entities["required"] == ["driver_id"]
     assert entities["properties"] == {"driver_id": {"type": "array", "items": {"$ref": "#/components/schemas/INT64"}}}
-    assert found["ranking"]["x-feature-names"] == ["trips", "rate"]
+    assert found["ranking"]["x-features"] == [
+        {"name": "trips", "type": "INT64", "from": "stats:trips", "keys": {"driver_id": "driver_id"}},
+        {"name": "rate", "type": "FLOAT", "from": "stats:rate", "keys": {"driver_id": "driver_id"}},
+    ]
     assert found["ranking"]["examples"] == [{"feature_service": "ranking", "entities": {"driver_id": [1001]}}]
     assert found["world"]["properties"]["entities"] == {
         "type": "object",
@@ -90,13 +93,22 @@ def test_request_data_is_asked_for_beside_the_join_keys() -> None:
     assert needed["properties"]["is_vip"]["items"] == {"$ref": "#/components/schemas/BOOL"}
 
 
+def test_a_value_comes_from_a_view_under_the_columns_that_are_its_key() -> None:
+    pinned = projection(STATS, ["rate"], alias="origin", join_key_map={"driver_id": "origin_id"}, version=2)
+    current = view("stats", ["driver"], {"driver_id": INT64}, {"trips": INT64, "rate": FLOAT}, version=3)
+    items = [*ITEMS[:1], current, earlier(STATS, 2), service("pinned", pinned)]
+    assert bodies(document(*items, versioning=True))["pinned"]["x-features"] == [
+        {"name": "rate", "type": "FLOAT", "from": "stats@v2:rate", "keys": {"driver_id": "origin_id"}}
+    ]
+
+
 def test_two_features_of_one_name_need_full_names() -> None:
     other = view("other", ["driver"], {"driver_id": INT64}, {"rate": FLOAT})
     both = service("both", projection(STATS, ["rate"]), projection(other))
     found = bodies(document(*ITEMS, other, both))["both"]
     assert found["required"] == ["feature_service", "entities", "full_feature_names"]
     assert found["properties"]["full_feature_names"] == {"const": True}
-    assert found["x-feature-names"] == ["stats__rate", "other__rate"]
+    assert [each["name"] for each in found["x-features"]] == ["stats__rate", "other__rate"]
 
 
 def test_what_is_served_depends_on_the_server() -> None:

@@ -101,7 +101,9 @@ def test_feasts_metrics_address_takes_no_questions(recorded: Recorded) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("yummy_fast.server.app.logger.info", note)
-        with admin_listener(replace(config, admin=Admin("127.0.0.1:0", reload=False)), health, lambda: None):
+        with admin_listener(
+            replace(config, admin=Admin("127.0.0.1:0", reload=False)), health, lambda: None, lambda: ""
+        ):
             (url,) = re.findall(r"http://\S+", " ".join(asked))
             assert ask(url, question())[0] == 404
     with Server(recorded.folder) as server:

@@ -60,6 +60,8 @@ def parse_config(
         raise ConfigError("--key and --cert go together: TLS needs both")
     if config.tls.client_ca and not config.tls.cert:
         raise ConfigError("--client-ca needs --key and --cert: without TLS no client can show a certificate")
+    if config.admin.ui and not config.admin.address:
+        raise ConfigError("--ui needs --admin: an address for the page")
     if config.admin.address:
         return replace(config, admin=replace(config.admin, reload=True))
     if metrics:

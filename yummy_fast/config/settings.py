@@ -403,6 +403,13 @@ class Admin(Group):
         "Separate address for probes, metrics, status and reloads. Without one, /livez, /readyz and /metrics are "
         "served beside the features.",
     )
+    ui: bool = setting(
+        "--ui",
+        kinds.SWITCH,
+        False,
+        "Serve a page for people on the address of --admin, under /-/ui: features of entities, why one is null, live "
+        "numbers. With --auth-tokens, it asks for a token before it shows values.",
+    )
     reload: bool = False
     """Whether it takes reloads. Not where Feast's --metrics asked for it: that listens on all addresses."""
     key: str = "--admin"

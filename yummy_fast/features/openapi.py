@@ -14,6 +14,7 @@ Pure: records in, bytes out. Its size is bounded: of a large registry, MAX_FEATU
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -37,6 +38,8 @@ from yummy_fast.features.written import WrittenView
 MAX_FEATURES = 10_000
 """Features that are described of services, as many of views, and as many of what may be written: 3 MB in all."""
 
+_VERSIONED = re.compile(r"(.+)_v(\d+)")
+"""What a pinned version of a view is called in the store; a reference has VIEW@vN."""
 _FLOAT32_MAX = 3.4028234663852886e38
 _SCALARS: Mapping[ValueType, dict[str, Any]] = {
     ValueType.INT32: {"type": "integer", "format": "int32", "minimum": INT32_LIMITS[0], "maximum": INT32_LIMITS[1]},
@@ -194,10 +197,7 @@ def _services(catalog: Catalog[Any], space: _Space, throttle: Throttle) -> list[
                 "entities": _entities(columns),
                 "full_feature_names": {"$ref": "#/components/schemas/FullFeatureNames"},
             },
-            "x-feature-names": [
-                *(column.name for column in found.plan.columns),
-                *(column for view in found.plan.computed for _, column in view.outputs),
-            ],
+            "x-features": _features(catalog.registry, found.plan),
             "examples": [
                 {"feature_service": name, "entities": {key: [_example(kind)] for key, kind in columns.items()}}
             ],
@@ -218,6 +218,24 @@ def _columns_of(plan: Plan) -> dict[str, ValueType]:
         for field in computed.view.request_data:
             columns.setdefault(field.name, field.type)
     return columns
+
+
+def _features(registry: Registry, plan: Plan) -> list[dict[str, Any]]:
+    """The columns of the answer, and where the values come from: a stored feature, and the columns that are its key."""
+    stored = []
+    for name, number, position in plan.columns:
+        lookup = plan.lookups[number]
+        view, feature, kind = lookup.features[position]
+        if view not in registry.views and (version := _VERSIONED.fullmatch(view)) and version[1] in registry.views:
+            view = f"{version[1]}@v{version[2]}"
+        keys = {key: column for key, column in lookup.join_keys if key != DUMMY_JOIN_KEY}
+        stored.append({"name": name, "type": kind.name, "from": f"{view}:{feature}", "keys": keys})
+    computed = [
+        {"name": name, "computed": f"{view.view.name}:{feature}"}
+        for view in plan.computed
+        for feature, name in view.outputs
+    ]
+    return [*stored, *computed]
 
 
 def _entities(columns: Mapping[str, ValueType]) -> dict[str, Any]:

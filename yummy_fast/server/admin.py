@@ -2,7 +2,7 @@
 
 The event loop may be stuck, every connection taken, or Redis frozen: this listener answers. It is the standard
 library's HTTP server, so it does not depend on the code of the data port either. It shows what a `Health` shows, hands
-questions to whoever explains, and knows nothing else.
+questions to whoever explains, what the page asks to the page, and knows nothing else.
 
     GET  /livez       200 or 503, never asks the store; {"status": ..., "reasons": [...]}
     GET  /readyz      200 or 503
@@ -10,6 +10,7 @@ questions to whoever explains, and knows nothing else.
     GET  /-/status    what is served, from where, since when
     POST /-/reload    reads the registry, and answers when that is done: 200 or 500
     POST /-/explain   why a feature is null: `explaining`
+    GET  /-/ui        with --ui, the page for people, and what it asks for: `page`
 
 Without an admin listener the data port has the first three (`app`), and nothing that changes anything. A connection is
 for one request. When all MAX_CONNECTIONS are taken, a new one ends the oldest, so that slow clients keep none out.
@@ -60,14 +61,15 @@ class Page(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def _json_page(status: int, value: object, *headers: tuple[str, str]) -> Page:
+def json_page(status: int, value: object, *headers: tuple[str, str]) -> Page:
+    """An answer in JSON."""
     return Page(status, json.dumps(value, ensure_ascii=False).encode() + b"\n", headers=headers)
 
 
 def _probe(result: ProbeResult, *when_bad: tuple[str, str]) -> Page:
     if result.good:
-        return _json_page(200, {"status": "ok", "reasons": list(result.reasons)})
-    return _json_page(503, {"status": "unavailable", "reasons": list(result.reasons)}, *when_bad)
+        return json_page(200, {"status": "ok", "reasons": list(result.reasons)})
+    return json_page(503, {"status": "unavailable", "reasons": list(result.reasons)}, *when_bad)
 
 
 def livez(health: Health, _: str = "") -> Page:
@@ -91,17 +93,19 @@ def _metrics(health: Health, accept: str) -> Page:
 
 
 def _status(health: Health, _: str) -> Page:
-    return _json_page(200, health.status())
+    return json_page(200, health.status())
 
 
 def _reload(health: Health, _: str) -> Page:
     outcome = health.reload()
-    return _json_page(200 if outcome.good else 500, outcome.detail)
+    return json_page(200 if outcome.good else 500, outcome.detail)
 
 
 _View = Callable[[Health, str], Page]
 Explain = Callable[[bytes], tuple[int, Mapping[str, Any]]]
 """From the body of a question to the status and the JSON of its answer."""
+More = Mapping[str, tuple[str, Callable[[bytes, Mapping[str, str]], Page]]]
+"""Further pages by path: the method that is taken, and what answers, given the body and the headers of a request."""
 
 _PAGES: Mapping[str, tuple[str, _View]] = {
     "/livez": ("GET", livez),
@@ -112,11 +116,29 @@ _PAGES: Mapping[str, tuple[str, _View]] = {
 }
 
 
+def _with_bodies(explain: Explain | None, more: More) -> More:
+    """The pages that look at the body or the headers of a request."""
+    if explain is None:
+        return more
+
+    def explained(body: bytes, _: Mapping[str, str]) -> Page:
+        return json_page(*explain(body))
+
+    return {EXPLAIN: ("POST", explained), **more}
+
+
 class AdminListener:
     """Answers for a Health until closed."""
 
     def __init__(
-        self, address: str, health: Health, *, reload: bool = True, explain: Explain | None = None, key: str = "--admin"
+        self,
+        address: str,
+        health: Health,
+        *,
+        reload: bool = True,
+        explain: Explain | None = None,
+        more: More | None = None,
+        key: str = "--admin",
     ) -> None:
         """Listen on `address` (`split_address`). Raises ConfigError.
 
@@ -127,7 +149,7 @@ class AdminListener:
         host, port = split_address(address)
         pages = {path: page for path, page in _PAGES.items() if reload or page[1] is not _reload}
         try:
-            self._server = _Server(host, port, health, pages, explain)
+            self._server = _Server(host, port, health, pages, _with_bodies(explain, more or {}))
         except OSError as error:
             remedy = "" if key == "--admin" else "; --admin HOST:PORT takes another address"
             raise ConfigError(f"{key} {address}: cannot listen: {error.strerror or error}{remedy}") from None
@@ -163,11 +185,11 @@ class _Server(ThreadingHTTPServer):
         port: int,
         health: Health,
         pages: Mapping[str, tuple[str, _View]],
-        explain: Explain | None,
+        more: More,
     ) -> None:
         self.health = health
         self.pages = pages
-        self.explain = explain
+        self.more = more
         self._open: dict[socket.socket, float] = {}
         """Connections, the oldest first, and by when each must have sent its request."""
         self._lock = threading.Lock()
@@ -246,19 +268,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, method: str) -> None:
         path = self.path.partition("?")[0]
-        explain = self.server.explain
-        if path == EXPLAIN and explain is not None:
-            found: tuple[str, _View] | None = ("POST", lambda *_: self._explained(explain))
-        else:
-            found = self.server.pages.get(path)
+        more = self.server.more.get(path)
+        found = (more[0], lambda *_: self._with_body(*more)) if more is not None else self.server.pages.get(path)
         if found is None:
-            paths = [*self.server.pages, *([EXPLAIN] if explain is not None else [])]
-            self.send_error(404, "Not Found; there are " + ", ".join(paths))
+            self.send_error(404, "Not Found; there are " + ", ".join((*self.server.pages, *self.server.more)))
             return
         allowed, view = found
         if method != allowed:
             allow = ("Allow", "GET, HEAD" if allowed == "GET" else allowed)  # RFC 9110 15.5.6
-            self._send(_json_page(405, {"detail": f"Method Not Allowed; {path} takes {allowed}"}, allow))
+            self._send(json_page(405, {"detail": f"Method Not Allowed; {path} takes {allowed}"}, allow))
             return
         self.server.asked(self.connection)
         try:
@@ -269,17 +287,23 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._send(page)
 
-    def _explained(self, explain: Explain) -> Page:
+    def _with_body(self, method: str, answer: Callable[[bytes, Mapping[str, str]], Page]) -> Page:
+        if method == "GET":
+            return answer(b"", self._given())
         length = self.headers.get("Content-Length", "")
         if not (length.isdecimal() and length.isascii()):
-            return _json_page(411, {"detail": "Length Required"})
+            return json_page(411, {"detail": "Length Required"})
         if len(length) > 6 or int(length) > MAX_QUESTION_BYTES:
-            return _json_page(413, {"detail": f"Content Too Large: the limit is {MAX_QUESTION_BYTES} bytes"})
+            return json_page(413, {"detail": f"Content Too Large: the limit is {MAX_QUESTION_BYTES} bytes"})
         try:
             body = self.rfile.read(int(length))
         except OSError:  # after READ_S, or because the client has left
-            return _json_page(408, {"detail": "Request Timeout"})
-        return _json_page(*explain(body))
+            return json_page(408, {"detail": "Request Timeout"})
+        return answer(body, self._given())
+
+    def _given(self) -> Mapping[str, str]:
+        """The headers of the request, under the names that HTTP gives them."""
+        return {name.title(): value for name, value in self.headers.items()}
 
     def _send(self, page: Page) -> None:
         self.send_response(page.status)
@@ -295,7 +319,7 @@ class _Handler(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """The base class also calls this, for bytes that are no request."""
         self.close_connection = True
-        self._send(_json_page(code, {"detail": message or self.responses.get(code, ("",))[0]}))
+        self._send(json_page(code, {"detail": message or self.responses.get(code, ("",))[0]}))
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name
         pass

@@ -205,7 +205,10 @@ async def _run_alone(config: Config, started: Callable[[str], None]) -> None:
         signal.SIGUSR2: no_rolling_restart,
     }
 
+    urls_of_data: list[str] = []
+
     def announce(what: str, urls: Sequence[str]) -> None:
+        urls_of_data.extend(urls)
         logger.info("serving %s on %s", what, " and ".join(urls))
         logger.info("hot path: %s", owner.DESCRIPTION)
         notify("READY=1")
@@ -214,7 +217,7 @@ async def _run_alone(config: Config, started: Callable[[str], None]) -> None:
     def registry() -> Registry | None:
         return health.parts.endpoints.catalog.registry if health.parts is not None else None
 
-    with admin_listener(config, health, registry):
+    with admin_listener(config, health, registry, lambda: urls_of_data[0] if urls_of_data else ""):
         await serve(config, health, ProcessContext(stop, health.snapshots, signals), announce)
 
 
@@ -374,11 +377,14 @@ def _reload_tls(tls: Tls, acceptor: Acceptor) -> None:
 
 
 @contextlib.contextmanager
-def admin_listener(config: Config, health: Health, registry: Callable[[], Registry | None]) -> Iterator[None]:
+def admin_listener(
+    config: Config, health: Health, registry: Callable[[], Registry | None], data_url: Callable[[], str]
+) -> Iterator[None]:
     """The admin listener, if one is wanted. It is there before the registry is read, and says so.
 
     Where Feast's --metrics asked for it, it listens on all addresses: what looks into the store is not offered there.
     `registry`: the one that is served; where it returns None, a question has it read from its source.
+    `data_url`: where the page for people asks for features; empty before the data port is open.
     """
     options = config.admin
     if not options.address:
@@ -389,7 +395,14 @@ def admin_listener(config: Config, health: Health, registry: Callable[[], Regist
         from yummy_fast.server.explaining import Explaining  # which no server without an admin listener needs
 
         explain = Explaining(config, registry, lambda: open_store(config).looks())
-    listener = AdminListener(options.address, health, reload=options.reload, explain=explain, key=options.key)
+    more = None
+    if options.ui:
+        from yummy_fast.server.page import PeoplePage
+
+        more = PeoplePage(options.address, data_url).paths
+    listener = AdminListener(
+        options.address, health, reload=options.reload, explain=explain, more=more, key=options.key
+    )
     logger.info("admin on %s", listener.url)
     try:
         yield

@@ -30,7 +30,7 @@ from typing import NoReturn
 from yummy_fast.config.settings import Config
 from yummy_fast.errors import ConfigError
 from yummy_fast.http.accept import ConnectionBalance
-from yummy_fast.http.listeners import close_sockets, open_sockets, refuse_new
+from yummy_fast.http.listeners import close_sockets, open_sockets, refuse_new, url_of
 from yummy_fast.server.app import import_spans, open_store
 from yummy_fast.server.service_manager import notify
 from yummy_fast.telemetry.logs import stderr_logs
@@ -163,7 +163,7 @@ class Supervisor:
             for each in (ours, self._wakeup, self._woken, *(child.end.connection for child in self._fleet.children)):
                 each.close()
             if kind == "admin":
-                code = run_admin(self._config, connection)
+                code = run_admin(self._config, connection, url_of(self._sockets[0], self._config.tls))
             else:
                 # New socket objects do not know the file of a Unix socket, which a worker must not remove.
                 sockets = [type(listening)(fileno=listening.detach()) for listening in self._sockets]

@@ -63,15 +63,15 @@ def run_worker(
     return code
 
 
-def run_admin(config: Config, connection: socket.socket) -> int:
-    """Answer on the admin listener until the supervisor says to stop; the exit code."""
+def run_admin(config: Config, connection: socket.socket, data_url: str) -> int:
+    """Answer on the admin listener until the supervisor says to stop; the exit code. `data_url`: of the workers."""
     _begin("admin", ignored=[signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGTERM])
     end = ChildEnd(connection)
     done = threading.Event()
     end.start({"stop": done.set}, on_eof=done.set)
 
     def listen() -> None:
-        with admin_listener(config, SupervisorHealth(end), lambda: None):
+        with admin_listener(config, SupervisorHealth(end), lambda: None, lambda: data_url):
             end.notify("ready")
             done.wait()
 
