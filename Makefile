@@ -7,6 +7,8 @@
 # make check   lint, types, imports, generated code
 # make differential    thousands of random requests, and pushes, to Feast's own server and to ours; any difference fails
 # make sdk     Feast's SDK reads and writes through our server, and without it; the same must come back
+# make page    the page for people in Chromium, and a server asked whatever its /openapi.json allows; needs Debian's chromium;
+#              make page SCREENSHOTS=docs writes the pictures of docs/page.md
 # make native  the native room, compiled anew beside its sources: after a change in yummy_fast/native/*.c
 # make fuzz    the native room under the sanitizers of clang for a minute (SECONDS=3600: an hour)
 # make faults  every way in which Redis breaks, under load, large requests, and more load than the store can take: the
@@ -29,7 +31,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SECONDS ?= 60
 
-.PHONY: native fuzz demo test test-system test-zone coverage mutants pythons check differential sdk registries faults perf perf-full perf-article pictures format docs proto clean dist pyz deploy-check locks audit site
+.PHONY: native fuzz demo test test-system test-zone coverage mutants pythons check differential sdk page registries faults perf perf-full perf-article pictures format docs proto clean dist pyz deploy-check locks audit site
 
 demo: .venv-demo/ready
 	@.venv-demo/bin/yummy-fast demo
@@ -67,6 +69,10 @@ differential: $(VENV)/ready .venv-feast/ready
 
 sdk: $(VENV)/ready .venv-feast/ready
 	$(BIN)/python tests/sdk/run.py
+
+page: $(VENV)/page-ready
+	SCREENSHOTS=$(SCREENSHOTS) $(BIN)/python -m pytest -q tests/page/drive.py
+	$(BIN)/python tests/page/ask_by_schema.py
 
 registries: $(VENV)/ready .venv-feast/ready
 	$(BIN)/python tests/registries_sql/run.py
@@ -154,6 +160,10 @@ $(VENV)/perf-ready: $(VENV)/ready
 
 $(VENV)/deploy-ready: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --group deploy
+	touch $@
+
+$(VENV)/page-ready: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --group page
 	touch $@
 
 $(VENV)/site-ready: $(VENV)/ready

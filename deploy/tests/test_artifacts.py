@@ -78,7 +78,7 @@ def test_the_wheel_serves_the_demo(installed: Path) -> None:
 def test_the_wheel_has_what_it_should_and_no_more(installed: Path) -> None:
     with zipfile.ZipFile(only("*.whl")) as wheel:
         names = set(wheel.namelist())
-    assert {"yummy_fast/py.typed", "yummy_fast/native/_native.pyi"} <= names
+    assert {"yummy_fast/py.typed", "yummy_fast/native/_native.pyi", "yummy_fast/server/page.html"} <= names
     assert {name.partition("/")[0] for name in names} == {"yummy_fast", f"yummy_fast-{VERSION}.dist-info"}
     assert not [name for name in names if name.endswith((".c", ".h", ".pyc"))]
     shown = run(installed / "python", "-c", "from yummy_fast.native import owner; print(owner.DESCRIPTION)")

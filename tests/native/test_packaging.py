@@ -62,6 +62,7 @@ def test_with_a_compiler_there_is_one_binary_for_all_versions(folder: Path) -> N
         content.extractall(folder / "native")
     assert "yummy_fast/native/_native.abi3.so" in names
     assert "yummy_fast/native/_native.pyi" in names
+    assert "yummy_fast/server/page.html" in names
     assert not [name for name in names if name.endswith((".c", ".h"))]
     assert run(IN_USE, folder / "native").stdout == "native \n"
 

@@ -1,6 +1,6 @@
 """Asks a real server what its /openapi.json says can be asked, and checks each answer against it (schemathesis).
 
-    python tests/page/ask_by_schema.py [--schemathesis .venv-page/bin/schemathesis] [--examples 100] [--seed 1]
+    python tests/page/ask_by_schema.py [--schemathesis .venv/bin/schemathesis] [--examples 100] [--seed 1]
 
 The server has the corpus's repository and a Valkey of its own, which it writes to. It is asked for what the schemas
 allow; then, without the on-demand views, also for what they do not allow: what users' functions make of request data
@@ -55,7 +55,9 @@ def without_functions(registry: bytes) -> bytes:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--schemathesis", default=str(ROOT / ".venv-page" / "bin" / "schemathesis"), metavar="COMMAND")
+    parser.add_argument(
+        "--schemathesis", default=str(Path(sys.executable).with_name("schemathesis")), metavar="COMMAND"
+    )
     parser.add_argument("--examples", type=int, default=100, help="for each operation (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()

@@ -4,7 +4,7 @@ It needs Playwright (the dependency group `page`) and Debian's chromium, so its 
 page of a test fails it for a message on the console (a breach of the Content-Security-Policy is one), and for a request
 to anywhere but the admin listener.
 
-With SCREENSHOTS=docs/images it writes what the docs show; otherwise it takes the pictures and throws them away.
+With SCREENSHOTS=docs it writes the pictures that docs/page.md shows.
 """
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.diagnosis.recorded import load
 from tests.harness import PATIENCE_S, Process, Server, Valkey, add_service, repository
 
+PICTURES = (("wide", "light"), ("narrow", "dark"))
 MARKUP = '<img src=x onerror="document.title=1">'
 
 CONTRAST = """
 () => {
   const channels = text => (text.match(/[\\d.]+/g) ?? []).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
-    .reduce((sum, v, index) => sum + v * [.2126, .7152, .0722][index], 0);
+  const linear = v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => [r, g, b].map(v => linear(v / 255)).reduce(
+    (sum, v, index) => sum + v * [.2126, .7152, .0722][index], 0);
   const back = node => {
     for (; node; node = node.parentElement) {
       const [r, g, b, alpha = 1] = channels(getComputedStyle(node).backgroundColor);
@@ -42,11 +44,11 @@ CONTRAST = """
   };
   const poor = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
-    const node = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || !node.checkVisibility() || ["SCRIPT", "STYLE", "OPTION"].includes(node.nodeName)) continue;
+    const node = walker.currentNode.parentElement, text = walker.currentNode.data.trim();
+    if (!text || !node.checkVisibility() || ["SCRIPT", "STYLE", "OPTION"].includes(node.nodeName)) continue;
     const [a, b] = [light(channels(getComputedStyle(node).color)), light(back(node))].sort((x, y) => y - x);
     const ratio = (a + .05) / (b + .05);
-    if (ratio < 4.5) poor.push(`${ratio.toFixed(2)} ${node.nodeName}.${node.className}: ${walker.currentNode.data.trim().slice(0, 30)}`);
+    if (ratio < 4.5) poor.push(`${ratio.toFixed(2)} ${node.nodeName}.${node.className}: ${text.slice(0, 30)}`);
   }
   return poor;
 }
@@ -80,7 +82,7 @@ def opened(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
     origin = url.partition("/-/")[0]
     page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: request.url.startswith((origin, "data:")) or said.append(request.url))
+    page.on("request", lambda request: None if request.url.startswith((origin, "data:")) else said.append(request.url))
     page.goto(url)
     try:
         yield page
@@ -90,9 +92,16 @@ def opened(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
 
 
 def screenshot(page: Page, name: str) -> None:
+    """A picture of the page, once its plots have some points; nothing unless pictures are wanted."""
     folder = os.environ.get("SCREENSHOTS")
-    data = page.screenshot(full_page=True, path=Path(folder) / name if folder else None)
-    assert data.startswith(b"\x89PNG")
+    if folder:
+        for points in range(2, 8):
+            page.get_by_role("button", name="Ask", exact=True).click()
+            line = page.locator("#plots svg path").first
+            expect(line).to_have_attribute("d", re.compile(rf"M[^L]*(L[^L]*){{{points - 1},}}"))
+        page.get_by_role("button", name="Why is trips_today null for driver_id=2000?").click()
+        expect(page.locator(".reason strong")).to_contain_text("driver_trips")
+        page.screenshot(full_page=True, path=Path(folder) / name)
 
 
 def ask_for(page: Page, *drivers: str) -> None:
@@ -106,7 +115,8 @@ def ask_for(page: Page, *drivers: str) -> None:
 def answers(page: Page) -> list[list[str]]:
     """The rows of the answer, but for the last column."""
     return [
-        [cell.inner_text() for cell in line.locator("th, td").all()[:7]] for line in page.locator("#answer tbody tr").all()
+        [cell.inner_text() for cell in line.locator("th, td").all()[:7]]
+        for line in page.locator("#answer tbody tr").all()
     ]
 
 
@@ -124,13 +134,14 @@ def test_a_null_and_its_reason(chromium: Browser, demo_url: str, scheme: Any, wi
         page.get_by_role("button", name="Why is trips_today null for driver_id=2000?").click()
         reason = page.locator(".reason")
         expect(reason.locator("strong")).to_contain_text("Other entities have a row of driver_trips (10 of 10 keys)")
-        expect(reason).to_contain_text('driver_id=2000 (INT64)')
+        expect(reason).to_contain_text("driver_id=2000 (INT64)")
         expect(page.locator("#plots svg").first).to_have_attribute("aria-label", re.compile("answered: "))
         expect(page.locator("#ready")).to_have_text("ready")
         expect(page.locator("#registry")).to_contain_text("feature services")
         assert page.evaluate(CONTRAST) == []
         assert page.evaluate("document.scrollingElement.scrollWidth") <= width
-        screenshot(page, f"page-{name}-{scheme}.png")
+        if (name, scheme) in PICTURES:
+            screenshot(page, f"page-{name}-{scheme}.png")
 
 
 def test_the_keyboard_alone(chromium: Browser, demo_url: str) -> None:

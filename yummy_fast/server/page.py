@@ -4,8 +4,8 @@
     GET  /-/ui/openapi.json    the data port's document, of which the page makes its forms
     POST /-/ui/features        a request for features, as the data port answers it
 
-The last two go to the data port as a client's would, with the bearer token that the page was given: whoever may see the
-page may see no value that the data port would not answer. The rest that the page shows is on the admin listener already.
+The last two go to the data port as a client's would, with the bearer token that the page was given: whoever may see
+the page may see no value that the data port would not answer. The rest that it shows is on the admin listener already.
 
 Scripts and styles run only if their hashes are in the Content-Security-Policy, which are made of the file itself. Other
 sites cannot use the page through its reader's browser: a request needs a JSON Content-Type, which a browser sends to
