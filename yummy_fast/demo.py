@@ -97,8 +97,10 @@ def _show(url: str, page: str, folder: str, print_table: Print) -> None:
     print_table(
         [names, *([json.dumps(value, ensure_ascii=False) for value in row] for row in zip(*columns, strict=True))]
     )
-    print(f"\nDriver {UNKNOWN_DRIVER} is not in the store, so its features are null. A page for people says why:\n")
-    print(f"  {page}\n\nCtrl-C stops the demo.", flush=True)
+    print(
+        f"\nDriver {UNKNOWN_DRIVER} is not in the store, so its features are null. A page for people says why: {page}"
+    )
+    print("Ctrl-C stops the demo.", flush=True)
 
 
 # ------------------------------------------------------------------------------------------------------- the repository

@@ -177,6 +177,8 @@ def test_every_setting_arrives_from_its_flag_its_variable_and_its_key(setting: S
     # TLS needs its other files as well.
     files = {"tls_key": "YUMMY_FAST_KEY", "tls_cert": "YUMMY_FAST_CERT"} if setting.name.startswith("tls_") else {}
     others = {variable: "x.pem" for name, variable in files.items() if name != setting.name}
+    if setting.name == "ui":
+        others["YUMMY_FAST_ADMIN"] = "127.0.0.1:8081"
     for config in (
         parse(MINIMAL, others, flags={setting.name: given}),
         parse(MINIMAL, {**others, setting.variable: given}),

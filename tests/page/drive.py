@@ -69,7 +69,7 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def demo_url() -> Iterator[str]:
     with Process([sys.executable, "-m", "yummy_fast", "demo"]) as demo:
-        yield demo.wait_for(r"^\s*(http://\S+/-/ui)$")[1]
+        yield demo.wait_for(r"(http://\S+/-/ui)$")[1]
 
 
 @contextmanager

@@ -128,6 +128,14 @@ def test_an_answer_that_is_too_long(port: int, folder: Path, monkeypatch: pytest
         assert page(b"", {"Host": "localhost"}).status == 413
 
 
+@pytest.mark.parametrize("options", [[], ["--ui"]])
+def test_it_is_imported_only_if_it_is_wanted(folder: Path, options: list[str]) -> None:
+    log_imports = {"PYTHONPROFILEIMPORTTIME": "1"}
+    with Server(folder, "--admin", "127.0.0.1:0", *options, environment=log_imports) as server:
+        assert "yummy_fast.server.admin" in server.log
+        assert ("yummy_fast.server.page" in server.log) == bool(options)
+
+
 def test_without_the_flag_there_is_no_page(folder: Path) -> None:
     with Server(folder, "--admin", "127.0.0.1:0") as server:
         assert ask(admin_port(server), "/-/ui")[0].status == 404
