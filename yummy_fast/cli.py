@@ -1,17 +1,18 @@
-"""The command line: serve, check, get, explain, doctor, demo.
+"""The command line: serve, check, get, explain, doctor, compare, demo.
 
 Flags carry Feast's names and letters, so that a command line written for `feast` works with the program's name changed.
 Those of the settings are made from `config.settings`: `serve --help` has a section for each title of a group.
 
 Exit codes: 2, with one line on standard error, if nothing can be served (ConfigError, RegistryError); 1 from `check` if
 a server would start but something could not be served, or not correctly, from `get` if the request was refused, from
-`explain` and `doctor` if something was found; 3 from `serve` if its workers keep dying (see
-`workers.supervisor`); 130 after Ctrl-C.
+`explain` and `doctor` if something was found, from `compare` if answers differ; 3 from `serve` if its workers keep
+dying (see `workers.supervisor`); 130 after Ctrl-C.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import logging
@@ -189,6 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_get(commands)
     _add_explain(commands)
     _add_doctor(commands)
+    _add_compare(commands)
     demo = commands.add_parser(
         "demo",
         help="Serve a small repository with data.",
@@ -235,6 +237,19 @@ bounded time, and is written nothing."""
 _DOCTOR_EXIT_CODES = """\
 Exit code 0: no problem was found. 1: at least one was. 2: a server would not start, or the online store does not
 answer."""
+
+
+_COMPARE = """\
+Ask a Feast server and this one the same, and say what is not the same in their answers: columns, values and their JSON
+types, statuses, event timestamps. Requests are the bodies of POST /get-online-features, one a line of a file, or of
+standard input for "-". Without a file, requests are made up: for each feature service and feature view, with entities
+that the online store has.
+
+This server's answers are made here, from the online store itself; with --url, a running server is asked."""
+
+_COMPARE_EXIT_CODES = """\
+Exit code 0: all answers are the same. 1: some are not; a line says what. 2: no answer: the configuration, the registry,
+the online store or a server."""
 
 
 def _add_get(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -308,6 +323,33 @@ def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     doctor.add_argument("--json", action="store_true", help="Write JSON, for programs.")
     doctor.set_defaults(command=_doctor)
+
+
+def _add_compare(commands: argparse._SubParsersAction[_Parser]) -> None:
+    compare = commands.add_parser(
+        "compare",
+        help="Compare this server's answers with those of Feast's own.",
+        usage="yummy-fast compare --against URL [REQUESTS] [options]",
+        description=_COMPARE,
+        epilog=_COMPARE_EXIT_CODES,
+        help_flags=("-h", "--help"),
+    )
+    _add_repository(compare, letters=False)
+    compare.add_argument("requests", metavar="REQUESTS", nargs="?", default="", help="File of requests, one a line.")
+    compare.add_argument("--against", metavar="URL", required=True, help="The Feast server.")
+    compare.add_argument(
+        "--against-token-file",
+        metavar="FILE",
+        default="",
+        help="File with the bearer token for --against, in its first line.",
+    )
+    compare.add_argument("--url", metavar="URL", default="", help="A running server to compare, instead of this one.")
+    compare.add_argument(
+        "--token-file", metavar="FILE", default="", help="File with the bearer token for --url, in its first line."
+    )
+    compare.add_argument("--values", action="store_true", help="Show values that differ, which are left out otherwise.")
+    compare.add_argument("--json", action="store_true", help="Write JSON, for programs.")
+    compare.set_defaults(command=_compare)
 
 
 def _positive(text: str) -> int:
@@ -592,6 +634,63 @@ def _doctor(arguments: argparse.Namespace) -> int:
     else:
         _write("\n".join(checked.lines(sample_lines(examination.census, examination.took_s))))
     return _code(config, checked)
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from yummy_fast.diagnosis import compare
+    from yummy_fast.diagnosis.ask_server import ServerLink, token_headers
+    from yummy_fast.diagnosis.differences import Answer, compare_answers
+    from yummy_fast.diagnosis.made_requests import MadeRequests, make_requests
+    from yummy_fast.server.once import Answerer
+
+    feast = ServerLink(arguments.against, "--against")
+    feast_headers = token_headers(arguments.against_token_file, "--against-token-file")
+    with contextlib.ExitStack() as closing:
+        closing.callback(feast.close)
+        answerer = None
+        if not arguments.url or not arguments.requests:
+            native.check_wish()
+            answerer = closing.enter_context(Answerer(_load(arguments)))
+        if arguments.url:
+            link = ServerLink(arguments.url, "--url")
+            closing.callback(link.close)
+            headers = {"X-Feast-Compat": "feast", **token_headers(arguments.token_file)}
+
+        def ours(body: bytes) -> Answer:
+            if arguments.url:
+                answer = link.ask_or_say(body, headers)
+            else:
+                assert answerer is not None  # noqa: S101
+                answer = answerer.answer(body, "feast")
+            if answer.status in (503, 504):  # else each request would be a difference
+                raise ConfigError(f"compare: {answer.status}: {answer.body[:200].decode('utf-8', 'replace')}")
+            return answer
+
+        made = MadeRequests([], [])
+        if arguments.requests == "-":
+            requests = compare.read_requests(sys.stdin.buffer, "line")
+        elif arguments.requests:
+            try:
+                file = closing.enter_context(open(arguments.requests, "rb"))
+            except OSError as error:
+                raise ConfigError(f"{arguments.requests}: {error.strerror}") from None
+            requests = compare.read_requests(file, arguments.requests)
+        else:
+            assert answerer is not None  # noqa: S101
+            try:
+                made = make_requests(answerer.catalog, answerer.stored_keys())
+            except StoreError as error:
+                raise ConfigError(f"online_store: cannot be reached: {error}") from None
+            requests = iter([compare.Asked(json.dumps(query), json.dumps(query).encode()) for query in made.queries])
+        theirs = lambda body: feast.ask_or_say(body, feast_headers)  # noqa: E731
+        tally = compare.compare(requests, theirs, ours, compare_answers)
+    if not tally.asked:
+        raise ConfigError("compare: there is no request to compare by")
+    if arguments.json:
+        _write(json.dumps(compare.as_json(tally, made.left_out, values=arguments.values), indent=2, ensure_ascii=False))
+    else:
+        _write("\n".join(compare.lines(tally, made.left_out, values=arguments.values)))
+    return int(tally.outcomes["different"] > 0)
 
 
 # ---------------------------------------------------------------------------------------------------------------- demo

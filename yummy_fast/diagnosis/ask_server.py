@@ -1,15 +1,21 @@
-"""Ask a running feature server, as a client does: `yummy-fast get --url`.
+"""Ask a running feature server, as a client does: `get --url`, `compare --against`, and a server's `--shadow`.
 
-One POST, bounded in time and size, with the standard library, which every Python has. Redirects are not followed: a
-token would go to whoever is named there.
+One POST at a time, bounded in time and size, with the standard library, which every Python has. The connection is kept;
+Feast closes it after each of its errors, and then the request is sent once more on a new one: reading features changes
+nothing. Redirects are not followed: a token would go to whoever is named there.
 """
 
 from __future__ import annotations
 
 import http.client
+import socket
+import ssl
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from yummy_fast.diagnosis.differences import Answer
 from yummy_fast.errors import ConfigError
 
 TIMEOUT_S = 20.0
@@ -17,34 +23,99 @@ MAX_ANSWER_BYTES = 64 << 20
 """As --max-answer-bytes."""
 
 
-def ask_server(url: str, body: bytes, compat: str, token_file: str) -> tuple[int, bytes]:
-    """The status and the body that a server answers. Raises ConfigError."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-        raise ConfigError(f"--url: expected a URL such as http://127.0.0.1:6566, without a user, got {_scheme(url)}")
-    headers = {"Content-Type": "application/json", "X-Feast-Compat": compat}
-    if token_file:
+class ServerLink:
+    """A connection to one feature server."""
+
+    def __init__(
+        self, url: str, flag: str, *, timeout_s: float = TIMEOUT_S, max_answer_bytes: int = MAX_ANSWER_BYTES
+    ) -> None:
+        """`flag` is what the URL was given by, for messages. Raises ConfigError for what is no URL."""
         try:
-            headers["Authorization"] = f"Bearer {Path(token_file).read_text().splitlines()[0].strip()}"
-        except (OSError, UnicodeDecodeError, IndexError) as error:
-            why = error.strerror if isinstance(error, OSError) else "expected a token in its first line"
-            raise ConfigError(f"--token-file {token_file}: {why}") from None
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    path = parts.path.rstrip("/")
-    path = path if path.endswith("/get-online-features") else f"{path}/get-online-features"
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            parts, port = urlsplit(""), None
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+            raise ConfigError(
+                f"{flag}: expected a URL such as http://127.0.0.1:6566, without a user, got {_scheme(url)}"
+            )
+        path = parts.path.rstrip("/")
+        self.name = f"{parts.scheme}://{parts.netloc}"
+        """For messages."""
+        self._flag = flag
+        self._path = path if path.endswith("/get-online-features") else f"{path}/get-online-features"
+        self._max_answer_bytes = max_answer_bytes
+        self._ended = False
+        self._connection = (
+            http.client.HTTPSConnection(parts.hostname, port, timeout=timeout_s, context=ssl.create_default_context())
+            if parts.scheme == "https"
+            else http.client.HTTPConnection(parts.hostname, port, timeout=timeout_s)
+        )
+
+    def ask(self, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """The answer to POST /get-online-features. Raises OSError, HTTPException, ValueError; LongAnswerError."""
+        for is_last in (self._connection.sock is None, True):
+            try:
+                return self._ask(body, headers)
+            except BaseException as error:
+                self._connection.close()  # an answer may still come, and would be taken for the next one
+                closed = isinstance(error, ConnectionError | http.client.BadStatusLine)  # RemoteDisconnected is both
+                if is_last or self._ended or not closed:
+                    raise
+        raise AssertionError
+
+    def _ask(self, body: bytes, headers: Mapping[str, str]) -> Answer:
+        self._connection.request("POST", self._path, body, {"Content-Type": "application/json", **headers})
+        response = self._connection.getresponse()
+        answer = response.read(self._max_answer_bytes + 1)
+        if len(answer) > self._max_answer_bytes:
+            self._connection.close()
+            raise LongAnswerError(f"the answer is longer than {self._max_answer_bytes} bytes")
+        return Answer(response.status, answer)
+
+    def ask_or_say(self, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """As `ask`. Raises ConfigError, which names the flag and the host."""
+        try:
+            return self.ask(body, headers)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise ConfigError(f"{self._flag} {self.name}: {error or type(error).__name__}") from None
+
+    def end(self) -> None:
+        """End the connection, from any thread: an `ask` that waits there fails."""
+        self._ended = True
+        tcp = self._connection.sock
+        if tcp is not None:
+            with suppress(OSError):
+                tcp.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+class LongAnswerError(ValueError):
+    """The answer is longer than it may be."""
+
+
+def token_headers(token_file: str, flag: str = "--token-file") -> dict[str, str]:
+    """The header with the token of a file; none without a file. Raises ConfigError."""
+    if not token_file:
+        return {}
     try:
-        connection = kind(parts.hostname, parts.port, timeout=TIMEOUT_S)
-        try:
-            connection.request("POST", path, body, headers)
-            response = connection.getresponse()
-            answer = response.read(MAX_ANSWER_BYTES + 1)
-        finally:
-            connection.close()
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise ConfigError(f"--url {parts.scheme}://{parts.netloc}: {error or type(error).__name__}") from None
-    if len(answer) > MAX_ANSWER_BYTES:
-        raise ConfigError(f"--url {parts.scheme}://{parts.netloc}: the answer is longer than {MAX_ANSWER_BYTES} bytes")
-    return response.status, answer
+        return {"Authorization": f"Bearer {Path(token_file).read_text().splitlines()[0].strip()}"}
+    except (OSError, UnicodeDecodeError, IndexError) as error:
+        why = error.strerror if isinstance(error, OSError) else "expected a token in its first line"
+        raise ConfigError(f"{flag} {token_file}: {why}") from None
+
+
+def ask_server(url: str, body: bytes, compat: str, token_file: str) -> Answer:
+    """What a server answers to one request. Raises ConfigError."""
+    link = ServerLink(url, "--url")
+    headers = {"X-Feast-Compat": compat, **token_headers(token_file)}
+    try:
+        return link.ask_or_say(body, headers)
+    finally:
+        link.close()
 
 
 def _scheme(url: str) -> str:

@@ -37,6 +37,8 @@ class StoredKey(NamedTuple):
     """What follows the entity key; "" for an entity key alone."""
     versions: frozenset[int]
     """The serialization versions that may have written it: 1 and 2 differ in an INT64 only."""
+    values: tuple[bytes, ...] = ()
+    """The values of the join keys, as they are stored."""
 
 
 def read_key(key: bytes, known: Iterable[Sequence[str]] = ()) -> StoredKey | None:
@@ -108,11 +110,13 @@ def _values(
 ) -> Iterator[tuple[StoredKey, bytes]]:
     """The key, if the values of these join keys follow at `offset`."""
     types = []
+    values = []
     integer_sizes = set()
     for _ in names:
         if len(key) < offset + 8:
             return
         kind, size = struct.unpack_from("<II", key, offset)
+        values.append(key[offset + 8 : offset + 8 + size])
         offset += 8 + size
         if kind not in KEY_TYPES or offset > len(key):
             return
@@ -120,4 +124,5 @@ def _values(
         if kind == ValueType.INT64:
             integer_sizes.add(size)
     versions = {1, 2} if not integer_sizes else {1} if integer_sizes == {4} else {2}
-    yield StoredKey(names, tuple(types), "", frozenset((3,) if is_version_3 else versions)), key[offset:]
+    written_by = frozenset((3,) if is_version_3 else versions)
+    yield StoredKey(names, tuple(types), "", written_by, tuple(values)), key[offset:]
