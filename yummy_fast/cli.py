@@ -681,7 +681,7 @@ def _compare(arguments: argparse.Namespace) -> int:
                 made = make_requests(answerer.catalog, answerer.stored_keys())
             except StoreError as error:
                 raise ConfigError(f"online_store: cannot be reached: {error}") from None
-            requests = iter([compare.Asked(json.dumps(query), json.dumps(query).encode()) for query in made.queries])
+            requests = iter([compare.Asked(what, json.dumps(query).encode()) for what, query in made.queries])
         theirs = lambda body: feast.ask_or_say(body, feast_headers)  # noqa: E731
         tally = compare.compare(requests, theirs, ours, compare_answers)
     if not tally.asked:

@@ -249,6 +249,27 @@ class Writes(Group):
 
 
 @dataclass(frozen=True, slots=True)
+class Shadow(Group):
+    """A Feast server to compare answers with."""
+
+    title = "comparison with Feast's own server"
+
+    url: str = setting(
+        "--shadow",
+        kinds.URL,
+        "",
+        "URL of a Feast feature server that gets a share of the requests for features as well, after they are answered "
+        "here. What is not the same in the two answers is counted, and logged without values.",
+    )
+    share: float = setting(
+        "--shadow-share",
+        kinds.FRACTION,
+        0.01,
+        "Fraction of the requests that --shadow compares: 0.01 compares one in a hundred.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class HttpLimits(Group):
     """What one client, and all clients of a worker together, may have the HTTP side hold."""
 
@@ -456,6 +477,7 @@ class Config:
     features: Features
     store: StoreOptions
     writes: Writes
+    shadow: Shadow
     limits: HttpLimits
     timeouts: Timeouts
     workers: Workers

@@ -32,7 +32,8 @@ _ABSENT: Mapping[str, Any] = {"STRING": "(absent)", "INT32": -1, "INT64": -1}
 class MadeRequests(NamedTuple):
     """Requests, and what there is none for."""
 
-    queries: Sequence[Mapping[str, Any]]
+    queries: Sequence[tuple[str, Mapping[str, Any]]]
+    """What it asks for, in words, and the query."""
     left_out: Sequence[str]
     """A line for each feature service or view, with the reason."""
 
@@ -41,7 +42,7 @@ def make_requests(catalog: Catalog[Any], stored: Iterable[bytes]) -> MadeRequest
     """A request for each feature service and each view. `stored`: entity keys without the project."""
     known = known_join_keys(catalog.registry)
     entities = _entities(stored, known)
-    queries: list[Mapping[str, Any]] = []
+    queries: list[tuple[str, Mapping[str, Any]]] = []
     left_out = []
     for name, compiled in sorted(catalog.services(), key=lambda pair: pair[0]):
         what = f"feature service {name}"
@@ -68,7 +69,7 @@ _Entities = Mapping[tuple[str, ...], Sequence[tuple[Any, ...]]]
 
 
 def _add(
-    queries: list[Mapping[str, Any]],
+    queries: list[tuple[str, Mapping[str, Any]]],
     left_out: list[str],
     what: str,
     asked: Mapping[str, Any],
@@ -96,7 +97,7 @@ def _add(
         left_out.append(f"{what}: the sample of the store has no key with {missing}")
         return
     whole = {name: [values[row % len(values)] for row in range(rows)] for name, values in columns.items()}
-    queries.append({**asked, "entities": whole, "full_feature_names": True})
+    queries.append((what, {**asked, "entities": whole, "full_feature_names": True}))
 
 
 def _entities(stored: Iterable[bytes], known: Sequence[Sequence[str]]) -> dict[tuple[str, ...], list[tuple[Any, ...]]]:

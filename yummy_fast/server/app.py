@@ -52,7 +52,8 @@ from yummy_fast.stores.online_store import OnlineStore, Prepared, open_store_cla
 from yummy_fast.telemetry.exposition import Snapshot
 from yummy_fast.telemetry.logs import log_sample, stderr_logs
 
-if TYPE_CHECKING:  # it needs an extra
+if TYPE_CHECKING:  # most servers need neither
+    from yummy_fast.server.shadow import Shadow
     from yummy_fast.telemetry.spans import Spans
 
 logger = logging.getLogger("yummy_fast")
@@ -276,7 +277,10 @@ async def serve(
             )
         tokens = Tokens(config.auth.tokens) if config.auth.tokens else None
         spans = _open_spans(config)
-        handle, failed = _wrap(endpoints, tokens, config.telemetry.access_log_sample, spans)
+        shadow = _open_shadow(config, health)
+        if shadow is not None:
+            closing.callback(shadow.close)
+        handle, failed = _wrap(endpoints, shadow, tokens, config.telemetry.access_log_sample, spans)
         connections = Connections(handle, failed, config.limits, config.timeouts, forwarder.is_forwarded)
         faults = FeastFaults(config)
 
@@ -343,12 +347,26 @@ def _open_spans(config: Config) -> Spans | None:
     return spans
 
 
+def _open_shadow(config: Config, health: ServerHealth) -> Shadow | None:
+    if not config.shadow.url or not config.shadow.share:
+        return None
+    from yummy_fast.server.shadow import Shadow
+
+    return Shadow(config.shadow, config.features.compat, health.metrics)
+
+
 def _wrap(
-    endpoints: Endpoints[object], tokens: Tokens | None, access_log_sample: float, spans: Spans | None
+    endpoints: Endpoints[object],
+    shadow: Shadow | None,
+    tokens: Tokens | None,
+    access_log_sample: float,
+    spans: Spans | None,
 ) -> tuple[Handle, Failed]:
     """What answers a request, and what is called for one that failed: the endpoints', with what goes around them."""
     handle: Handle = endpoints.handle
     failed: Failed = endpoints.failed
+    if shadow is not None:  # next to the endpoints: a request without a token is no difference
+        handle = shadow.follow(handle)
     if tokens is not None:
         handle = tokens.guard(handle)
     if access_log_sample:

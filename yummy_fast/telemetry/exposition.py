@@ -325,6 +325,25 @@ FAMILIES: tuple[Family, ...] = (
         combine="max",
     ),
     Family(
+        name="yummy_fast_shadow_requests_total",
+        kind="counter",
+        help=(
+            "Number of requests that --shadow picked; outcome is same, different, feast_failed (Feast answered a 5xx), "
+            "unanswered (Feast did not answer in time, or too much), too_large (the request and its answer have more "
+            "than 1 MiB), or dropped (as many were waiting to be compared as may); only with --shadow."
+        ),
+        labels=("outcome",),
+    ),
+    Family(
+        name="yummy_fast_shadow_differences_total",
+        kind="counter",
+        help=(
+            "Number of answers that differed from Feast's own, by the part that did: status, body, columns, rows, "
+            "values, statuses, event_timestamps or metadata; only with --shadow."
+        ),
+        labels=("part",),
+    ),
+    Family(
         name="yummy_fast_event_loop_lag_seconds",
         kind="histogram",
         help="Seconds by which the event loop ran a timer late, measured ten times a second.",

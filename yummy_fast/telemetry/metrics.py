@@ -189,6 +189,10 @@ class Metrics:
         """Calls of on-demand views' functions as (name, mode, ns): appended by the threads that run them, counted by
         `fold`.
         """
+        self.shadow_outcomes: dict[str, int] = {}
+        """Requests that were to be compared with Feast's own server, by what came of it; empty without --shadow."""
+        self.shadow_differences: dict[str, int] = {}
+        """Answers that were not the same, by the part that differed."""
         self._services: dict[tuple[str, str, str], ServiceSlots] = {}
         self._views: dict[str, ViewSlots] = {}
         self._transforms: dict[tuple[str, str], _Durations] = {}
@@ -275,6 +279,10 @@ class Metrics:
             found["yummy_fast_http_errors_total"].append([[str(code)], count])
         for kind, count in self.store_errors.items():
             found["yummy_fast_store_errors_total"].append([[kind], count])
+        for outcome, count in list(self.shadow_outcomes.items()):
+            found["yummy_fast_shadow_requests_total"].append([[outcome], count])
+        for part, count in list(self.shadow_differences.items()):
+            found["yummy_fast_shadow_differences_total"].append([[part], count])
         found["yummy_fast_event_loop_lag_seconds"].append([[], self._lag.sample()])
         found["yummy_fast_build_info"].append([[__version__, platform.python_version()], 1])
         for name, value in (*_process_numbers(), *numbers.items()):
