@@ -66,8 +66,8 @@ class Shadow:
         self._is_strict = compat == "strict"
         self._outcomes = metrics.shadow_outcomes
         self._parts = metrics.shadow_differences
-        # All series are there from the start: a rate needs a sample from before the first difference. Each number is
-        # changed by one thread only: "dropped" and "too_large" by the event loop's, the others by the one that compares.
+        # All series are there from the start: a rate needs a sample from before the first difference. Each number has
+        # one thread that changes it: "dropped" and "too_large" the event loop's, the others the one that compares.
         self._outcomes.update(dict.fromkeys((*OUTCOMES, UNANSWERED, DROPPED, TOO_LARGE), 0))
         self._parts.update(dict.fromkeys(PARTS, 0))
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
