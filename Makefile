@@ -5,7 +5,8 @@
 # make mutants     wrong code that no test notices: every tenth mutant of the pure modules, or SHARE=1 MODULES=stores/resp.py
 # make pythons     the tests on each Python from 3.11 to 3.14 on the PATH, or PYTHONS="python3.12 python3.13"
 # make check   lint, types, imports, generated code
-# make differential    thousands of random requests, and pushes, to Feast's own server and to ours; any difference fails
+# make differential    thousands of random requests, and pushes, to Feast's own server and to ours; any difference fails;
+#              and what `compare` and `--shadow` say of the two
 # make sdk     Feast's SDK reads and writes through our server, and without it; the same must come back
 # make page    the page for people in Chromium, and a server asked whatever its /openapi.json allows; needs Debian's chromium;
 #              make page SCREENSHOTS=docs writes the pictures of docs/page.md
@@ -66,6 +67,7 @@ check: $(VENV)/ready
 differential: $(VENV)/ready .venv-feast/ready
 	$(BIN)/python tests/differential/run.py
 	$(BIN)/python tests/differential/pushes.py
+	$(BIN)/python tests/differential/shadow.py
 
 sdk: $(VENV)/ready .venv-feast/ready
 	$(BIN)/python tests/sdk/run.py

@@ -90,12 +90,12 @@ def test_a_feast_that_is_silent_fills_the_queue_and_no_more(corpus: Path) -> Non
     with (
         silent_server() as port,
         Server(corpus, "--shadow", f"http://127.0.0.1:{port}", "--shadow-share", "1") as server,
+        server.client() as client,
     ):
-        with server.client() as client:
-            for _ in range(MAX_WAITING + 21):
-                body = {"features": ["driver_stats:trips"], "entities": {"driver_id": [1001]}}
-                assert client.ask("/get-online-features", body).status == 200
-            assert 20 <= outcome(server, "dropped") <= 21  # the thread may not have taken its first one yet
+        for _ in range(MAX_WAITING + 21):
+            body = {"features": ["driver_stats:trips"], "entities": {"driver_id": [1001]}}
+            assert client.ask("/get-online-features", body).status == 200
+        assert 20 <= outcome(server, "dropped") <= 21  # the thread may not have taken its first one yet
         # The end of the server does not wait for Feast: the harness bounds how long it may take.
 
 
