@@ -34,6 +34,8 @@ QUERIES = [
 ]
 VARIABLES = {"$__rate_interval": "1m", "$job": ".*", "$instance": ".*"}
 """What Grafana puts in. A minute, so that what happened at the beginning is still in it."""
+SHADOW = ("--shadow", "http://127.0.0.1:1", "--shadow-share", "1")
+"""Nothing listens there: the answers are counted as not compared."""
 METRIC = re.compile(r"\b(?:yummy_fast|feast|process)_\w+")
 
 
@@ -68,7 +70,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         port = free_port()
         target = f"127.0.0.1:{port}"
         with (
-            Busy(feast, "--workers", "2", "--admin", target, "--registry_ttl_sec", "0") as server,
+            Busy(feast, "--workers", "2", "--admin", target, "--registry_ttl_sec", "0", *SHADOW) as server,
             Prometheus(folder, PROMETHEUS / "prometheus.yaml", target) as monitor,
         ):
 

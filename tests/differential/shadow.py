@@ -155,9 +155,8 @@ def main() -> int:
         check(not re.search(r"row \d+: ", text), "the log has values")
         lines.write_text("".join(f"{json.dumps(query)}\n" for query in good), encoding="utf-8")
         code, found = compared(arguments.yummy, empty, feast_port, lines)
-        check(
-            code == 1 and found["different"] == counts["different"], f"compare says {found.get('different')}: {counts}"
-        )
+        check(code == 1, f"the exit code of compare is {code}: {found.get('error')}")
+        check(found.get("different") == counts["different"], f"compare says {found.get('different')}: {counts}")
     print(f"run.py says {dict(wanted)}")
     for failure in failures:
         print(f"FAILED {failure}")
