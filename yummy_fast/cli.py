@@ -35,6 +35,7 @@ from yummy_fast.sources.open_source import open_source
 from yummy_fast.sources.yaml_text import load_config
 from yummy_fast.telemetry.logs import set_up_logging
 from yummy_fast.telemetry.stderr_log import FLUSH_S, is_writable
+from yummy_fast.terminal import Progress, is_coloured, paint
 from yummy_fast.workers import supervisor
 
 if TYPE_CHECKING:
@@ -443,9 +444,7 @@ def _load(arguments: argparse.Namespace) -> Config:
         metrics=given.get("metrics", False),
         on_terminal=on_terminal and not given.get("no_access_log", False),
     )
-    # https://no-color.org: a variable by which people turn colours off everywhere.
-    coloured = on_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    set_up_logging(config.telemetry.log_level, config.telemetry.log_format, coloured=coloured)
+    set_up_logging(config.telemetry.log_level, config.telemetry.log_format, coloured=is_coloured(sys.stderr))
     return config
 
 
@@ -501,7 +500,8 @@ def _check(arguments: argparse.Namespace) -> int:
     catalog = build_catalog(config, store, source.read())
     from yummy_fast.diagnosis.check_run import Checked
 
-    checked = Checked(config, source.name, catalog, store)
+    with Progress("asking the online store", sys.stderr):
+        checked = Checked(config, source.name, catalog, store)
     _write(json.dumps(checked.found, indent=2) if arguments.json else "\n".join(checked.lines()))
     return _code(config, checked)
 
@@ -514,9 +514,9 @@ def _code(config: Config, checked: Checked) -> int:
 
 
 def _write(text: str) -> None:
-    """Print to standard output. Raises ConfigError if it cannot be written."""
+    """Print to standard output, in colours if it is a terminal. Raises ConfigError if it cannot be written."""
     try:
-        print(text)
+        print(paint(text) if is_coloured(sys.stdout) else text)
         sys.stdout.flush()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest when it exits
@@ -608,7 +608,8 @@ def _explain(arguments: argparse.Namespace) -> int:
             key_version=repository.key_version,
             versioning=repository.versioning,
         )
-        explanation = explain(question, looks, datetime.now(UTC))
+        with Progress("looking into the online store", sys.stderr):
+            explanation = explain(question, looks, datetime.now(UTC))
     except RequestError as error:
         raise ConfigError(f"explain: {error}") from None
     except StoreError as error:
@@ -634,15 +635,16 @@ def _doctor(arguments: argparse.Namespace) -> int:
     source = open_source(config.repository)
     catalog = build_catalog(config, store, source.read())
     try:
-        examination = examine(
-            catalog.registry,
-            config.repository,
-            looks,
-            max_keys=arguments.keys,
-            time_s=arguments.seconds,
-            strict=config.features.compat == "strict",
-            now=datetime.now(UTC),
-        )
+        with Progress("looking at a sample of the online store", sys.stderr):
+            examination = examine(
+                catalog.registry,
+                config.repository,
+                looks,
+                max_keys=arguments.keys,
+                time_s=arguments.seconds,
+                strict=config.features.compat == "strict",
+                now=datetime.now(UTC),
+            )
     except StoreError as error:
         raise ConfigError(f"{config.repository.source}: online_store: cannot be reached: {error}") from None
     finally:
@@ -702,7 +704,9 @@ def _compare(arguments: argparse.Namespace) -> int:
                 raise ConfigError(f"online_store: cannot be reached: {error}") from None
             requests = iter([compare.Asked(what, json.dumps(query).encode()) for what, query in made.queries])
         theirs = lambda body: feast.ask_or_say(body, feast_headers)  # noqa: E731
-        tally = compare.compare(requests, theirs, ours, compare_answers)
+        with Progress("comparing", sys.stderr) as progress:
+            counted = compare.counted(requests, lambda number: setattr(progress, "detail", f"{number} requests"))
+            tally = compare.compare(counted, theirs, ours, compare_answers)
     if not tally.asked:
         raise ConfigError("compare: there is no request to compare by")
     if arguments.json:

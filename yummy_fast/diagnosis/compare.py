@@ -50,6 +50,13 @@ def read_requests(file: IO[bytes], name: str) -> Iterator[Asked]:
         yield Asked(where, line.strip())
 
 
+def counted(requests: Iterable[Asked], count: Callable[[int], object]) -> Iterator[Asked]:
+    """The requests, with a call of `count` before each, which says how many came before it."""
+    for number, asked in enumerate(requests):
+        count(number)
+        yield asked
+
+
 class Kind:
     """Differences that are alike: of the same part of the same column."""
 

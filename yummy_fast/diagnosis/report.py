@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from textwrap import wrap
+from unicodedata import combining, east_asian_width
 
 from yummy_fast.diagnosis.causes import Explanation, ViewFound, features_found, span, views_found
 from yummy_fast.diagnosis.census import Census
@@ -19,17 +20,33 @@ _WIDTH = 110
 
 def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows in aligned columns, the first one as the head. Numbers are aligned to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    printable = [[_printable(cell) for cell in row] for row in rows]
+    widths = [max(map(_columns, column)) for column in zip(*printable, strict=True)]
     lines = []
-    for index, row in enumerate(rows):
-        cells = [
-            cell.rjust(width) if cell.replace(".", "").replace("-", "").isdigit() else cell.ljust(width)
-            for cell, width in zip(row, widths, strict=True)
-        ]
+    for index, row in enumerate(printable):
+        cells = []
+        for cell, width in zip(row, widths, strict=True):
+            padding = " " * (width - _columns(cell))
+            is_number = cell.replace(".", "").replace("-", "").isdigit()
+            cells.append(padding + cell if is_number else cell + padding)
         lines.append("  ".join(cells).rstrip())
         if index == 0:
             lines.append("  ".join("-" * width for width in widths))
     return lines
+
+
+def _printable(text: str) -> str:
+    """A cell in one line: a stored value may have line ends, or what a terminal takes for a command."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def _columns(text: str) -> int:
+    """How many columns of a terminal a text takes: two for wide letters (Unicode's annex 11), none for accents."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(letter) else 2 if east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
 def explanation_lines(explanation: Explanation, *, values: bool) -> list[str]:

@@ -1,0 +1,122 @@
+"""Colours and progress: in a terminal, which is a real one here, and not in a pipe."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+
+from tests.harness import PATIENCE_S, command_line, inherited_environment
+from yummy_fast.terminal import Progress, is_coloured, paint
+
+SGR = re.compile(r"\x1b\[\d+m")
+
+
+@contextmanager
+def opened_terminal() -> Iterator[tuple[int, TextIO]]:
+    """The end that a terminal's program reads, and the one that a command writes to."""
+    reading, writing = pty.openpty()
+    try:
+        with closing(os.fdopen(writing, "w")) as stream:
+            yield reading, stream
+    finally:
+        os.close(reading)
+
+
+def read(reading: int, wanted: str) -> str:
+    """What is written, up to `wanted`."""
+    text = ""
+    until = time.monotonic() + PATIENCE_S
+    while wanted not in text:
+        ready, _, _ = select.select([reading], [], [], max(until - time.monotonic(), 0))
+        assert ready, f"{wanted!r} did not come: {text!r}"
+        text += os.read(reading, 65536).decode()
+    return text
+
+
+@pytest.mark.parametrize(
+    ("text", "painted"),
+    [
+        (
+            "driver_id  status\n---------  ------\n1  PRESENT",
+            "\x1b[1mdriver_id  status\x1b[0m\n\x1b[2m---------  ------\x1b[0m\n1  \x1b[32mPRESENT\x1b[0m",
+        ),
+        ("2  trips  null  NOT_FOUND", "2  trips  null  \x1b[33mNOT_FOUND\x1b[0m"),
+        ("PROBLEM  a table is missing", "\x1b[31mPROBLEM\x1b[0m  a table is missing"),
+        ("no PROBLEM here", "no PROBLEM here"),
+        ("No problem was found.", "\x1b[32mNo problem was found.\x1b[0m"),
+        ("2 requests: 2 the same, 0 different", "\x1b[32m2 requests: 2 the same, 0 different\x1b[0m"),
+        ("20 requests: 10 the same, 10 different", "\x1b[31m20 requests: 10 the same, 10 different\x1b[0m"),
+        ("", ""),
+        ("a\n\nb", "a\n\nb"),
+    ],
+)
+def test_colours(text: str, painted: str) -> None:
+    assert paint(text) == painted
+    assert SGR.sub("", paint(text)) == text
+
+
+def test_who_gets_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    with opened_terminal() as (_, stream), open(os.devnull, "w") as pipe:
+        assert is_coloured(stream)
+        assert not is_coloured(pipe)
+        monkeypatch.setenv("NO_COLOR", "1")
+        assert not is_coloured(stream)
+        monkeypatch.delenv("NO_COLOR")
+        monkeypatch.setenv("TERM", "dumb")
+        assert not is_coloured(stream)
+
+
+def test_a_command_in_a_terminal_and_in_a_pipe(corpus: Path) -> None:
+    asked = ["--chdir", str(corpus), "get", "-e", "driver_id=1002", "-e", "driver_id=2", "-f", "driver_stats:trips"]
+    code, plain, _ = command_line(*asked)
+    assert code == 0
+    assert "\x1b" not in plain
+    with opened_terminal() as (reading, stream):
+        command = [sys.executable, "-m", "yummy_fast", *asked]
+        process = subprocess.Popen(command, stdout=stream, env={**inherited_environment(), "TERM": "xterm"})
+        text = read(reading, "NOT_FOUND\x1b[0m").replace("\r\n", "\n")
+        assert process.wait(PATIENCE_S) == 0
+    assert "\x1b[32mPRESENT\x1b[0m" in text
+    assert SGR.sub("", text).strip() == plain.strip()
+
+
+def test_what_takes_long_says_so_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    with opened_terminal() as (reading, stream):
+        with Progress("comparing", stream, wait_s=0) as progress:
+            progress.detail = "120 requests"
+            text = read(reading, "comparing: 120 requests, ")
+        stream.write("after")
+        stream.flush()
+        text += read(reading, "after")
+    assert text.endswith(" s\r\x1b[Kafter")
+
+
+def test_what_is_done_soon_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    with opened_terminal() as (reading, stream):
+        with Progress("asking", stream, wait_s=PATIENCE_S):
+            pass
+        stream.write("after")
+        stream.flush()
+        assert read(reading, "after") == "after"
+
+
+def test_a_pipe_gets_no_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    with open(tmp_path / "log", "w") as file, Progress("asking", file, wait_s=0) as progress:
+        assert progress._thread is None
+    assert (tmp_path / "log").read_text() == ""

@@ -1,0 +1,108 @@
+"""What a terminal gets beyond plain text: colours, and a line about what takes more than a second.
+
+Into a pipe or a file goes the same text without either, so scripts see one thing. NO_COLOR and TERM=dumb turn colours
+off in a terminal, too (https://no-color.org). Colours are put on finished text: they change no width, and no command
+needs to know of them.
+
+The line about progress is on standard error, is drawn again while it lasts, and is erased in the end. What is done
+within WAIT_S shows none.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from types import TracebackType
+from typing import Protocol, Self
+
+WAIT_S = 1.0
+"""What takes longer shows that it goes on."""
+DRAW_S = 0.2
+_ERASE = "\r\x1b[K"
+"""To the beginning of the line, and erase it (ECMA-48, 8.3.41)."""
+
+_BOLD, _DIM, _RED, _GREEN, _YELLOW, _CYAN = 1, 2, 31, 32, 33, 36
+"""Parameters of SGR, the escape sequence that sets colours (ECMA-48, 8.3.117)."""
+
+_RULE = re.compile(r"-+(  -+)*")
+_WORDS = (
+    (re.compile(r"\bPRESENT\b"), _GREEN),
+    (re.compile(r"\b(?:NOT_FOUND|NULL_VALUE|OUTSIDE_MAX_AGE)\b"), _YELLOW),
+    (re.compile(r"\bINVALID\b|^(?:PROBLEM|DIFFERENT)\b|CANNOT BE SERVED|DOES NOT ANSWER"), _RED),
+    (re.compile(r"^(?:note|not asked|not compared)\b"), _CYAN),
+    (re.compile(r"^No problem was found\.$|^\d+ requests?: \d+ the same, 0 different$"), _GREEN),
+    (re.compile(r"^\d+ requests?: \d+ the same, [1-9]\d* different$"), _RED),
+)
+"""What is coloured within a line, by what it says."""
+
+
+class Stream(Protocol):
+    """Standard output or standard error."""
+
+    def isatty(self) -> bool: ...
+    def write(self, text: str, /) -> object: ...
+    def flush(self) -> None: ...
+
+
+def is_coloured(stream: Stream) -> bool:
+    """Whether colours are for this stream."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str) -> str:
+    """The text with colours: the heads of its tables, statuses, problems and good ends."""
+    lines = text.split("\n")
+    painted = []
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        if _RULE.fullmatch(line):
+            painted.append(_in_colour(line, _DIM))
+        elif line and _RULE.fullmatch(following):
+            painted.append(_in_colour(line, _BOLD))
+        else:
+            for words, colour in _WORDS:
+                line = words.sub(lambda found, colour=colour: _in_colour(found[0], colour), line)  # type: ignore[misc]
+            painted.append(line)
+    return "\n".join(painted)
+
+
+def _in_colour(text: str, colour: int) -> str:
+    return f"\x1b[{colour}m{text}\x1b[0m"
+
+
+class Progress:
+    """While the `with` block lasts, a line that says so, if `stream` is a terminal: "comparing: 120 requests, 3 s"."""
+
+    def __init__(self, what: str, stream: Stream, *, wait_s: float = WAIT_S) -> None:
+        self.detail = ""
+        """How far it is. Any thread may set it."""
+        self._what = what
+        self._stream = stream
+        self._wait_s = wait_s
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        if self._stream.isatty() and os.environ.get("TERM") != "dumb":
+            self._thread = threading.Thread(target=self._draw, name="progress", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _draw(self) -> None:
+        began = time.monotonic()
+        if self._ended.wait(self._wait_s):
+            return
+        while True:
+            detail = f": {self.detail}," if self.detail else ""
+            self._stream.write(f"{_ERASE}{self._what}{detail} {time.monotonic() - began:.0f} s")
+            self._stream.flush()
+            if self._ended.wait(DRAW_S):
+                self._stream.write(_ERASE)
+                self._stream.flush()
+                return
