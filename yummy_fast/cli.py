@@ -532,7 +532,7 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
-    print("\n".join(table(rows)))
+    _write("\n".join(table(rows)))
 
 
 # ---------------------------------------------------------------------------------------------- get, explain, doctor
