@@ -126,3 +126,45 @@ def test_a_column_twice() -> None:
     twice["results"] *= 2
     (difference,) = compare_answers(Answer(200, json.dumps(twice).encode()), answer({"a": [1]})).differences
     assert difference.part == "columns"
+
+
+def test_all_of_a_collection_counts() -> None:
+    """Equal lists and maps are the same, and one item that differs is enough."""
+    one = answer({"a": [[1, 2], {"x": 1, "y": [None, "z"]}], "b": [1, 2]})
+    assert compare_answers(one, answer({"b": [1, 2], "a": [[1, 2], {"y": [None, "z"], "x": 1}]})) == SAME
+    other = answer({"a": [[1, 3], {"x": 1, "y": [None, "w"]}], "b": [1, 2]})
+    (difference,) = compare_answers(one, other).differences
+    assert list(difference.rows) == [0, 1]
+
+
+def test_every_difference_of_an_answer_is_found() -> None:
+    """What is left out or equal in one column ends neither it nor the next ones."""
+    theirs = answer({"a": [1], "b": [1], "c": [1]}, versions=1, more=1)
+    ours = answer(
+        {"a": [1, 1], "b": [1], "c": [2]}, time="1970-01-01T00:00:00Z", status="NOT_FOUND", versions=2, more=1
+    )
+    found = compare_answers(theirs, ours, with_statuses=False).differences
+    assert [(each.part, each.column) for each in found] == [
+        ("rows", "a"),
+        ("rows", "a"),
+        ("event_timestamps", "b"),
+        ("values", "c"),
+        ("event_timestamps", "c"),
+        ("metadata", ""),
+    ]
+    assert found[0].text == "a: 1 values from Feast, 2 here"
+    assert found[-1].text == "metadata.versions differs"
+
+
+def test_five_rows_are_named_whole() -> None:
+    (difference,) = compare_answers(answer({"a": [0] * 5}), answer({"a": [1] * 5})).differences
+    assert difference.text == "a: values differ in 5 of 5 rows: 0, 1, 2, 3, 4"
+
+
+def test_names_and_values_are_cut_beyond_their_length() -> None:
+    for size, shown in ((100, "n" * 100), (101, "n" * 97 + "...")):
+        (difference,) = compare_answers(answer({"n" * size: [0]}), answer({"n" * size: [1]})).differences
+        assert difference.text == f"{shown}: values differ in 1 of 1 rows: 0"
+    for size, shown in ((58, f'"{"ü" * 58}"'), (59, f'"{"ü" * 56}...')):
+        (difference,) = compare_answers(answer({"a": ["ü" * size]}), answer({"a": [None]})).differences
+        assert difference.values() == [f"row 0: {shown} from Feast, null here"]
