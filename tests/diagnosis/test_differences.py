@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from yummy_fast.diagnosis.differences import MAX_NAMED_ROWS, PARTS, SAME, Answer, compare_answers
+from yummy_fast.diagnosis.differences import MAX_NAMED_ROWS, OUTCOMES, PARTS, SAME, Answer, compare_answers
 
 TIME = "2026-03-01T00:00:00Z"
 
@@ -72,7 +72,8 @@ def test_what_else_can_differ() -> None:
         assert part in PARTS
         assert {difference.part for difference in compare_answers(one, other).differences} == {part}
     assert {each.part for each in compare_answers(one, answer({"a": [1, 2]})).differences} == {"rows"}
-    assert "only Feast answers it" in compare_answers(found["columns"], one).differences[0].text
+    (only_feasts,) = compare_answers(found["columns"], one).differences
+    assert (only_feasts.part, only_feasts.text) == ("columns", "b: only Feast answers it")
     assert "Feast does not answer it" in compare_answers(one, found["columns"]).differences[0].text
 
 
@@ -159,6 +160,17 @@ def test_every_difference_of_an_answer_is_found() -> None:
 def test_five_rows_are_named_whole() -> None:
     (difference,) = compare_answers(answer({"a": [0] * 5}), answer({"a": [1] * 5})).differences
     assert difference.text == "a: values differ in 5 of 5 rows: 0, 1, 2, 3, 4"
+
+
+def test_equal_bytes_are_the_same_whatever_they_are() -> None:
+    assert compare_answers(Answer(200, b"{}"), Answer(200, bytearray(b"{}"))) == SAME
+
+
+def test_every_outcome_has_its_name() -> None:
+    """`compare` and `--shadow` have a number for each, and one that is not there would be an error of theirs."""
+    one = answer({"a": [1]})
+    others = (one, answer({"a": [2]}), Answer(500, b""))
+    assert tuple(compare_answers(theirs, one).outcome for theirs in others) == OUTCOMES
 
 
 def test_names_and_values_are_cut_beyond_their_length() -> None:
