@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from yummy_fast.config.settings import Shadow as Options
 from yummy_fast.errors import LimitError, RequestError
 from yummy_fast.http.http11 import Request, Response
 from yummy_fast.server import shadow as module
+from yummy_fast.server.app import _wrap
 from yummy_fast.server.shadow import MAX_BYTES, MAX_WAITING, Shadow
 from yummy_fast.telemetry.metrics import Metrics
 
@@ -201,3 +203,16 @@ def test_a_client_that_leaves_is_not_compared(shadow: Shadow, metrics: Metrics) 
     run(leave())
     assert shadow._put_bytes == 0
     assert sum(metrics.shadow_outcomes.values()) == 0
+
+
+def test_without_it_requests_reach_the_endpoints_directly() -> None:
+    """What is off is not there: the handler of a server without it is the endpoints' own."""
+
+    class Plain:
+        def handle(self, _: Request) -> Response:
+            return Response(200)
+
+        failed = handle
+
+    endpoints: Any = Plain()
+    assert _wrap(endpoints, None, None, 0.0, None)[0] == endpoints.handle
