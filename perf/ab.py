@@ -62,7 +62,7 @@ def revision_peer(name: str, sources: Path) -> Peer:
 def variant_peer(name: str, prelude: str = "") -> Peer:
     """yummy-fast of the working tree, after the Python statements of `prelude`: for experiments."""
     ours = peers.PEERS["yummy-fast"]
-    program = f"{prelude}\nfrom yummy_fast.cli import main\nmain()"
+    program = f"{prelude}\nfrom yummy_fast.cli.main import main\nmain()"
 
     def command(programs: Path, config: Path, port: int) -> list[str]:
         return [str(programs / "python"), "-c", program, "serve", "-f", str(config), "-p", str(port)]

@@ -59,7 +59,7 @@ for module in ("redis", "redis_link"):  # in earlier revisions, and in this one
     except ImportError:
         pass
 sys.argv[0] = "yummy-fast"
-from yummy_fast.cli import main
+from yummy_fast.__main__ import main
 main()
 """
 

@@ -27,13 +27,13 @@ CORPUS_DBS = {"redis": 0, "redis_v2": 1}
 """The database of the shared Valkey that each corpus of a Redis is in."""
 
 REAL_TIME = (
+    "cli/",
     "contract/",
     "server/",
     "stores/test_redis",
     "stores/test_sqlite.py",
     "system/",
     "workers/",
-    "test_cli.py",
     "test_traps.py",
 )
 """Tests that give processes little time: 150 ms for a store to answer, or a second until a deadline."""

@@ -21,8 +21,8 @@ DOCUMENT = ROOT / "docs" / "architecture.md"
 MAP = ROOT / "docs" / "map.svg"
 BEGIN, END = "<!-- written by `make docs` -->\n", "<!-- end -->\n"
 WINGS = (
-    *("workers", "server", "diagnosis", "http", "features", "stores", "native", "feast_format", "sources", "telemetry"),
-    "config",
+    *("cli", "workers", "server", "diagnosis", "http", "features", "stores", "native", "feast_format", "sources"),
+    *("telemetry", "config"),
 )
 
 # ------------------------------------------------------------------------------------------------ the tables of modules

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from tests import rooms_document, settings_document
-from yummy_fast.cli import main
+from yummy_fast.cli.main import main
 from yummy_fast.config.settings import IGNORED_FLAGS, IGNORED_SWITCHES, SETTINGS
 from yummy_fast.sources.yaml_text import load_config
 

@@ -24,11 +24,11 @@ def main() -> None:
     handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # and not ignored, as by nohup
     if handled:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from yummy_fast import cli
+    from yummy_fast.cli.main import main as run
 
     if handled:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    cli.main()
+    run()
 
 
 if __name__ == "__main__":

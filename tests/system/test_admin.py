@@ -103,7 +103,7 @@ ADMIN = ("--admin", "127.0.0.1:0")
 
 _BLOCKED = """
 import sys, time
-from yummy_fast.cli import main
+from yummy_fast.cli.main import main
 from yummy_fast.endpoints import Endpoints
 
 def block(endpoints, request):

@@ -28,7 +28,7 @@ from tests.harness import (
 
 COUNTED = """
 import gc, signal, sys, threading
-from yummy_fast.cli import main
+from yummy_fast.cli.main import main
 
 collect = gc.collect
 

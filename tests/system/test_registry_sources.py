@@ -19,7 +19,7 @@ import pytest
 
 from tests import registries
 from tests.harness import FileServer, GcsEmulator, Server, Valkey, command_line
-from yummy_fast.cli import main
+from yummy_fast.cli.main import main
 from yummy_fast.feast_format.values import ValueType
 from yummy_fast.sources.sql import _TABLES
 

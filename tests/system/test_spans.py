@@ -350,13 +350,14 @@ def test_requests_that_come_to_another_end(tmp_path: Path, valkey: Valkey, colle
 
 WITH_A_BUG = """
 import sys
-from yummy_fast import cli, endpoints
+from yummy_fast import endpoints
+from yummy_fast.cli.main import main
 
 def encode_vectors(*_, **__):
     raise RuntimeError("no such luck with 1002")
 
 endpoints.encode_vectors = encode_vectors
-sys.exit(cli.main(sys.argv[1:]))
+main(sys.argv[1:])
 """
 
 
@@ -584,8 +585,8 @@ class Missing:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Missing())
-from yummy_fast import cli
-sys.exit(cli.main(sys.argv[1:]))
+from yummy_fast.cli.main import main
+main(sys.argv[1:])
 """
 
 

@@ -130,13 +130,14 @@ def test_the_access_log_names_it_as_text(corpus: Path) -> None:
 
 WITH_A_BUG = """
 import sys
-from yummy_fast import cli, endpoints
+from yummy_fast import endpoints
+from yummy_fast.cli.main import main
 
 def parse_query(body):
     raise RuntimeError("no such luck")
 
 endpoints.parse_query = parse_query
-sys.exit(cli.main(sys.argv[1:]))
+main(sys.argv[1:])
 """
 
 

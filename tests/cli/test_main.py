@@ -21,7 +21,7 @@ import pytest
 from tests import registries
 from tests.harness import PATIENCE_S, Client, Outcome, Process, Server, Valkey, command_line, free_port, repository
 from yummy_fast import __version__
-from yummy_fast.cli import main
+from yummy_fast.cli.main import main
 from yummy_fast.config.settings import GROUPS
 from yummy_fast.feast_format._proto.registry_pb2 import Registry
 from yummy_fast.feast_format.values import ValueType
@@ -629,7 +629,7 @@ def test_command_lines_of_feasts_chart_and_operator(line: str, tmp_path: Path) -
 def test_a_server_does_not_import_what_it_does_not_need() -> None:
     """What `explain`, `doctor` and `get` are made of would cost each start some milliseconds."""
     program = (
-        "import sys, yummy_fast.cli, yummy_fast.stores.redis\n"
+        "import sys, yummy_fast.cli.main, yummy_fast.stores.redis\n"
         "needless = ('looks', 'survey', 'server.once', 'explaining')\n"
         "print([name for name in sys.modules if 'diagnosis' in name or name.endswith(needless)])"
     )

@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from yummy_fast import __version__
+from yummy_fast.cli.terminal import Progress, is_coloured, paint
 from yummy_fast.config.settings import GROUPS, IGNORED_FLAGS, IGNORED_SWITCHES, SETTINGS, Config, Setting, Telemetry
 from yummy_fast.errors import ConfigError, RegistryError, RequestError, StoreError, how_to_install
 from yummy_fast.http.descriptors import connections_that_fit, needed, raise_soft_limit
@@ -35,7 +36,6 @@ from yummy_fast.sources.open_source import open_source
 from yummy_fast.sources.yaml_text import load_config
 from yummy_fast.telemetry.logs import set_up_logging
 from yummy_fast.telemetry.stderr_log import FLUSH_S, is_writable
-from yummy_fast.terminal import Progress, is_coloured, paint
 from yummy_fast.workers import supervisor
 
 if TYPE_CHECKING:
@@ -721,15 +721,15 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _demo(arguments: argparse.Namespace) -> int:
     try:
-        from yummy_fast import demo
+        from yummy_fast.cli import demo_repository
     except ImportError as error:
         raise ConfigError(f"demo: {error.name} is not installed: {how_to_install('demo')}") from None
     install_startup_signals()
-    return demo.run_demo(arguments.port, print_table)
+    return demo_repository.run_demo(arguments.port, print_table)
 
 
 def _completion(arguments: argparse.Namespace) -> int:
-    from yummy_fast.completion import script
+    from yummy_fast.cli.completion_scripts import script
 
     _write(script(_parser(), arguments.shell).rstrip("\n"))
     return 0

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.harness import PATIENCE_S, command_line
-from yummy_fast.cli import _parser
-from yummy_fast.completion import script
+from yummy_fast.cli.completion_scripts import script
+from yummy_fast.cli.main import _parser
 from yummy_fast.config.settings import SETTINGS
 
 BASH, ZSH, FISH = shutil.which("bash"), shutil.which("zsh"), shutil.which("fish")

@@ -17,7 +17,7 @@ from typing import TextIO
 import pytest
 
 from tests.harness import PATIENCE_S, command_line, inherited_environment
-from yummy_fast.terminal import Progress, is_coloured, paint
+from yummy_fast.cli.terminal import Progress, is_coloured, paint
 
 SGR = re.compile(r"\x1b\[\d+m")
 

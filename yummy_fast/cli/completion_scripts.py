@@ -1,6 +1,6 @@
 """Completion of the command line by bash, zsh and fish: `yummy-fast completion bash`.
 
-The scripts are made from the parser of `cli`, so that every flag is in them. They are static: a Tab starts no Python. A
+The scripts are made from the parser that `parser` makes, so that every flag is in them. They are static: a Tab starts no Python. A
 flag's value is completed by what stands for it in `--help`: FILE, PATH and DIR by names of files, {feast,strict} and
 true|false by these words; for anything else, nothing is offered.
 
