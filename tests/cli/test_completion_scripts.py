@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import PATIENCE_S, command_line
+from tests.harness import PATIENCE_S
 from yummy_fast.cli.completion_scripts import script
 from yummy_fast.cli.parser import make_parser
 from yummy_fast.config.settings import SETTINGS
@@ -49,23 +49,10 @@ def written(folder: Path, shell: str) -> Path:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_command_writes_the_script(shell: str) -> None:
-    code, out, err = command_line("completion", shell)
-    assert (code, err) == (0, "")
-    assert out == script(make_parser(), shell)
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_every_setting_is_in_it(shell: str) -> None:
     text = script(make_parser(), shell)
     for setting in SETTINGS:
         assert (f"-l {setting.flag[2:]} " if shell == "fish" else setting.flag) in text
-
-
-def test_another_shell() -> None:
-    code, out, err = command_line("completion", "tcsh")
-    assert (code, out) == (2, "")
-    assert "invalid choice: 'tcsh'" in err
 
 
 @pytest.mark.skipif(BASH is None, reason="bash is not installed")

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.harness import Server, command_line
+from tests.cli.outcomes import in_process
+from tests.harness import Outcome, Server
 
 COLUMNS = r"^driver_id  feature  value  status  +event time  +age$"
 
 
-def get(*arguments: str | Path) -> tuple[int, str, str]:
-    return command_line(*arguments)
+@pytest.fixture
+def get(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    return partial(in_process, capsys)
 
 
-def test_from_the_store_itself(corpus: Path) -> None:
+def test_from_the_store_itself(get: Callable[..., Outcome], corpus: Path) -> None:
     """Driver 1002 has one trip, and 2 is not there: the corpus's own numbers."""
     code, out, err = get(
         "--chdir", corpus, "get", "-e", "driver_id=1002", "-e", "driver_id=2", "-f", "driver_stats:trips"
@@ -29,7 +33,7 @@ def test_from_the_store_itself(corpus: Path) -> None:
     assert re.match(r" +2  trips +null +NOT_FOUND$", lines[3])
 
 
-def test_from_a_server_the_same(corpus: Path, server: Server) -> None:
+def test_from_a_server_the_same(get: Callable[..., Outcome], corpus: Path, server: Server) -> None:
     asked = ["-e", "driver_id=1002", "-e", "driver_id=2", "-f", "driver_stats:trips", "--json"]
     from_store = json.loads(get("--chdir", corpus, "get", *asked)[1])
     from_server = json.loads(get("get", "--url", server.url, *asked)[1])
@@ -39,14 +43,14 @@ def test_from_a_server_the_same(corpus: Path, server: Server) -> None:
     assert [row["features"]["trips"]["status"] for row in from_server] == ["PRESENT", "NOT_FOUND"]
 
 
-def test_feasts_statuses(corpus: Path) -> None:
+def test_feasts_statuses(get: Callable[..., Outcome], corpus: Path) -> None:
     asked = ["-e", "driver_id=2", "-f", "driver_stats:trips", "--compat", "feast", "--json"]
     (row,) = json.loads(get("--chdir", corpus, "get", *asked)[1])
     assert row["entities"] == {"driver_id": 2}
     assert row["features"]["trips"] == {"value": None, "status": "PRESENT", "event_time": None, "age_s": None}
 
 
-def test_a_request_that_is_refused(corpus: Path) -> None:
+def test_a_request_that_is_refused(get: Callable[..., Outcome], corpus: Path) -> None:
     code, out, err = get("--chdir", corpus, "get", "-e", "driver_id=1", "-f", "driver_stats:nope")
     assert (code, out) == (1, "")
     assert "400: features[0]: Feature nope not found in projection driver_stats" in err
@@ -67,14 +71,14 @@ def test_a_request_that_is_refused(corpus: Path) -> None:
         (["-f", "a:b", "--url", "http://127.0.0.1:1", "--token-file", "/nowhere"], "--token-file /nowhere: "),
     ],
 )
-def test_what_cannot_be_asked(corpus: Path, arguments: list[str], words: str) -> None:
+def test_what_cannot_be_asked(get: Callable[..., Outcome], corpus: Path, arguments: list[str], words: str) -> None:
     code, out, err = get("--chdir", corpus, "get", *arguments)
     assert (code, out) == (2, "")
     assert words in err
     assert "secret" not in err
 
 
-def test_a_server_with_tokens(corpus: Path, tmp_path: Path) -> None:
+def test_a_server_with_tokens(get: Callable[..., Outcome], corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "tokens").write_text("s3cret-token-of-a-client\n")
     asked = ["-e", "driver_id=1002", "-f", "driver_stats:trips"]
     with Server(corpus, "--auth-tokens", str(tmp_path / "tokens")) as server:

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import subprocess
 import sys
 import time
@@ -120,3 +121,16 @@ def test_a_pipe_gets_no_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with open(tmp_path / "log", "w") as file, Progress("asking", file, wait_s=0) as progress:
         assert progress._thread is None
     assert (tmp_path / "log").read_text() == ""
+
+
+NEEDS_DEV_FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+
+
+@pytest.mark.parametrize("into", ["| head -n 1", pytest.param("> /dev/full", marks=NEEDS_DEV_FULL)])
+def test_check_whose_output_nobody_takes(corpus: Path, into: str) -> None:
+    line = f"{shlex.quote(sys.executable)} -m yummy_fast -c {shlex.quote(str(corpus))} check {into}"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
+    if into.startswith("|"):
+        assert (done.stdout, done.stderr) == (f"configuration  {corpus}/feature_store.yaml\n", "")
+    else:
+        assert (done.returncode, done.stderr) == (2, "yummy-fast: standard output: No space left on device\n")
