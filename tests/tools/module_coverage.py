@@ -35,7 +35,7 @@ BELOW: dict[str, float] = {
 """Modules of which their own tests run less, and how much it is at least. Numbers here may grow, and not shrink."""
 
 WITHOUT: dict[str, str] = {
-    "__main__.py": "it calls `cli/main.py`: tests/cli/test_main.py starts it as a process",
+    "__main__.py": "it calls `cli.main`: tests/cli/test_main.py starts it as a process",
     "cli/demo_repository.py": "it is a program: tests/cli/test_demo.py starts it as a process",
     "native/owner.py": "it chooses the room or its twin: tests/native/test_packaging.py",
     "native/powers_of_ten.py": "a table, which tests/native/test_body.py uses",
