@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.outcomes import in_process, serve_command
+from tests.cli.outcomes import in_process, one_line, serve_command
 from tests.harness import Client, Outcome, Process, command_line
 from yummy_fast import __version__
+from yummy_fast.cli import check
 from yummy_fast.feast_format._proto.registry_pb2 import Registry
 
 
@@ -58,3 +59,15 @@ def test_check_on_a_terminal_without_unicode(corpus: Path) -> None:
     code, out, err = command_line("--chdir", corpus, "check", environment={"PYTHONIOENCODING": "ascii"})
     assert (code, err) == (1, "")
     assert "\nfeature service z\\xfcrich\n" in out
+
+
+def test_a_mistake_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one_line(in_process(capsys, "--chdir", tmp_path, "check"), f"{tmp_path}/feature_store.yaml")
+
+
+def test_ctrl_c_while_a_command_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(check, "load", interrupted)
+    assert in_process(capsys, "check") == (130, "", "")
