@@ -43,6 +43,9 @@ def message(**fields: Any) -> str:
         (Type.STRING_LIST, ["a", "b"], "62060a01610a0162"),
         (Type.FLOAT_LIST, [0.5, 1.5], "82010a0a080000003f0000c03f"),
         (Type.INT64_LIST, [], "7200"),
+        (Type.MAP, {"a": b"x"}, "a2010a0a080a016112030a0178"),  # as a function of an on-demand view may return
+        (Type.MAP, {"a": [b"x"]}, "a2010c0a0a0a016112055a030a0178"),
+        (Type.VALUE_LIST, [[b"x"]], "d202070a055a030a0178"),
         (Type.INT64, None, ""),
     ],
 )

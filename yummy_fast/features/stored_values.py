@@ -449,6 +449,7 @@ _NESTED_LISTS: Mapping[type, tuple[ValueType, _Pack]] = {
     float: (ValueType.DOUBLE_LIST, _pack_floats("d")),
     str: (ValueType.STRING_LIST, _pack_texts),
     bool: (ValueType.BOOL_LIST, _pack_booleans),
+    bytes: (ValueType.BYTES_LIST, _pack_bytes),
 }
 """The type that Feast infers from a list's first item, where none is declared."""
 
@@ -471,6 +472,8 @@ def _nested(value: Any, level: int) -> bytes:
         return _INT64 + _varint(value & (1 << 64) - 1)
     if isinstance(value, float):
         return _DOUBLE + struct.pack("<d", value)
+    if isinstance(value, bytes):
+        return _block(_tag(ValueType.BYTES, _BLOCK), value)
     return _block(_tag(ValueType.STRING, _BLOCK), value.encode())
 
 
@@ -479,7 +482,10 @@ def _nested_list(items: list[Any], level: int) -> bytes:
         raise _MismatchError("no empty array in it, whose type nobody could tell")
     if isinstance(items[0], dict):
         return _block(_tag(ValueType.MAP_LIST, _BLOCK), _maps(items, level + 1))
-    value_type, pack = _NESTED_LISTS.get(type(items[0]), (ValueType.UNKNOWN, _pack_bytes))
+    found = _NESTED_LISTS.get(type(items[0]))
+    if found is None:
+        raise _MismatchError
+    value_type, pack = found
     if level + 1 > MAX_LEVEL:
         raise _MismatchError("fewer brackets in brackets")
     content = pack(items)(0, len(items))
