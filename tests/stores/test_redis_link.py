@@ -144,7 +144,7 @@ def test_a_login_is_renewed_on_the_connection_that_is_there(
 
 
 def test_an_address_that_its_name_does_not_stand_for_is_left(
-    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As at a failover of ElastiCache: the old node lives on, and its connections stay open."""
     link = yummy_fast.stores.redis_link
@@ -160,6 +160,9 @@ def test_an_address_that_its_name_does_not_stand_for_is_left(
             raise socket.gaierror(-3, "temporary failure")
         return ask(address, *rest, **options)
 
+    def broken(*_: object) -> Any:
+        raise KeyError("a bug")
+
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
     async def reading() -> None:
@@ -172,7 +175,11 @@ def test_an_address_that_its_name_does_not_stand_for_is_left(
             address = "down"
             await load.wait_for(100)
             assert store._connection is first
-            address = "127.0.0.2"
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(link, "client", broken)
+                address = "127.0.0.2"
+                await soon(lambda: "has another address, which cannot be connected to" in caplog.text)
+                assert store._connection is first
             await soon(lambda: store._connection is not None and store._connection.peer == "127.0.0.2")
             await load.wait_for(100)
             assert store.state.connections == 1

@@ -368,7 +368,7 @@ class Link:
         """Make a connection to where the name leads now. The old one stays until there is a new one."""
         try:
             new_connector, new_connection = await self._connect()
-        except CANNOT_CONNECT as error:
+        except Exception as error:  # of any kind, as in `_keep_connected`
             self._log_move(f"its name has another address, which cannot be connected to: {reason(error)}")
             return connector, connection
         self._log_move(f"its name has another address: left {connection.peer} for {new_connection.peer}")
