@@ -47,6 +47,15 @@ def test_a_file_that_is_too_long_or_gone(tmp_path: Path) -> None:
         FileCredentials(str(secret), "").read()
 
 
+def test_a_secret_that_is_no_text_is_not_quoted(tmp_path: Path) -> None:
+    """At a later connect the message is logged as it is."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"ab\xffcd")
+    with pytest.raises(ValueError, match="expected a password on one line") as raised:
+        FileCredentials(str(secret), "").read()
+    assert "0xff" not in str(raised.value)
+
+
 def test_a_provider() -> None:
     credentials = open_credentials("", f"{__name__}:Fixed", "")
     assert credentials is not None

@@ -57,7 +57,10 @@ class FileCredentials:
         """Read the file now. Raises OSError, ValueError."""
         with open(self._path, "rb") as file:
             data = file.read(MAX_SECRET_BYTES + 1)
-        text = data.decode().removesuffix("\n").removesuffix("\r")
+        try:
+            text = data.decode().removesuffix("\n").removesuffix("\r")
+        except UnicodeDecodeError:  # whose message would quote a byte of the secret
+            text = ""
         if not text or len(data) > MAX_SECRET_BYTES or "\n" in text:
             raise ValueError(f"{self._path}: expected a password on one line")
         return Login(self._user, text)
@@ -73,8 +76,8 @@ def open_credentials(password_file: str, provider: str, user: str) -> Credential
             credentials.read()
         except OSError as error:
             raise ConfigError(f"--redis-password-file: {password_file}: {error.strerror}") from None
-        except ValueError:  # of UTF-8 as well, whose message would quote the secret
-            raise ConfigError(f"--redis-password-file: {password_file}: expected a password on one line") from None
+        except ValueError as error:
+            raise ConfigError(f"--redis-password-file: {error}") from None
         return credentials
     if not provider:
         return None
