@@ -166,6 +166,26 @@ def test_a_failover_keeps_the_links_and_changes_their_roles() -> None:
     run(following())
 
 
+def test_another_thread_sees_the_nodes_of_one_topology() -> None:
+    """While a topology is followed, `describe` shows the one before, and never a part of the new one."""
+
+    async def following() -> None:
+        async with Side(FIRST) as side:
+            seen: list[list[str]] = []
+            make = side.nodes._make_link
+
+            def look(*arguments: Any) -> Link:
+                seen.append([one["node"] for one in side.nodes.describe() if one["role"] == "primary"])
+                return make(*arguments)
+
+            side.nodes._make_link = look
+            await side.follow(two(Shard(A), Shard(D)))
+            assert seen == [[str(A), str(B)]]
+            assert {one["node"] for one in side.nodes.describe() if one["role"] == "primary"} == {str(A), str(D)}
+
+    run(following())
+
+
 def test_who_stands_by_goes_on_doing_so() -> None:
     async def following() -> None:
         async with Side(FIRST) as side:

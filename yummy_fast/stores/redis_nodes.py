@@ -189,7 +189,8 @@ class Nodes:
                 len(topology.addresses()),
             )
         self.topology = topology
-        before, self._shards = self._shards, {}
+        before: dict[Shard, ShardLinks] = self._shards
+        after: dict[Shard, ShardLinks] = {}
         self._moved.clear()
         shards = []
         for number, shard in enumerate(topology.shards):
@@ -205,10 +206,11 @@ class Nodes:
                 links.usable_at = max((old.usable_at for old in before.values()), default=0.0)
             else:
                 links.replicas, links.ranges = replicas, ranges
-            self._shards[shard] = links
+            after[shard] = links
             shards.append(links)
         self.reads.table[:] = [shards[number] if number >= 0 else None for number in owner]
         uncovered = topology.uncovered()
+        self._shards = after  # in one step: `describe` reads it in another thread
         self.reads.only = shards[0] if len(shards) == 1 and not uncovered else None
         if not uncovered:
             self.reads.uncovered_since = float("inf")
