@@ -80,7 +80,10 @@ def test_what_another_site_may_send_without_leave_is_refused(port: int, content_
 
 @pytest.mark.parametrize(
     ("host", "status"),
-    [("localhost:1", 200), ("127.0.0.1", 200), ("[::1]:80", 200), ("rebound.example:80", 403), ("192.0.2.1", 403)],
+    [
+        *(("localhost:1", 200), ("localhost", 200), ("127.0.0.1", 200), ("[::1]:80", 200), ("[::1]", 200)),
+        *(("rebound.example:80", 403), ("192.0.2.1", 403), ("[::1", 403), ("", 403)),
+    ],
 )
 def test_a_name_of_another_site_is_refused(port: int, host: str, status: int) -> None:
     assert ask(port, "/-/ui", headers={"Host": host})[0].status == status

@@ -79,6 +79,11 @@ def test_a_question_that_cannot_be_answered(admin_url: str, body: bytes, status:
     assert words in found[1]["detail"]
 
 
+@pytest.mark.parametrize(("host", "status"), [("localhost:8001", 200), ("[::1]", 200), ("rebound.example:8001", 403)])
+def test_a_site_that_points_its_name_here_reads_nothing(admin_url: str, host: str, status: int) -> None:
+    assert ask(admin_url, question(values=True), headers={"Host": host})[0] == status
+
+
 def test_a_question_is_asked_with_post(admin_url: str) -> None:
     with pytest.raises(HTTPError) as caught:
         urlopen(f"{admin_url}/-/explain", timeout=PATIENCE_S)

@@ -12,6 +12,9 @@ questions to whoever explains, what the page asks to the page, and knows nothing
     POST /-/explain   why a feature is null: `explaining`
     GET  /-/ui        with --ui, the page for people, and what it asks for: `page`
 
+What can show a stored value, which is the last two, is refused by a listener on the loopback interface to a request
+that names another host: a browser sends one when a site points its own name at this machine (DNS rebinding).
+
 Without an admin listener the data port has the first three (`app`), and nothing that changes anything. A connection is
 for one request. When all MAX_CONNECTIONS are taken, a new one ends the oldest, so that slow clients keep none out.
 """
@@ -19,6 +22,7 @@ for one request. When all MAX_CONNECTIONS are taken, a new one ends the oldest, 
 from __future__ import annotations
 
 import errno
+import ipaddress
 import json
 import logging
 import socket
@@ -29,6 +33,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from yummy_fast.config.kinds import split_address
 from yummy_fast.errors import ConfigError
@@ -116,13 +121,33 @@ _PAGES: Mapping[str, tuple[str, _View]] = {
 }
 
 
-def _with_bodies(explain: Explain | None, more: More) -> More:
+def refusal(address: str, headers: Mapping[str, str]) -> Page | None:
+    """The answer to a request for another host, if `address`, that of this listener, is a loopback one; else None."""
+    try:
+        named = urlsplit(f"//{headers.get('Host', '')}").hostname or ""
+    except ValueError:  # brackets around what is no IPv6 address
+        named = ""
+    if not _is_loopback(split_address(address)[0]) or _is_loopback(named):
+        return None
+    return json_page(403, {"detail": "Host: expected localhost, or an address of the loopback interface"})
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _with_bodies(address: str, explain: Explain | None, more: More) -> More:
     """The pages that look at the body or the headers of a request."""
     if explain is None:
         return more
 
-    def explained(body: bytes, _: Mapping[str, str]) -> Page:
-        return json_page(*explain(body))
+    def explained(body: bytes, headers: Mapping[str, str]) -> Page:
+        return refusal(address, headers) or json_page(*explain(body))
 
     return {EXPLAIN: ("POST", explained), **more}
 
@@ -149,7 +174,7 @@ class AdminListener:
         host, port = split_address(address)
         pages = {path: page for path, page in _PAGES.items() if reload or page[1] is not _reload}
         try:
-            self._server = _Server(host, port, health, pages, _with_bodies(explain, more or {}))
+            self._server = _Server(host, port, health, pages, _with_bodies(address, explain, more or {}))
         except OSError as error:
             remedy = "" if key == "--admin" else "; --admin HOST:PORT takes another address"
             raise ConfigError(f"{key} {address}: cannot listen: {error.strerror or error}{remedy}") from None

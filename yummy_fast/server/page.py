@@ -9,8 +9,8 @@ the page may see no value that the data port would not answer. The rest that it 
 
 Scripts and styles run only if their hashes are in the Content-Security-Policy, which are made of the file itself. Other
 sites cannot use the page through its reader's browser: a request needs a JSON Content-Type, which a browser sends to
-another origin only with leave; and a listener on the loopback interface answers to names of the loopback alone, so
-that no name of another site that was pointed at it (DNS rebinding) reads anything.
+another origin only with leave; and on the loopback interface the page is for names of the loopback alone
+(`admin.refusal`), so a name of another site that was pointed at it reads no feature.
 
 It is imported only with `--ui`. It knows nothing of features.
 """
@@ -20,15 +20,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.client
-import ipaddress
 import re
 import socket
 import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from yummy_fast.config.kinds import split_address
-from yummy_fast.server.admin import Page, json_page
+from yummy_fast.server.admin import Page, json_page, refusal
 
 UI = "/-/ui"
 MAX_ANSWER_BYTES = 16 << 20
@@ -64,7 +62,7 @@ class PeoplePage:
 
     def __init__(self, address: str, data_url: Callable[[], str]) -> None:
         """`address`: the admin listener's. `data_url`: where the data port is; empty before it is open."""
-        self._is_local = _is_loopback(split_address(address)[0])
+        self._address = address
         self._data_url = data_url
         self.paths: Mapping[str, tuple[str, Callable[[bytes, Mapping[str, str]], Page]]] = {
             UI: ("GET", self._page),
@@ -74,22 +72,15 @@ class PeoplePage:
         """By path, the method that is taken, and what answers: given the body and the headers of the request."""
 
     def _page(self, _: bytes, headers: Mapping[str, str]) -> Page:
-        return self._refused(headers) or Page(200, _HTML, "text/html; charset=utf-8", _HEADERS)
+        return refusal(self._address, headers) or Page(200, _HTML, "text/html; charset=utf-8", _HEADERS)
 
     def _openapi(self, _: bytes, headers: Mapping[str, str]) -> Page:
-        return self._refused(headers) or self._ask("GET", "/openapi.json", None, headers)
+        return refusal(self._address, headers) or self._ask("GET", "/openapi.json", None, headers)
 
     def _features(self, body: bytes, headers: Mapping[str, str]) -> Page:
         if headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
             return json_page(415, {"detail": "Content-Type: expected application/json"})
-        return self._refused(headers) or self._ask("POST", "/get-online-features", body, headers)
-
-    def _refused(self, headers: Mapping[str, str]) -> Page | None:
-        """The answer to a request by another name than this listener's."""
-        host = headers.get("Host", "").rpartition(":")[0] or headers.get("Host", "")
-        if not self._is_local or _is_loopback(host.strip("[]")):
-            return None
-        return json_page(403, {"detail": "Host: expected localhost, or an address of the loopback interface"})
+        return refusal(self._address, headers) or self._ask("POST", "/get-online-features", body, headers)
 
     def _ask(self, method: str, path: str, body: bytes | None, given: Mapping[str, str]) -> Page:
         """What the data port answers."""
@@ -103,7 +94,9 @@ class PeoplePage:
             response = connection.getresponse()
             answer = response.read(MAX_ANSWER_BYTES + 1)
         except (OSError, http.client.HTTPException) as error:
-            return json_page(502, {"detail": f"the data port, {url}, does not answer: {error or type(error).__name__}"})
+            return json_page(
+                502, {"detail": f"the data port, {url}, does not answer: {str(error) or type(error).__name__}"}
+            )
         finally:
             connection.close()
         if len(answer) > MAX_ANSWER_BYTES:
@@ -113,15 +106,6 @@ class PeoplePage:
             answer,
             headers=(("X-Yummy-Fast-Url", url), ("X-Feast-Compat", response.getheader("X-Feast-Compat", ""))),
         )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _connection(url: str) -> http.client.HTTPConnection:
