@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.diagnosis.recorded import CAUSES, load
 from tests.harness import Valkey, command_line
+from yummy_fast.diagnosis.doctor import examine
+from yummy_fast.server.app import open_store
 
 NEEDS_A_KEY = {"sound", "stored_null", "unknown_entity", "redis_expiry"}
 """Where the other rows are all right."""
@@ -43,6 +47,23 @@ def test_a_bound_on_keys(tmp_path: Path, blank_valkey: Valkey) -> None:
     _, out, _ = command_line("--chdir", tmp_path, "doctor", "--json", "--keys", "300")
     sample = json.loads(out)["sample"]
     assert (sample["keys"], sample["complete"]) == (300, False)
+
+
+def test_a_bound_on_time(tmp_path: Path, blank_valkey: Valkey) -> None:
+    """All keys were seen, and not all hashes: of what was not read, nothing is said to be missing."""
+    recorded = load("sound", tmp_path, blank_valkey)
+    with closing(open_store(recorded.config).looks()) as looks:
+        found = examine(
+            recorded.registry(),
+            recorded.config.repository,
+            looks,
+            max_keys=1_000,
+            time_s=0,
+            strict=False,
+            now=datetime.now(UTC),
+        )
+    assert found.census.keys > found.census.hashes == 1
+    assert not found.census.complete
 
 
 def test_big_values_and_fields_of_nobody(tmp_path: Path, blank_valkey: Valkey) -> None:

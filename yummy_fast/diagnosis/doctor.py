@@ -52,15 +52,18 @@ def examine(
     known = known_join_keys(registry)
     keys = {key: read_key(key, known) for key in scan.keys}
     own = [key for key, read in keys.items() if read is not None and read.project == registry.project]
+    hashes = looks.read_many(own)
     taken = census.take(
         registry,
         versioning=repository.versioning,
         key_version=key_version,
         keys=keys,
-        hashes=_until(looks.read_many(own), began + time_s),
+        hashes=_until(hashes, began + time_s),
         complete=scan.complete,
         now=now,
     )
+    if next(hashes, None) is not None:  # the time was over before all were read
+        taken.complete = False
     findings = census.judge(
         taken,
         registry,
