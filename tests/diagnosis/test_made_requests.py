@@ -93,6 +93,14 @@ def test_composite_keys_are_whole(catalog: Catalog[Any]) -> None:
     assert found
 
 
+def test_stored_keys_come_before_absent_ones(catalog: Catalog[Any]) -> None:
+    """Where no pair is stored, what is stored of one of its join keys is asked for."""
+    stored = keys(3, driver_id=[1001]) + keys(3, __dummy_id=[""])
+    asked = query(make_requests(catalog, stored), "feature service svc_mixed")["entities"]
+    assert asked["driver_id"] == [1001, -1]
+    assert asked["customer_id"] == ["(absent)", "(absent)"]
+
+
 def test_every_made_request_is_answered(catalog: Catalog[Any], server: Server) -> None:
     """Two answers that refuse the same request would be the same."""
     for stored in ([], keys(3, driver_id=[1001, 1002])):

@@ -81,11 +81,13 @@ def _add(
         left_out.append(f"{what}: it wants request data: {', '.join(data)}")
         return
     columns: dict[str, list[Any]] = {}
-    # The longest first: what is a part of a composite key has to fit the rest of it.
-    for lookup in sorted(plan.lookups, key=lambda lookup: -len(lookup.join_keys)):
-        if lookup.is_pushed or not lookup.join_keys:
-            continue
-        values = entities.get(tuple(join_key for join_key, _ in lookup.join_keys), ())
+    found = [
+        (lookup, entities.get(tuple(join_key for join_key, _ in lookup.join_keys), ()))
+        for lookup in plan.lookups
+        if lookup.join_keys and not lookup.is_pushed
+    ]
+    # Of the keys that are stored the longest first: what is a part of a composite key has to fit the rest of it.
+    for lookup, values in sorted(found, key=lambda pair: (not pair[1], -len(pair[0].join_keys))):
         for position, (_, name) in enumerate(lookup.join_keys):
             if name in columns:
                 continue
