@@ -12,6 +12,7 @@ import pytest
 
 from tests.cli.outcomes import in_process
 from tests.harness import Outcome, Server
+from yummy_fast.diagnosis.differences import Answer
 
 COLUMNS = r"^driver_id  feature  value  status  +event time  +age$"
 
@@ -57,6 +58,16 @@ def test_a_request_that_is_refused(get: Callable[..., Outcome], corpus: Path) ->
     code, out, err = get("--chdir", corpus, "get", "-e", "driver_id=1", "--service", "nope")
     assert (code, out) == (1, "")
     assert "404: Feature service nope does not exist" in err
+
+
+@pytest.mark.parametrize("answer", [b'{"ok": true}', b"[]", b"1", b'{"metadata": {}, "results": []}'])
+def test_another_server_than_one_of_features(
+    get: Callable[..., Outcome], answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yummy_fast.diagnosis.ask_server.ask_server", lambda *_: Answer(200, answer))
+    code, out, err = get("get", "--url", "http://127.0.0.1:1", "-e", "a=1", "-f", "b:c")
+    assert (code, out) == (2, "")
+    assert "the answer has no features" in err
 
 
 @pytest.mark.parametrize(

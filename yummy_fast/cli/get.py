@@ -97,7 +97,10 @@ def run(arguments: argparse.Namespace) -> int:
             raise ConfigError(f"get: {status}: {_message(found)}")
         print(f"yummy-fast: get: {status}: {_message(found)}", file=sys.stderr)
         return 1
-    rows = feature_table.rows_of(found, asked, datetime.now(UTC))
+    try:
+        rows = feature_table.rows_of(found, asked, datetime.now(UTC))
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise ConfigError("get: the answer has no features: is this the URL of a feature server?") from None
     if arguments.json:
         write(json.dumps(feature_table.as_json(rows), indent=2, ensure_ascii=False))
     else:
