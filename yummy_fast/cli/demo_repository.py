@@ -159,7 +159,10 @@ def _write_rows(port: int) -> None:
         connection.sendall(b"".join(commands))
         answered = 0
         while answered < len(commands):
-            for answer in reader.feed(connection.recv(65536)):
+            data = connection.recv(65536)
+            if not data:
+                raise ConfigError("demo: Valkey closed the connection")
+            for answer in reader.feed(data):
                 if answer is not None:
                     raise ConfigError(f"demo: Valkey refused the data: {answer}")
                 answered += 1
