@@ -32,10 +32,7 @@ class Asked(NamedTuple):
 
 def read_requests(file: IO[bytes], name: str) -> Iterator[Asked]:
     """The requests of a file, one a line; empty lines are none. Raises ConfigError for a line that is no object."""
-    for number in range(1, 1 << 62):
-        line = file.readline(MAX_REQUEST_BYTES + 1)
-        if not line:
-            return
+    for number, line in enumerate(iter(lambda: file.readline(MAX_REQUEST_BYTES + 1), b""), 1):
         where = f"{name}:{number}"
         if len(line) > MAX_REQUEST_BYTES:
             raise ConfigError(f"{where}: longer than {MAX_REQUEST_BYTES} bytes")

@@ -68,7 +68,6 @@ _ERRORS: Mapping[int, str] = {
     401: "No bearer token, or an unknown one.",
     403: "Nothing may be written here, or not with this token.",
     404: "No such feature service, feature view or column of request data.",
-    405: "Another method is taken here.",
     408: "The client was too slow.",
     413: "The request, or its answer, is too large.",
     422: "The body is not a request of this kind.",
