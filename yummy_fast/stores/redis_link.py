@@ -267,6 +267,8 @@ class Link:
         self._task: asyncio.Task[None] | None = None
         self._host = ""
         """The host that was connected to last, as it was given."""
+        self._login_log = OnceLog(logger, max_messages=MAX_REASONS_LOGGED)
+        """Says why a login could not be renewed, which is tried again each second: once, until one is."""
         self._beside: set[asyncio.Task[None]] = set()
         """What runs beside all else: logins that are renewed, connections that are left."""
 
@@ -454,7 +456,7 @@ class Link:
         try:
             login = await login_for(self._settings)
         except RedisError as error:
-            logger.error("online store %s: %s", self.name, error)
+            self._login_log.log(logging.ERROR, "online store %s: %s", self.name, error)
             login = Login("", "", RENEW_LEAST_S)
         else:
             assert login is not None, "there is a provider"  # noqa: S101
@@ -467,8 +469,10 @@ class Link:
     def _renewed(self, connection: RedisConnection, login: Login, refusal: str) -> None:
         """A new login was accepted or, with this error, not."""
         if refusal:
-            logger.error("online store %s: AUTH again: %s", self.name, refusal)
+            self._login_log.log(logging.ERROR, "online store %s: AUTH again: %s", self.name, refusal)
             login = login._replace(renew_in_s=RENEW_LEAST_S)
+        else:
+            self._login_log.forget()
         self._renew_later(connection, login)
 
     def set_role(self, replica: bool) -> None:
