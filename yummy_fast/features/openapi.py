@@ -98,7 +98,7 @@ class _Space:
         self.exhausted = False
 
     def take(self, features: int) -> bool:
-        """Whether as many more fit."""
+        """Whether this many more fit: then there is space for so many fewer."""
         if features > self._left:
             self.exhausted = True
             return False

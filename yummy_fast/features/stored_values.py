@@ -479,7 +479,7 @@ def _nested(value: Any, level: int) -> bytes:
 
 def _nested_list(items: list[Any], level: int) -> bytes:
     if not items:
-        raise _MismatchError("no empty array in it, whose type nobody could tell")
+        raise _MismatchError("no empty array in it, whose type cannot be known")
     if isinstance(items[0], dict):
         return _block(_tag(ValueType.MAP_LIST, _BLOCK), _maps(items, level + 1))
     found = _NESTED_LISTS.get(type(items[0]))

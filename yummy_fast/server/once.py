@@ -24,7 +24,7 @@ from yummy_fast.telemetry.metrics import Metrics
 
 
 class Answerer:
-    """Answers requests one after the other, within a `with` block: on an event loop that turns only meanwhile."""
+    """Answers requests one after the other, within a `with` block. Its event loop turns only while one is answered."""
 
     def __init__(self, config: Config) -> None:
         """Raises ConfigError, RegistryError."""

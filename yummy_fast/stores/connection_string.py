@@ -9,7 +9,7 @@ What the addresses are depends on `redis_type`: of `redis` the first one counts,
 `redis_sentinel` all are sentinels. Beyond Feast: spaces after commas, IPv6 addresses in brackets, and redis://, rediss://
 and unix:// URLs, which Yummy takes.
 
-Names stay names here: who connects resolves them, each time anew. No message quotes a value, which may be a password.
+Names stay names here: each attempt to connect resolves them anew. No message quotes a value, which may be a password.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Who we are to Redis: user and password, asked for at each connect.
 
     --redis-password-file     a file, read at each connect: a rotated secret needs no restart
-    --redis-credentials       MODULE:NAME of a function without arguments that makes a `Credentials`: the place for a
-                              provider of tokens (IAM of ElastiCache, Entra ID), none of which is part of this server
+    --redis-credentials       MODULE:NAME of a function without arguments that makes a `Credentials`: for providers of
+                              tokens (IAM of ElastiCache, Entra ID), of which this server has none
 
 A login may end. `Login.renew_in_s` says when the next one is to be asked for: it is then sent as AUTH on the connection
 that is there, between the commands of requests. If Redis refuses it, the old one stays, and another is asked for soon.

@@ -9,7 +9,8 @@ because redis-py's own pipeline costs ten times the CPU.
 A Link never says where to connect to: its `place` is asked before each attempt, and may wait or refuse. So a Sentinel's
 master is never connected to by memory. A Link that is retired makes no new connection.
 
-This file knows redis-py, as does `redis_topology`. It knows neither keys nor slots, nor which Link a fetch goes to.
+This file knows redis-py's connections, as do `redis_topology` and `redis_sentinel`, which get theirs here. It knows
+neither keys nor slots, nor which Link a fetch goes to.
 """
 
 from __future__ import annotations
@@ -222,7 +223,7 @@ _TLS_ALERT = re.compile(r"(?i)certificate.required|handshake.failure|connection 
 
 
 class Link:
-    """Keeps one connection to one node, from `start` until `retire`."""
+    """Keeps one connection to one node, from `start` until it is closed, or retired and lost."""
 
     def __init__(
         self,

@@ -52,11 +52,11 @@ UNUSABLE_S = 1.0
 """A shard without a usable node for this long makes /readyz 503: a lost connection is mostly made again sooner."""
 
 LinkMaker = Callable[[str, Callable[[], Awaitable[Place]], StoreState, Callable[[Link], None], bytes], Link]
-"""Makes a Link of: name, place, its own state, who is told of changes, a key that has its slot there."""
+"""Makes a Link of: its name, its place, its own state, what to call when it changes, a key that has its slot there."""
 
 
 class Source(Protocol):
-    """Who knows the topology."""
+    """What knows the topology."""
 
     regular_s: float
     """How often it is read when nothing seems wrong."""
@@ -303,7 +303,7 @@ class Nodes:
         self._watching = self._loop.call_later(delay_s, self._watch, self._loop.time() + delay_s)
 
     def _watch(self, due: float) -> None:
-        """Look after everything that no event tells of."""
+        """Look at everything that no event reports: nodes that stall, and shards without a node."""
         now = self._loop.time()
         self._watch_in(self._period_s)
         links = list(self._links.values())

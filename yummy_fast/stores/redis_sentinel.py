@@ -50,7 +50,7 @@ class Answer(NamedTuple):
     in_step: tuple[Address, ...]
     """... of these, those that have their master."""
     promoted: tuple[Address, ...] = ()
-    """Whom it makes the master just now, if it leads a failover."""
+    """The replica that it is making the master, if it leads a failover."""
 
 
 def parse_answer(master: Any, replicas: Any) -> Answer:

@@ -12,7 +12,7 @@ may announce no host: then it is the one that was asked. `MOVED 3999 10.0.0.5:63
 `RefreshPace` decides when the topology is asked for: soon when something looks wrong, but never by all workers at once,
 and ever more rarely while nothing changes.
 
-Pure: no sockets, no clock, no dice; whoever calls hands them in.
+Pure: the caller hands in the time and the random numbers.
 """
 
 from __future__ import annotations

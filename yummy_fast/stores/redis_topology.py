@@ -27,7 +27,7 @@ MAX_KNOWN_ASKED = 3
 
 
 class NoTopologyError(RedisError):
-    """Nobody who was asked knows the topology."""
+    """No node that was asked knows the topology."""
 
 
 NO_CLUSTER = "it is no node of a cluster: set redis_type: redis"
@@ -73,7 +73,7 @@ class ClusterSource:
                 reply = await ask(self._settings, await self.place(address), "CLUSTER SLOTS")
                 return parse_slots(reply, address)
             except NoPermissionError:
-                problems[address] = "this user may not CLUSTER SLOTS; grant +cluster|slots"
+                problems[address] = "this user may not run CLUSTER SLOTS; grant +cluster|slots"
             except ResponseError as error:
                 unfit = "cluster support disabled" in str(error)
                 problems[address] = NO_CLUSTER if unfit else reason(error)
