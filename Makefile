@@ -22,7 +22,8 @@
 # make locks   write locks/: which versions the image has, and their hashes; make locks UPGRADE=--upgrade, newer ones
 # make audit   compare the locked versions with the known vulnerabilities
 # make site    the documents as a site, in site/; a link that leads nowhere is an error
-# make docs    write docs/metrics.md and docs/settings.md from their tables, and the modules in docs/architecture.md
+# make docs    write docs/metrics.md and docs/settings.md from their tables, docs/commands.md and docs/errors.md from the
+#              code, and the modules in docs/architecture.md
 # make proto   write yummy_fast/feast_format/_proto anew
 # All of them set up their virtual environments (.venv, .venv-demo, .venv-feast) and need no root. PYTHON names the
 # interpreter, 3.11 or newer; another one needs an environment of its own: make test PYTHON=python3.14 VENV=.venv-3.14
@@ -143,6 +144,8 @@ format: $(VENV)/ready
 	$(BIN)/ruff format
 
 docs: $(VENV)/ready
+	$(BIN)/python -m tests.commands_document
+	$(BIN)/python -m tests.errors_document
 	$(BIN)/python -m tests.metrics_document
 	$(BIN)/python -m tests.rooms_document
 	$(BIN)/python -m tests.settings_document

@@ -23,7 +23,7 @@ always on.
 
 The metrics whose names begin with `feast_` have Feast's names and labels, and finer buckets. Instead of Feast's
 `feast_feature_server_cpu_usage` and `feast_feature_server_memory_usage` there are the `process_*` metrics, which say
-more. This server does not push, materialize or read offline stores, so it has none of Feast's metrics about that.
+more. This server does not materialize or read offline stores, so it has none of Feast's metrics about that.
 
 Cardinality is bounded. The first {MAX_SERVICES} feature services and the first {MAX_VIEWS} feature views that are
 requested have series of their own; further ones share the label `(other)`. Lists of features share `(ad hoc)`.

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests import rooms_document, settings_document
+from tests import commands_document, errors_document, rooms_document, settings_document
+from yummy_fast import errors
 from yummy_fast.cli.main import main
 from yummy_fast.config.settings import IGNORED_FLAGS, IGNORED_SWITCHES, SETTINGS
 from yummy_fast.sources.yaml_text import load_config
@@ -61,7 +62,7 @@ def test_every_make_target_that_is_named_is_there() -> None:
 
 
 def test_every_flag_that_is_named_is_there(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("serve", "check", "get", "explain", "doctor", "demo"):
+    for command in ("serve", "check", "get", "explain", "doctor", "compare", "demo"):
         with pytest.raises(SystemExit):
             main([command, "--help"])
     flags = set(re.findall(r"--[a-z][\w-]*", capsys.readouterr().out))
@@ -98,6 +99,29 @@ def test_the_top_is_short() -> None:
 
 def test_the_settings_are_the_current_ones() -> None:
     assert settings_document.DOCUMENT.read_text() == settings_document.text(), "run `make docs`"
+
+
+def test_the_commands_are_the_current_ones() -> None:
+    assert commands_document.DOCUMENT.read_text() == commands_document.text(), "run `make docs`"
+
+
+def test_the_errors_are_the_current_ones() -> None:
+    assert errors_document.DOCUMENT.read_text() == errors_document.text(), "run `make docs`"
+
+
+def test_every_error_is_in_the_tree_and_has_its_status_there() -> None:
+    """The picture at the top of yummy_fast/errors.py, against the classes: names, what inherits from what, statuses."""
+    lines = re.findall(r"^    ([ │├└─]*)(\w+Error)\b(.*)$", errors.__doc__ or "", re.MULTILINE)
+    kinds = errors_document.classes()
+    assert {name for _, name, _ in lines} == set(kinds)
+    parents: dict[int, str] = {}
+    for branches, name, text in lines:
+        parents[len(branches)] = name
+        (base,) = kinds[name].__bases__
+        assert base.__name__ == parents.get(len(branches) - 4, "Exception"), name
+        codes = {int(code) for code in re.findall(r"\b[45]\d\d\b", text)}
+        if codes and "its own" not in text and name not in errors_document.NOT_ANSWERS:
+            assert codes == errors_document.statuses(name, kinds[name]), name
 
 
 # -------------------------------------------------------------------------------------------------------- the pictures
