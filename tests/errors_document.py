@@ -33,12 +33,13 @@ Feast's shapes, so that Feast's SDK raises Feast's exceptions from them:
 | body | what it is |
 |---|---|
 | a JSON string | the message |
-| a JSON string that holds JSON again | the name of a Feast exception, which the SDK imports and raises, and the message |
+| a JSON string that holds JSON again | the name of a Feast exception, which the SDK raises, and the message |
 | an object with `detail` | as FastAPI has it: a text, or for a 422 a list of the places in the body |
 
-Of a 5xx, the class is the `error.type` of the [span](observability.md#tracing). [troubleshooting.md](troubleshooting.md) has the
-commands that tell the cause of a 502, 503 or 404, [compatibility.md](compatibility.md#errors) what Feast answers where
-this server has something else, [reliability.md](reliability.md#limits) each limit.
+Of a 5xx, the class is the `error.type` of the [span](observability.md#tracing).
+[troubleshooting.md](troubleshooting.md) has the commands that tell the cause of a 502, 503 or 404,
+[compatibility.md](compatibility.md#errors) what Feast answers where this server has something else, and
+[reliability.md](reliability.md#limits) each limit.
 """
 
 _TAIL = """
