@@ -177,7 +177,7 @@ $(VENV)/site-ready: $(VENV)/ready
 
 # The program with its extra demo, and nothing that only developers need: 60 MB instead of 900.
 .venv-demo/ready: pyproject.toml
-	@echo "Installing yummy-fast into .venv-demo (about 60 MB and 10 seconds) ..."
+	@echo "Installing yummy-fast into .venv-demo (about 60 MB, and 10 to 40 seconds) ..."
 	@$(PYTHON) -m venv .venv-demo
 	@.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
 	@touch $@

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import yaml
 from prometheus import Prometheus
 from tools import ROOT
 
-from tests.harness import Process, Server, Valkey, eventually, free_port
+from tests.harness import PATIENCE_S, Process, Server, Valkey, eventually, free_port
 from yummy_fast import __version__
 
 DEPLOY = ROOT / "deploy"
@@ -90,7 +91,10 @@ def test_data_is_written_served_asked_for_and_counted(tmp_path: Path) -> None:
             data.wait_for("written")
             target = f"127.0.0.1:{free_port()}"
             _, *arguments = SERVICES["yummy-fast"]["command"]
-            with Server(repository, *arguments, "--admin", target) as server:
+            settings = {**SERVICES["yummy-fast"]["environment"], "YUMMY_FAST_ADMIN": target}
+            with Server(repository, *arguments, environment=settings) as server:
+                with urllib.request.urlopen(f"http://{target}/-/ui", timeout=PATIENCE_S) as page:
+                    assert page.status == 200
                 answer = server.ask(
                     "/get-online-features", {"feature_service": "ranking", "entities": {"driver_id": [1001]}}
                 )

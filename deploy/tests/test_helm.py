@@ -48,7 +48,7 @@ OF_FEAST: dict[str, Any] = {
 
 EVERYTHING: dict[str, Any] = {
     "feature_store_yaml": YAML,
-    "settings": {"max_rows": 500, "max_answer_bytes": 67108864, "compat": "strict", "drain_idle": 0.5},
+    "settings": {"max_rows": 500, "max_answer_bytes": 67108864, "compat": "strict", "drain_idle": 0.5, "read_only": True},
     "metrics": {"enabled": True},
     "autoscaling": {"enabled": True},
     "podDisruptionBudget": {"enabled": True},
@@ -115,6 +115,7 @@ def test_settings_become_variables_as_they_are_written() -> None:
     assert variables["YUMMY_FAST_MAX_ROWS"] == "500"
     assert variables["YUMMY_FAST_COMPAT"] == "strict"
     assert variables["YUMMY_FAST_DRAIN_IDLE"] == "0.5"
+    assert variables["YUMMY_FAST_READ_ONLY"] == "true"
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,7 @@ def test_the_server_serves(tmp_path: Path, valkey: Valkey) -> None:
     with run_container(container, repository, given, {}) as (server, admin):
         probe(container, admin)
         assert server.features([1001]).status == 200
+        assert server.ask("/push", {}).status == 403
         assert server.lines[0].startswith("{")  # the log is JSON
 
 
