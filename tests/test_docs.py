@@ -25,6 +25,7 @@ from yummy_fast.sources.yaml_text import load_config
 ROOT = Path(__file__).parent.parent
 FOLDERS = (".", "deploy", "docs", "docs/how-to", "perf", "perf/results", "tests/*")
 DOCUMENTS = sorted(path for folder in FOLDERS for path in ROOT.glob(f"{folder}/*.md"))
+TROUBLESHOOTING = ROOT / "docs" / "troubleshooting.md"
 OF_USERS = [path for path in DOCUMENTS if path.parent in (ROOT, ROOT / "docs", ROOT / "docs" / "how-to")]
 
 
@@ -54,6 +55,15 @@ def test_every_file_that_is_named_is_there() -> None:
     paths = named(r"`((?:deploy|docs|locks|perf|tests|yummy_fast)/\w[\w/.-]*)`", DOCUMENTS)
     assert len(paths) > 10
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_every_line_that_ends_a_start_is_one_of_the_program() -> None:
+    """docs/troubleshooting.md says what such lines have in them: words that stand in the code."""
+    (section,) = re.findall(r"^## It does not start$(.+?)^## ", TROUBLESHOOTING.read_text(), re.DOTALL | re.MULTILINE)
+    words = re.findall(r"^\| `([a-zA-Z ]+)`", section, re.MULTILINE)
+    assert len(words) > 5
+    code = "".join(path.read_text() for path in (ROOT / "yummy_fast").rglob("*.py"))
+    assert [each for each in words if each not in code] == []
 
 
 def test_every_make_target_that_is_named_is_there() -> None:

@@ -48,7 +48,13 @@ OF_FEAST: dict[str, Any] = {
 
 EVERYTHING: dict[str, Any] = {
     "feature_store_yaml": YAML,
-    "settings": {"max_rows": 500, "max_answer_bytes": 67108864, "compat": "strict", "drain_idle": 0.5, "read_only": True},
+    "settings": {
+        "max_rows": 500,
+        "max_answer_bytes": 67108864,
+        "compat": "strict",
+        "drain_idle": 0.5,
+        "read_only": True,
+    },
     "metrics": {"enabled": True},
     "autoscaling": {"enabled": True},
     "podDisruptionBudget": {"enabled": True},
