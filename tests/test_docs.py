@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from tests import commands_document, errors_document, rooms_document, settings_document
-from yummy_fast import errors
+from yummy_fast import __version__, errors
 from yummy_fast.cli.main import main
 from yummy_fast.config.settings import IGNORED_FLAGS, IGNORED_SWITCHES, SETTINGS
 from yummy_fast.sources.yaml_text import load_config
@@ -54,6 +54,13 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 def test_every_file_that_is_named_is_there() -> None:
     paths = named(r"`((?:deploy|docs|locks|perf|tests|yummy_fast)/\w[\w/.-]*)`", DOCUMENTS)
     assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_every_path_in_a_command_to_deploy_with_is_there() -> None:
+    text = (ROOT / "deploy" / "README.md").read_text()
+    paths = set(re.findall(r"(?<![\w/(])deploy/[\w/.-]+", text))
+    assert len(paths) >= 4
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
@@ -185,6 +192,16 @@ def test_the_pictures_say_what_was_measured(theme: str) -> None:
             )
             times.append(f"{rival / ours:.1f}")
     assert re.findall(r">([\d.]+) times, ", (PICTURES / f"wider-{theme}.svg").read_text()) == times
+
+
+def test_the_newest_version_in_the_changelog_is_this_one() -> None:
+    """Above it stands what comes next, and each version has its date."""
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == "Unreleased"
+    versions = [re.fullmatch(r"(\d+\.\d+\.\d+) \(\d{4}-\d\d-\d\d\)", heading) for heading in headings[1:]]
+    assert all(versions)
+    assert versions[0] is not None
+    assert versions[0][1] == __version__
 
 
 def test_the_readme_is_short() -> None:
