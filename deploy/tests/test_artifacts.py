@@ -146,7 +146,7 @@ def test_every_locked_version_has_hashes_and_no_lock_names_an_index() -> None:
 def test_the_image_can_be_built_for_both_machines(machine: str, tmp_path: Path) -> None:
     """Everything that it downloads is there as a wheel, for the Python of the Dockerfile, with the hash of the lock."""
     (python,) = re.findall(r"^ARG PYTHON=(.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    for name in ("base", "transforms"):
+    for name in LOCKS:
         run(
             *(sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--target", tmp_path, "--no-deps"),
             *("--require-hashes", "--only-binary", ":all:", "--python-version", python, "--implementation", "cp"),
