@@ -62,6 +62,10 @@ def test_every_command_prints_what_the_page_says(clone: Path, programs: Path) ->
             assert re.fullmatch(shown, server.log.strip("\n")), server.log
 
 
+def test_no_block_of_commands_is_left_out() -> None:
+    assert set(re.findall(r"^```(\w+)$", PAGE.read_text(), re.MULTILINE)) == {"console"}
+
+
 def test_every_extra_that_is_named_is_there() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = set(re.findall(r"pip install '\.\[([\w-]+)\]'", PAGE.read_text()))
