@@ -44,7 +44,7 @@ def test_every_command_prints_what_the_page_says(tmp_path: Path, programs: Path)
     with Valkey() as valkey:
         variables = environment(programs, REDIS=f"127.0.0.1:{valkey.port}", CLONE=str(ROOT))
         ports = {port: str(free_port()) for port in ("8000", "9090")}
-        different = different_outputs(steps, tmp_path, variables, ports, limit_s=170)
+        different = different_outputs(steps, tmp_path, variables, ports)
     assert not different, "\n\n".join(different)
 
 
