@@ -2,7 +2,8 @@
 
 CPU times on a shared machine differ by a tenth from minute to minute; a count of instructions differs by a few
 thousandths, so it shows small changes. A server of each revision runs under valgrind and gets bursts of requests for
-random entities over sixteen connections. Counting starts after the first bursts.
+random entities over sixteen connections; with `--connections 1` each request is alone, as on a quiet server. Counting
+starts after the first bursts. `--floor` counts floor.py as well.
 
 What it does not see: the kernel, the processor's caches, Redis. An instruction is no microsecond; rivals.py and ab.py
 measure those. Served values are sampled within a budget of time (`value_sampling`), so the share of the answers that is
@@ -22,7 +23,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -31,7 +32,10 @@ import data
 import peers
 import rivals
 
+PERF = Path(__file__).resolve().parent
 CONNECTIONS = 16
+REQUESTS = 1_600
+"""So many are counted of one row each; of more rows fewer, in five bursts at least."""
 WARM_UP = 20
 """Bursts before counting: connections, memos, lazy imports."""
 SAMPLING_BUDGETS = (
@@ -77,7 +81,7 @@ def read_answer(link: socket.socket) -> None:
     while True:
         head, found, body = received.partition(b"\r\n\r\n")
         if found:
-            length = re.search(rb"content-length: (\d+)", head)
+            length = re.search(rb"(?i)content-length: (\d+)", head)
             if not head.startswith(b"HTTP/1.1 200") or length is None:
                 raise SystemExit(f"the server said {head!r}")
             if len(body) >= int(length[1]):
@@ -88,9 +92,11 @@ def read_answer(link: socket.socket) -> None:
         received += piece
 
 
-def burst(rng: random.Random, features: int, rows: int) -> list[bytes]:
+def burst(rng: random.Random, shape: rivals.Shape) -> list[bytes]:
+    """A request for each connection."""
     bodies = [
-        rivals.request(features, [rng.randrange(1, data.ENTITIES + 1) for _ in range(rows)]) for _ in range(CONNECTIONS)
+        rivals.request(shape.features, [rng.randrange(1, data.ENTITIES + 1) for _ in range(shape.rows)])
+        for _ in range(shape.connections)
     ]
     head = b"POST /get-online-features HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     return [b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body) for body in bodies]
@@ -102,28 +108,36 @@ def control(option: str, pid: int) -> None:
         raise SystemExit(f"callgrind_control {option}: {done.stdout.strip()}")
 
 
-def count(python: Sequence[str], config: Path, port: int, shape: rivals.Shape, bursts: int) -> float:
-    """Instructions a request of the server that `python` runs."""
-    out = config.parent / "callgrind.out"
-    serve = ["serve", "-f", str(config), "-p", str(port), "--store-timeout-ms", "20000"]  # valgrind takes its time
+def count(command: Sequence[str], folder: Path, port: int, shape: rivals.Shape, bursts: int) -> float:
+    """Instructions a request of a server. `command` begins with its Python."""
+    out = folder / "callgrind.out"
     valgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}"]
     rng = random.Random(1)
     with ExitStack() as stack:
-        command = ["env", "PYTHONHASHSEED=0", *python[:1], *valgrind, *python[1:], "-c", PRELUDE, *serve]
-        pid = stack.enter_context(peers.process(command, rivals.SERVER_CORE, config.parent / "log", config.parent))
+        whole = ["env", "PYTHONHASHSEED=0", *command[:1], *valgrind, *command[1:]]
+        pid = stack.enter_context(peers.process(whole, rivals.SERVER_CORE, folder / "log", folder))
         first = rivals.request(shape.features, [1])
         peers.wait_for(lambda: peers.ask(port, first) is not None, "the server", pid)
-        links = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(CONNECTIONS)]
-        for _ in range(WARM_UP):
-            drive(links, burst(rng, shape.features, shape.rows))
+        links = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(shape.connections)]
+        for _ in range(WARM_UP * CONNECTIONS // shape.connections):
+            drive(links, burst(rng, shape))
         control("-i on", pid)
         for _ in range(bursts):
-            drive(links, burst(rng, shape.features, shape.rows))
+            drive(links, burst(rng, shape))
         control("-i off", pid)
         control("-d", pid)
     texts = [file.read_text(errors="replace") for file in sorted(out.parent.glob("callgrind.out*"))]
     totals = [int(total) for text in texts for total in re.findall(r"^totals: (\d+)", text, re.MULTILINE)]
-    return sum(totals) / bursts / CONNECTIONS
+    return sum(totals) / bursts / shape.connections
+
+
+def serve(config: Path, port: int) -> list[str]:
+    """The arguments of Python that serve, with time enough for valgrind."""
+    return ["-c", PRELUDE, "serve", "-f", str(config), "-p", str(port), "--store-timeout-ms", "20000"]
+
+
+def floor(config: Path, port: int) -> list[str]:
+    return [str(PERF / "floor.py"), str(config), str(port)]
 
 
 def main() -> None:
@@ -131,17 +145,21 @@ def main() -> None:
     parser.add_argument("revisions", nargs="*")
     parser.add_argument("--sets", nargs="+", choices=data.SETS, default=["ints", "mixed"])
     parser.add_argument("--shapes", nargs="+", default=["1x50"], help="rows x features")
-    parser.add_argument("--bursts", type=int, default=100, help=f"of {CONNECTIONS} requests")
+    parser.add_argument("--bursts", type=int, help=f"of one request a connection; default: {REQUESTS} requests in all")
+    parser.add_argument("--connections", type=int, default=CONNECTIONS, help="1: each request is alone")
+    parser.add_argument("--floor", action="store_true", help="count floor.py as well")
     parser.add_argument("--order", choices=("entity", "store"), default="store", help="as in data.py")
     parser.add_argument("--port", type=int, default=7180, help="Redis's; the server's is the next")
     options = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory())).resolve()
-        trees = [
-            (revision, stack.enter_context(ab.worktree(revision, folder / revision.replace("/", "-"))))
+        trees: list[tuple[str, Path, Callable[[Path, int], list[str]]]] = [
+            (revision, stack.enter_context(ab.worktree(revision, folder / revision.replace("/", "-"))), serve)
             for revision in options.revisions
         ]
-        trees.append(("working tree", peers.REPOSITORY))
+        trees.append(("working tree", peers.REPOSITORY, serve))
+        if options.floor:
+            trees.append(("floor", peers.REPOSITORY, floor))
         for name in options.sets:
             data_set = data.SETS[name]
             where = folder / name
@@ -150,13 +168,14 @@ def main() -> None:
                 data.fill(data_set, options.port, options.order)
                 for shape in options.shapes:
                     rows, features = map(int, shape.split("x"))
+                    wanted = rivals.Shape(rows, features, options.connections)
+                    bursts = max(5, (options.bursts or REQUESTS // options.connections) // rows)
                     before = 0.0
-                    for number, (tree, sources) in enumerate(trees):
+                    for number, (tree, sources, script) in enumerate(trees):
                         config = data.write_repository(data_set, where / f"{shape}-{number}", options.port)
-                        python = [f"PYTHONPATH={sources}", sys.executable, "-P"]
-                        wanted = rivals.Shape(rows, features, CONNECTIONS)
-                        bursts = max(5, options.bursts // rows)
-                        counted = count(python, config, options.port + 1, wanted, bursts)
+                        port = options.port + 1
+                        command = [f"PYTHONPATH={sources}:{PERF}", sys.executable, "-P", *script(config, port)]
+                        counted = count(command, config.parent, port, wanted, bursts)
                         before = before or counted
                         print(f"{name} {shape:8} {tree:24} {counted:12,.0f}  {counted / before:6.3f}", flush=True)
 
