@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from time import perf_counter_ns
@@ -130,7 +129,8 @@ class Endpoints(Generic[Prepared]):
             raise
         more_headers = self._accounting.answered(work, request.trace)
         headers = _answer_headers(request.compat.lower()) if request.compat else self._answer_headers
-        return Response(200, body, headers + more_headers, work.service)
+        # As Response(...), without its __new__, which a NamedTuple has in Python.
+        return tuple.__new__(Response, (200, body, headers + more_headers, work.service))
 
     async def _answer(self, request: Request, work: Work) -> bytes | bytearray:
         """From the body of a request to the body of its answer. `work` gets the result of each step, and its time."""
@@ -184,7 +184,7 @@ class Endpoints(Generic[Prepared]):
 
     def _bind(self, compiled: Compiled[Prepared], query: Query, body: bytes) -> Bound | Steps[Bound]:
         """Bind the entities of a request, or return the steps if they are many. Raises LimitError, RequestError."""
-        rows = max(map(len, query.entities.values()), default=1)
+        rows = max(map(len, query.entities.values())) if query.entities else 1
         if rows > self._limits.max_rows:
             raise LimitError(413, f"Content Too Large: the limit is {self._limits.max_rows} entity rows")
         if rows * compiled.layout.cells > self._limits.max_cells:
@@ -205,11 +205,13 @@ class Endpoints(Generic[Prepared]):
         now = datetime.now(UTC) if layout.policy is _EXACT else NO_MOMENT  # only strict statuses depend on ages
         max_bytes = self._limits.max_answer_bytes
         if layout.fits_at_once(bound, rows, computed):
-            with suppress(LargeValuesError):
+            try:
                 body = encode_vectors(layout, bound, rows, computed, version_metadata=version_metadata, now=now)
                 if len(body) > max_bytes:  # of 8 MiB or so that are made at once, if the limit is less
                     Budget(max_bytes, bound.rows).check(len(body))
                 return body
+            except LargeValuesError:
+                pass  # in steps, then
         budget = Budget(max_bytes, bound.rows)
         steps = encode_in_steps(
             layout, bound, rows, computed, budget=budget, version_metadata=version_metadata, now=now

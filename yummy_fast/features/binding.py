@@ -83,6 +83,8 @@ class Binding:
     """The columns that no view types but on-demand views ask for, and the types that these declare."""
     answered: tuple[EntityColumn, ...]
     """The columns that are answered."""
+    answered_columns: tuple[str, ...]
+    """What `Bound.values` calls them."""
     names_text: bytes
     """Their join keys as the beginning of a JSON array, to be followed by the names of the features."""
     request_data: tuple[str, ...]
@@ -136,10 +138,11 @@ class Binder:
         rows = -1
         for key, name, value_type in binding.columns:
             column = values[key] = convert(name, value_type, entities[name])
-            rows = _same_rows(name, rows, len(column))
+            rows = len(column) if rows < 0 else _same_rows(name, rows, len(column))
         if binding.declared:
             rows = at_once(self._convert_declared(binding, entities, convert, values, rows))
-        rows = self._check(binding, rows)
+        if rows <= 0 or binding.refusal is not None:
+            rows = self._check(binding, rows)
         keys: list[list[bytes]] = []
         row_to_key: list[list[int] | None] = []
         for make_keys in binding.make_keys:
@@ -152,7 +155,9 @@ class Binder:
                 made, key_of_row = _distinct(made)
             keys.append(made)
             row_to_key.append(key_of_row)
-        return Bound(rows, values, [values[column.name] for column in binding.answered], keys, row_to_key, binding)
+        entity_columns = list(map(values.__getitem__, binding.answered_columns))
+        # As Bound(...), without its __new__, which a NamedTuple has in Python.
+        return tuple.__new__(Bound, (rows, values, entity_columns, keys, row_to_key, binding))
 
     def bind_in_steps(self, entities: Entities, convert: Convert = convert_column) -> Steps[Bound]:
         """As `bind`, for requests of many rows or columns. The first error is the same: that of the first column."""
@@ -231,6 +236,7 @@ class Binder:
             answered=tuple(
                 EntityColumn(join_key, name, types.get(name, ValueType.UNKNOWN)) for join_key, name in column_of.items()
             ),
+            answered_columns=tuple(column_of.values()),
             names_text=json_text(list(column_of))[:-1] + b"," if column_of else b"[",
             request_data=request_data,
             make_keys=() if refusal else tuple(map(self._key_maker, plan.lookups, made)),

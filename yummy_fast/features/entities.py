@@ -25,6 +25,8 @@ from yummy_fast.features.collection_values import INT64_LIMITS, SCALAR_TYPES, co
 from yummy_fast.features.steps import Steps
 
 INT32_LIMITS = (-(1 << 31), (1 << 31) - 1)
+_LEAST_INT64, _MOST_INT64 = INT64_LIMITS
+_UNKNOWN, _INT64, _STRING = ValueType.UNKNOWN, ValueType.INT64, ValueType.STRING  # to look one up in an Enum takes long
 
 
 class Convert(Protocol):
@@ -61,13 +63,16 @@ def convert_column(
     - `exact`: the numbers are what the caller wrote. Without it, a float may have been an integer of more than 64 bits
       before orjson parsed it; where that makes a difference, InexactNumberError is raised.
     """
-    if value_type is ValueType.UNKNOWN:
+    if value_type is _UNKNOWN:
         value_type = _infer(name, values)
-    if value_type is ValueType.INT64 and set(map(type, values)) == {int}:
-        # The usual case, in C. If the least and the greatest value are in range, all are.
-        if INT64_LIMITS[0] <= min(values) and max(values) <= INT64_LIMITS[1]:
+    # The usual cases: one entity; several of one type, in C. If the least and the greatest are in range, all are.
+    if value_type is _INT64:
+        if len(values) == 1:
+            if type(values[0]) is int and _LEAST_INT64 <= values[0] <= _MOST_INT64:
+                return values
+        elif set(map(type, values)) == {int} and min(values) >= _LEAST_INT64 and max(values) <= _MOST_INT64:
             return values
-    elif value_type is ValueType.STRING and set(map(type, values)) == {str}:
+    elif value_type is _STRING and set(map(type, values)) == {str}:
         return values
     convert = (_EXACT.get(value_type) if exact else None) or _CONVERTERS.get(value_type)
     if convert is None:

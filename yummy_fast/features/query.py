@@ -49,6 +49,7 @@ MAX_ENTITY_COLUMNS = 1_000
 MAX_PROBLEMS = 100
 """Mistakes of one kind that an answer lists. Each takes 100 bytes of it, for 2 bytes of the request."""
 
+_ONLY_LISTS = frozenset((list,))
 _TRUE = frozenset(("1", "on", "t", "true", "y", "yes"))
 _FALSE = frozenset(("0", "off", "f", "false", "n", "no"))
 
@@ -99,9 +100,10 @@ def _usual_query(data: Any) -> Query | None:
             type(service) is str
             and type(entities) is dict
             and len(entities) <= MAX_ENTITY_COLUMNS
-            and {list}.issuperset(map(type, entities.values()))
+            and _ONLY_LISTS.issuperset(map(type, entities.values()))
         ):
-            return Query(entities, service, [], False, False)
+            # As Query(...), without its __new__, which a NamedTuple has in Python.
+            return tuple.__new__(Query, (entities, service, [], False, False))
     return None
 
 

@@ -170,7 +170,17 @@ class LookupLayout:
 class Layout:
     """What `encode_vectors` has to know of a plan, made when the plan is compiled."""
 
-    __slots__ = ("arrange", "cells", "lookups", "names_text", "policy", "tails", "version_metadata", "write_body")
+    __slots__ = (
+        "_may_be_large",
+        "arrange",
+        "cells",
+        "lookups",
+        "names_text",
+        "policy",
+        "tails",
+        "version_metadata",
+        "write_body",
+    )
 
     def __init__(self, plan: Plan, policy: StatusPolicy, tails: Tails) -> None:
         self.cells = sum(len(lookup.features) for lookup in plan.lookups) + sum(
@@ -180,6 +190,7 @@ class Layout:
         self.policy = policy
         self.tails = tails
         self.lookups = [LookupLayout(lookup, policy) for lookup in plan.lookups]
+        self._may_be_large = any(lookup.bytes_at_once for lookup in self.lookups)
         computed = (name for view in plan.computed for _, name in view.outputs)
         self.names_text = json_text([*(column.name for column in plan.columns), *computed])[1:]
         """The names of the features as the end of a JSON array. Those of the join keys begin it."""
@@ -200,7 +211,7 @@ class Layout:
         """
         if bound.rows * self.cells > MAX_CELLS_AT_ONCE:
             return False
-        for number, lookup in enumerate(self.lookups):
+        for number, lookup in enumerate(self.lookups) if self._may_be_large else ():
             if lookup.bytes_at_once:
                 sizes = [sum(map(len, filter(None, row))) for row in rows[number]]
                 if sum(bound.spread(number, sizes)) > lookup.bytes_at_once:

@@ -390,9 +390,10 @@ class Connection(asyncio.Protocol):
             return
         if requests:
             self._progress_at = now = self._loop.time()
-            if len(requests) == 1 and requests[0].keep_alive and not (self._begun or self._queued or self._paused):
+            request = requests[0]
+            if len(requests) == 1 and request.keep_alive and not (self._begun or self._queued or self._paused):
                 # The usual case, on a short path: one request, and none before it.
-                exchange = Exchange(self, requests[0])
+                exchange = Exchange(self, request)
                 self._begun.append(exchange)
                 exchange.start(now, self._loop)
                 if exchange.response is None and parser.refusal is None:
@@ -510,7 +511,12 @@ class Connection(asyncio.Protocol):
             request = exchange.request
             if request.trace is not None:
                 response = response._replace(headers=response.headers + request.trace.head_lines())
-            head = response_head(response, self.shared.clock.line, keep_alive, request.version)
+            clock = self.shared.clock
+            if keep_alive and response.status == 200 and request.version == "1.1":
+                head = clock.heads.get(response.headers) or clock.usual_head(response.headers)
+                head = b"%b%d\r\n\r\n" % (head, len(response.body))
+            else:
+                head = response_head(response, clock.line, keep_alive, request.version)
             if request.method == b"HEAD":
                 transport.write(head)
             elif len(response.body) <= LARGE_BODY_BYTES:

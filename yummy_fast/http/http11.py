@@ -33,6 +33,9 @@ MAX_CACHED_HEADS = 8
 MAX_CACHED_HEAD_BYTES = 1 << 10
 """Longer heads are parsed each time, so that the heads in the cache of a connection take at most 8 KiB."""
 
+MAX_USUAL_HEADS = 8
+"""How many heads of answers are remembered for a second. A server's answers have few, if no client asks for timings."""
+
 MAX_PIECES = 1 << 10
 """Into how many pieces a body may be cut before they are joined: an object for each 2-byte chunk would cost 28 times
 its content.
@@ -135,8 +138,8 @@ class RequestParser:
         """Requests that `feed` has not returned yet."""
         self._deferred_refusal: ProtocolError | None = None
         """Why to refuse the request when its head or trailer ends: see `_refuse_later`."""
-        self._head_cache: dict[bytes, tuple[int, Request]] = {}
-        """The bytes of a valid head -> the length of its body, and the request without the body: see `feed`."""
+        self._head_cache: dict[bytes, tuple[int, tuple[Any, ...], tuple[Any, ...]]] = {}
+        """The bytes of a valid head -> the length of its body, and the request before and behind it: see `feed`."""
         self._valid_host = b"-"
         """The last well-formed Host. A connection repeats it with each request, so most need no regular expression."""
         self.in_request = False
@@ -157,8 +160,8 @@ class RequestParser:
 
         If complete requests precede the bytes that are refused, they are returned, and `refusal` is set.
         """
-        head_end = data.find(b"\r\n\r\n", 0, MAX_CACHED_HEAD_BYTES) + 4  # 3 if there is none
         at_start = not self.in_request and self.refusal is None
+        head_end = data.find(b"\r\n\r\n", 0, MAX_CACHED_HEAD_BYTES) + 4  # 3 if there is none
         if at_start:
             # The head cache. A client that asks for one entity after the other sends the same head each time:
             #
@@ -172,9 +175,9 @@ class RequestParser:
             # be the body of a request that only looks like another one.
             cached = self._head_cache.get(data[:head_end])
             if cached is not None and cached[0] == len(data) - head_end:
-                request = cached[1]
-                # The same as request._replace(body=data[head_end:]), in less time.
-                return [tuple.__new__(Request, (*request[:2], data[head_end:], *request[3:]))]
+                _, before, after = cached
+                # As Request(...), without its __new__, which a NamedTuple has in Python.
+                return [tuple.__new__(Request, (*before, data[head_end:], *after))]
         if self.refusal is None:
             if len(data) <= PIECE_BYTES:
                 self._feed(data)
@@ -208,7 +211,7 @@ class RequestParser:
         if rest == len(request.body) == int(self._content_length or 0):
             if len(self._head_cache) >= MAX_CACHED_HEADS:
                 self._head_cache.clear()
-            self._head_cache[head] = rest, request._replace(body=b"")
+            self._head_cache[head] = rest, request[:2], request[3:]
 
     def _feed(self, data: bytes) -> None:
         self._fed_bytes += len(data)
@@ -508,15 +511,27 @@ _STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phr
 class Clock:
     """The Date header line. Formatting it takes longer than the rest of a head, so `tick` does it once a second."""
 
-    __slots__ = ("line",)
+    __slots__ = ("heads", "line")
 
     def __init__(self) -> None:
         self.line = b""
+        self.heads: dict[bytes, bytes] = {}
+        """`Response.headers` of usual answers -> their heads up to the length of the body: see `usual_head`."""
         self.tick()
 
     def tick(self) -> None:
         """Set `line` to the current time."""
         self.line = b"date: %b\r\n" % formatdate(usegmt=True).encode()
+        self.heads.clear()
+
+    def usual_head(self, headers: bytes) -> bytes:
+        """The head of an answer with status 200 on a connection of HTTP/1.1 that stays open, as `response_head` makes
+        it, up to where the length of the body begins. It is remembered in `heads` for the rest of the second.
+        """
+        head = response_head(Response(200, b"", headers), self.line, keep_alive=True)[: -len(b"0\r\n\r\n")]
+        if len(self.heads) < MAX_USUAL_HEADS:
+            self.heads[headers] = head
+        return head
 
 
 def response_head(response: Response, date: bytes, keep_alive: bool, version: str = "1.1") -> bytes:

@@ -667,12 +667,12 @@ static PyObject *reader_feed(PyObject *self, PyObject *data)
     return answers;
 }
 
-static PyObject *reader_expect(PyObject *self, PyObject *arguments)
+static PyObject *reader_expect(PyObject *self, PyObject *const *arguments, Py_ssize_t arguments_count)
 {
     Reader *reader = (Reader *)self;
-    PyObject *picker;
-    Py_ssize_t replies;
-    if (!PyArg_ParseTuple(arguments, "On:expect", &picker, &replies))
+    PyObject *picker = arguments_count == 2 ? arguments[0] : NULL;
+    Py_ssize_t replies = picker && PyLong_CheckExact(arguments[1]) ? PyLong_AsSsize_t(arguments[1]) : 0;
+    if (replies == -1 && PyErr_Occurred())
         return NULL;
     PyTypeObject *picker_type = ((State *)PyType_GetModuleState(Py_TYPE(self)))->types[PICKER];
     if (replies < 1 || (picker != Py_None && !Py_IS_TYPE(picker, picker_type))) {
@@ -728,7 +728,8 @@ static PyMemberDef reader_members[] = {
 };
 
 static PyMethodDef reader_methods[] = {
-    {"expect", reader_expect, METH_VARARGS, "expect(picker, replies): what comes after all that is expected so far."},
+    {"expect", (PyCFunction)(void (*)(void))reader_expect, METH_FASTCALL,
+     "expect(picker, replies): what comes after all that is expected so far."},
     {"feed", reader_feed, METH_O,
      "feed(data): for each `expect` that is now answered, rows; or an error's text, or None."},
     {NULL, NULL, 0, NULL},

@@ -53,7 +53,7 @@ _SHORT_TYPES = frozenset(
 class HashReader:
     """How one Lookup is read: its command, and the Picker that makes a row of a reply."""
 
-    __slots__ = ("__weakref__", "_fields", "_hash_fields", "_key_suffix", "_may_change", "command", "name", "picker")
+    __slots__ = ("__weakref__", "_fields", "_hash_fields", "_key_suffix", "command", "may_change", "name", "picker")
 
     def __init__(self, lookup: Lookup, read: str, key_suffix: bytes) -> None:
         """`read` is hmget, hgetall or auto; `key_suffix` ends every key."""
@@ -65,7 +65,8 @@ class HashReader:
         """hmget or hgetall."""
         self._use(choose_command(lookup) if read == "auto" else read)
         may_be_long = not _SHORT_TYPES.issuperset(lookup.holds.types)
-        self._may_change = read == "auto" and self.name == "hgetall" and may_be_long
+        self.may_change = read == "auto" and self.name == "hgetall" and may_be_long
+        """Whether `check_lengths` may change the command."""
 
     def _use(self, name: str) -> None:
         self.name = name
@@ -83,8 +84,8 @@ class HashReader:
 
         Replies to HGETALL that are still due keep their Picker.
         """
-        if self._may_change and self.picker.longest > LISTPACK_VALUE_BYTES:
-            self._may_change = False
+        if self.may_change and self.picker.longest > LISTPACK_VALUE_BYTES:
+            self.may_change = False
             self._use("hmget")
             logger.info("values over %d bytes: reading with %s instead of HGETALL", LISTPACK_VALUE_BYTES, self)
 
