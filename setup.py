@@ -21,19 +21,20 @@ FLAGS = ["-std=c11", "-O3", "-fvisibility=hidden", "-Wall", "-Wextra", "-g0"]
 
 
 def obstacle() -> str:
-    """Why the room cannot be compiled, asked of the smallest of its files; "" if it can."""
+    """Why the room cannot be compiled and linked, asked of the smallest of its files; "" if it can."""
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         return "this Python runs without its global lock"
     compiler = new_compiler()
     customize_compiler(compiler)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            compiler.compile(
+            objects = compiler.compile(
                 [f"{FOLDER}/numbers.c"],
                 output_dir=folder,
                 include_dirs=[FOLDER, sysconfig.get_path("include")],
                 extra_preargs=FLAGS,
             )
+            compiler.link_shared_object(objects, f"{folder}/numbers.so")
     except (CCompilerError, ExecError, PlatformError, OSError) as error:
         return f"no C compiler: {error}"
     return ""

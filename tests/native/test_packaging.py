@@ -98,3 +98,9 @@ def test_a_wish_that_cannot_be_granted_is_an_error() -> None:
     refused = run(absent, YUMMY_FAST_NATIVE="1").stderr.splitlines()[-1]
     assert "YUMMY_FAST_NATIVE=1, but the native room cannot be used: " in refused
     assert run(absent).returncode == run(absent, YUMMY_FAST_NATIVE="0").returncode == 0
+
+
+def test_without_the_global_lock_the_twin_serves() -> None:
+    """As a free-threaded Python says of itself that it is one; it could not load the binary either."""
+    free_threaded = "import sysconfig; sysconfig.get_config_var = {'Py_GIL_DISABLED': 1}.get; "
+    assert run(free_threaded + IN_USE).stdout == "python this Python runs without its global lock\n"
