@@ -26,7 +26,7 @@ import uvloop
 
 from yummy_fast.native.owner import Picker, ReplyReader
 
-HGETALL_FROM_FEATURES = 32
+HGETALL_FROM_FIELDS = 24
 LISTPACK_LIMIT = 512
 
 
@@ -92,7 +92,7 @@ def command(set_name: str, features: int) -> tuple[bytes, bytes, Picker]:
             fields.append(struct.pack("<I", data.murmur3_32(f"{name}:{feature}".encode())))
         fields.append(f"_ts:{name}".encode())
     held = data_set.views * (data.FEATURES_PER_VIEW + 1)
-    whole = features >= HGETALL_FROM_FEATURES and held <= LISTPACK_LIMIT
+    whole = len(fields) >= HGETALL_FROM_FIELDS and held <= LISTPACK_LIMIT
     words = [b"HGETALL", b"KEY"] if whole else [b"HMGET", b"KEY", *fields]
     key = data.entity_key(0, data_set.project)
     head, _, tail = data.command(words).partition(b"$3\r\nKEY")

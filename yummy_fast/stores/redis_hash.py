@@ -31,7 +31,7 @@ LISTPACK_ENTRIES = 512
 """hash-max-listpack-entries, by default."""
 LISTPACK_VALUE_BYTES = 64
 """hash-max-listpack-value, by default."""
-HGETALL_FROM_FIELDS = 32
+HGETALL_FROM_FIELDS = 24
 """From this number of fields asked for, HGETALL costs less than HMGET (perf/experiments/hmget_or_hgetall.py)."""
 
 _SHORT_TYPES = frozenset(
