@@ -1,6 +1,6 @@
 """The endpoints, and one request from its body to the body of its answer. Start reading here.
 
-`Endpoints._answer` is what this program is for, in six steps:
+`Endpoints.get_online_features` is what this program is for, in six steps:
 
 1. parse_query     the body becomes a Query                                              features/query.py
 2. plan_for        the Query finds its plan, compiled when the registry was loaded       features/catalog.py
@@ -120,35 +120,35 @@ class Endpoints(Generic[Prepared]):
     # ----------------------------------------------------------------------------------------------------- the features
 
     async def get_online_features(self, request: Request) -> Response:
-        """POST /get-online-features: the features of some entities."""
+        """POST /get-online-features: the features of some entities, in six steps.
+
+        `work` gets the result of each step, and when it ended.
+        """
         work = Work()
         try:
-            body, work.encoded_at = await self._answer(request, work), perf_counter_ns()
+            query = parse_query(request.body)
+            compiled = self.catalog.plan_for(query.feature_service, query.features, query.full_feature_names)
+            work.compiled = compiled
+            layout = self._layout(compiled, request.compat) if request.compat else compiled.layout
+            if self._store.state.crowded:  # else a refused request would spend most of its time on making keys
+                self._store.check_room(least_keys(compiled.plan, query.entities))
+            binding = self._bind(compiled, query, request.body)
+            bound = binding if isinstance(binding, Bound) else await self._slices.run(binding)
+            work.bound, work.bound_at = bound, perf_counter_ns()
+            work.rows = await self._store.fetch(compiled.prepared, bound.keys)
+            work.read_at = perf_counter_ns()
+            if compiled.follows_up:
+                await self._follow_up(compiled, work, bound)
+            encoded = self._encode(layout, bound, work, query.version_metadata)
+            body = encoded if isinstance(encoded, bytes) else await self._slices.run(*encoded)
+            work.encoded_at = perf_counter_ns()
         except BaseException as error:  # GeneratorExit too: the client has left
             self._accounting.failed(work, error, request.trace)
             raise
         more_headers = self._accounting.answered(work, request.trace)
         headers = _answer_headers(request.compat.lower()) if request.compat else self._answer_headers
         # As Response(...), without its __new__, which a NamedTuple has in Python.
-        return tuple.__new__(Response, (200, body, headers + more_headers, work.service))
-
-    async def _answer(self, request: Request, work: Work) -> bytes | bytearray:
-        """From the body of a request to the body of its answer. `work` gets the result of each step, and its time."""
-        query = parse_query(request.body)
-        work.compiled = self.catalog.plan_for(query.feature_service, query.features, query.full_feature_names)
-        layout = self._layout(work.compiled, request.compat) if request.compat else work.compiled.layout
-        if self._store.state.crowded:  # else a refused request would spend most of its time on making keys
-            self._store.check_room(least_keys(work.compiled.plan, query.entities))
-        bound = self._bind(work.compiled, query, request.body)
-        work.bound, work.bound_at = (
-            bound if isinstance(bound, Bound) else await self._slices.run(bound),
-            perf_counter_ns(),
-        )
-        work.rows, work.read_at = await self._store.fetch(work.compiled.prepared, work.bound.keys), perf_counter_ns()
-        if work.compiled.follows_up:
-            await self._follow_up(work.compiled, work, work.bound)
-        body = self._encode(layout, work.bound, work, query.version_metadata)
-        return body if isinstance(body, bytes) else await self._slices.run(*body)
+        return tuple.__new__(Response, (200, body, headers + more_headers, compiled.plan.service))
 
     async def _follow_up(self, compiled: Compiled[Prepared], work: Work, bound: Bound) -> None:
         """What only some plans need between the store's answer and ours. Raises LimitError, TransformError."""

@@ -1,4 +1,4 @@
-"""One push from body to body: the mirror of `endpoints.Endpoints._answer`.
+"""One push from body to body: the mirror of `endpoints.Endpoints.get_online_features`.
 
 1. parse         the body becomes a WriteQuery                                         features/write_query.py
 2. plan          the push source, or the view, finds its plan, compiled with the catalog   features/writes.py

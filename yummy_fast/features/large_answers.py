@@ -34,7 +34,6 @@ from yummy_fast.features.statuses import CORRUPT, NO_MOMENT, PRESENT, StatusPoli
 from yummy_fast.features.steps import Budget, Steps
 from yummy_fast.features.timestamp_text import Stamp
 from yummy_fast.features.vectors import (
-    END,
     HEAD,
     METADATA,
     TAIL_END,
@@ -102,10 +101,7 @@ def encode_in_steps(
         parts.append(tail)
     yield
     parts[-1] = parts[-1][: -len(TAIL_END)]  # no column follows the last one
-    parts += (METADATA, bound.binding.names_text, layout.names_text)
-    if version_metadata:
-        parts.append(layout.version_metadata)
-    parts.append(END)
+    parts += (METADATA, bound.binding.names_text, layout.ends[version_metadata])
     body = yield from _joined(parts)
     return body
 

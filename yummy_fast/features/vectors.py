@@ -54,7 +54,7 @@ STATUSES = b'],"statuses":['
 TIMESTAMPS = b'],"event_timestamps":['
 NEXT = b"]},"
 METADATA = b']}],"metadata":{"feature_names":'
-_END_OF_COLUMN = len(b"]}")  # the native room writes whole columns, so it leaves this beginning of METADATA out
+_METADATA_BEHIND_COLUMN = METADATA.removeprefix(b"]}")  # the native room has written whole columns
 END = b"}}"
 
 MAX_ROWS_IN_RUNS = 10
@@ -174,11 +174,10 @@ class Layout:
         "_may_be_large",
         "arrange",
         "cells",
+        "ends",
         "lookups",
-        "names_text",
         "policy",
         "tails",
-        "version_metadata",
         "write_body",
     )
 
@@ -192,10 +191,13 @@ class Layout:
         self.lookups = [LookupLayout(lookup, policy) for lookup in plan.lookups]
         self._may_be_large = any(lookup.bytes_at_once for lookup in self.lookups)
         computed = (name for view in plan.computed for _, name in view.outputs)
-        self.names_text = json_text([*(column.name for column in plan.columns), *computed])[1:]
-        """The names of the features as the end of a JSON array. Those of the join keys begin it."""
+        names = json_text([*(column.name for column in plan.columns), *computed])[1:]
         entries = [{"name": name, **({"version": version} if version else {})} for name, version in plan.view_metadata]
-        self.version_metadata = b',"feature_view_metadata":' + json_text(entries) if entries else b""
+        end = names + END
+        self.ends = (end, b"".join((names, b',"feature_view_metadata":', json_text(entries), END)) if entries else end)
+        """The ends of answers: the names of the features, as the end of a JSON array that those of the join keys begin.
+        The second, with `version_metadata`, also has the versions of the views.
+        """
         # For each column of the answer, its position in all lookups' columns, one after the other. None if they agree.
         starts = list(accumulate((len(lookup.features) for lookup in plan.lookups), initial=0))
         order = [starts[column.lookup] + column.position for column in plan.columns]
@@ -265,12 +267,9 @@ def encode_vectors(
        answers of many rows, and if the order of the columns is not that of the lookups: where features of several
        entities are named in turns.
     """
-    end = [METADATA, bound.binding.names_text, layout.names_text]
-    if version_metadata:
-        end.append(layout.version_metadata)
-    end.append(END)
+    names, end = bound.binding.names_text, layout.ends[version_metadata]
     if layout.write_body is not None:
-        end_of_body = b"".join(end)[_END_OF_COLUMN:]
+        end_of_body = b"".join((_METADATA_BEHIND_COLUMN, names, end))
         body = layout.write_body(bound.entity_columns, rows, bound.row_to_key, bound.rows, end_of_body)
         if body is not None:
             return body
@@ -294,7 +293,8 @@ def encode_vectors(
     for column in computed:
         parts += (array_text(column.values), computed_tail(column.values, layout.policy))
     parts[-1] = parts[-1][: -len(TAIL_END)]  # no column follows the last one
-    return b"".join(parts + end)
+    parts += (METADATA, names, end)
+    return b"".join(parts)
 
 
 _Encoded = tuple[list[bytes], Sequence[bytes], _Runs]

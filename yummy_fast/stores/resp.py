@@ -24,11 +24,11 @@ class CommandTemplate:
         *4|$5|HMGET|$       `_head`, which ends where the length of the key begins
         6|                  the length of `k` and `rides`; `_heads` keeps `_head` with it, for each length seen
         k                   the entity key: all that a request brings
-        rides               `_suffix`
-        |$4|AAAA|$4|BBBB|   `_arguments`: the names of the two fields
+        rides               `_tail` begins with the suffix of all keys, ...
+        |$4|AAAA|$4|BBBB|   ... which the names of the two fields follow
     """
 
-    __slots__ = ("_arguments", "_head", "_heads", "_suffix")
+    __slots__ = ("_head", "_heads", "_suffix_bytes", "_tail")
 
     _MAX_KEY_BYTES = 512
     """Heads are kept for keys up to this length, which bounds the memory for them: 512 of 60 bytes."""
@@ -36,30 +36,32 @@ class CommandTemplate:
     def __init__(self, name: bytes, arguments: Sequence[bytes] = (), key_suffix: bytes = b"") -> None:
         """`key_suffix` ends every key; Feast's is the project's name."""
         self._head = b"*%d\r\n$%d\r\n%b\r\n$" % (2 + len(arguments), len(name), name)
-        self._suffix = key_suffix
-        self._arguments = b"\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in arguments)
+        self._suffix_bytes = len(key_suffix)
+        self._tail = key_suffix + b"\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in arguments)
         self._heads: dict[int, bytes] = {}
         """Length of the key without its suffix -> everything before the key."""
 
     def render(self, keys: Sequence[bytes]) -> bytes:
         """One command per key, in order."""
         length = len(keys[0])
-        tail = self._suffix + self._arguments
+        tail = self._tail
+        head = self._heads.get(length) or self._head_for(length)
+        if len(keys) == 1:
+            return b"".join((head, keys[0], tail))
         for key in keys:
             if len(key) != length:
                 return b"".join([self._head_for(len(key)) + key + tail for key in keys])
         # Keys of one length, as all integer keys are: one join for all of them.
-        head = self._head_for(length)
         return b"".join((head, (tail + head).join(keys), tail))
 
     def about_bytes(self, key: bytes) -> int:
         """How long a command is, to within a few bytes."""
-        return len(self._head) + len(key) + len(self._suffix) + len(self._arguments) + 4
+        return len(self._head) + len(key) + len(self._tail) + 4
 
     def _head_for(self, length: int) -> bytes:
         head = self._heads.get(length)
         if head is None:
-            head = self._head + b"%d\r\n" % (length + len(self._suffix))
+            head = self._head + b"%d\r\n" % (length + self._suffix_bytes)
             if length <= self._MAX_KEY_BYTES:
                 self._heads[length] = head
         return head
