@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import pytest
 
 from yummy_fast.errors import ProtocolError
-from yummy_fast.http.http11 import Clock, Request, RequestParser, Response, response_head, split_target
+from yummy_fast.http.http11 import MAX_USUAL_HEADS, Clock, Request, RequestParser, Response, response_head, split_target
 from yummy_fast.http.trace_headers import Trace
 
 LIMIT = 100
@@ -893,6 +893,25 @@ def test_an_answer_says_what_becomes_of_the_connection(version: str, keep_alive:
     """RFC 9112 9.3 and C.2.2: where it stays, a client of HTTP/1.0 has to be told so."""
     head = response_head(Response(200, b"", b""), b"", keep_alive, version)
     assert head == b"HTTP/1.1 200 OK\r\n" + line + b"content-length: 0\r\n\r\n"
+
+
+def test_a_usual_head_is_remembered_until_the_date_changes() -> None:
+    clock, headers = Clock(), b"content-type: text/plain\r\n"
+    for body in (b"", b"12345"):
+        head = response_head(Response(200, body, headers), clock.line, keep_alive=True)
+        assert b"%b%d\r\n\r\n" % (clock.usual_head(headers), len(body)) == head
+    assert set(clock.heads) == {headers}
+    clock.line = b"date: D\r\n"
+    clock.tick()
+    assert not clock.heads
+    assert b"date: D\r\n" not in clock.usual_head(headers)
+
+
+def test_few_usual_heads_are_remembered() -> None:
+    clock = Clock()
+    for number in range(100):
+        assert b"\r\nx: %d\r\n" % number in clock.usual_head(b"x: %d\r\n" % number)
+    assert len(clock.heads) == MAX_USUAL_HEADS
 
 
 def test_the_date_has_the_form_of_the_rfc() -> None:

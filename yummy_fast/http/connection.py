@@ -499,10 +499,12 @@ class Connection(asyncio.Protocol):
     def _write_answers(self) -> None:
         begun = self._begun
         transport = self._transport
-        while begun and begun[0].response is not None and self._rest is None:
-            exchange = begun.popleft()
+        while begun and self._rest is None:
+            exchange = begun[0]
             response = exchange.response
-            assert response is not None  # noqa: S101
+            if response is None:
+                break
+            begun.popleft()
             if transport.is_closing():
                 continue
             if self.shared.closing:
@@ -511,23 +513,24 @@ class Connection(asyncio.Protocol):
             request = exchange.request
             if request.trace is not None:
                 response = response._replace(headers=response.headers + request.trace.head_lines())
+            status, body, headers, _ = response
+            size = len(body)
             clock = self.shared.clock
-            if keep_alive and response.status == 200 and request.version == "1.1":
-                head = clock.heads.get(response.headers) or clock.usual_head(response.headers)
-                head = b"%b%d\r\n\r\n" % (head, len(response.body))
+            if keep_alive and status == 200 and request.version == "1.1":
+                head = b"%b%d\r\n\r\n" % (clock.heads.get(headers) or clock.usual_head(headers), size)
             else:
                 head = response_head(response, clock.line, keep_alive, request.version)
             if request.method == b"HEAD":
                 transport.write(head)
-            elif len(response.body) <= LARGE_BODY_BYTES:
-                transport.write(head + response.body)
-            elif len(response.body) <= SLICE_BYTES:
-                transport.writelines((head, response.body))
+            elif size <= LARGE_BODY_BYTES:
+                transport.write(head + body)
+            elif size <= SLICE_BYTES:
+                transport.writelines((head, body))
             else:
-                body = memoryview(response.body)
-                self._body_bytes = len(body)
-                self._rest = body[SLICE_BYTES:]  # before the write, which may call resume_writing()
-                transport.writelines((head, body[:SLICE_BYTES]))
+                view = memoryview(body)
+                self._body_bytes = size
+                self._rest = view[SLICE_BYTES:]  # before the write, which may call resume_writing()
+                transport.writelines((head, view[:SLICE_BYTES]))
                 self._write_rest()
         if begun or self._paused or self.held_bytes:
             self._count_held_bytes()

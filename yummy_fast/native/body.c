@@ -22,8 +22,9 @@ typedef struct {
 
 typedef struct {
     PyObject_HEAD
-    Lookup *lookups;
-    Column *columns;
+    PyObject *held[2]; /* the bytes that these two are in */
+    const Lookup *lookups;
+    const Column *columns;
     size_t lookups_count, columns_count, views_count;
     size_t *tails; /* where the tail of each view ends, lookup after lookup; scratch of `write` */
 } Writer;
@@ -268,34 +269,21 @@ static PyObject *writer_write(PyObject *self, PyObject *const *arguments, Py_ssi
     return body;
 }
 
-/* Arrays of unsigned 32-bit integers, copied: false, with an exception, if there is no memory for them. */
-static bool copy_array(void *into, size_t *count, const char *bytes, Py_ssize_t length, size_t item)
-{
-    void *copy = PyMem_Malloc((size_t)length);
-    if (copy == NULL) {
-        PyErr_NoMemory();
-        return false;
-    }
-    memcpy(copy, bytes, (size_t)length);
-    memcpy(into, &copy, sizeof copy);
-    *count = (size_t)length / item;
-    return true;
-}
-
 static PyObject *writer_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
     static char *names[] = {"lookups", "columns", NULL};
-    const char *lookups, *columns;
-    Py_ssize_t lookups_length, columns_length;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "y#y#:BodyWriter", names, &lookups, &lookups_length, &columns,
-                                     &columns_length))
+    PyObject *lookups, *columns;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "SS:BodyWriter", names, &lookups, &columns))
         return NULL;
     Writer *writer = (Writer *)PyType_GenericAlloc(type, 0); /* zeroed */
     if (writer == NULL)
         return NULL;
-    if (!copy_array(&writer->lookups, &writer->lookups_count, lookups, lookups_length, sizeof(Lookup)) ||
-        !copy_array(&writer->columns, &writer->columns_count, columns, columns_length, sizeof(Column)))
-        goto failed;
+    writer->held[0] = Py_NewRef(lookups);
+    writer->held[1] = Py_NewRef(columns);
+    writer->lookups = (const Lookup *)PyBytes_AsString(lookups);
+    writer->columns = (const Column *)PyBytes_AsString(columns);
+    writer->lookups_count = (size_t)PyBytes_Size(lookups) / sizeof(Lookup);
+    writer->columns_count = (size_t)PyBytes_Size(columns) / sizeof(Column);
     for (size_t i = 0; i < writer->lookups_count; i++)
         writer->views_count += writer->lookups[i].views;
     for (size_t i = 0; i < writer->columns_count; i++) {
@@ -320,12 +308,10 @@ failed:
 static void writer_dealloc(PyObject *self)
 {
     Writer *writer = (Writer *)self;
-    PyTypeObject *type = Py_TYPE(self);
-    PyMem_Free(writer->lookups);
-    PyMem_Free(writer->columns);
+    Py_XDECREF(writer->held[0]);
+    Py_XDECREF(writer->held[1]);
     PyMem_Free(writer->tails);
-    PyObject_Free(self);
-    Py_DECREF(type);
+    free_object(self);
 }
 
 static PyMethodDef writer_methods[] = {

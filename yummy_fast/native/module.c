@@ -1,5 +1,5 @@
 /* The native room as Python sees it: ReplyReader, Picker, Row, BodyWriter, and two functions for tests to look closely.
- * _native.pyi has the types, owner.py says when it is used, replies.py is the twin of the reader. */
+ * _native.pyi has the types, owner.py says when it is used, twin.py has the twins. */
 #include "native.h"
 
 /* What `write` makes of some stored bytes, as bytes; None if it leaves them to Python. */

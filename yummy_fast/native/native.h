@@ -77,6 +77,14 @@ static inline PyObject *text_object(const Text *text, Outcome outcome)
     return outcome == UNUSUAL ? Py_NewRef(Py_None) : PyErr_NoMemory();
 }
 
+/* The end of an object of ours: its memory, and its hold on its type. */
+static inline void free_object(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_Free(self);
+    Py_DECREF(type);
+}
+
 static inline uint64_t load_64(const void *bytes)
 {
     uint64_t word;

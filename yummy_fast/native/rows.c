@@ -70,16 +70,9 @@ static PyObject *row_subscript(PyObject *self, PyObject *key)
     return cells;
 }
 
-static void row_dealloc(PyObject *self)
-{
-    PyTypeObject *type = Py_TYPE(self);
-    PyObject_Free(self);
-    Py_DECREF(type);
-}
-
 static PyType_Slot row_slots[] = {
     {Py_tp_doc, "One entity as Redis answered it: a sequence of bytes and None."},
-    {Py_tp_dealloc, row_dealloc},
+    {Py_tp_dealloc, free_object},
     {Py_sq_length, row_length},
     {Py_sq_item, row_item},
     {Py_mp_length, row_length},
@@ -234,13 +227,11 @@ failed:
 static void picker_dealloc(PyObject *self)
 {
     Picker *picker = (Picker *)self;
-    PyTypeObject *type = Py_TYPE(self);
     Py_XDECREF(picker->names);
     PyMem_Free(picker->wanted);
     PyMem_Free(picker->table);
     PyMem_Free(picker->guesses);
-    PyObject_Free(self);
-    Py_DECREF(type);
+    free_object(self);
 }
 
 static PyMemberDef picker_members[] = {
@@ -707,7 +698,6 @@ static PyObject *reader_expect(PyObject *self, PyObject *const *arguments, Py_ss
 static void reader_dealloc(PyObject *self)
 {
     Reader *reader = (Reader *)self;
-    PyTypeObject *type = Py_TYPE(self);
     for (size_t i = 0; i < reader->count; i++) {
         Expected *expected = &reader->expected[(reader->first + i) % reader->room];
         Py_DECREF(expected->answer);
@@ -717,8 +707,7 @@ static void reader_dealloc(PyObject *self)
     PyMem_Free(reader->cells);
     PyMem_Free(reader->bytes.start);
     PyMem_Free(reader->rest.start);
-    PyObject_Free(self);
-    Py_DECREF(type);
+    free_object(self);
 }
 
 static PyMemberDef reader_members[] = {
