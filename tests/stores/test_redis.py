@@ -327,6 +327,7 @@ def test_a_key_that_several_ask_for_at_once_is_read_once(tmp_path: Path, valkey:
             found = await asyncio.gather(*asked, return_exceptions=True)
             numbers = [None if isinstance(rows, BaseException) else rows[0][0][0] for rows in found]
             assert numbers == [None, b"1", None, b"1", b"1", b"0", b"1"]
+            assert not wire.asked, "what was asked for is forgotten with the write"
             assert (await store.fetch(prepared, [[key(1)]]))[0][0][0] == b"1"
             assert store._asked == {}
             proxy.hold()

@@ -87,6 +87,9 @@ _KEYS = frozenset(
 RENDERED_AT_ONCE = 32
 """Rows of a push that are rendered in one go: a millisecond, of 250 features each. More have turns."""
 
+Asked = tuple[HashReader, bytes]
+"""A fetch of one key: what it reads, and of which entity."""
+
 _PROBE_FIELD = timestamp_field("")
 _PROBE_PICKERS = {"hmget": Picker([_PROBE_FIELD], False), "hgetall": Picker([_PROBE_FIELD], True)}
 
@@ -144,8 +147,8 @@ class RedisStore:
         self._nodes: Nodes | None = None
         """... the nodes, if there may be several."""
         self._link: Link | None = None
-        self._asked: dict[tuple[HashReader, bytes], asyncio.Future[Rows]] = {}
-        """The fetches of one key that were asked for in this tick of the event loop."""
+        self._asked: dict[Asked, asyncio.Future[Rows]] = {}
+        """The fetches of one key from nodes that were asked for in this tick of the event loop."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._place = Place({})
         if target.addresses:
@@ -381,19 +384,20 @@ class RedisStore:
     def fetch(self, prepared: list[HashReader], keys: Sequence[Sequence[bytes]]) -> asyncio.Future[Rows]:
         assert self._loop is not None, "open() comes first"  # noqa: S101
         future: asyncio.Future[Rows] = self._loop.create_future()
+        connection = self._connection
+        asked = None
         if len(keys) == 1 and len(keys[0]) == 1:
             asked = (prepared[0], keys[0][0])
-            other = self._asked.get(asked)
+            other = (self._asked if connection is None else connection.asked).get(asked)
             if other is not None and not other.done():
                 self._share(other, future, prepared, keys)
                 return future
-            if not self._asked:
-                self._loop.call_soon(self._asked.clear)
-            self._asked[asked] = future
         if not prepared:
             future.set_result([])
-        elif self._connection is None:
+        elif connection is None:
             if self._nodes is not None:
+                if asked is not None:
+                    self._remember(self._asked, asked, future)
                 self._nodes.reads.fetch(future, prepared, keys)
                 return future
             future.set_exception(StoreUnavailableError("The online store cannot be reached"))
@@ -402,26 +406,37 @@ class RedisStore:
             if reader.may_change:
                 reader.check_lengths()
             count = len(group)
-            if count <= self._connection.room:
+            if count <= connection.room:
                 command = reader.command.render(group)
                 pending = PendingFetch(future, [(reader.picker, count)])
-                self._connection.send(pending, [command], cost_of(count, len(command)))
+                connection.send(pending, [command], cost_of(count, len(command)))
+                if asked is not None and not future.done():  # done if it could not be sent
+                    connection.asked[asked] = future
             else:
-                self._connection.send_in_turns(future, [Part(reader.command, reader.picker, group)])
+                if asked is not None:
+                    self._remember(connection.asked, asked, future)
+                connection.send_in_turns(future, [Part(reader.command, reader.picker, group)])
         else:
             for reader in prepared:
                 reader.check_lengths()
             count = sum(map(len, keys))
-            if count <= self._connection.room:
+            if count <= connection.room:
                 parts = [(reader.picker, len(group)) for reader, group in zip(prepared, keys, strict=True)]
                 commands = [reader.command.render(group) for reader, group in zip(prepared, keys, strict=True)]
-                self._connection.send(PendingFetch(future, parts), commands, cost_of(count, sum(map(len, commands))))
+                connection.send(PendingFetch(future, parts), commands, cost_of(count, sum(map(len, commands))))
             else:
                 turns = [
                     Part(reader.command, reader.picker, group) for reader, group in zip(prepared, keys, strict=True)
                 ]
-                self._connection.send_in_turns(future, turns)
+                connection.send_in_turns(future, turns)
         return future
+
+    def _remember(self, asked: dict[Asked, asyncio.Future[Rows]], what: Asked, future: asyncio.Future[Rows]) -> None:
+        """Remember a fetch for the rest of this tick, where no write empties `asked` at its end."""
+        assert self._loop is not None, "open() comes first"  # noqa: S101
+        if not asked:
+            self._loop.call_soon(asked.clear)
+        asked[what] = future
 
     def _share(
         self,

@@ -452,6 +452,9 @@ class RedisConnection(asyncio.Protocol):
         self._check_commands = [render_command(b"HMGET", check_key, *[b"-"] * fields) for fields in _CHECK_FIELDS]
         self._commands: list[bytes] = []
         """What this tick's write will send."""
+        self.asked: dict[Any, asyncio.Future[Rows]] = {}
+        """Fetches of which that write has the commands, by what `redis` knows them by. It is emptied with the write: so
+        nobody needs a callback of its own for that."""
         self._chunks: deque[bytes] = deque()
         """What was received and not yet parsed."""
         self._reading = True
@@ -684,6 +687,7 @@ class RedisConnection(asyncio.Protocol):
     def _flush(self) -> None:
         commands = b"".join(self._commands)
         self._commands.clear()
+        self.asked.clear()
         if not self._transport.is_closing():
             self._transport.write(commands)
 
