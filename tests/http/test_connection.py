@@ -222,6 +222,9 @@ def test_an_answer_repeats_what_the_client_calls_its_request_and_has_the_date_of
         "content-length": "2",
     }
     assert second.headers == {"date": "today", "content-type": "application/json", "content-length": "2"}
+    assert [b"mine" in headers for headers in rig.shared.clock.heads] == [False], (
+        "what comes only once is not remembered"
+    )
 
 
 @pytest.mark.parametrize("path", [b"/raise", b"/fail"])

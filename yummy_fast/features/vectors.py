@@ -190,6 +190,7 @@ class Layout:
         self.tails = tails
         self.lookups = [LookupLayout(lookup, policy) for lookup in plan.lookups]
         self._may_be_large = any(lookup.bytes_at_once for lookup in self.lookups)
+        """Whether there are features whose values `fits_at_once` has to look at."""
         computed = (name for view in plan.computed for _, name in view.outputs)
         names = json_text([*(column.name for column in plan.columns), *computed])[1:]
         entries = [{"name": name, **({"version": version} if version else {})} for name, version in plan.view_metadata]

@@ -516,7 +516,7 @@ class Connection(asyncio.Protocol):
             status, body, headers, _ = response
             size = len(body)
             clock = self.shared.clock
-            if keep_alive and status == 200 and request.version == "1.1":
+            if keep_alive and status == 200 and request.trace is None and request.version == "1.1":
                 head = b"%b%d\r\n\r\n" % (clock.heads.get(headers) or clock.usual_head(headers), size)
             else:
                 head = response_head(response, clock.line, keep_alive, request.version)

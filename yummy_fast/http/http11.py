@@ -34,7 +34,7 @@ MAX_CACHED_HEAD_BYTES = 1 << 10
 """Longer heads are parsed each time, so that the heads in the cache of a connection take at most 8 KiB."""
 
 MAX_USUAL_HEADS = 8
-"""How many heads of answers are remembered for a second. A server's answers have few, if no client asks for timings."""
+"""How many heads of answers are remembered for a second. Requests without ids of their own get few different ones."""
 
 MAX_PIECES = 1 << 10
 """Into how many pieces a body may be cut before they are joined: an object for each 2-byte chunk would cost 28 times
@@ -139,7 +139,7 @@ class RequestParser:
         self._deferred_refusal: ProtocolError | None = None
         """Why to refuse the request when its head or trailer ends: see `_refuse_later`."""
         self._head_cache: dict[bytes, tuple[int, tuple[Any, ...], tuple[Any, ...]]] = {}
-        """The bytes of a valid head -> the length of its body, and the request before and behind it: see `feed`."""
+        """The bytes of a valid head -> the length of its body, and what a Request has before and behind its body."""
         self._valid_host = b"-"
         """The last well-formed Host. A connection repeats it with each request, so most need no regular expression."""
         self.in_request = False
@@ -160,8 +160,8 @@ class RequestParser:
 
         If complete requests precede the bytes that are refused, they are returned, and `refusal` is set.
         """
-        at_start = not self.in_request and self.refusal is None
         head_end = data.find(b"\r\n\r\n", 0, MAX_CACHED_HEAD_BYTES) + 4  # 3 if there is none
+        at_start = not self.in_request and self.refusal is None
         if at_start:
             # The head cache. A client that asks for one entity after the other sends the same head each time:
             #
@@ -525,8 +525,8 @@ class Clock:
         self.heads.clear()
 
     def usual_head(self, headers: bytes) -> bytes:
-        """The head of an answer with status 200 on a connection of HTTP/1.1 that stays open, as `response_head` makes
-        it, up to where the length of the body begins. It is remembered in `heads` for the rest of the second.
+        """The head of an answer with status 200, on a connection of HTTP/1.1 that stays open, as `response_head` makes
+        it, up to where the length of the body begins. `heads` keeps it until the next tick.
         """
         head = response_head(Response(200, b"", headers), self.line, keep_alive=True)[: -len(b"0\r\n\r\n")]
         if len(self.heads) < MAX_USUAL_HEADS:
