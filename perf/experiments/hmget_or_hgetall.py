@@ -110,7 +110,7 @@ import hiredis
 
 from yummy_fast.native.owner import IN_USE, Picker, ReplyReader
 
-PORT = 28709
+PORT = 7109
 KEYS = 2_000  # 2,000 hashes of 510 fields are about 20 MB: more than this machine's caches
 PIPELINE = 10
 HASH_SIZES = (25, 50, 100, 275, 510, 600)  # 600 is over hash-max-listpack-entries: a hash table
