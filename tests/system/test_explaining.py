@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -113,31 +112,3 @@ def test_feasts_metrics_address_takes_no_questions(recorded: Recorded) -> None:
             assert ask(url, question())[0] == 404
     with Server(recorded.folder) as server:
         assert server.ask("/-/explain", json.loads(question())).status == 404
-
-
-def test_one_question_at_a_time(recorded: Recorded) -> None:
-    from yummy_fast.server.app import open_store
-    from yummy_fast.server.explaining import Explaining
-
-    inner: list[tuple[int, Any]] = []
-
-    def registry() -> None:
-        inner.append(explaining(question()))
-
-    explaining = Explaining(recorded.config, registry, lambda: open_store(recorded.config).looks())
-    assert explaining(question())[0] == 200
-    assert inner[0][0] == 503
-
-
-def test_a_store_that_is_gone(recorded: Recorded, tmp_path: Path) -> None:
-    from yummy_fast.server.app import open_store
-    from yummy_fast.server.explaining import Explaining
-    from yummy_fast.sources.yaml_text import load_config
-
-    text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:1", (recorded.folder / "feature_store.yaml").read_text())
-    (tmp_path / "feature_store.yaml").write_text(text)
-    config = load_config(chdir=str(tmp_path), environ={})
-    explaining = Explaining(config, recorded.registry, lambda: open_store(config).looks())
-    status, found = explaining(question())
-    assert status == 503
-    assert found["detail"].startswith("127.0.0.1:1: ")
