@@ -15,8 +15,13 @@ import pytest
 from tests.diagnosis.repositories import load, replace, written
 from tests.harness import Process, Server, Valkey, command_line, eventually, free_port
 from tests.harness import repository as corpus
+from yummy_fast.diagnosis.check_run import Checked
+from yummy_fast.diagnosis.findings import Finding
 from yummy_fast.feast_format._proto.registry_pb2 import Registry
 from yummy_fast.features.feast_faults import AS_IN_FEAST
+from yummy_fast.server.app import build_catalog, open_store
+from yummy_fast.sources.open_source import open_source
+from yummy_fast.sources.yaml_text import load_config
 
 ALWAYS = ("twice", "both", "empty")
 """What the repository has on purpose: see record.py."""
@@ -24,23 +29,31 @@ ALWAYS = ("twice", "both", "empty")
 
 class Result(NamedTuple):
     code: int
+    """How the command would end."""
     problems: list[str]
     notes: list[str]
     """But for what is answered as by Feast, which is in `as_by_feast`."""
     as_by_feast: list[str]
     found: dict[str, Any]
-    err: str
 
 
-def check(folder: Path, *flags: str) -> Result:
-    code, out, err = command_line("--chdir", folder, "check", "--json", *flags)
-    found = json.loads(out)
+def checked(folder: Path, compat: str = "") -> Checked:
+    """What the command finds, without a process of its own."""
+    config = load_config(chdir=str(folder), flags={"compat": compat} if compat else {}, environ={})
+    store, source = open_store(config), open_source(config.repository)
+    return Checked(config, source.name, build_catalog(config, store, source.read()), store)
+
+
+def check(folder: Path, compat: str = "") -> Result:
+    whole = checked(folder, compat)
+    assert whole.answer.reachable
+    found: dict[str, Any] = json.loads(json.dumps(whole.found))
     texts: dict[bool, list[str]] = {True: [], False: []}
     for finding in found["findings"]:
         texts[finding["problem"]].append(finding["text"])
     as_by_feast = [text for text in texts[False] if AS_IN_FEAST in text]
     notes = [text for text in texts[False] if text not in as_by_feast]
-    return Result(code, texts[True], notes, as_by_feast, found, err)
+    return Result(int(whole.has_problems), texts[True], notes, as_by_feast, found)
 
 
 def unexpected(result: Result) -> list[str]:
@@ -84,6 +97,33 @@ def test_nothing_is_wrong(repository: Path) -> None:
     assert out.endswith("\nNo problem was found.\n")
 
 
+def test_the_command_writes_the_same_for_programs_and_people(repository: Path) -> None:
+    code, out, err = command_line("--chdir", repository, "check", "--json")
+    assert (code, json.loads(out), err) == (1, checked(repository).found, "")
+    assert command_line("--chdir", repository, "check").out.splitlines() == list(checked(repository).lines())
+
+
+def test_a_store_that_does_not_answer(tmp_path: Path) -> None:
+    """Nothing that it would show is said to be wrong; what the registry shows is."""
+    whole = checked(written(tmp_path / "r", "redis", 1))
+    assert not whole.answer.reachable
+    assert whole.answer.text.startswith("127.0.0.1:1: ")
+    assert {finding["name"] for finding in whole.found["findings"]} == {"full_names", "join_key_type", "as_in_feast"}
+
+
+def test_what_doctor_found_stands_for_the_survey(repository: Path) -> None:
+    """Its sample is larger; the store is read all the same."""
+    config = load_config(chdir=str(repository), environ={})
+    store, source = open_store(config), open_source(config.repository)
+    catalog = build_catalog(config, store, source.read())
+    whole = Checked(config, source.name, catalog, store, [Finding("expired", "old rows")])
+    names = [finding["name"] for finding in whole.found["findings"]]
+    assert "expired" in names
+    assert "never_materialized" not in names
+    assert whole.answer.reachable
+    assert "sample" in list(whole.lines(["sample"]))
+
+
 def test_a_project_with_other_letters_is_served(repository: Path) -> None:
     """Feast took zürich as the name of the project, and wrote these rows under it."""
     with Server(repository) as server:
@@ -108,7 +148,7 @@ def test_what_is_wrong_with_the_recorded_repository(repository: Path) -> None:
 
 
 def test_join_keys_of_different_types_are_no_problem_where_answers_are_strict(repository: Path) -> None:
-    result = check(repository, "--compat", "strict")
+    result = check(repository, "strict")
     assert not any("driver_id" in text for text in result.problems)
     (note,) = [text for text in result.notes if "driver_id" in text]
     assert "feature service both: join key driver_id has different types: INT64 in stats, STRING in profile." in note
@@ -122,7 +162,7 @@ def test_what_is_answered_as_wrongly_as_by_feast_is_said(tmp_path: Path) -> None
     assert all(text.startswith(f"{folder}/registry.db: ") for text in said)
     for word in ("version 0", "SCALAR_MAP", "singleton", "without entities", "one of several join keys", "fractions"):
         assert sum(word in text for text in said) == 1
-    assert not check(folder, "--compat", "strict").as_by_feast
+    assert not check(folder, "strict").as_by_feast
 
 
 @pytest.mark.parametrize(("compat", "more"), [("feast", ""), ("strict", ", as materialized and as pushed")])

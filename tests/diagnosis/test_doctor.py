@@ -3,23 +3,51 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
-from tests.diagnosis.recorded import CAUSES, load
+from tests.diagnosis.recorded import CAUSES, Recorded, load
 from tests.harness import Valkey, command_line
-from yummy_fast.diagnosis.doctor import examine
+from yummy_fast.diagnosis.doctor import Examination, examine
 from yummy_fast.server.app import open_store
 
 NEEDS_A_KEY = {"sound", "stored_null", "unknown_entity", "redis_expiry"}
 """Where the other rows are all right."""
+SAMPLE_SHOWS = {**CAUSES, "collision": "value_type"}
+"""Of a field of two features, its value has the type of one of them. That there are two is in the registry."""
+
+
+def examined(recorded: Recorded, *, max_keys: int = 10_000, time_s: float = 10) -> Examination:
+    """Without a process of its own."""
+    looks = open_store(recorded.config).looks()
+    try:
+        return examine(
+            recorded.registry(),
+            recorded.config.repository,
+            looks,
+            max_keys=max_keys,
+            time_s=time_s,
+            strict=False,
+            now=datetime.now(UTC),
+        )
+    finally:
+        looks.close()
 
 
 @pytest.mark.parametrize("name", sorted(CAUSES))
 def test_what_is_seen_without_a_key(name: str, tmp_path: Path, blank_valkey: Valkey) -> None:
+    examination = examined(load(name, tmp_path, blank_valkey))
+    problems = [finding.name for finding in examination.findings if finding.is_problem]
+    assert problems[:1] == ([] if name in NEEDS_A_KEY else [SAMPLE_SHOWS[name]])
+    assert examination.census.complete
+
+
+@pytest.mark.parametrize("name", ["sound", "expired", "collision"])
+def test_the_command(name: str, tmp_path: Path, blank_valkey: Valkey) -> None:
+    """What the registry shows by itself is in it as well."""
     load(name, tmp_path, blank_valkey)
     code, out, _ = command_line("--chdir", tmp_path, "doctor", "--json")
     found = json.loads(out)
@@ -42,26 +70,18 @@ def test_the_text(tmp_path: Path, blank_valkey: Valkey) -> None:
 
 
 def test_a_bound_on_keys(tmp_path: Path, blank_valkey: Valkey) -> None:
-    load("sound", tmp_path, blank_valkey)
+    recorded = load("sound", tmp_path, blank_valkey)
     blank_valkey.pipeline([("SET", f"session:{number}", "x") for number in range(5_000)])
     _, out, _ = command_line("--chdir", tmp_path, "doctor", "--json", "--keys", "300")
     sample = json.loads(out)["sample"]
     assert (sample["keys"], sample["complete"]) == (300, False)
+    assert examined(recorded, max_keys=300).as_json() == {**sample, "took_s": ANY}
 
 
 def test_a_bound_on_time(tmp_path: Path, blank_valkey: Valkey) -> None:
     """All keys were seen, and not all hashes: of what was not read, nothing is said to be missing."""
     recorded = load("sound", tmp_path, blank_valkey)
-    with closing(open_store(recorded.config).looks()) as looks:
-        found = examine(
-            recorded.registry(),
-            recorded.config.repository,
-            looks,
-            max_keys=1_000,
-            time_s=0,
-            strict=False,
-            now=datetime.now(UTC),
-        )
+    found = examined(recorded, time_s=0)
     assert found.census.keys > found.census.hashes == 1
     assert not found.census.complete
 
