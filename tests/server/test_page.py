@@ -114,6 +114,30 @@ def test_wherever_the_data_port_is(folder: Path, tmp_path: Path, options: list[s
         assert ask(admin_port(server), "/-/ui/features", QUESTION, JSON)[0].status == 200
 
 
+@pytest.mark.parametrize("options", [[], ["--uds", "{folder}/socket"], ["--key", "{key}", "--cert", "{cert}"]])
+def test_the_data_port_is_asked_as_by_a_client(folder: Path, tmp_path: Path, options: list[str]) -> None:
+    """With what the page's request says of the token, the answers and the body; and the page learns where it is."""
+    names = {"folder": tmp_path, "key": CERTIFICATE_KEY, "cert": CERTIFICATE}
+    (tmp_path / "tokens").write_text("opensesame\n")
+    given = [option.format(**names) for option in options]
+    with Server(folder, "--auth-tokens", str(tmp_path / "tokens"), *given) as server:
+        url = server.wait_for(r"serving .* on (\S+)")[1]
+        paths = PeoplePage("127.0.0.1:1", lambda: url).paths
+        headers = {**JSON, "Host": "localhost", "X-Feast-Compat": "strict", "Authorization": "Bearer opensesame"}
+        method, features = paths["/-/ui/features"]
+        assert method == "POST"
+        answer = features(QUESTION, headers)
+        assert (answer.status, dict(answer.headers)) == (200, {"X-Yummy-Fast-Url": url, "X-Feast-Compat": "strict"})
+        assert json.loads(answer.body)["metadata"] == {"feature_names": ["driver_id", "trips"]}
+        assert features(QUESTION, {**headers, "Authorization": ""}).status == 401
+        assert paths["/-/ui/openapi.json"][0] == "GET"
+        assert paths["/-/ui/openapi.json"][1](b"", headers).status == 200
+        assert features(QUESTION, {**headers, "Content-Type": "application/json; charset=utf-8"}).status == 200
+        assert features(QUESTION, {**headers, "Content-Type": "text/plain"}).status == 415
+        for path in ("/-/ui", "/-/ui/openapi.json", "/-/ui/features"):
+            assert paths[path][1](QUESTION, {**headers, "Host": "rebound.example"}).status == 403
+
+
 def test_a_data_port_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     def asked(url: str) -> Any:
         return PeoplePage("127.0.0.1:1", lambda: url).paths["/-/ui/openapi.json"][1](b"", {"Host": "localhost"})
