@@ -25,8 +25,40 @@ def test_the_nearest_name_is_found_if_one_is_near(name: str, meant: str | None) 
 
 
 def test_of_several_the_nearest_is_meant() -> None:
-    assert nearest("stat", ["state", "stats_daily", "stat_"]) in ("state", "stat_")
+    assert nearest("stat", ["state", "stats_daily", "stat_"]) == "state"  # of equally near ones, the first
+    assert nearest("stat", ["stat_", "stats_daily", "state"]) == "stat_"
     assert nearest("stats_dayly", ["stats", "stats_daily", "stats_daily2"]) == "stats_daily"
+
+
+def test_three_letters_of_four_are_no_slip() -> None:
+    """trip and tram share half of their letters, trip and trap three quarters, trips and traps four fifths."""
+    assert nearest("trip", ["tram"]) is None
+    assert nearest("trip", ["trap"]) is None
+    assert nearest("trips", ["traps"]) == "traps"
+
+
+def test_names_of_64_letters_are_compared_and_longer_ones_are_not() -> None:
+    name = "x" * 63
+    for other in (f"{name}y", f"{name}yy"):
+        expected = other if len(other) <= 64 else None
+        assert nearest(name, [other]) == expected
+        assert nearest(other, [name]) == (name if expected else None)
+
+
+def test_names_of_very_different_lengths_are_not_compared() -> None:
+    """A slip is a letter or two; a suffix of five letters is another name."""
+    name = "trips_of_a_driver"
+    assert nearest(name, [f"{name}_1dx"]) == f"{name}_1dx"
+    assert nearest(f"{name}_1dx", [name]) == name
+    assert nearest(name, [f"{name}_1day"]) is None
+    assert nearest(f"{name}_1day", [name]) is None
+
+
+def test_of_many_names_the_first_20_are_compared() -> None:
+    """Long ones do not count."""
+    others = ["x" * 65, *("amount" for _ in range(19))]
+    assert did_you_mean([*others, "acount_id"], KEYS) == "; did you mean 'account_id' instead of 'acount_id'?"
+    assert did_you_mean([*others, "amount", "acount_id"], KEYS) == ""
 
 
 def test_the_message_names_both() -> None:
@@ -49,4 +81,4 @@ def test_long_names_and_many_names_are_not_compared(monkeypatch: pytest.MonkeyPa
     assert hint(long, [long + "y"]) == ""
     assert compared == []
     did_you_mean([f"column_{number}" for number in range(10_000)], [f"feature_{number}" for number in range(10_000)])
-    assert len(compared) == spelling.MAX_COMPARED
+    assert len(compared) == 1000

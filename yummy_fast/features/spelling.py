@@ -24,7 +24,7 @@ MAX_COMPARED = 1_000
 MAX_DIFFERENCE = 4
 """Characters by which the lengths of two names may differ."""
 NEAR = 0.75
-"""The least share of the characters that both have in the same order: `acount_id` and `account_id` have 0.95."""
+"""A larger share of the characters has to be in both, in the same order: `acount_id` and `account_id` have 0.95."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -54,7 +54,7 @@ def _nearest_pair(given: Iterable[str], known: Iterable[str]) -> tuple[str, str]
         if abs(len(name) - len(other)) <= MAX_DIFFERENCE and len(other) <= MAX_CHARS and name != other
     )
     best, least = None, NEAR
-    matcher = SequenceMatcher(autojunk=False)
+    matcher = SequenceMatcher()
     for name, other in islice(pairs, MAX_COMPARED):
         matcher.set_seqs(name.lower(), other.lower())
         if matcher.real_quick_ratio() > least and matcher.quick_ratio() > least and (ratio := matcher.ratio()) > least:
