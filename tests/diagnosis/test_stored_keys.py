@@ -8,7 +8,9 @@ import pytest
 
 from tests.diagnosis.repositories import WRITTEN
 from tests.harness import CORPUS
-from yummy_fast.diagnosis.stored_keys import StoredKey, read_entity_key, read_key
+from tests.registries import PROJECT, entity, parsed, view
+from yummy_fast.diagnosis.stored_keys import StoredKey, known_join_keys, read_entity_key, read_key
+from yummy_fast.feast_format._proto import registry_pb2 as messages
 from yummy_fast.feast_format.keys import entity_key_header, key_value_encoder
 from yummy_fast.feast_format.values import ValueType
 
@@ -69,3 +71,55 @@ def test_other_keys(key: bytes) -> None:
     assert not read_entity_key(key, KNOWN)
     assert not read_key(key, KNOWN)
     assert not read_key(key + b"rides", KNOWN)
+
+
+def test_values_and_types_of_several_join_keys() -> None:
+    """Also of no bytes at all, at the end of the key."""
+    types = (ValueType.INT64, ValueType.STRING)
+    values = [key_value_encoder(types[0], 3)(258), key_value_encoder(types[1], 3)("")]
+    for version in (2, 3):
+        key = entity_key_header(["a", "b"], version) + b"".join(values)
+        expected = StoredKey(("a", "b"), ("INT64", "STRING"), "", frozenset((version,)), (b"\2\1" + bytes(6), b""))
+        assert read_entity_key(key, [("a", "b")]) == expected
+        assert read_key(key + b"rides", [("a", "b")]) == expected._replace(project="rides")
+
+
+def test_a_key_with_integers_of_both_sizes_is_none_of_version_1() -> None:
+    """An INT64 takes 4 bytes there, all of them."""
+    eight, four = key_value_encoder(ValueType.INT64, 2)(7), key_value_encoder(ValueType.INT64, 1)(7)
+    for values, version in ((four + four, 1), (eight + four, 2), (eight + eight, 2)):
+        found = read_entity_key(entity_key_header(["a", "b"], 2) + values, [("a", "b")])
+        assert found is not None
+        assert found.versions == {version}
+
+
+def test_a_hundred_join_keys_are_read_and_more_are_not() -> None:
+    """No registry has as many. What is no key may begin with any number, and is not read for as long."""
+    for count in (100, 101):
+        names = [f"k{number:03}" for number in range(count)]
+        key = entity_key_header(names, 3) + key_value_encoder(ValueType.STRING, 3)("x") * count
+        found = read_entity_key(key)
+        assert (found.join_keys if found else None) == (tuple(names) if count == 100 else None)
+
+
+def test_types_that_no_key_has() -> None:
+    """A DOUBLE as a value; a BYTES as the name of a join key."""
+    header = entity_key_header(["driver_id"], 3)
+    value = key_value_encoder(ValueType.INT64, 3)(7)
+    assert read_entity_key(header + value) is not None
+    assert read_entity_key(header + int(ValueType.DOUBLE).to_bytes(4, "little") + value[4:]) is None
+    assert read_entity_key(header[:4] + int(ValueType.BYTES).to_bytes(4, "little") + header[8:] + value) is None
+    assert read_entity_key(header.replace(b"driver_id", b"driver_\xff\xff") + value) is None
+
+
+def test_join_keys_of_a_registry() -> None:
+    """Each set once, sorted, in the order of the views; of on-demand views none."""
+    views = [
+        view("v", ["zone", "driver"], {}, {"f": ValueType.INT64}),
+        view("w", ["driver", "zone"], {}, {"f": ValueType.INT64}),
+        view("x", ["driver"], {}, {"f": ValueType.INT64}),
+        view("y", ["driver", "gone"], {}, {"f": ValueType.INT64}),
+    ]
+    computed = messages.OnDemandFeatureView(spec=messages.OnDemandFeatureViewSpec(name="c", project=PROJECT))
+    registry = parsed(entity("driver", "driver_id"), entity("zone", "a_zone"), *views, computed)
+    assert known_join_keys(registry) == [("a_zone", "driver_id"), ("driver_id",)]
