@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from tests.harness import PATIENCE_S, silent_server
-from yummy_fast.diagnosis.ask_server import LongAnswerError, ServerLink
+from tests.harness import PATIENCE_S, Server, silent_server
+from yummy_fast.diagnosis.ask_server import LongAnswerError, ServerLink, ask_server, token_headers
+from yummy_fast.errors import ConfigError
 
 
 @contextmanager
@@ -95,3 +98,56 @@ def test_the_end_from_another_thread() -> None:
             thread.join(0.05)
         assert not thread.is_alive()
         assert isinstance(failed[0], OSError)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "127.0.0.1:6566", "ftp://s3cret@a", "http://", "http://user:s3cret@a", "http://a:99999", "http://[a"]
+)
+def test_what_is_no_url(url: str) -> None:
+    """What may be a password is not repeated."""
+    with pytest.raises(ConfigError) as caught:
+        ServerLink(url, "--url")
+    assert str(caught.value).startswith("--url: expected a URL such as http://127.0.0.1:6566, without a user, got ")
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["", "/", "/prefix/", "/get-online-features", "/prefix/get-online-features/"])
+def test_where_features_are_asked_for(path: str) -> None:
+    """The path of the URL is a prefix, or names the endpoint itself."""
+    with silent_server() as port:
+        link = ServerLink(f"http://127.0.0.1:{port}{path}", "--url")
+        assert link.name == f"http://127.0.0.1:{port}"
+        assert link._path == ("/prefix" if "prefix" in path else "") + "/get-online-features"
+
+
+def test_https_is_spoken_if_the_url_says_so() -> None:
+    """To a peer that does not, the handshake fails: nothing is sent in the clear."""
+    with peer([b"one"]) as (url, _), pytest.raises(ConfigError, match=r"^--url https://127\.0\.0\.1:\d+: "):
+        ServerLink(url.replace("http:", "https:"), "--url", timeout_s=0.5).ask_or_say(b"{}", {})
+
+
+def test_a_server_that_is_not_there() -> None:
+    with pytest.raises(ConfigError, match=r"^--against http://127\.0\.0\.1:1: .*refused"):
+        ServerLink("http://127.0.0.1:1", "--against").ask_or_say(b"{}", {})
+
+
+def test_one_question_with_a_token(server: Server, tmp_path: Path) -> None:
+    """The statuses are those that are asked for, and the token is the first line of its file."""
+    (tmp_path / "token").write_text(" s3cret \nanother\n")
+    assert token_headers(str(tmp_path / "token")) == {"Authorization": "Bearer s3cret"}
+    assert token_headers("") == {}
+    body = json.dumps({"features": ["driver_stats:trips"], "entities": {"driver_id": [9]}}).encode()
+    for compat, status in (("feast", "PRESENT"), ("strict", "NOT_FOUND")):
+        answer = ask_server(server.url, body, compat, "")
+        assert answer.status == 200
+        assert json.loads(answer.body)["results"][1]["statuses"] == [status]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"), [(None, "No such file"), (b"", "a token in its first line"), (b"\xff", "a token")]
+)
+def test_a_file_without_a_token(tmp_path: Path, content: bytes | None, why: str) -> None:
+    if content is not None:
+        (tmp_path / "token").write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"^--token-file {tmp_path}/token: .*{why}"):
+        ask_server("http://127.0.0.1:1", b"{}", "feast", str(tmp_path / "token"))

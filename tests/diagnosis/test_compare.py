@@ -135,3 +135,57 @@ def test_ours_is_asked_first() -> None:
         lambda _, __: Comparison("same"),
     )
     assert (asked, tally.outcomes["same"]) == (["here", "Feast"], 1)
+
+
+def tally() -> Tally:
+    """Of three requests: two that differ alike, one that Feast failed to answer."""
+    found = Tally()
+    difference = Difference("values", "trips: values differ in 1 of 2 rows: 1", "trips", (1,), (7,), (8,))
+    for number in (1, 2):
+        found.add(Asked(f"r:{number}", b""), Comparison("different", [difference]))
+    found.add(Asked("r:3", b""), Comparison("feast_failed"))
+    return found
+
+
+def test_differences_for_people() -> None:
+    end = [
+        "           in 2 requests, first in r:1",
+        "not compared: 1 request that Feast answered with a 5xx, first r:3",
+        "not asked: feature service svc: it wants request data: bonus",
+        "3 requests: 0 the same, 2 different",
+    ]
+    left_out = ["feature service svc: it wants request data: bonus"]
+    first = "DIFFERENT  trips: values differ in 1 of 2 rows: 1"
+    assert compare.lines(tally(), left_out, values=False) == [first, *end]
+    with_values = compare.lines(tally(), left_out, values=True)
+    assert with_values == [first, "             row 1: 7 from Feast, 8 here", *end]
+
+
+def test_differences_for_programs() -> None:
+    difference = {
+        "part": "values",
+        "column": "trips",
+        "text": "trips: values differ in 1 of 2 rows: 1",
+        "requests": 2,
+        "first_in": "r:1",
+        "rows": [1],
+    }
+    whole = {
+        "requests": 3,
+        "same": 0,
+        "different": 2,
+        "feast_failed": 1,
+        "differences": [difference],
+        "more_differences": 0,
+        "not_asked": ["x"],
+    }
+    assert compare.as_json(tally(), ["x"], values=False) == whole
+    difference |= {"from_feast": [7], "here": [8]}
+    assert compare.as_json(tally(), ["x"], values=True) == whole
+
+
+def test_requests_are_counted_before_they_are_asked() -> None:
+    counts: list[int] = []
+    requests = [Asked("r:1", b"a"), Asked("r:2", b"b")]
+    assert list(compare.counted(requests, counts.append)) == requests
+    assert counts == [0, 1]
