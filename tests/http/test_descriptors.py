@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 
 import pytest
 
-from yummy_fast.http.descriptors import RESERVED, connections_that_fit, needed
+from yummy_fast.http.descriptors import RESERVED, connections_that_fit, needed, raise_soft_limit
 
 SCRIPT = """
 import resource, subprocess, sys
@@ -31,3 +32,16 @@ def test_what_fits_is_the_most_that_fits(tls: bool, others: int) -> None:
         assert needed(fits, tls=tls, others=others) <= descriptors
         assert needed(fits + 1, tls=tls, others=others) > descriptors - (1 if tls else 0)
     assert connections_that_fit(RESERVED, tls=tls, others=others) == 1
+
+
+def test_what_is_returned_is_the_limit_of_this_process() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(before[0], 200), before[1]))
+        found = raise_soft_limit()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert hard == before[1]
+    assert found == (sys.maxsize if soft == resource.RLIM_INFINITY else soft)
+    assert found > 200

@@ -216,3 +216,48 @@ def test_without_it_requests_reach_the_endpoints_directly() -> None:
 
     endpoints: Any = Plain()
     assert _wrap(endpoints, None, None, 0.0, None)[0] == endpoints.handle
+
+
+def test_what_is_compared_is_counted_and_logged(
+    server: Server, metrics: Metrics, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a server that has other trips for driver 1001 than are answered here, or statuses of the other kind."""
+    body = b'{"features": ["driver_stats:trips"], "entities": {"driver_id": [1001, 9]}}'
+    request = Request(b"POST", b"/get-online-features", body, keep_alive=True)
+    right = server.ask("/get-online-features", body).body
+    wrong = right.replace(b'"PRESENT"', b'"NOT_FOUND"')
+    shadow = Shadow(Options(url=server.url, share=1.0), "feast", metrics)
+    try:
+        ask(shadow, Response(200, right, service="svc"), request)
+        eventually(lambda: metrics.shadow_outcomes["same"] == 1 or None, "the same")
+        ask(shadow, Response(200, wrong, service="svc"), request._replace(compat=b"strict"))
+        eventually(lambda: metrics.shadow_outcomes["same"] == 2 or None, "statuses of strict answers do not count")
+        ask(shadow, Response(200, wrong, service="svc"), request)
+        eventually(lambda: metrics.shadow_outcomes["different"] == 1 or None, "different")
+        assert metrics.shadow_differences["statuses"] == 1
+        eventually(lambda: "feature service svc: " in caplog.text or None, "it is logged")
+    finally:
+        shadow.close()
+
+
+def test_a_server_that_is_away_is_counted_and_named(metrics: Metrics, caplog: pytest.LogCaptureFixture) -> None:
+    shadow = Shadow(Options(url="http://127.0.0.1:1", share=1.0), "feast", metrics)
+    try:
+        ask(shadow, Response(200, b"{}"))
+        eventually(lambda: metrics.shadow_outcomes["unanswered"] == 1 or None, "it is given up")
+        eventually(lambda: "shadow: http://127.0.0.1:1 does not answer: " in caplog.text or None, "it is logged")
+    finally:
+        shadow.close()
+
+
+def test_an_answer_that_is_too_long_is_counted(
+    server: Server, metrics: Metrics, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "MAX_BYTES", 10)
+    shadow = Shadow(Options(url=server.url, share=1.0), "feast", metrics)
+    try:
+        ask(shadow, Response(200, b"{}"))
+        eventually(lambda: metrics.shadow_outcomes["unanswered"] == 1 or None, "it is given up")
+        eventually(lambda: "answers more than 10 bytes" in caplog.text or None, "it is logged")
+    finally:
+        shadow.close()

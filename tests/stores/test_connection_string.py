@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from yummy_fast.errors import ConfigError
-from yummy_fast.stores.connection_string import Target, parse_target
+from yummy_fast.stores.connection_string import Target, check_files, parse_target
 from yummy_fast.stores.redis_slots import Address
 
 
@@ -150,3 +151,60 @@ def test_what_sentinels_cannot_have(text: str, message: str) -> None:
         sentinel(text)
     assert message in str(raised.value)
     assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("redis://h:1,redis://i:2", "expected the URL of one Redis, got a list of URLs"),
+        ("redis://h:1,i:2/0", "expected the URL of one Redis, got a list of URLs"),
+        ("redis://h:s3cret/0", "expected a URL such as redis://:password@host:6379/0; special characters"),
+        ("user:s3cret@h:1", "expected host:port first, without a user or password"),
+        ("h:1,db=s3cret", "db: expected a number"),
+        ("h:1,socket_timeout=s3cret", "socket_timeout: expected a number"),
+        ("h:1,db=1.5", "db: expected a number"),
+        ("h:1,defaultDatabase=1", "defaultDatabase: an option of .NET clients; Feast calls it db"),
+        ("h:1,USER=s3cret", "USER: an option of .NET clients; Feast calls it username"),
+        ("h:1,retry=s3cret", "retry: no such option of redis-py's"),
+        ("h:1,protocol=3", "protocol: this server speaks version 2"),
+        ("db=1", "expected host:port, then options; found no host"),
+    ],
+)
+def test_what_is_refused(text: str, message: str) -> None:
+    """In one line without a secret."""
+    with pytest.raises(ConfigError) as caught:
+        parse_target(text, "redis", "here")
+    assert str(caught.value).startswith(f"here: {message}")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_what_only_dotnet_clients_know_is_ignored_and_said() -> None:
+    """Azure's portal shows such a line. ssl=False is a text to Feast, and any text means yes."""
+    target = parse_target("h:1,abortConnect=False,SyncTimeout=5,ssl=False", "redis", "here")
+    assert target.options == {"ssl": "False"}
+    assert target.notices == (
+        "here: abortConnect, SyncTimeout: ignored: only .NET clients know these options",
+        "here: ssl=False turns TLS on, as in Feast: only ssl=false turns it off",
+    )
+    assert parse_target("h:1,ssl=false,socket_timeout=1.5", "redis", "here").notices == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "uses_tls", "lacks_certificate"),
+    [
+        ("h:1", False, False),
+        ("h:1,ssl=true", True, True),
+        ("rediss://h:1", True, True),
+        ("h:1,ssl=true,ssl_certfile=c.pem", True, False),
+    ],
+)
+def test_tls(text: str, uses_tls: bool, lacks_certificate: bool) -> None:
+    target = parse_target(text, "redis", "here")
+    assert (target.uses_tls, target.lacks_certificate) == (uses_tls, lacks_certificate)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "there").touch()
+    check_files({"ssl_ca_certs": f"{tmp_path}/there", "ssl_certfile": None}, "here")
+    with pytest.raises(ConfigError, match=rf"^here: ssl_keyfile: there is no file {tmp_path}/none$"):
+        check_files({"ssl_ca_certs": f"{tmp_path}/there", "ssl_keyfile": f"{tmp_path}/none"}, "here")

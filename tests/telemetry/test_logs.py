@@ -19,7 +19,7 @@ from yummy_fast.errors import NotFoundError, StoreTimeoutError
 from yummy_fast.http.http11 import Request, Response
 from yummy_fast.http.trace_headers import Trace
 from yummy_fast.telemetry import logs
-from yummy_fast.telemetry.logs import MAX_PATH_CHARS, JsonFormatter, log_sample, utc_text
+from yummy_fast.telemetry.logs import MAX_PATH_CHARS, ColouredFormatter, JsonFormatter, log_sample, utc_text
 
 REQUEST = Request(b"POST", b"/get-online-features?driver=4711", b'{"driver": 4711}', True)
 RESPONSE = Response(200, b"12345", service="svc")
@@ -210,3 +210,19 @@ def test_a_share_is_drawn(monkeypatch: pytest.MonkeyPatch, share: float, drawn: 
     if logged:
         assert not isinstance(answer, Response)
         answer.close()
+
+
+@pytest.mark.parametrize(
+    ("level", "colour"), [(logging.INFO, 2), (logging.WARNING, 33), (logging.ERROR, 31), (logging.CRITICAL, 31)]
+)
+def test_colours_of_levels(level: int, colour: int) -> None:
+    """SGR's red, yellow and faint: ECMA-48, 8.3.117."""
+    record = logging.LogRecord("yummy_fast", level, "", 0, "hello %s", ("you",), None)
+    assert ColouredFormatter("%(message)s").format(record) == f"\x1b[{colour}mhello you\x1b[0m"
+
+
+@pytest.mark.parametrize(("status", "colour"), [(101, 32), (200, 32), (302, 36), (404, 33), (503, 31), (600, 31)])
+def test_colours_of_answers(status: int, colour: int) -> None:
+    record = logging.LogRecord(logs.ACCESS, logging.INFO, "", 0, "line", (), None)
+    record.fields = {"status": status}
+    assert ColouredFormatter("%(message)s").format(record) == f"\x1b[{colour}mline\x1b[0m"

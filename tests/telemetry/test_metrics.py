@@ -126,3 +126,56 @@ def test_a_snapshot_is_plain() -> None:
     metrics.lagged(-5)
     snapshot: dict[str, Any] = metrics.snapshot()
     assert json.loads(json.dumps(snapshot)) == snapshot
+
+
+def test_writes_are_counted_by_endpoint_and_code() -> None:
+    """The time of those that succeeded alone."""
+    metrics = Metrics()
+    metrics.wrote("/push", 200, 1_000_000_000)
+    metrics.wrote("/push", 200, 3_000_000_000)
+    metrics.wrote("/push", 422, 50_000_000_000)
+    metrics.wrote("/write-to-online-store", 502, 0)
+    text = scrape(metrics)
+    assert samples(text, "yummy_fast_writes_total") == {
+        ("200", "/push"): 2,
+        ("422", "/push"): 1,
+        ("502", "/write-to-online-store"): 1,
+    }
+    total = samples(text, "feast_feature_server_request_total")
+    assert {key: count for key, count in total.items() if "/get-online-features" not in key} == {
+        ("/push", "success"): 2,
+        ("/push", "error"): 1,
+        ("/write-to-online-store", "success"): 0,
+        ("/write-to-online-store", "error"): 1,
+    }
+    assert samples(text, "feast_feature_server_request_latency_seconds_sum")["/push", "", ""] == 4
+
+
+def test_pushes_and_their_rows_are_counted_within_bounds() -> None:
+    metrics = Metrics()
+    for number in range(MAX_VIEWS + 2):
+        metrics.pushed(f"source{number}", "online")
+        metrics.stored(f"view{number}", 3, 1)
+    metrics.pushed("source0", "online")
+    metrics.stored("view0", 4, 0)
+    text = scrape(metrics)
+    pushes = list(samples(text, "feast_push_request_total").values())
+    assert (len(pushes), sorted(pushes)[-2:], sum(pushes)) == (MAX_VIEWS + 1, [2, 2], MAX_VIEWS + 3)
+    rows = samples(text, "yummy_fast_rows_written_total")
+    assert len(rows) == 2 * (MAX_VIEWS + 1)
+    by_view = {tuple(sorted(key)): count for key, count in rows.items()}
+    assert by_view["view0", "written"] == 7
+    assert by_view["older", "view0"] == 1
+    assert sum(rows.values()) == 4 * (MAX_VIEWS + 2) + 4
+
+
+def test_errors_and_comparisons_are_counted_by_what_they_were() -> None:
+    metrics = Metrics()
+    for code in (400, 400, 404):
+        metrics.refused(code)
+    metrics.shadow_outcomes["same"] = 5
+    metrics.shadow_differences["values"] = 2
+    text = scrape(metrics)
+    assert samples(text, "yummy_fast_http_errors_total") == {("400",): 2, ("404",): 1}
+    assert samples(text, "yummy_fast_shadow_requests_total") == {("same",): 5}
+    assert samples(text, "yummy_fast_shadow_differences_total") == {("values",): 2}
