@@ -8,7 +8,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from yummy_fast.errors import CorruptValueError
-from yummy_fast.feast_format.timestamps import decode_timestamp, decode_timestamps, encode_timestamp
+from yummy_fast.feast_format.timestamps import decode_timestamp, decode_timestamps, encode_timestamp, total_nanos
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,15 @@ def test_a_timestamp_written_is_read_again(seconds: int) -> None:
     stored = encode_timestamp(seconds)
     assert Timestamp.FromString(stored) == Timestamp(seconds=seconds)
     assert decode_timestamp(stored) == datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(("seconds", "nanos"), [(0, 0), (0, 1), (1_700_000_000, 123_456_789), (-1, 500_000_000)])
+def test_all_nanoseconds_of_a_stored_timestamp(seconds: int, nanos: int) -> None:
+    """Whatever a datetime has no room for."""
+    assert total_nanos(encode_timestamp(seconds, nanos)) == seconds * 10**9 + nanos
+
+
+def test_no_timestamp_is_the_epoch_and_other_bytes_are_none() -> None:
+    assert total_nanos(None) == total_nanos(b"") == 0
+    with pytest.raises(CorruptValueError, match=r"^2 bytes that are not a timestamp$"):
+        total_nanos(b"\x08\xff")

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from yummy_fast.features import json_text as module
-from yummy_fast.features.json_text import array_text, column_texts, json_text, value_texts
+from yummy_fast.features.json_text import about_bytes, array_text, column_texts, json_text, string_text, value_texts
 
 INFINITIES = [float("inf"), float("-inf"), float("nan")]
 
@@ -87,3 +87,24 @@ def test_columns_take_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_text_that_is_kept_holds_no_larger_buffer() -> None:
     assert json_text({"a": [1, None]}) == b'{"a":[1,null]}'
     assert json_text([]).__sizeof__() == b"[]".__sizeof__()
+
+
+@pytest.mark.parametrize(
+    "value", ["", "abc", 7, None, True, 1.5, [], [1, "abc", [None]], (1, 2), {}, {"a": 1, "bc": ["d", {"e": 0}]}]
+)
+def test_about_how_long_a_text_is(value: object) -> None:
+    """A bound for what has no long numbers in it: eight bytes for each of these."""
+    assert about_bytes(value) + 8 >= len(json_text(value))
+    assert about_bytes([value] * 100) >= 100 * about_bytes(value)
+
+
+def test_a_long_text_is_not_taken_for_a_short_one() -> None:
+    """Wherever it is; only texts can be long."""
+    text = "x" * 1000
+    for value in (text, [text], {"a": text}, {text: 1}, [[{"a": (text,)}]]):
+        assert 1000 <= about_bytes(value) < 1100
+
+
+@pytest.mark.parametrize("text", ["", 'a"b\n', "é\u2028", "x" * 10_000])
+def test_a_string(text: str) -> None:
+    assert orjson.loads(string_text(text)) == text

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
 
-from tests.registries import PROJECT, Item, catalog, earlier, entity, fields, projection, service, view
+from tests.registries import PROJECT, Item, catalog, earlier, entity, fields, parsed, projection, service, view
 from yummy_fast.feast_format._proto import registry_pb2 as messages
 from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features import openapi as module
+from yummy_fast.features.catalog import Catalog
 from yummy_fast.features.openapi import Served, openapi
+from yummy_fast.features.statuses import StatusPolicy
+from yummy_fast.features.vectors import Layout, Tails
 
 INT64, FLOAT, STRING, BOOL = ValueType.INT64, ValueType.FLOAT, ValueType.STRING, ValueType.BOOL
 SERVED = Served("1.2.3")
@@ -142,3 +146,51 @@ def test_every_reference_leads_somewhere() -> None:
     text = json.dumps(found)
     for piece in text.split('"$ref": "#/components/schemas/')[1:]:
         assert piece.partition('"')[0] in found["components"]["schemas"]
+
+
+@pytest.mark.parametrize("forwards", [False, True])
+def test_what_may_be_written(forwards: bool) -> None:
+    """A push source has the columns of its views, and where the rows may go: offline only if they are forwarded."""
+    pushed = view("pushed", ["driver"], {"driver_id": INT64}, {"trips": INT64})
+    source = messages.DataSource(type=9, name="src", timestamp_field="at")  # PUSH_SOURCE
+    pushed.spec.stream_source.CopyFrom(source)
+    writing: Catalog[object] = Catalog(
+        parsed(entity("driver", "driver_id"), pushed),
+        key_version=3,
+        versioning=False,
+        prepare=lambda lookups: lookups,
+        lay_out=partial(Layout, policy=StatusPolicy.PRESENT, tails=Tails()),
+        load=lambda _: lambda inputs: inputs,
+        prepare_write=lambda written: written,
+    )
+    document = json.loads(openapi(writing, Served("1.2.3", forwarded=(("/push", "POST"),) if forwards else ())))
+    found = {}
+    for path, key in (("/push", "push_source_name"), ("/write-to-online-store", "feature_view_name")):
+        operation = document["paths"][path]["post"]
+        assert {"200", "400", "413", "422", "503"} <= set(operation["responses"])
+        (body,) = bodies_of(document, operation)
+        assert body["title"] == {"push_source_name": "src", "feature_view_name": "pushed"}[key]
+        assert {key, "df"} <= set(body["required"])
+        found[path] = body["properties"]
+        frame = json.dumps(found[path]["df"])
+        for column in ("driver_id", "trips"):
+            assert f'"{column}"' in frame
+    to = ["online", "offline", "online_and_offline"] if forwards else ["online"]
+    assert found["/push"]["to"] == {"enum": to, "default": "online"}
+    assert "to" not in found["/write-to-online-store"]
+    assert found["/write-to-online-store"]["transform_on_write"]["default"] is True
+
+
+def bodies_of(document: Any, operation: Any) -> list[Any]:
+    """The schemas that a body may have, with references followed."""
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+
+    def followed(part: Any) -> Any:
+        if "$ref" in part:
+            found = document
+            for name in part["$ref"].split("/")[1:]:
+                found = found[name]
+            return found
+        return part
+
+    return [followed(each) for each in followed(schema).get("anyOf", [schema])]
