@@ -103,3 +103,24 @@ def test_an_input_nested_deeper_than_the_encoder_goes_still_makes_an_answer() ->
         nested = [nested]
     body = errors.ValidationError([{"type": "list_type", "loc": ["body"], "msg": "m", "input": nested}]).body()
     assert body.startswith(b'{"detail":[{"type":"list_type"')
+
+
+def test_errors_say_what_http_wants_besides() -> None:
+    """RFC 9110: 405 lists the methods that there are (15.5.6), 401 the scheme of authentication (15.5.2)."""
+    route = errors.RouteError(405, "Method Not Allowed", "GET, HEAD")
+    assert (route.status, route.headers) == (405, b"allow: GET, HEAD\r\n")
+    assert errors.RouteError(404, "Not Found").headers == b""
+    token = errors.TokenError()
+    assert (token.status, token.headers) == (401, b"www-authenticate: Bearer\r\n")
+    assert token.body() == b'{"detail":"Invalid or expired access token"}'
+
+
+def test_a_forwarded_request_fails_with_the_status_that_it_is_given() -> None:
+    assert errors.ForwardError(504, "Feast's server did not answer in time").status == 504
+
+
+def test_a_body_that_cannot_be_read_is_a_detail() -> None:
+    """FastAPI's text for it, and why."""
+    assert errors.UnreadableBodyError("not UTF-8").body() == (
+        b'{"detail":"There was an error parsing the body: not UTF-8"}'
+    )

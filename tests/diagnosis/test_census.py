@@ -142,3 +142,36 @@ def test_a_store_of_other_programs() -> None:
     (found,) = findings(others=3)
     assert found.name == "wrong_redis"
     assert "none of Feast's" in found.text
+
+
+def test_a_database_without_keys() -> None:
+    """Those of other databases say that db is wrong; without any, that this is another Redis."""
+
+    def judged(databases: Mapping[int, int]) -> Finding:
+        (found,) = census.judge(
+            census.Census(0, complete=True),
+            question("sound").registry,
+            key_version=3,
+            address="redis:6379",
+            db=1,
+            databases=databases,
+            strict=False,
+        )
+        return found
+
+    other = judged({0: 7, 1: 5, 3: 2})
+    assert (other.name, other.is_problem) == ("other_db", True)
+    assert "database 1 of redis:6379 is empty, and there are keys in 0 (7 keys), 3 (2 keys): db in" in other.text
+    nothing = judged({1: 0})
+    assert (nothing.name, nothing.is_problem) == ("wrong_redis", True)
+    assert nothing.text.startswith("redis:6379 has no keys at all: ")
+
+
+def test_keys_of_join_keys_that_no_view_has() -> None:
+    registry = question("sound").registry
+    key = entity_key((KeyPart("city_id", ValueType.INT64, 1),), 3) + b"rides"
+    found = {finding.name: finding for finding in _of(registry, {key: {}})}
+    assert found["join_keys"].is_problem
+    assert found["join_keys"].text.startswith(
+        "1 of 1 keys have the join keys city_id, which no view of the registry has"
+    )

@@ -17,10 +17,12 @@ from yummy_fast.feast_format.values import (
     ColumnDecoder,
     RowDecoder,
     ValueType,
+    declared_type,
     decode_value,
     parse_in_steps,
     parse_value,
     spell_non_finite,
+    stored_type,
 )
 from yummy_fast.features.steps import at_once
 
@@ -315,3 +317,38 @@ def test_of_two_entries_of_a_map_under_one_key_the_last_one_counts() -> None:
     stored = b"\xa2" + framed(0x01, content)
     parsed = at_once(parse_in_steps(stored))
     assert parsed == parse_value(stored) == Value(map_val=mapping(a=Value(int64_val=2)))
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ({"int32_key": -1}, "-1"),
+        ({"int64_key": 1 << 40}, "1099511627776"),
+        ({"float_key": 2.5}, "2.5"),
+        ({"double_key": float("inf")}, "Infinity"),
+        ({"double_key": float("nan")}, "NaN"),
+        ({"bool_key": True}, "true"),
+        ({"unix_timestamp_key": 1_700_000_000}, "1700000000"),
+        ({"bytes_key": b"a"}, "YQ=="),
+        ({"decimal_key": "1.50"}, "1.50"),
+        ({}, "null"),
+    ],
+)
+def test_keys_of_scalar_maps_are_text(key: dict[str, Any], text: str) -> None:
+    """JSON has no other names of members. Feast's server answers null for such a map: `exact` is --compat strict."""
+    entry = values.ScalarMapEntry(key=values.MapKey(**key), value=Value(int64_val=7))
+    stored = Value(scalar_map_val=values.ScalarMap(val=[entry])).SerializeToString()
+    assert decode_value(stored, exact=True) == {text: 7}
+    assert decode_value(stored) is None
+
+
+def test_types_of_stored_and_declared_values() -> None:
+    assert stored_type(Value(int64_val=0).SerializeToString()) == declared_type(ValueType.INT64) == "int64"
+    assert stored_type(Value(list_val=values.RepeatedValue()).SerializeToString()) == declared_type(
+        ValueType.VALUE_LIST
+    )
+    assert declared_type(ValueType.PDF_BYTES) == declared_type(ValueType.BYTES) == "bytes"
+    assert stored_type(b"") == declared_type(ValueType.UNKNOWN) == ""
+    assert stored_type(Value(null_val=values.NULL).SerializeToString()) == ""
+    with pytest.raises(CorruptValueError):
+        stored_type(b"\xff")

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,15 @@ import pytest
 
 from tests.harness import run
 from yummy_fast.errors import ConfigError, CorruptValueError, StoreError, StoreTimeoutError, StoreUnavailableError
+from yummy_fast.feast_format._proto.value_pb2 import Value
 from yummy_fast.feast_format.timestamps import decode_timestamp
 from yummy_fast.feast_format.values import ValueType
+from yummy_fast.features.event_times import moment_of
 from yummy_fast.features.plan import Feature, HashContents, Lookup, Rows
+from yummy_fast.features.written import Chosen, ViewRows
 from yummy_fast.sources.yaml_text import load_config
 from yummy_fast.stores.online_store import open_store_class
-from yummy_fast.stores.sqlite import MAX_KEYS, SqliteStore
+from yummy_fast.stores.sqlite import MAX_KEYS, SqliteStore, _Upsert
 
 KEY, OTHER, ABSENT = b"\x01key", b"\x01other", b"\x01absent"
 
@@ -622,3 +625,82 @@ def test_every_key_of_feasts(repository: Path) -> None:
         "online_store: {type: sqlite, path: x.db, vector_enabled: false, similarity: cosine, "
         "text_search_enabled: true, enable_openai_compatible_store: true}\n",
     )
+
+
+# ------------------------------------------------------------------------------------------------ looking, and writing
+
+
+def test_a_survey(repository: Path, database: Database) -> None:
+    """The keys of all tables, each once, and the views that have rows. A table that is not there has none."""
+    database.table("p_empty")
+    database.table("p_more")
+    database.write("p_more", KEY, "trips", b"\x20\x0b", 1_700_000_000)
+    found = run(make(repository).survey(["stats", "more", "empty", "gone"]))
+    assert sorted(found.keys) == sorted([KEY, OTHER])
+    assert (found.views, found.looked_at, found.complete) == ({"stats", "more"}, 2, True)
+    assert found.address == str(database.path)
+
+
+def test_a_file_that_is_none_cannot_be_surveyed(repository: Path, database: Database) -> None:
+    database.path.write_bytes(b"this is no database, and longer than a header of SQLite's is" * 10)
+    with pytest.raises(StoreUnavailableError, match=r"online\.db: "):
+        run(make(repository).survey(["stats"]))
+
+
+def rows_of(keys: list[bytes], *values: Value) -> ViewRows:
+    moments = [moment_of(datetime.fromtimestamp(1_700_000_000.9, UTC)) for _ in keys]
+    return ViewRows(keys, moments, [[value.SerializeToString() for value in values]], [moments[0]] * len(keys))
+
+
+def test_rows_are_written_as_feast_writes_them(repository: Path, database: Database) -> None:
+    """Beside a Value its text, where Feast has one (extract_text_and_num); and times in whole seconds."""
+    kinds = [Value(string_val="a"), Value(int64_val=7), Value(bool_val=True), Value(bytes_val=b"x"), Value()]
+    keys = [b"k%d" % number for number in range(len(kinds))]
+    rows = rows_of(keys, *kinds)
+
+    async def write(*numbers: int) -> None:
+        async with opened(repository) as store:
+            await store.write([(_Upsert("p_stats", ("trips",)), Chosen(rows, numbers))])
+
+    run(write(0, 1, 2, 3, 4))
+    with closing(sqlite3.connect(database.path)) as connection:
+        statement = "SELECT value, value_text, event_ts, created_ts FROM p_stats WHERE entity_key = ?"
+        found = [connection.execute(statement, (key,)).fetchone() for key in keys]
+    assert [value for value, _, _, _ in found] == [kind.SerializeToString() for kind in kinds]
+    assert [text for _, text, _, _ in found] == ["a", "7", "True", None, None]
+    assert {(event, created) for _, _, event, created in found} == {(1_700_000_000, 1_700_000_000)}
+
+
+def test_rows_that_are_not_chosen_are_not_written_and_others_are_replaced(repository: Path, database: Database) -> None:
+    rows = rows_of([KEY, ABSENT], Value(int64_val=8), Value(int64_val=9))
+
+    async def write() -> bytes | None:
+        async with opened(repository) as store:
+            await store.write([(_Upsert("p_stats", ("trips",)), Chosen(rows, [0]))])
+            return await trips(store)
+
+    assert run(write()) == b"\x20\x08"
+    assert read(repository, TRIPS, ABSENT)[0][0] is None
+
+
+def test_a_write_that_fails_leaves_nothing_behind(repository: Path, database: Database) -> None:
+    """One of its tables is missing: what went to the other is taken back."""
+    rows = rows_of([KEY], Value(int64_val=8))
+
+    async def write() -> None:
+        async with opened(repository) as store:
+            await store.write([(_Upsert(table, ("trips",)), Chosen(rows, [0])) for table in ("p_stats", "p_gone")])
+
+    with pytest.raises(StoreError, match="p_gone"):
+        run(write())
+    assert read(repository, TRIPS, KEY)[0][0] == b"\x20\x0b"
+
+
+def test_after_the_end_nothing_is_written(repository: Path, database: Database) -> None:
+    async def write() -> None:
+        async with opened(repository) as store:
+            pass
+        await store.write([])
+
+    with pytest.raises(StoreUnavailableError, match="closed"):
+        run(write())
