@@ -223,6 +223,6 @@ def test_colours_of_levels(level: int, colour: int) -> None:
 
 @pytest.mark.parametrize(("status", "colour"), [(101, 32), (200, 32), (302, 36), (404, 33), (503, 31), (600, 31)])
 def test_colours_of_answers(status: int, colour: int) -> None:
-    record = logging.LogRecord(logs.ACCESS, logging.INFO, "", 0, "line", (), None)
+    record = logging.LogRecord("yummy_fast.access", logging.INFO, "", 0, "line", (), None)
     record.fields = {"status": status}
     assert ColouredFormatter("%(message)s").format(record) == f"\x1b[{colour}mline\x1b[0m"
