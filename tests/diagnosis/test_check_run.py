@@ -354,7 +354,7 @@ def test_a_sentinel_that_is_configured_as_a_redis(tmp_path: Path) -> None:
     port = free_port()
     (tmp_path / "sentinel.conf").write_text(f"port {port}\nbind 127.0.0.1\n")
     with Process([str(get_binary_path()), str(tmp_path / "sentinel.conf"), "--sentinel"]) as sentinel:
-        sentinel.wait_for("Sentinel ID|mode=sentinel")
+        sentinel.wait_for("Sentinel ID")  # written once it listens
         outcome = command_line("--chdir", written(tmp_path / "r", "redis", port), "check", "--json")
     assert outcome.code == 2
     (problem,) = [each["text"] for each in json.loads(outcome.out)["findings"] if "redis_type" in each["text"]]

@@ -34,6 +34,7 @@ def test_three_letters_of_four_are_no_slip() -> None:
     """trip and tram share half of their letters, trip and trap three quarters, trips and traps four fifths."""
     assert nearest("trip", ["tram"]) is None
     assert nearest("trip", ["trap"]) is None
+    assert nearest("trip", ["trpi"]) is None  # of all its letters, three are in the same order
     assert nearest("trips", ["traps"]) == "traps"
 
 

@@ -121,7 +121,7 @@ def test_a_sentinel_is_not_asked_for_keys(tmp_path: Path) -> None:
         f"project: rides\nregistry: r.db\nonline_store: {{type: redis, connection_string: '127.0.0.1:{port}'}}\n"
     )
     with Process([str(get_binary_path()), str(tmp_path / "sentinel.conf"), "--sentinel"]) as sentinel:
-        sentinel.wait_for("Sentinel ID|mode=sentinel")
+        sentinel.wait_for("Sentinel ID")  # written once it listens
         looks = open_store(load_config(chdir=str(tmp_path), environ={})).looks()
         try:
             found = survey_redis(looks, b"rides", ["stats"])
