@@ -233,6 +233,11 @@ class Cluster:
             if wait:
                 node.pipeline([commands[0], ("WAIT", wait, 5000)])
 
+    def empty(self) -> None:
+        """Remove all keys."""
+        for port in {entry[2][1] for entry in self.nodes[0].do("CLUSTER", "SLOTS")}:
+            self.at(port).do("FLUSHALL")
+
     def load(self, store: str) -> None:
         """Fill it with the corpus's data of `store`."""
         self.write(corpus(store))

@@ -1,21 +1,25 @@
 """Has Feast write repositories whose features are null, each for another reason. Runs in Feast's own venv.
 
-    python feast_breaks.py FOLDER --redis-port PORT
+    TZ=UTC python feast_breaks.py FOLDER [--redis-port PORT]
 
 FOLDER gets a folder for each of them, with what a reader has: feature_store.yaml, registry.db, store.jsonl (what is in
 Redis: a line a key, with its database, bytes in hex), and question.json (the view or feature, and the key values, that
-somebody wonders about). The rule: registry and Redis are written by Feast (`apply`, `write_to_online_store`, `push`);
+somebody wonders about). The rule: registry and store are written by Feast (`apply`, `write_to_online_store`, `push`);
 what is broken is broken by writing with one repository and reading with another, as it happens to people.
 
-PORT is a Redis with nothing in it; it is emptied before each repository. What stands in tests/diagnosis/recorded was
-written by this, with Feast 0.67.0. Names of features that collide in murmur3 are found by trying.
+PORT is a Redis with nothing in it; it is emptied before each repository. Without it, Feast writes to SQLite instead,
+and what each reader's file has is written to online.sql, beside the files that are there already. What stands in
+tests/diagnosis/recorded was written by this, with Feast 0.67.0. Names of features that collide in murmur3 are found by
+trying.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -41,17 +45,14 @@ class Broken:
         self._port = port
         self.client: Any = redis.Redis(port=port)
         self.client.flushall()
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
 
     def repository(self, *objects: Any, reads: bool = False, **changes: Any) -> FeatureStore:
         """A repository with these objects applied. What `reads` is kept."""
         folder = self._folder if reads else Path(tempfile.mkdtemp(prefix="writer-"))
         db = changes.pop("db", 0)
-        online_store = {
-            "type": "redis",
-            "connection_string": f"localhost:{self._port}" + (f",db={db}" if db else ""),
-            **changes.pop("online_store", {}),
-        }
+        online_store = {**self._online_store(db), **changes.pop("online_store", {})}
         config = {
             "project": "rides",
             "provider": "local",
@@ -65,6 +66,10 @@ class Broken:
         store = FeatureStore(repo_path=str(folder))
         store.apply(list(objects))
         return store
+
+    def _online_store(self, db: int) -> dict[str, Any]:
+        address = f"localhost:{self._port}" + (f",db={db}" if db else "")
+        return {"type": "redis", "connection_string": address}
 
     def asks(self, view: str, **entities: Any) -> None:
         (self._folder / "question.json").write_text(json.dumps({"about": view, "entities": entities}) + "\n")
@@ -80,6 +85,23 @@ class Broken:
         (self._folder / "store.jsonl").write_text("".join(f"{line}\n" for line in lines))
         path = self._folder / "feature_store.yaml"
         path.write_text(path.read_text().replace(f"localhost:{self._port}", "localhost:6379"))
+
+
+class BrokenFile(Broken):
+    """The same on SQLite: writer and reader share a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._kept = folder
+        self._folder = Path(tempfile.mkdtemp(prefix="reader-"))
+        self._file = self._folder / "online.db"
+
+    def _online_store(self, db: int) -> dict[str, Any]:
+        return {"type": "sqlite", "path": str(self._file)}
+
+    def record(self) -> None:
+        with contextlib.closing(sqlite3.connect(self._file)) as connection:
+            lines = list(connection.iterdump())
+        (self._kept / "online.sql").write_text("".join(f"{line}\n" for line in lines))
 
 
 def entity(name: str, kind: ValueType = ValueType.INT64, join_key: str = "") -> Entity:
@@ -264,14 +286,20 @@ CASES: dict[str, Callable[[Broken], None]] = {
 }
 
 
+NEEDS_REDIS = ("other_db", "redis_expiry")
+"""What SQLite does not have."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--redis-port", type=int, required=True)
+    parser.add_argument("--redis-port", type=int)
     arguments = parser.parse_args()
     for name, make in CASES.items():
-        shutil.rmtree(arguments.folder / name, ignore_errors=True)
-        broken = Broken(arguments.folder / name, arguments.redis_port)
+        folder = arguments.folder / name
+        if not arguments.redis_port and name in NEEDS_REDIS:
+            continue
+        broken = Broken(folder, arguments.redis_port) if arguments.redis_port else BrokenFile(folder)
         make(broken)
         broken.record()
 

@@ -26,7 +26,7 @@ ROW = {timestamp_field("stats"): STAMP, TRIPS: Value(int64_val=11).SerializeToSt
 
 def evidence(row: dict[bytes, bytes] | None, **more: Any) -> Evidence:
     stored = None if row is None else StoredHash(row, len(row), encoding="listpack")
-    made = Evidence(question("sound"), "redis:6379", 0, {0: 5}, 0, stored)
+    made = Evidence(question("sound"), "redis", "redis:6379", 0, {0: 5}, 0, stored)
     return replace(made, **more)
 
 

@@ -37,6 +37,7 @@ def _of(
     known = known_join_keys(registry)
     taken = census.take(
         registry,
+        kind="redis",
         versioning=False,
         key_version=key_version,
         keys={key: read_key(key, known) for key in (*hashes, *strangers)},

@@ -9,7 +9,7 @@ from unittest.mock import ANY
 
 import pytest
 
-from tests.diagnosis.recorded import CAUSES, Recorded, load
+from tests.diagnosis.recorded import CAUSES, SQLITE_CAUSES, Recorded, load, load_sqlite
 from tests.harness import Valkey, command_line
 from yummy_fast.diagnosis.doctor import Examination, examine
 from yummy_fast.server.app import open_store
@@ -58,6 +58,19 @@ def test_the_command(name: str, tmp_path: Path, blank_valkey: Valkey) -> None:
         assert code == 1
         assert problems[0] == CAUSES[name]
     assert found["project"] == "rides"
+    assert found["sample"]["complete"] is True
+
+
+@pytest.mark.parametrize("name", sorted(SQLITE_CAUSES))
+def test_what_is_seen_of_a_file_without_a_key(name: str, tmp_path: Path) -> None:
+    load_sqlite(name, tmp_path)
+    code, out, _ = command_line("--chdir", tmp_path, "doctor", "--json")
+    found = json.loads(out)
+    problems = [finding["name"] for finding in found["findings"] if finding["problem"]]
+    if name in NEEDS_A_KEY or SQLITE_CAUSES[name] == "present":
+        assert (code, problems) == (0, [])
+    else:
+        assert (code, problems[0]) == (1, SQLITE_CAUSES[name])
     assert found["sample"]["complete"] is True
 
 

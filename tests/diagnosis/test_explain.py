@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.diagnosis.recorded import CAUSES, RECORDED, load
+from tests.diagnosis.recorded import CAUSES, RECORDED, SQLITE_CAUSES, load, load_sqlite
 from tests.harness import TESTS, Valkey, command_line
 from yummy_fast.diagnosis import causes, ideas
 from yummy_fast.diagnosis.explain import explain
@@ -67,6 +67,28 @@ def test_the_cause_is_named(name: str, tmp_path: Path, blank_valkey: Valkey) -> 
         looks.close()
     assert explanation.cause.name == CAUSES[name]
     assert re.search(SAID[name], explanation.cause.sentence), explanation.cause.sentence
+
+
+@pytest.mark.parametrize("name", sorted(SQLITE_CAUSES))
+def test_the_cause_is_named_of_a_file(name: str, tmp_path: Path) -> None:
+    recorded = load_sqlite(name, tmp_path)
+    code, out, err = command_line("--chdir", tmp_path, "explain", *recorded.arguments, "--json")
+    found = json.loads(out)
+    cause = SQLITE_CAUSES[name]
+    assert (code, err, found["cause"]) == (int(cause != "present"), "", cause)
+    said = SAID["sound" if cause == "present" else name].replace("is 19 days old", r"is \d+ days old")  # by now
+    if cause == "wrong_file":
+        said = r"^\S+/online\.db has no rows: this is another file than .* compare online_store\.path"
+    assert re.search(said, found["sentence"]), found["sentence"]
+    assert "Redis" not in found["sentence"]
+
+
+def test_the_text_of_a_file(tmp_path: Path) -> None:
+    recorded = load_sqlite("collision", tmp_path)
+    out = command_line("--chdir", tmp_path, "explain", *recorded.arguments, "--values").out
+    assert f"store      {tmp_path}/online.db\n" in out
+    assert "found      rows of 1 views\n" in out
+    assert re.search(r"^f5728 +stats:f5728 +int64 +int64 +present +11$", out, re.MULTILINE)  # and not the text of f9010
 
 
 @pytest.mark.parametrize("name", ["text_key", "collision", "sound"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import Valkey, free_port
-from yummy_fast.errors import ConfigError, StoreRefusedError, StoreUnavailableError
+from yummy_fast.errors import StoreRefusedError, StoreUnavailableError
 from yummy_fast.server.app import open_store
 from yummy_fast.sources.yaml_text import load_config
 from yummy_fast.stores.looks import Looks
@@ -166,10 +166,3 @@ def test_sentinels_that_name_no_master(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailableError, match="no sentinel names a master 'mymaster'"):
         looks.exist([b"a"], 0)
     looks.close()
-
-
-def test_a_store_that_cannot_be_looked_into(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="sqlite cannot be looked into; expected redis"):
-        looks_into(tmp_path, "{type: sqlite}")
-    with pytest.raises(ConfigError, match=r"redis_type: redis_cluster cannot be looked into yet; expected redis or"):
-        looks_into(tmp_path, "{type: redis, redis_type: redis_cluster}")

@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 from yummy_fast.diagnosis.findings import without_rows
 from yummy_fast.diagnosis.question import Question
 from yummy_fast.errors import CorruptValueError
-from yummy_fast.feast_format.keys import feature_field, timestamp_field
+from yummy_fast.feast_format.keys import timestamp_field
 from yummy_fast.feast_format.registry import FeatureView, Registry
 from yummy_fast.feast_format.timestamps import decode_timestamp
 from yummy_fast.feast_format.values import declared_type, decode_value, stored_type
 from yummy_fast.features.views import stored_name
-from yummy_fast.stores.looks import StoredHash
+from yummy_fast.stores.looks import StoredHash, field_name
 
 TIMESTAMP_PREFIX = b"_ts:"
 
@@ -75,6 +75,8 @@ class Evidence:
     """All that was found out about a question."""
 
     question: Question
+    kind: str
+    """Looks.kind of the store."""
     address: str
     db: int
     databases: dict[int, int]
@@ -96,7 +98,7 @@ class FeatureFound(NamedTuple):
 
     name: str
     field: str
-    """The name of its field in Redis, in hexadecimal."""
+    """The name of its field: in Redis, in hexadecimal; in SQLite, view and feature."""
     state: str
     """present, null, absent or corrupt."""
     declared: str
@@ -125,10 +127,11 @@ def features_found(evidence: Evidence) -> list[FeatureFound]:
     fields = {} if evidence.row is None else evidence.row.fields
     found = []
     for feature in question.features:
-        field = feature_field(question.store_name, feature.name)
+        field = field_name(evidence.kind, question.store_name, feature.name)
         stored = fields.get(field)
         declared = declared_type(feature.type)
-        one = FeatureFound(feature.name, field.hex(), "absent", declared, "")
+        in_words = field.hex() if evidence.kind == "redis" else field.decode()
+        one = FeatureFound(feature.name, in_words, "absent", declared, "")
         if stored is not None:
             try:
                 kind = stored_type(stored)
@@ -203,7 +206,12 @@ class Explanation:
                 "fields": row.count if row is not None else 0,
                 "expires_s": row.expires_s if row is not None else None,
             },
-            "store": {"address": evidence.address, "db": evidence.db, "keys_by_db": evidence.databases},
+            "store": {
+                "kind": evidence.kind,
+                "address": evidence.address,
+                "db": evidence.db,
+                "keys_by_db": evidence.databases,
+            },
             "views_in_hash": [
                 {
                     "name": one.name,
@@ -264,7 +272,7 @@ def _of_the_row(evidence: Evidence, now: datetime) -> Cause:
     if "corrupt" in states:
         return Cause(
             "corrupt",
-            f"The stored bytes of {_list(states['corrupt'])} are no Feast value: something else wrote this hash; "
+            f"The stored bytes of {_list(states['corrupt'])} are no Feast value: something else wrote them; "
             f"materialize {name} again.",
         )
     if "absent" in states:
@@ -312,13 +320,15 @@ def _hash_without_view(evidence: Evidence) -> Cause | None:
         setting = "enable_online_feature_view_versioning"
         return Cause(
             "view_version",
-            f"The hash has rows of {_list(versions)}, and {question.store_name} is looked up: another version of the "
-            f"view was written; compare {setting} of the writer and of this repository, and materialize {name}.",
+            f"Under this key are rows of {_list(versions)}, and {question.store_name} is looked up: another version of "
+            f"the view was written; compare {setting} of the writer and of this repository, and materialize {name}.",
         )
     unknown = [one.name for one in found if not one.known]
     fields = set(evidence.row.fields)
     renamed = [
-        one for one in unknown if any(feature_field(one, feature.name) in fields for feature in question.features)
+        one
+        for one in unknown
+        if any(field_name(evidence.kind, one, feature.name) in fields for feature in question.features)
     ]
     if renamed:
         return Cause(
@@ -386,6 +396,12 @@ def _not_found(evidence: Evidence) -> Cause:
     neighbours = evidence.neighbours
     project = question.project
     if neighbours is None or neighbours.keys == 0:
+        if evidence.kind == "sqlite":
+            return Cause(
+                "wrong_file",
+                f"{evidence.address} has no rows: this is another file than the one that was written, or nothing was "
+                "ever materialized; compare online_store.path with the writer's feature_store.yaml.",
+            )
         elsewhere = [db for db in evidence.databases if db != evidence.db]
         others = f", though databases {_list(list(map(str, elsewhere)))} have keys" if elsewhere else ""
         return Cause(
@@ -396,9 +412,12 @@ def _not_found(evidence: Evidence) -> Cause:
         )
     if neighbours.of_project == 0:
         projects = f"; there are keys of {_list(list(neighbours.projects[:3]))}" if neighbours.projects else ""
+        cause, where = "wrong_redis", f"Database {evidence.db} of {evidence.address}"
+        if evidence.kind == "sqlite":
+            cause, where = "wrong_file", evidence.address
         return Cause(
-            "wrong_redis",
-            f"Database {evidence.db} of {evidence.address} has no keys of project "
+            cause,
+            f"{where} has no keys of project "
             f"{project}{_so_far(neighbours)}{projects}: compare project and online_store with the writer's "
             "feature_store.yaml, or materialize.",
         )

@@ -17,12 +17,12 @@ from yummy_fast.diagnosis.causes import TIMESTAMP_PREFIX, known_views, span
 from yummy_fast.diagnosis.findings import Finding, without_rows
 from yummy_fast.diagnosis.stored_keys import StoredKey, join_keys_of
 from yummy_fast.errors import CorruptValueError
-from yummy_fast.feast_format.keys import feature_field, timestamp_field
+from yummy_fast.feast_format.keys import timestamp_field
 from yummy_fast.feast_format.registry import DUMMY_JOIN_KEY, FeatureView, Registry
 from yummy_fast.feast_format.timestamps import decode_timestamp
 from yummy_fast.feast_format.values import declared_type, stored_type
 from yummy_fast.features.views import stored_name
-from yummy_fast.stores.looks import StoredHash
+from yummy_fast.stores.looks import StoredHash, field_name
 
 BIG_VALUE_BYTES = 10_000
 """A value that takes longer to send and to write than all else in an answer of 50 features."""
@@ -59,6 +59,8 @@ class Census:
     keys: int
     complete: bool
     """Whether it is no sample: these are all keys."""
+    kind: str = "redis"
+    """Looks.kind of the store."""
     hashes: int = 0
     """Hashes of the project that were read."""
     foreign: int = 0
@@ -87,6 +89,7 @@ class Census:
 def take(
     registry: Registry,
     *,
+    kind: str,
     versioning: bool,
     key_version: int,
     keys: Mapping[bytes, StoredKey | None],
@@ -94,8 +97,8 @@ def take(
     complete: bool,
     now: datetime,
 ) -> Census:
-    """Count. `keys`: those of the sample, read; `hashes`: what some of the project's keys have."""
-    census = Census(len(keys), complete)
+    """Count. `kind`: Looks.kind; `keys`: those of the sample, read; `hashes`: what some of the project's keys have."""
+    census = Census(len(keys), complete, kind)
     views = {
         stored_name(view.name, view.version if versioning else 0): view
         for view in registry.views.values()
@@ -110,7 +113,7 @@ def take(
         if read.project == registry.project:
             census.versions[_version(read, key_version)] += 1
             census.key_types[read.join_keys, read.types] += 1
-    known = {feature_field(name, feature.name) for name, view in views.items() for feature in view.features}
+    known = {field_name(kind, name, feature.name) for name, view in views.items() for feature in view.features}
     known |= set(map(timestamp_field, views))
     everything = known_views(registry)
     for key, stored in hashes:
@@ -172,7 +175,7 @@ def _count_row(
         count.ages_s.append(age_s)
         count.expired += bool(view.ttl_s) and age_s > view.ttl_s
     for feature in view.features:
-        value = stored.fields.get(feature_field(name, feature.name))
+        value = stored.fields.get(field_name(census.kind, name, feature.name))
         if value is None:
             count.absent[feature.name] += 1
             continue
@@ -208,6 +211,9 @@ def judge(
     that Feast may have written it under.
     """
     found: list[Finding] = []
+    if not census.keys and census.kind == "sqlite":
+        text = f"{address} has no rows at all: nothing was ever materialized, or this is another file than the writer's"
+        return [Finding("wrong_file", text)]
     if not census.keys:
         others = ", ".join(f"{number} ({keys} keys)" for number, keys in databases.items() if number != db)
         if others:
@@ -231,7 +237,7 @@ def judge(
     own = census.projects[registry.project]
     if not own:
         others = ", ".join(f"{name} ({keys})" for name, keys in census.projects.most_common(5)) or "none of Feast's"
-        cause = "other_project" if census.projects else "wrong_redis"
+        cause = "other_project" if census.projects else "wrong_file" if census.kind == "sqlite" else "wrong_redis"
         found.append(
             Finding(
                 cause,
@@ -385,6 +391,8 @@ def _of_view(
 
 
 def _advice(census: Census) -> list[Finding]:
+    if census.kind != "redis":  # what follows is about HGETALL and Redis's memory
+        return []
     found = []
     if census.unknown_bytes > MOSTLY * census.total_bytes:
         share = 100 * census.unknown_bytes / census.total_bytes

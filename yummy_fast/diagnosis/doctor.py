@@ -18,7 +18,7 @@ from yummy_fast.diagnosis import census
 from yummy_fast.diagnosis.census import Census
 from yummy_fast.diagnosis.findings import Finding
 from yummy_fast.diagnosis.stored_keys import known_join_keys, read_key
-from yummy_fast.feast_format.registry import Registry
+from yummy_fast.feast_format.registry import FeatureView, Registry
 from yummy_fast.stores.looks import Looks, StoredHash
 
 
@@ -48,13 +48,15 @@ def examine(
     """Look at no more than `max_keys` keys, for about `time_s` at most. Raises StoreUnavailableError."""
     began = time.monotonic()
     key_version = max(repository.key_version, 1)  # to Feast, 0 is another word for 1
-    scan = looks.scan(db=looks.db, max_keys=max_keys, time_s=time_s / 2)
+    names = [name for name, view in registry.views.items() if isinstance(view, FeatureView)]
+    scan = looks.scan(db=looks.db, views=names, max_keys=max_keys, time_s=time_s / 2)
     known = known_join_keys(registry)
     keys = {key: read_key(key, known) for key in scan.keys}
     own = [key for key, read in keys.items() if read is not None and read.project == registry.project]
     hashes = looks.read_many(own)
     taken = census.take(
         registry,
+        kind=looks.kind,
         versioning=repository.versioning,
         key_version=key_version,
         keys=keys,

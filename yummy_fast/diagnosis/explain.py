@@ -23,13 +23,14 @@ from yummy_fast.diagnosis.causes import (
     Explanation,
     Neighbours,
     judge,
+    known_views,
 )
 from yummy_fast.diagnosis.ideas import ideas, value_bytes
 from yummy_fast.diagnosis.question import Question
 from yummy_fast.diagnosis.stored_keys import join_keys_of, known_join_keys, read_key
 from yummy_fast.feast_format.keys import entity_key_header, feature_field, timestamp_field
 from yummy_fast.feast_format.registry import FeatureView
-from yummy_fast.stores.looks import Looks
+from yummy_fast.stores.looks import Looks, field_name
 
 MATCH_S = 2.0
 """How long a SCAN may look for keys with the entity's values."""
@@ -41,19 +42,20 @@ SAMPLED_KEYS = 1_000
 
 def explain(question: Question, looks: Looks, now: datetime) -> Explanation:
     """Find the cause. Raises StoreUnavailableError."""
-    wanted = [feature_field(question.store_name, feature.name) for feature in question.features]
+    wanted = [field_name(looks.kind, question.store_name, feature.name) for feature in question.features]
     stamp = timestamp_field(question.store_name)
     evidence = Evidence(
         question=question,
+        kind=looks.kind,
         address=looks.address,
         db=looks.db,
         databases=dict(looks.databases()),
         key_ttl_s=looks.key_ttl_s,
         row=looks.read(question.key, looks.db, [*wanted, stamp]),
-        collisions=collisions(question),
+        collisions=collisions(question) if looks.kind == "redis" else (),
     )
     cause = judge(evidence, now)
-    if cause.name in ("wrong_redis", "never_materialized", "rows_missing", "unknown_entity"):
+    if cause.name in ("wrong_redis", "wrong_file", "never_materialized", "rows_missing", "unknown_entity"):
         evidence = replace(evidence, elsewhere=_elsewhere(question, looks, evidence.databases))
         if not any(one.has_view for one in evidence.elsewhere):
             evidence = replace(evidence, neighbours=_neighbours(question, looks))
@@ -102,8 +104,9 @@ def _with_the_values(question: Question, looks: Looks) -> list[Elsewhere]:
     """Keys with the entity's values in them, whatever else they have: of another project, or of more join keys."""
     if question.is_entityless:
         return []
+    views = list(known_views(question.registry))
     contains = value_bytes(question.parts, question.key_version)
-    scan = looks.scan(db=looks.db, contains=contains, max_keys=MAX_MATCHES, time_s=MATCH_S)
+    scan = looks.scan(db=looks.db, contains=contains, views=views, max_keys=MAX_MATCHES, time_s=MATCH_S)
     keys = [key for key in scan.keys if key != question.key]
     stamp = timestamp_field(question.store_name)
     found: dict[Elsewhere, None] = {}
@@ -122,7 +125,7 @@ def _with_the_values(question: Question, looks: Looks) -> list[Elsewhere]:
 
 def _neighbours(question: Question, looks: Looks) -> Neighbours:
     """What a sample of the other keys shows."""
-    scan = looks.scan(db=looks.db, max_keys=SAMPLED_KEYS, time_s=SAMPLE_S)
+    scan = looks.scan(db=looks.db, views=list(known_views(question.registry)), max_keys=SAMPLED_KEYS, time_s=SAMPLE_S)
     known = known_join_keys(question.registry)
     names = tuple(part.join_key for part in question.parts)
     read = {key: found for key in scan.keys if (found := read_key(key, known)) is not None}

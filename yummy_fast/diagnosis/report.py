@@ -58,10 +58,12 @@ def explanation_lines(explanation: Explanation, *, values: bool) -> list[str]:
         *_labelled("question", f"{question.view.name}: {names}; for {question.words()}"),
         *_labelled("key", key_text(question)),
         *_labelled("", f"an entity key of serialization version {question.key_version}, then the project"),
-        *_labelled("store", f"{evidence.address}, database {evidence.db}"),
+        *_labelled("store", f"{evidence.address}{f', database {evidence.db}' if evidence.kind == 'redis' else ''}"),
     ]
     if row is None:
         lines += _labelled("found", "nothing under this key")
+    elif evidence.kind == "sqlite":
+        lines += _labelled("found", f"rows of {len(views_found(evidence))} views")
     elif row.kind != "hash":
         lines += _labelled("found", f"a {row.kind} under this key")
     else:
@@ -69,12 +71,14 @@ def explanation_lines(explanation: Explanation, *, values: bool) -> list[str]:
         lines += _labelled("found", f"a hash of {row.count} fields ({row.encoding}){expiry}")
     views = views_found(evidence)
     if views:
-        rows: list[Sequence[str]] = [("view in the hash", "event time", "age", "ttl", "note")]
+        head = "view in the hash" if evidence.kind == "redis" else "view with a row"
+        rows: list[Sequence[str]] = [(head, "event time", "age", "ttl", "note")]
         rows += [_view_row(one, explanation) for one in views]
         lines += ["", *table_lines(rows)]
     if row is not None:
-        head = ("feature", "field", "stored as", "declared as", "state", *(["value"] if values else []))
-        of_features: list[Sequence[str]] = [head]
+        of_features: list[Sequence[str]] = [
+            ("feature", "field", "stored as", "declared as", "state", *(["value"] if values else []))
+        ]
         for one in features_found(evidence):
             value = [json.dumps(one.value, ensure_ascii=False)] if values else []
             of_features.append((one.name, one.field, one.stored or "-", one.declared or "?", one.state, *value))
@@ -129,11 +133,12 @@ def sample_lines(census: Census, took_s: float) -> list[str]:
     """What a sample has. What is wrong with it is among the findings of `check_text`."""
     looked = "all keys" if census.complete else "keys that were looked at"
     projects = ", ".join(f"{name} {count}" for name, count in census.projects.most_common(5)) or "none"
+    read = "hashes read" if census.kind == "redis" else "entities read"
     lines = [
-        *_labelled("sample", f"{looked}: {census.keys}, in {took_s:.1f} s; hashes read: {census.hashes}"),
+        *_labelled("sample", f"{looked}: {census.keys}, in {took_s:.1f} s; {read}: {census.hashes}"),
         *_labelled("projects", f"{projects}; keys that are not Feast's: {census.foreign}"),
     ]
-    if census.hashes:
+    if census.hashes and census.kind == "redis":
         encodings = ", ".join(f"{name} {count}" for name, count in census.encodings.most_common())
         fields = sorted(census.fields)
         size = f"{fields[len(fields) // 2]} fields in the middle, {fields[-1]} at most"

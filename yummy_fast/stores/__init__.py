@@ -6,8 +6,8 @@ round trip per request) with `connection_string`, `redis_link` (keeps the connec
 them), `redis_turns` (commands that wait for room on it), `redis_hash` (HMGET or HGETALL) and `resp` (commands as bytes;
 `native` reads the replies). Rows are written by `redis_rows`. For several nodes: `redis_slots` (which node has a key),
 `redis_shares` (a fetch whose keys are at several), `redis_nodes` (links to all) with `redis_topology` (of a cluster)
-and `redis_sentinel`. `survey` and `redis_survey` (for `check`), `looks` and `redis_looks` (for `explain` and `doctor`)
-serve no request. `sqlite` is Feast's local default.
+and `redis_sentinel`. `sqlite` is Feast's local default. No part of serving: `survey` and `redis_survey` for `check`;
+`looks` with `redis_looks`, `redis_cluster_looks` and `sqlite_looks` for `explain` and `doctor`.
 
 A store hands on stored bytes. It must not decode Values, build answers, or know HTTP. Only `online_store` knows which
 stores exist.

@@ -10,10 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from yummy_fast.feast_format.keys import feature_field
+
+
+def field_name(kind: str, view: str, feature: str) -> bytes:
+    """What a store of a kind (`Looks.kind`) calls a feature: in Redis the hash of its name, elsewhere its name."""
+    return feature_field(view, feature) if kind == "redis" else f"{view}:{feature}".encode()
+
 
 @dataclass(frozen=True, slots=True)
 class StoredHash:
-    """What is stored under a key."""
+    """What is stored under a key: for each view a `_ts:<view>`, and its features by `field_name`."""
 
     fields: Mapping[bytes, bytes]
     """All fields; if there are too many of them, those that were wanted."""
@@ -45,6 +52,8 @@ class Scan(NamedTuple):
 class Looks(Protocol):
     """A store that is looked into. Every method may block, and raises StoreUnavailableError."""
 
+    kind: str
+    """redis or sqlite: how fields are called, and what people are told to do."""
     address: str
     """For people: where the store is."""
     db: int
@@ -79,9 +88,17 @@ class Looks(Protocol):
         """What is under each key that is still there, one by one."""
 
     def scan(
-        self, *, db: int, contains: Sequence[bytes] = (), suffix: bytes = b"", max_keys: int, time_s: float
+        self,
+        *,
+        db: int,
+        contains: Sequence[bytes] = (),
+        suffix: bytes = b"",
+        views: Sequence[str] = (),
+        max_keys: int,
+        time_s: float,
     ) -> Scan:
         """Keys that have the bytes of `contains` in them, in this order, and end with `suffix`; any keys without these.
 
+        `views`: names of views, by which a store tells a project from a view where both are in one name.
         Raises StoreRefusedError if it may not be asked.
         """

@@ -60,12 +60,14 @@ from yummy_fast.stores.redis_link import (
 from yummy_fast.stores.redis_nodes import Nodes, Source
 from yummy_fast.stores.redis_rows import HashWriter, RowsCommand
 from yummy_fast.stores.redis_sentinel import SentinelSource
-from yummy_fast.stores.redis_slots import describe_ranges
+from yummy_fast.stores.redis_slots import Topology, describe_ranges
 from yummy_fast.stores.redis_topology import ClusterSource
 from yummy_fast.stores.redis_turns import Part, cost_of
 
 if TYPE_CHECKING:
     from yummy_fast.stores.looks import Looks
+    from yummy_fast.stores.redis_cluster_looks import Shards
+    from yummy_fast.stores.redis_looks import RedisLooks
     from yummy_fast.stores.survey import Survey
 
 REDIS_TYPES = ("redis", "redis_cluster", "redis_sentinel")
@@ -246,17 +248,31 @@ class RedisStore:
     def _survey_one(self, access: Access, views: Sequence[str]) -> Survey:
         from yummy_fast.stores.redis_survey import survey_redis
 
-        with contextlib.closing(self._looks(access.name, lambda: access)) as looks:
+        with contextlib.closing(self._looks_of(access)) as looks:
             return survey_redis(looks, self._suffix, views)
 
     def looks(self) -> Looks:
         if self._redis_type == "redis_cluster":
-            raise ConfigError(
-                f"{self._where}.redis_type: redis_cluster cannot be looked into yet; expected redis or redis_sentinel"
-            )
+            from yummy_fast.stores.redis_cluster_looks import ClusterLooks
+
+            return ClusterLooks(self.address, self._shards, key_ttl_s=self._ttl_s)
         return self._looks(self.address, lambda: asyncio.run(self._accesses())[0])
 
-    def _looks(self, address: str, access: Callable[[], Access]) -> Looks:
+    def _shards(self) -> Shards:
+        """The primaries of the cluster. Blocks. Raises StoreUnavailableError."""
+        from yummy_fast.stores.redis_cluster_looks import Shards
+
+        try:
+            topology, accesses = asyncio.run(self._topology_and_accesses())
+        except CANNOT_CONNECT as error:
+            raise StoreUnavailableError(f"{self.address}: {self._reason(error)}") from None
+        looks = {access.name: self._looks_of(access) for access in accesses}
+        return Shards(topology, [looks[str(shard.primary)] for shard in topology.shards])
+
+    def _looks_of(self, access: Access) -> RedisLooks:
+        return self._looks(access.name, lambda: access)
+
+    def _looks(self, address: str, access: Callable[[], Access]) -> RedisLooks:
         from yummy_fast.stores.redis_looks import RedisLooks  # which nothing that serves needs
 
         db = int(self._target.options.get("db") or 0)
@@ -264,21 +280,27 @@ class RedisStore:
 
     async def _accesses(self) -> list[Access]:
         """The ways into the one Redis, the current master, or each primary. Raises what CANNOT_CONNECT lists."""
-        places = {self.address: self._place}
         if self._redis_type != "redis":
-            source = self._source()
-            try:
-                topology = await source.read(())
-                places = {str(shard.primary): await source.place(shard.primary) for shard in topology.shards}
-            finally:
-                await source.close()
+            return (await self._topology_and_accesses())[1]
+        return [access_to(self.address, self._settings, self._place, await login_for(self._settings))]
+
+    async def _topology_and_accesses(self) -> tuple[Topology, list[Access]]:
+        """The nodes, and the ways into the primaries, each once."""
+        source = self._source()
+        try:
+            topology = await source.read(())
+            places = {str(shard.primary): await source.place(shard.primary) for shard in topology.shards}
+        finally:
+            await source.close()
         login = await login_for(self._settings)
-        return [access_to(name, self._settings, place, login) for name, place in places.items()]
+        return topology, [access_to(name, self._settings, place, login) for name, place in places.items()]
 
     def _reason(self, error: BaseException) -> str:
         # MOVED, ASK, CLUSTERDOWN, CROSSSLOT
         if isinstance(error, ClusterError | AskError) and not self._settings.in_cluster:
             return f"{NODE_OF_CLUSTER}: {error}"
+        if isinstance(error, AskError):  # MOVED as well; redis-py leaves out the word
+            return f"slot {error.slot_id} is being moved to {error.node_addr[0]}:{error.node_addr[1]}; ask again later"
         return reason(error, tls_without_certificate=self._target.lacks_certificate)
 
     async def _ping(self, place: Place, name: str) -> str:

@@ -57,6 +57,8 @@ class _NamedConnection(SSLConnection):
 class RedisLooks:
     """`Looks` into a single Redis."""
 
+    kind = "redis"
+
     def __init__(self, address: str, access: Callable[[], Access], *, db: int, key_ttl_s: int, reason: Reason) -> None:
         """Connects to nothing yet. `access` is asked once, before the first connection is made: it may block."""
         self.address = address
@@ -138,7 +140,14 @@ class RedisLooks:
                 yield key, found
 
     def scan(
-        self, *, db: int, contains: Sequence[bytes] = (), suffix: bytes = b"", max_keys: int, time_s: float
+        self,
+        *,
+        db: int,
+        contains: Sequence[bytes] = (),
+        suffix: bytes = b"",
+        views: Sequence[str] = (),
+        max_keys: int,
+        time_s: float,
     ) -> Scan:
         deadline = time.monotonic() + time_s
         pattern = b"*" + b"".join(_literal(part) + b"*" for part in contains) + _literal(suffix)

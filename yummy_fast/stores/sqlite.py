@@ -37,7 +37,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from yummy_fast.config.repository import Repository
 from yummy_fast.config.settings import StoreOptions
@@ -50,6 +50,9 @@ from yummy_fast.features.written import Chosen, WrittenView
 from yummy_fast.sources.file import find_path
 from yummy_fast.stores.online_store import StoreState, check_keys
 from yummy_fast.stores.survey import Survey
+
+if TYPE_CHECKING:
+    from yummy_fast.stores.looks import Looks
 
 logger = logging.getLogger("yummy_fast")
 
@@ -138,7 +141,6 @@ class SqliteStore:
         block = repository.online_store
         where = f"{repository.source}: online_store"
         check_keys(block, _KEYS, where)
-        self._where = where
         path = block.get("path", DEFAULT_PATH)
         if not isinstance(path, str) or not path or "\0" in path:
             raise ConfigError(f"{where}.path: expected the path of a file, got {path!r}")
@@ -195,8 +197,11 @@ class SqliteStore:
     async def survey(self, views: Sequence[str]) -> Survey:
         return await asyncio.to_thread(self._survey, views)
 
-    def looks(self) -> NoReturn:
-        raise ConfigError(f"{self._where}.type: sqlite cannot be looked into; expected redis")
+    def looks(self) -> Looks:
+        from yummy_fast.stores.sqlite_looks import SqliteLooks  # which nothing that serves needs
+
+        path = self._path
+        return SqliteLooks(path, lambda: _connect(path, self._timeout_s), self._project, _timestamp)
 
     def _survey(self, views: Sequence[str]) -> Survey:
         path = self._path
