@@ -29,16 +29,17 @@ _ERASE = "\r\x1b[K"
 _BOLD, _DIM, _RED, _GREEN, _YELLOW, _CYAN = 1, 2, 31, 32, 33, 36
 """Parameters of SGR, the escape sequence that sets colours (ECMA-48, 8.3.117)."""
 
-_RULE = re.compile(r"-+(  -+)*")
+_RULE = r"-+(  -+)*"
 _WORDS = (
-    (re.compile(r"\bPRESENT\b"), _GREEN),
-    (re.compile(r"\b(?:NOT_FOUND|NULL_VALUE|OUTSIDE_MAX_AGE)\b"), _YELLOW),
-    (re.compile(r"\bINVALID\b|^(?:PROBLEM|DIFFERENT)\b|CANNOT BE SERVED|DOES NOT ANSWER"), _RED),
-    (re.compile(r"^(?:note|not asked|not compared)\b"), _CYAN),
-    (re.compile(r"^No problem was found\.$|^\d+ requests?: \d+ the same, 0 different$"), _GREEN),
-    (re.compile(r"^\d+ requests?: \d+ the same, [1-9]\d* different$"), _RED),
+    (r"\bPRESENT\b", _GREEN),
+    (r"\b(?:NOT_FOUND|NULL_VALUE|OUTSIDE_MAX_AGE)\b", _YELLOW),
+    (r"\bINVALID\b|^(?:PROBLEM|DIFFERENT)\b|CANNOT BE SERVED|DOES NOT ANSWER", _RED),
+    (r"^(?:note|not asked|not compared)\b", _CYAN),
+    (r"^No problem was found\.$|^\d+ requests?: \d+ the same, 0 different$", _GREEN),
+    (r"^\d+ requests?: \d+ the same, [1-9]\d* different$", _RED),
 )
-"""What is coloured within a line, by what it says."""
+"""What is coloured within a line, by what it says. `re` compiles and keeps each when it is first needed: a server that
+starts has no tables to paint."""
 
 
 class Stream(Protocol):
@@ -59,13 +60,13 @@ def paint(text: str) -> str:
     lines = text.split("\n")
     painted = []
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
-        if _RULE.fullmatch(line):
+        if re.fullmatch(_RULE, line):
             painted.append(_in_colour(line, _DIM))
-        elif line and _RULE.fullmatch(following):
+        elif line and re.fullmatch(_RULE, following):
             painted.append(_in_colour(line, _BOLD))
         else:
             for words, colour in _WORDS:
-                line = words.sub(lambda found, colour=colour: _in_colour(found[0], colour), line)  # type: ignore[misc]
+                line = re.sub(words, lambda found, colour=colour: _in_colour(found[0], colour), line)  # type: ignore[misc]
             painted.append(line)
     return "\n".join(painted)
 

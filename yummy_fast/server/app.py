@@ -29,7 +29,6 @@ from yummy_fast.errors import ConfigError, ShutdownRequested, how_to_install
 from yummy_fast.feast_format.registry import Registry, Throttle, parse_registry, unthrottled
 from yummy_fast.features.catalog import Catalog
 from yummy_fast.features.feast_faults import AS_IN_FEAST, feast_faults
-from yummy_fast.features.openapi import Served, openapi
 from yummy_fast.features.statuses import status_policy
 from yummy_fast.features.transforms import Transforms, load
 from yummy_fast.features.vectors import Layout, Tails
@@ -132,6 +131,8 @@ def build_served_catalog(
     config: Config, store: OnlineStore[Prepared], data: bytes, throttle: Throttle = unthrottled
 ) -> Catalog[Prepared]:
     """As `build_catalog`, with the body of /openapi.json. Raises RegistryError."""
+    from yummy_fast.features.openapi import Served, openapi  # 5 ms, which `--help` and `check` need not wait for
+
     catalog = build_catalog(config, store, data, throttle)
     forwarded = [(path.decode(), method.decode().lower()) for path, methods in FORWARDED.items() for method in methods]
     served = Served(
