@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -76,6 +76,47 @@ def test_a_long_answer_spoils_none_of_the_next() -> None:
             link.ask(b"{}", {})
         assert link.ask(b"{}", {}).body == b"x" * 10
         link.close()
+
+
+@contextmanager
+def saying(*pieces: bytes, pause_s: float = 0) -> Iterator[str]:
+    """A server that says this to whoever asks, and closes the connection."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            for piece in pieces:
+                connection.sendall(piece)
+                time.sleep(pause_s)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    with listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join(PATIENCE_S)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{}", "the answer ends too early"),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\n{}", "the answer ends too early"),
+        (b"\x1b]0;title\x07 secret\r\n\r\n", r"the answer is no HTTP \(BadStatusLine\)"),
+    ],
+)
+def test_what_is_no_answer(answer: bytes, words: str) -> None:
+    """An answer of which a part came is none; and no byte of it is repeated, in a log or on a terminal."""
+    with saying(answer) as url, pytest.raises(ConfigError, match=rf"^--url {url}: {words}$"):
+        ServerLink(url, "--url").ask_or_say(b"{}", {})
+
+
+def test_an_answer_that_never_ends() -> None:
+    """Each byte comes in time, and the answer does not."""
+    drops = [b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n", *[b"x"] * 50]
+    with saying(*drops, pause_s=0.05) as url, pytest.raises(TimeoutError, match=r"takes longer than 0\.2 s"):
+        ServerLink(url, "--url", timeout_s=0.2).ask(b"{}", {})
 
 
 def test_the_end_from_another_thread() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from yummy_fast.diagnosis.differences import Answer
 from yummy_fast.errors import ConfigError
 
 TIMEOUT_S = 20.0
+READ_BYTES = 1 << 16
 MAX_ANSWER_BYTES = 64 << 20
 """As --max-answer-bytes."""
 
@@ -44,6 +46,7 @@ class ServerLink:
         """For messages."""
         self._flag = flag
         self._path = path if path.endswith("/get-online-features") else f"{path}/get-online-features"
+        self._timeout_s = timeout_s
         self._max_answer_bytes = max_answer_bytes
         self._ended = False
         self._connection = (
@@ -67,18 +70,30 @@ class ServerLink:
     def _ask(self, body: bytes, headers: Mapping[str, str]) -> Answer:
         self._connection.request("POST", self._path, body, {"Content-Type": "application/json", **headers})
         response = self._connection.getresponse()
-        answer = response.read(self._max_answer_bytes + 1)
-        if len(answer) > self._max_answer_bytes:
-            self._connection.close()
-            raise LongAnswerError(f"the answer is longer than {self._max_answer_bytes} bytes")
-        return Answer(response.status, answer)
+        # In pieces: http.client's timeout is that of one piece, and a server may send one byte a second for ever.
+        deadline = time.monotonic() + self._timeout_s
+        answer, size = bytearray(), response.length
+        while size is None or len(answer) < size:
+            piece = response.read1(READ_BYTES if size is None else min(READ_BYTES, size - len(answer)))
+            if not piece:
+                break
+            answer += piece
+            if len(answer) > self._max_answer_bytes:
+                self._connection.close()
+                raise LongAnswerError(f"the answer is longer than {self._max_answer_bytes} bytes")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the answer takes longer than {self._timeout_s:g} s")
+        if size is not None and len(answer) < size:  # http.client says so of `read()` alone
+            raise http.client.IncompleteRead(bytes(answer), size - len(answer))
+        response.close()  # which keeps the connection
+        return Answer(response.status, bytes(answer))
 
     def ask_or_say(self, body: bytes, headers: Mapping[str, str]) -> Answer:
         """As `ask`. Raises ConfigError, which names the flag and the host."""
         try:
             return self.ask(body, headers)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise ConfigError(f"{self._flag} {self.name}: {error or type(error).__name__}") from None
+            raise ConfigError(f"{self._flag} {self.name}: {why(error)}") from None
 
     def end(self) -> None:
         """End the connection, from any thread: an `ask` that waits there fails."""
@@ -91,6 +106,15 @@ class ServerLink:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+
+def why(error: Exception) -> str:
+    """Why a server did not answer, in words of our own: of an answer that is no HTTP, http.client quotes the bytes."""
+    if isinstance(error, http.client.IncompleteRead):
+        return "the answer ends too early"
+    if isinstance(error, http.client.HTTPException) and not isinstance(error, ConnectionError):
+        return f"the answer is no HTTP ({type(error).__name__})"
+    return str(error) or type(error).__name__
 
 
 class LongAnswerError(ValueError):

@@ -22,7 +22,7 @@ import threading
 from typing import NamedTuple
 
 from yummy_fast.config.settings import Shadow as Options
-from yummy_fast.diagnosis.ask_server import LongAnswerError, ServerLink
+from yummy_fast.diagnosis.ask_server import LongAnswerError, ServerLink, why
 from yummy_fast.diagnosis.differences import OUTCOMES, PARTS, Answer, compare_answers
 from yummy_fast.errors import YummyError
 from yummy_fast.http.connection import Handle
@@ -147,9 +147,9 @@ class Shadow:
         except (OSError, http.client.HTTPException, ValueError) as error:
             if not self._closing:
                 self._outcomes[UNANSWERED] += 1
-                self._log.log(
-                    logging.WARNING, "shadow: %s does not answer: %s", self._link.name, error or type(error).__name__
-                )
+                self._log.log(logging.WARNING, "shadow: %s does not answer: %s", self._link.name, why(error))
+            return
+        if self._closing:
             return
         is_strict = request.compat.lower() == b"strict" if request.compat else self._is_strict
         compared = compare_answers(theirs, waiting.answer, with_statuses=not is_strict)
