@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import re
 import select
 import shlex
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -70,9 +73,16 @@ def test_colours(text: str, painted: str) -> None:
 def test_who_gets_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
     with opened_terminal() as (_, stream), open(os.devnull, "w") as pipe:
         assert is_coloured(stream)
         assert not is_coloured(pipe)
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        assert is_coloured(pipe)
+        monkeypatch.setenv("NO_COLOR", "1")
+        assert not is_coloured(pipe)
+        monkeypatch.delenv("NO_COLOR")
+        monkeypatch.delenv("FORCE_COLOR")
         monkeypatch.setenv("NO_COLOR", "1")
         assert not is_coloured(stream)
         monkeypatch.delenv("NO_COLOR")
@@ -134,3 +144,16 @@ def test_check_whose_output_nobody_takes(corpus: Path, into: str) -> None:
         assert (done.stdout, done.stderr) == (f"configuration  {corpus}/feature_store.yaml\n", "")
     else:
         assert (done.returncode, done.stderr) == (2, "yummy-fast: standard output: No space left on device\n")
+
+
+def test_a_line_about_progress_is_no_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that wraps would leave its first half behind each time that it is drawn."""
+    monkeypatch.setenv("TERM", "xterm")
+    with opened_terminal() as (reading, stream):
+        fcntl.ioctl(stream, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 20, 0, 0))
+        with Progress("looking at a sample of the online store", stream, wait_s=0):
+            text = read(reading, "looking at a")
+        stream.write("after")
+        stream.flush()
+        text += read(reading, "after")
+    assert set(text.removesuffix("after").split("\r\x1b[K")) == {"", "looking at a sample"}

@@ -16,10 +16,13 @@ from tests.diagnosis.recorded import CAUSES, RECORDED, SQLITE_CAUSES, load, load
 from tests.harness import TESTS, Valkey, command_line
 from yummy_fast.diagnosis import causes, ideas
 from yummy_fast.diagnosis.explain import explain
+from yummy_fast.feast_format.keys import feature_field, timestamp_field
+from yummy_fast.feast_format.timestamps import encode_timestamp
 from yummy_fast.server.app import open_store
 
 NOW = datetime(2026, 3, 20, tzinfo=UTC)
 """Nineteen days after everything happened."""
+STAMP = encode_timestamp(int(NOW.timestamp()))
 
 SAID = {
     "added_feature": r"The row of stats has no tips: .* materialize stats again\.$",
@@ -87,7 +90,7 @@ def test_the_text_of_a_file(tmp_path: Path) -> None:
     recorded = load_sqlite("collision", tmp_path)
     out = command_line("--chdir", tmp_path, "explain", *recorded.arguments, "--values").out
     assert f"store      {tmp_path}/online.db\n" in out
-    assert "found      rows of 1 views\n" in out
+    assert "found      rows of one view\n" in out
     assert re.search(r"^f5728 +stats:f5728 +int64 +int64 +present +11$", out, re.MULTILINE)  # and not the text of f9010
 
 
@@ -174,3 +177,16 @@ def test_a_store_that_does_not_answer(tmp_path: Path, blank_valkey: Valkey) -> N
     code, out, err = command_line("--chdir", tmp_path, "explain", *recorded.arguments)
     assert (code, out) == (2, "")
     assert "online_store: cannot be reached: 127.0.0.1:1: " in err
+
+
+def test_a_name_in_the_store_is_no_command_for_a_terminal(tmp_path: Path, blank_valkey: Valkey) -> None:
+    """The name of a view in a hash is bytes that anybody may have written."""
+    recorded = load("renamed_view", tmp_path, blank_valkey)
+    key = recorded.question().key
+    name = "\x1b]0;title\x07stats"
+    blank_valkey.do("DEL", key)
+    blank_valkey.do("HSET", key, timestamp_field(name), STAMP, feature_field(name, "trips"), b"\x20\x0b")
+    for command in (["explain", *recorded.arguments], ["doctor"]):
+        out = command_line("--chdir", tmp_path, *command).out
+        assert r"a view \x1b]0;title\x07stats" in out
+        assert "\x1b" not in out

@@ -90,6 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
 
         made = MadeRequests([], [])
         if arguments.requests == "-":
+            if sys.stdin is None:  # the program was started with it closed: <&-
+                raise ConfigError("compare: standard input is closed")
             requests = compare.read_requests(sys.stdin.buffer, "line")
         elif arguments.requests:
             try:

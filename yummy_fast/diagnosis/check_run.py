@@ -13,6 +13,7 @@ from yummy_fast.config.settings import Config
 from yummy_fast.diagnosis import check, check_text
 from yummy_fast.diagnosis.check_text import Answer
 from yummy_fast.diagnosis.findings import Finding
+from yummy_fast.diagnosis.report import printable
 from yummy_fast.errors import RequestError, StoreError, StoreUnavailableError
 from yummy_fast.feast_format.keys import entity_key_header
 from yummy_fast.feast_format.registry import FeatureView
@@ -55,7 +56,7 @@ class Checked:
 
     def lines(self, sample: Sequence[str] = ()) -> Iterator[str]:
         """For people. `sample`: lines about a sample of the store."""
-        return check_text.lines(self.found, sample)
+        return map(printable, check_text.lines(self.found, sample))
 
 
 async def _of_store(

@@ -20,10 +20,10 @@ _WIDTH = 110
 
 def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows in aligned columns, the first one as the head. Numbers are aligned to the right."""
-    printable = [[_printable(cell) for cell in row] for row in rows]
-    widths = [max(map(_columns, column)) for column in zip(*printable, strict=True)]
+    shown = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(_columns, column)) for column in zip(*shown, strict=True)]
     lines = []
-    for index, row in enumerate(printable):
+    for index, row in enumerate(shown):
         cells = []
         for cell, width in zip(row, widths, strict=True):
             padding = " " * (width - _columns(cell))
@@ -35,8 +35,8 @@ def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
-def _printable(text: str) -> str:
-    """A cell in one line: a stored value may have line ends, or what a terminal takes for a command."""
+def printable(text: str) -> str:
+    """A text in one line: a stored value may have line ends, or what a terminal takes for a command."""
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
@@ -63,7 +63,8 @@ def explanation_lines(explanation: Explanation, *, values: bool) -> list[str]:
     if row is None:
         lines += _labelled("found", "nothing under this key")
     elif evidence.kind == "sqlite":
-        lines += _labelled("found", f"rows of {len(views_found(evidence))} views")
+        count = len(views_found(evidence))
+        lines += _labelled("found", "rows of one view" if count == 1 else f"rows of {count} views")
     elif row.kind != "hash":
         lines += _labelled("found", f"a {row.kind} under this key")
     else:
@@ -94,7 +95,8 @@ def explanation_lines(explanation: Explanation, *, values: bool) -> list[str]:
         looked = "all keys of the database" if sample.complete else "keys that were looked at"
         lines += ["", f"{looked}: {sample.keys}; of project {question.project}: {sample.of_project}"]
         lines[-1] += f"; under these join keys: {sample.of_join_keys}, with a row of the view: {sample.with_view}"
-    return [*lines, "", explanation.cause.sentence]
+    # Names of views and projects are those of the store, which anybody may have written.
+    return [printable(line) for line in [*lines, "", explanation.cause.sentence]]
 
 
 def _view_row(one: ViewFound, explanation: Explanation) -> tuple[str, ...]:
