@@ -4,8 +4,8 @@
 
 The server has the corpus's repository and a Valkey of its own, which it writes to. It is asked for what the schemas
 allow; then, without the on-demand views, also for what they do not allow: what users' functions make of request data
-of another type is their own affair, and a 500. This second time it wants bearer tokens. Exit code 0 if nothing was
-found.
+of another type is their own affair, and a 500, as in Feast. This second time it wants bearer tokens. A third server has
+push sources, which the corpus's repository has none of, and is written to. Exit code 0 if nothing was found.
 
 Two checks are set by hand, as SETTINGS says and why. All others are schemathesis's own.
 """
@@ -67,18 +67,21 @@ def main() -> int:
         where = repository(folder / "repository", "redis", f"127.0.0.1:{valkey.port}")
         (folder / "schemathesis.toml").write_text(SETTINGS)
         (folder / "tokens").write_text("reader\nwriter write\n")
+        pushed = repository(folder / "pushed", "push", f"127.0.0.1:{valkey.port}")
+        without = repository(folder / "without", "redis", f"127.0.0.1:{valkey.port}")
+        (without / "registry.db").write_bytes(without_functions((without / "registry.db").read_bytes()))
         found = 0
-        for options, asking in (
-            ([], ["--mode", "positive"]),
-            (["--auth-tokens", str(folder / "tokens")], ["--header", "Authorization: Bearer writer"]),
+        for repo, options, asking in (
+            (where, [], ["--mode", "positive"]),
+            (without, ["--auth-tokens", str(folder / "tokens")], ["--header", "Authorization: Bearer writer"]),
+            (pushed, [], ["--include-path", "/push", "--include-path", "/write-to-online-store"]),
         ):
-            with Server(where, *options) as server:
+            with Server(repo, *options) as server:
                 command = [arguments.schemathesis, "--config-file", str(folder / "schemathesis.toml"), "run"]
                 command += [f"{server.url}/openapi.json", "--max-examples", str(arguments.examples), *asking]
                 command += ["--seed", str(arguments.seed), "--generation-database", "none", "--no-color"]
                 ran = subprocess.run(command, check=False, timeout=TIMEOUT_S, cwd=folder)
                 found |= ran.returncode
-            (where / "registry.db").write_bytes(without_functions((where / "registry.db").read_bytes()))
     return found
 
 

@@ -53,3 +53,20 @@ def test_head_and_tokens(own_valkey: Valkey, tmp_path: Path) -> None:
         assert server.ask("/openapi.json", method="POST").status == 405
     with Server(where, "--auth-tokens", str(tmp_path / "tokens")) as server:
         assert server.ask("/openapi.json").status == 401  # it names features
+
+
+def test_what_is_told_of_a_push_is_what_is_answered(own_valkey: Valkey, tmp_path: Path) -> None:
+    """As Feast: a push is answered by nothing, without a Content-Type; what is written otherwise, by null."""
+    where = repository(tmp_path / "repository", "push", f"127.0.0.1:{own_valkey.port}")
+    with Server(where) as server:
+        paths = server.ask("/openapi.json").json["paths"]
+        sources = paths["/push"]["post"]["requestBody"]["content"]["application/json"]["schema"]["anyOf"]
+        assert "ps_off" in {body["title"] for body in sources}
+        no_rows = {"driver_id": [], "i64": [], "event_timestamp": []}
+        pushed = server.ask("/push", {"push_source_name": "ps_off", "df": no_rows})
+        assert (pushed.status, pushed.body) == (200, b"")
+        assert "content-type" not in pushed.headers
+        assert "content" not in paths["/push"]["post"]["responses"]["200"]
+        written = server.ask("/write-to-online-store", {"feature_view_name": "off", "df": no_rows})
+        assert (written.status, written.json) == (200, None)
+        assert list(paths["/write-to-online-store"]["post"]["responses"]["200"]["content"]) == ["application/json"]

@@ -360,7 +360,9 @@ def _writes(
             if space.take(sum(len(view.features) for view in views))
         ]
         if bodies:
-            answers = {"200": {"description": "The rows are stored.", "content": {"application/json": {}}}, **errors}
+            # As Feast: of a push, no body and no Content-Type; else, null.
+            body: dict[str, Any] = {} if path == "/push" else {"content": {"application/json": {}}}
+            answers = {"200": {"description": "The rows are stored.", **body}, **errors}
             yield (
                 path,
                 {
