@@ -1226,6 +1226,44 @@ def test_a_function_that_raises_is_named_and_its_text_is_in_the_log_alone(caplog
             assert SECRET in caplog.text
 
 
+@pytest.mark.parametrize("mode", ["python", "pandas"])
+@pytest.mark.parametrize(
+    ("kind", "values", "words"),
+    [
+        (
+            INT64,
+            [None, "abc"],
+            "entities.bonus[1]: expected an integer, which on-demand feature view 'fare' declares, got \"abc\"",
+        ),
+        (ValueType.DOUBLE, ["5", "6"], "entities.bonus[0]: expected a number, which on-demand feature view"),
+        (ValueType.BOOL, [[True], [False]], "entities.bonus[0]: expected true or false, which"),
+        (ValueType.STRING, [5, 6], "entities.bonus[0]: expected text, which"),
+    ],
+)
+def test_a_function_that_fails_by_the_callers_mistake(
+    mode: str, kind: ValueType, values: list[Any], words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Feast 0.67 hands on what comes, and answers 500 if the function fails. Clients ask again for a 500."""
+
+    def failing(inputs: Any) -> Any:
+        inputs["bonus"] = [0, 0]  # and what has come is gone
+        raise TypeError(SECRET)
+
+    one = on_demand("fare", failing, {"out": INT64}, asked={"bonus": kind}, mode=mode)
+    with pytest.raises(RequestError) as caught:
+        computed([one], ["fare:out"], {"driver_id": [1, 2], "bonus": values})
+    assert str(caught.value).startswith(words)
+    assert not caplog.records  # whoever asks could fill the log
+
+
+def test_a_function_may_take_another_type_than_is_declared() -> None:
+    def out(inputs: dict[str, Any]) -> dict[str, Any]:
+        return {"out": [int(value) for value in inputs["bonus"]]}
+
+    one = on_demand("fare", out, {"out": INT64}, asked={"bonus": INT64})
+    assert computed([one], ["fare:out"], {"driver_id": [1], "bonus": ["5"]}) == {"out": [5]}
+
+
 @pytest.mark.parametrize(
     ("mode", "returned", "error"),
     [

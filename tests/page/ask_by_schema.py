@@ -3,9 +3,8 @@
     python tests/page/ask_by_schema.py [--schemathesis .venv/bin/schemathesis] [--examples 100] [--seed 1]
 
 The server has the corpus's repository and a Valkey of its own, which it writes to. It is asked for what the schemas
-allow; then, without the on-demand views, also for what they do not allow: what users' functions make of request data
-of another type is their own affair, and a 500, as in Feast. This second time it wants bearer tokens. A third server has
-push sources, which the corpus's repository has none of, and is written to. Exit code 0 if nothing was found.
+allow; then, wanting bearer tokens, also for what they do not allow. A third server has push sources, which the corpus's
+repository has none of, and is written to. Exit code 0 if nothing was found.
 
 Two checks are set by hand, as SETTINGS says and why. All others are schemathesis's own.
 """
@@ -22,7 +21,6 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # this is run as a script
 
 from tests.harness import Server, Valkey, repository  # noqa: E402
-from yummy_fast.feast_format._proto.registry_pb2 import Registry  # noqa: E402
 
 TIMEOUT_S = 160.0
 
@@ -36,21 +34,6 @@ expected-statuses = ["2xx", 400, 404]
 [checks.negative_data_rejection]
 enabled = false
 """
-
-
-def without_functions(registry: bytes) -> bytes:
-    """A registry without its on-demand views, and without the services that use them."""
-    message = Registry.FromString(registry)
-    gone = {view.spec.name for view in message.on_demand_feature_views}
-    del message.on_demand_feature_views[:]
-    services = list(message.feature_services)
-    del message.feature_services[:]
-    message.feature_services.extend(
-        service
-        for service in services
-        if not gone & {projection.feature_view_name for projection in service.spec.features}
-    )
-    return message.SerializeToString()
 
 
 def main() -> int:
@@ -68,12 +51,10 @@ def main() -> int:
         (folder / "schemathesis.toml").write_text(SETTINGS)
         (folder / "tokens").write_text("reader\nwriter write\n")
         pushed = repository(folder / "pushed", "push", f"127.0.0.1:{valkey.port}")
-        without = repository(folder / "without", "redis", f"127.0.0.1:{valkey.port}")
-        (without / "registry.db").write_bytes(without_functions((without / "registry.db").read_bytes()))
         found = 0
         for repo, options, asking in (
             (where, [], ["--mode", "positive"]),
-            (without, ["--auth-tokens", str(folder / "tokens")], ["--header", "Authorization: Bearer writer"]),
+            (where, ["--auth-tokens", str(folder / "tokens")], ["--header", "Authorization: Bearer writer"]),
             (pushed, [], ["--include-path", "/push", "--include-path", "/write-to-online-store"]),
         ):
             with Server(repo, *options) as server:

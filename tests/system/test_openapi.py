@@ -62,7 +62,7 @@ def test_what_is_told_of_a_push_is_what_is_answered(own_valkey: Valkey, tmp_path
         paths = server.ask("/openapi.json").json["paths"]
         sources = paths["/push"]["post"]["requestBody"]["content"]["application/json"]["schema"]["anyOf"]
         assert "ps_off" in {body["title"] for body in sources}
-        no_rows = {"driver_id": [], "i64": [], "event_timestamp": []}
+        no_rows: dict[str, list[object]] = {"driver_id": [], "i64": [], "event_timestamp": []}
         pushed = server.ask("/push", {"push_source_name": "ps_off", "df": no_rows})
         assert (pushed.status, pushed.body) == (200, b"")
         assert "content-type" not in pushed.headers

@@ -41,6 +41,7 @@ from typing import Any, TypeVar, cast
 from yummy_fast.errors import (
     CorruptValueError,
     LimitError,
+    RequestError,
     ShutdownRequested,
     TransformError,
     ViewUnavailableError,
@@ -49,6 +50,7 @@ from yummy_fast.errors import (
 from yummy_fast.feast_format.registry import OnDemandFeatureView
 from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.binding import Bound
+from yummy_fast.features.entities import shown
 from yummy_fast.features.plan import ComputedColumn, ComputedView, Plan, Rows
 from yummy_fast.features.python_values import UserFunction, json_values, python_value, utc_datetime
 from yummy_fast.features.write_query import WriteQuery
@@ -321,6 +323,9 @@ def compute(
                     listed *= bound.rows  # one value for all rows
                 columns.append(ComputedColumn(name, json_values(listed, types[feature], exact=plan.strict)))
         except BaseException as error:  # also SystemExit: sys.exit() in a function must not end the server
+            mistake = _mistyped(computed.view, bound)
+            if mistake is not None:
+                raise mistake from None
             logger.exception("on-demand feature view %s failed", computed.view.name)
             raise TransformError(
                 f"On-demand feature view '{computed.view.name}' failed: {type(error).__name__}"
@@ -329,6 +334,32 @@ def compute(
             if calls is not None:
                 calls.append((computed.view.name, computed.view.mode, perf_counter_ns() - begun))
     return columns
+
+
+_TAKEN: Mapping[ValueType, tuple[tuple[type, ...], str]] = {
+    **dict.fromkeys((ValueType.INT32, ValueType.INT64), ((int, float), "an integer")),
+    **dict.fromkeys((ValueType.FLOAT, ValueType.DOUBLE), ((int, float), "a number")),
+    ValueType.BOOL: ((int, float), "true or false"),
+    ValueType.STRING: ((str,), "text"),
+}
+"""Declared type -> what Python may hold it as, and words for it. A float for an integer is no reason to fail."""
+
+
+def _mistyped(view: OnDemandFeatureView, bound: Bound) -> RequestError | None:
+    """The caller's mistake, if a function that failed was given request data of another type than is declared.
+
+    Feast hands on to a function what has come, whatever is declared, so nothing is refused that a function can use. But
+    of one that fails it answers 500, which clients ask again.
+    """
+    for field in view.request_data:
+        taken, words = _TAKEN.get(field.type, ((object,), ""))
+        for row, value in enumerate(bound.values.get(field.name, ())):
+            if value is not None and not isinstance(value, taken):
+                return RequestError(
+                    f"entities.{field.name}[{row}]: expected {words}, which on-demand feature view '{view.name}' "
+                    f"declares, got {shown(value)}"
+                )
+    return None
 
 
 def compute_written(
