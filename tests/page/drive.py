@@ -13,18 +13,20 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.diagnosis.recorded import load
+from tests.diagnosis.recorded import load, load_sqlite
 from tests.harness import PATIENCE_S, Process, Server, Valkey, add_service, repository
+from yummy_fast.feast_format._proto.value_pb2 import Value
 
 PICTURES = (("wide", "light"), ("narrow", "dark"))
 MARKUP = '<img src=x onerror="document.title=1">'
@@ -257,3 +259,23 @@ def test_names_are_no_markup(chromium: Browser, valkey: Valkey, tmp_path: Path) 
             page.get_by_label("Feature service", exact=True).select_option(MARKUP)
             expect(page.locator("#code")).to_contain_text("onerror=")
             assert page.locator("img").count() == 0
+
+
+def test_values_are_no_markup_and_a_file_is_looked_into(chromium: Browser, tmp_path: Path) -> None:
+    recorded = load_sqlite("collision", tmp_path)
+    with closing(sqlite3.connect(tmp_path / "online.db")) as connection:
+        stored = Value(string_val=MARKUP).SerializeToString()
+        connection.execute("UPDATE rides_stats SET value = ? WHERE feature_name = 'f9010'", [stored])
+        connection.commit()
+    with Server(recorded.folder, "--admin", "127.0.0.1:0", "--ui") as server:
+        url = server.wait_for(r"admin on (http://\S+)")[1]
+        with opened(chromium, f"{url}/-/ui") as page:
+            page.get_by_label("features", exact=True).check()
+            page.get_by_label("f9010 STRING").check()
+            ask_for(page, "1001", "2000")
+            expect(page.locator("#answer tbody tr")).to_have_count(2)
+            assert answers(page)[0][2] == json.dumps(MARKUP)
+            assert page.locator("img").count() == 0
+            page.get_by_role("button", name="Why is f9010 null for driver_id=2000?").click()
+            expect(page.locator(".reason")).to_contain_text("/online.db: no row of this entity")
+            expect(page.locator(".reason strong")).to_contain_text("Other entities have a row of stats")
