@@ -88,7 +88,9 @@ def saying(*pieces: bytes, pause_s: float = 0) -> Iterator[str]:
         with connection, suppress(OSError):
             asked = b""
             while not asked.endswith(b"{}"):  # whole: a connection closed with bytes unread is reset
-                asked += connection.recv(65536)
+                piece = connection.recv(65536)
+                assert piece, "the client has closed its connection"
+                asked += piece
             for piece in pieces:
                 connection.sendall(piece)
                 time.sleep(pause_s)
