@@ -154,8 +154,13 @@ def service_spec(data_set: DataSet, count: int) -> bytes:
     return field(1, service_name(count)) + field(2, data_set.project) + b"".join(projections)
 
 
-def write_repository(data_set: DataSet, folder: Path, redis_port: int) -> Path:
-    """The registry and its feature_store.yaml in `folder`; the path of the latter."""
+def write_repository(
+    data_set: DataSet, folder: Path, redis_port: int, *, redis_type: str = "redis", addresses: str = ""
+) -> Path:
+    """The registry and its feature_store.yaml in `folder`; the path of the latter.
+
+    `addresses` is a whole connection_string, for other types than `redis`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     registry_file = folder.resolve() / "registry.db"
     registry_file.write_bytes(registry(data_set))
@@ -166,7 +171,8 @@ def write_repository(data_set: DataSet, folder: Path, redis_port: int) -> Path:
         f"registry: {registry_file}\n"
         "online_store:\n"
         "  type: redis\n"
-        f'  connection_string: "127.0.0.1:{redis_port}"\n'
+        f"  redis_type: {redis_type}\n"
+        f'  connection_string: "{addresses or f"127.0.0.1:{redis_port}"}"\n'
         "entity_key_serialization_version: 2\n"
         "go_feature_retrieval: True\n"  # what the original benchmark set for Feast 0.26; the others ignore it
     )
