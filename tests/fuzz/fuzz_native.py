@@ -7,7 +7,8 @@ FOLDER gets the fuzzer itself, the inputs that were kept (corpus.py), and what l
 
 A finding is whatever a sanitizer says, and any difference from what is written plainly in Python: replies that are read
 otherwise than tests/native/resp.py reads them, or depend on how their bytes were cut; a Value or a timestamp whose text
-is not the one that the Python code makes, or that has a text and is corrupt; a body that is not put together of them.
+is not the one that the Python code makes, or that has a text and is corrupt; a body that is not put together of them;
+keys that are split otherwise than the twin splits them.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ import orjson  # noqa: E402
 
 from tests.fuzz import corpus  # noqa: E402
 from tests.native import resp  # noqa: E402
-from tests.native.rooms import native_room  # noqa: E402
+from tests.native.rooms import native_room, twin_room  # noqa: E402
 from yummy_fast.errors import CorruptValueError  # noqa: E402
 from yummy_fast.feast_format.timestamps import decode_timestamps  # noqa: E402
 from yummy_fast.feast_format.values import decode_value, spell_non_finite  # noqa: E402
 
 NAMES = (b"", b"a", b"abcd", b"_ts:one", b"abcd", b"a name that is longer than sixteen bytes")
 WRITER = native_room and native_room.BodyWriter(array("I", [2, 1]).tobytes(), array("I", [0, 0, 0, 0, 1, 0]).tobytes())
+TABLES = [[slot * parts // 16_384 for slot in range(16_384)] for parts in (1, 3, 16_384)]
 PLANTED = "number > (uint64_t)(end - *at)", "number > (uint64_t)(end - *at) + 16"
 """A comparison of values.c, and what it is made to be by --planted: a text may then end 16 bytes behind its end."""
 
@@ -41,15 +43,17 @@ def test_one_input(data: bytes) -> None:
     """The first byte says what the rest is."""
     if not data:
         return
-    kind, rest = data[0] % 4, data[1:]
+    kind, rest = data[0] % 5, data[1:]
     if kind == 0:
         assert native_room.value_text(rest) in (None, value_text(rest))
     elif kind == 1:
         assert native_room.timestamp_text(rest) in (None, timestamp_text(rest))
     elif kind == 2:
         check_replies(rest)
-    else:
+    elif kind == 3:
         check_body(rest)
+    else:
+        check_split(rest)
 
 
 def value_text(stored: bytes) -> bytes | None:
@@ -117,6 +121,22 @@ def check_body(data: bytes) -> None:
         )
         + b"]}"
     )
+
+
+def check_split(data: bytes) -> None:
+    """Keys, each behind a byte for its length; and the first of them also ends them all, without its braces."""
+    keys: list[bytes] = []
+    while data:
+        keys.append(data[1 : 1 + data[0]])
+        data = data[1 + data[0] :]
+    suffix = keys[0].translate(None, b"{}") if keys else b""
+    for table in TABLES:
+        parts = native_room.split_keys(keys, suffix, table)
+        assert list(parts.items()) == list(twin_room.split_keys(keys, suffix, table).items())
+        rows: list[bytes | None] = [None] * len(keys)
+        for part in filter(None, parts.values()):
+            native_room.put_rows(*part, rows)
+        assert rows == keys or None in parts.values() or not keys
 
 
 # ------------------------------------------------------------------------------------------------------- the fuzzer

@@ -71,6 +71,16 @@ def write_a_lot() -> None:
     native_room.timestamp_text(STAMP)
 
 
+def split_a_lot() -> None:
+    keys = [b"%d" % number for number in range(50)]
+    for table in (["all"] * 16_384, [slot % 3 for slot in range(16_384)], [str(slot) for slot in range(16_384)]):
+        parts = native_room.split_keys(keys, b"rides", table)
+        rows: list[Any] = [None] * len(keys)
+        for part in filter(None, parts.values()):
+            native_room.put_rows([object()] * len(part[1]), part[1], rows)
+        native_room.slot_of(keys[0], b"")
+
+
 def refuse_a_lot() -> None:
     calls: list[Callable[[], Any]] = [
         lambda: native_room.Picker([b"a", "b"], True),
@@ -82,13 +92,16 @@ def refuse_a_lot() -> None:
         lambda: writer().write([], [], [], -1, b""),
         lambda: rows(1)[0][99],
         lambda: rows(1)[0]["a"],
+        lambda: native_room.split_keys([b"foo", b"bar", "text"], b"", list(range(16_384))),
+        lambda: native_room.split_keys([b"foo", b"bar"], b"", [[slot] for slot in range(16_384)]),
+        lambda: native_room.put_rows([object(), object()], [0, 9], [None]),
     ]
     for call in calls:
         with pytest.raises((TypeError, ValueError, IndexError, OverflowError)):
             call()
 
 
-@pytest.mark.parametrize("work", [read_a_lot, write_a_lot, refuse_a_lot])
+@pytest.mark.parametrize("work", [read_a_lot, write_a_lot, split_a_lot, refuse_a_lot])
 def test_nothing_is_left_over(work: Callable[[], None]) -> None:
     types = [type(rows(1)[0]), native_room.Picker, native_room.ReplyReader, native_room.BodyWriter]
     work()
@@ -192,6 +205,29 @@ class TestOutOfMemory:
                 assert feed.__self__.failed is None
 
         assert self.each(failing, prepare, check) >= 5
+
+    def test_split_keys(self, failing: Any) -> None:
+        keys = [b"%d" % number for number in range(9)]
+        table = [slot % 3 for slot in range(16_384)]
+        before = [sys.getrefcount(key) for key in keys]
+
+        def check(*_: Any, refused: bool, result: Any = None) -> None:
+            if not refused:
+                rows: list[Any] = [None] * len(keys)
+                assert sorted(result) == [0, 1, 2]
+                for some, positions in result.values():
+                    native_room.put_rows(some, positions, rows)
+                assert rows == keys
+
+        assert self.each(failing, lambda: (native_room.split_keys, keys, b"rides", table), check) >= 6
+        assert [sys.getrefcount(key) for key in keys] == before
+
+    def test_put_rows(self, failing: Any) -> None:
+        def check(_: Any, __: Any, ___: Any, table: list[Any], *, refused: bool, result: Any = None) -> None:
+            assert not refused
+            assert table == [2, 1]
+
+        assert self.each(failing, lambda: (native_room.put_rows, [1, 2], [1, 0], [None, None]), check) == 0
 
     def test_bodies(self, failing: Any) -> None:
         """With a module of its own each time: it keeps the memory that it has written in."""

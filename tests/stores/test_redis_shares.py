@@ -18,6 +18,7 @@ from tests.stores.cluster_load import key, lookup, stored_key
 from yummy_fast.errors import StoreError, StoreRefusedError, StoreTimeoutError, StoreUnavailableError
 from yummy_fast.features.plan import Rows
 from yummy_fast.stores.online_store import StoreState
+from yummy_fast.stores.redis_connection import PendingAsked, PendingFetch
 from yummy_fast.stores.redis_hash import HashReader
 from yummy_fast.stores.redis_link import Link
 from yummy_fast.stores.redis_shares import MAX_HOPS, Reads, ShardLinks, Try
@@ -33,37 +34,79 @@ def refused(reply: str) -> StoreError:
     return error
 
 
+class Sent:
+    """A fetch in the FIFO of a FakeConnection, or the receiver of one that is sent in turns: `answer` or `fail` it."""
+
+    def __init__(self, sent: Any) -> None:
+        self._sent = sent
+
+    @property
+    def receiver(self) -> Any:
+        return getattr(self._sent, "receiver", self._sent)
+
+    def watched(self) -> Any:
+        return self._sent.watched()
+
+    def done(self) -> bool:
+        return bool(self.receiver.done())
+
+    def set_result(self, rows: list[Any]) -> None:
+        self._take(rows if isinstance(self._sent, PendingFetch) else [rows])
+
+    def set_exception(self, error: StoreError) -> None:
+        if not isinstance(self._sent, PendingFetch):
+            self._sent.set_exception(error)
+        elif error.reply:
+            self._take([error.reply])
+        else:
+            self._sent.fail(error)
+
+    def _take(self, answers: list[Any]) -> None:
+        pending = self._sent
+        if not isinstance(pending, PendingFetch):
+            if not pending.done():
+                pending.set_result(answers[0])
+            return
+        if isinstance(pending, PendingAsked):
+            assert not pending.add(None)
+        for answer in answers:
+            last = pending.add(answer)
+        assert last
+        pending.finish()
+
+
 class FakeConnection:
     """Keeps the keys of what is sent."""
 
     def __init__(self, loop: FakeLoop) -> None:
+        self.loop = loop
         self.room = 1000
         self.responsive = True
         self.lost: Any = loop.create_future()
-        self.sent: list[tuple[Any, list[int], bool]] = []
-        """For each fetch: the Receiver, the drivers, and whether it follows an ASKING."""
+        self.sent: list[tuple[Sent, list[int], bool]] = []
+        """For each fetch: what stands in the FIFO, the drivers, and whether it follows an ASKING."""
 
     def send(self, pending: Any, commands: list[bytes], cost: int = 0) -> None:
+        pending.deadline = self.loop.time() + TIMEOUT_S  # as a RedisConnection does
         asking = commands[0] == b"*1\r\n$6\r\nASKING\r\n"
         drivers = [
             int.from_bytes(found, "little") for found in re.findall(rb"(........)corpus", b"".join(commands), re.DOTALL)
         ]
-        self.sent.append((pending.receiver, drivers, asking))
+        self.sent.append((Sent(pending), drivers, asking))
 
     def send_in_turns(self, receiver: Any, parts: Sequence[Any]) -> None:
         receiver.add_done_callback(lambda _: None)
         drivers = [int.from_bytes(found[-8:], "little") for part in parts for found in part.keys]
-        self.sent.append((receiver, drivers, False))
+        self.sent.append((Sent(receiver), drivers, False))
 
     def answer(self) -> None:
         """Answer what was sent first, with a row for each driver."""
-        receiver, drivers, _ = self.sent.pop(0)
-        if not receiver.done():
-            receiver.set_result([[(b"%d" % driver,) for driver in drivers]])
+        sent, drivers, _ = self.sent.pop(0)
+        sent.set_result([[(b"%d" % driver,) for driver in drivers]])
 
     def fail(self, error: StoreError) -> None:
-        receiver, _, _ = self.sent.pop(0)
-        receiver.set_exception(error)
+        sent, _, _ = self.sent.pop(0)
+        sent.set_exception(error)
 
     @property
     def drivers(self) -> list[list[int]]:
@@ -383,8 +426,8 @@ def test_a_stalled_node_is_hedged_and_the_first_answer_counts(side: Side) -> Non
         drivers = side.drivers_of("a", 2)
         future = side.fetch(*drivers)
         side.at("a").responsive = False
-        side.reads.hedge(cast("Try", side.at("a").sent[0][0]))
-        side.reads.hedge(cast("Try", side.at("a").sent[0][0]))
+        side.reads.hedge(cast("Try", side.at("a").sent[0][0].watched()))
+        side.reads.hedge(cast("Try", side.at("a").sent[0][0].watched()))
         assert side.at("a2").drivers == [drivers]
         side.at(first).answer()
         assert rows_of(future) == drivers
@@ -416,5 +459,5 @@ def test_fetches_are_counted_once_however_many_nodes_they_wait_for(side: Side) -
     side.at("a").sent.reverse()
     side.at("a").fail(refused("CLUSTERDOWN"))
     side.loop.run_ready()
-    receivers = [receiver for name in "abc" for receiver, _, _ in side.at(name).sent]
-    assert len(side.reads.wholes(receivers)) == 2
+    receivers = [sent.receiver for name in "abc" for sent, _, _ in side.at(name).sent]
+    assert len(side.reads.waiting(receivers)) == 2

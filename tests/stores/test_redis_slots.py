@@ -24,7 +24,6 @@ from yummy_fast.stores.redis_slots import (
     parse_redirect,
     parse_slots,
     slot_of,
-    slots_of,
 )
 
 ASKED = Address("seed.example", 6379)
@@ -47,7 +46,6 @@ ASKED = Address("seed.example", 6379)
 )
 def test_slot(key: bytes, slot: int) -> None:
     assert slot_of(key) == slot
-    assert slots_of([key, b"other", key], b"")[::2] == [slot, slot]
 
 
 def test_slots_are_those_of_a_server(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -59,7 +57,7 @@ def test_slots_are_those_of_a_server(tmp_path_factory: pytest.TempPathFactory) -
     with Node(["--cluster-enabled", "yes", "--dir", str(folder)]) as node:
         until(lambda: node.do("PING") == b"PONG", "a node")
         asked = [("CLUSTER", "KEYSLOT", key + b"rides") for key in keys]
-        assert node.pipeline(asked) == [slot_of(key, b"rides") for key in keys] == slots_of(keys, b"rides")
+        assert node.pipeline(asked) == [slot_of(key, b"rides") for key in keys]
 
 
 def test_a_key_in_a_slot() -> None:

@@ -1,7 +1,9 @@
-# The doors of the native room. `twin` has the same ones, but for Row and the two functions at the end.
+# The doors of the native room. `twin` has the same ones, but for Row, BodyWriter and the two functions at the end.
 
 from collections.abc import Iterator, Sequence
-from typing import Any, final, overload
+from typing import Any, TypeVar, final, overload
+
+_Owner = TypeVar("_Owner")
 
 @final
 class Row(Sequence[bytes | None]):
@@ -67,6 +69,20 @@ class BodyWriter:
         - `count`: how many rows the answer has.
         - `end`: all that follows the last column.
         """
+
+def slot_of(key: bytes, suffix: bytes, /) -> int:
+    """The slot of `key` followed by `suffix` in a Redis Cluster. The suffix has no braces: it is Feast's project."""
+
+def split_keys(
+    keys: list[bytes], suffix: bytes, table: list[_Owner], /
+) -> dict[_Owner, tuple[list[bytes], list[int]] | None]:
+    """The keys by their owners: by the objects that `table` has at their slots. It has one for each slot.
+
+    Each owner gets its keys and their positions among all, in order; or None if all keys are its own.
+    """
+
+def put_rows(rows: Sequence[Any], positions: list[int], table: list[Any], /) -> None:
+    """Put each row at its position in `table`."""
 
 def value_text(stored: bytes) -> bytes | None:
     """A stored Value as JSON; None if that is left to Python."""

@@ -1,5 +1,5 @@
-/* The native room as Python sees it: ReplyReader, Picker, Row, BodyWriter, and two functions for tests to look closely.
- * _native.pyi has the types, owner.py says when it is used, twin.py has the twins. */
+/* The native room as Python sees it: ReplyReader, Picker, Row, BodyWriter, three functions for clusters, and two for
+ * tests to look closely. _native.pyi has the types, owner.py says when it is used, twin.py has the same in Python. */
 #include "native.h"
 
 /* What `write` makes of some stored bytes, as bytes; None if it leaves them to Python. */
@@ -55,6 +55,7 @@ static int module_exec(PyObject *module)
         if (types[i] == NULL || PyModule_AddType(module, types[i]) < 0)
             return -1;
     }
+    fill_crc_of_byte();
     return fill_powers_of_ten();
 }
 
@@ -83,7 +84,12 @@ static void module_free(void *module)
     PyMem_Free(state->rows);
 }
 
+#define FASTCALL(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL
+
 static PyMethodDef functions[] = {
+    {"slot_of", FASTCALL(slot_of), "slot_of(key, suffix): the slot of a key of a Redis Cluster."},
+    {"split_keys", FASTCALL(split_keys), "split_keys(keys, suffix, table): the keys by what the table has at their slots."},
+    {"put_rows", FASTCALL(put_rows), "put_rows(rows, positions, table): put the rows at these positions of the table."},
     {"value_text", value_text, METH_O, "A stored Value as JSON; None if that is left to Python."},
     {"timestamp_text", timestamp_text, METH_O, "A stored event timestamp as JSON; None if that is left to Python."},
     {NULL, NULL, 0, NULL},

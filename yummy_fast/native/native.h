@@ -1,7 +1,8 @@
 /* What the files of the native room share: text that grows, a Row, and the doors between the files.
  *
  * Reading order: numbers.c (integers and doubles to text), values.c (stored Values and times to JSON), rows.c (replies
- * of Redis to Rows), body.c (Rows to the body of an answer), module.c (what Python sees).
+ * of Redis to Rows), body.c (Rows to the body of an answer), slots.c (keys to the nodes of a cluster), module.c (what
+ * Python sees).
  *
  * The rules that all of them keep:
  * - The limited API of Python 3.11 (abi3): one binary for every later version.
@@ -133,6 +134,13 @@ extern PyType_Spec row_spec, picker_spec, reader_spec;
 /* --- body.c ------------------------------------------------------------------------------------------------------- */
 
 extern PyType_Spec writer_spec;
+
+/* --- slots.c ------------------------------------------------------------------------------------------------------ */
+
+void fill_crc_of_byte(void);
+PyObject *slot_of(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+PyObject *split_keys(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+PyObject *put_rows(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 
 /* --- module.c ----------------------------------------------------------------------------------------------------- */
 

@@ -23,14 +23,20 @@ elif sysconfig.get_config_var("Py_GIL_DISABLED"):
     _obstacle = "this Python runs without its global lock"
 else:
     try:
-        from yummy_fast.native._native import BodyWriter, Picker, ReplyReader
+        from yummy_fast.native._native import BodyWriter, Picker, ReplyReader, put_rows, slot_of, split_keys
     except ModuleNotFoundError:
         _obstacle = "this package was built without it"
     except ImportError as error:
         _obstacle = str(error)
 if _obstacle:
-    # The twin's classes have the same interface, which tests/native proves; mypy compares the classes by name.
-    from yummy_fast.native.twin import Picker, ReplyReader  # type: ignore[assignment]
+    # The twin has the same interface, which tests/native proves; mypy compares the classes by name.
+    from yummy_fast.native.twin import (  # type: ignore[assignment]
+        Picker,
+        ReplyReader,
+        put_rows,
+        slot_of,
+        split_keys,
+    )
 
 body_writer = None if _obstacle else BodyWriter
 """The class that writes bodies of answers in C; None where `features.vectors` writes all of them, in Python."""
@@ -41,7 +47,19 @@ WHY = _obstacle
 DESCRIPTION = f"{IN_USE} ({WHY})" if WHY else IN_USE
 """IN_USE and WHY in one text, for operators."""
 
-__all__ = ["DESCRIPTION", "IN_USE", "VARIABLE", "WHY", "Picker", "ReplyReader", "body_writer", "check_wish"]
+__all__ = [
+    "DESCRIPTION",
+    "IN_USE",
+    "VARIABLE",
+    "WHY",
+    "Picker",
+    "ReplyReader",
+    "body_writer",
+    "check_wish",
+    "put_rows",
+    "slot_of",
+    "split_keys",
+]
 
 
 def check_wish() -> None:

@@ -1,23 +1,28 @@
-"""The classes of the native room in Python: the reference for those in C, and what serves without a compiler.
+"""The native room in Python: the reference for what is in C, and what serves without a compiler.
 
-Each class is what `_native.pyi` says of its namesake, but for what no Redis writes: hiredis, which reads the replies
-here, does not look at the two bytes behind a bulk string, and reads RESP3 as well; and of an array that stands for a
-hash, the types of the values that are not wanted are not looked at. There is no BodyWriter here: its twin is
-`features.vectors`.
+Each class and function is what `_native.pyi` says of its namesake, but for what no Redis writes: hiredis, which reads
+the replies here, does not look at the two bytes behind a bulk string, and reads RESP3 as well; and of an array that
+stands for a hash, the types of the values that are not wanted are not looked at. There is no BodyWriter here: its twin
+is `features.vectors`.
 """
 
 from __future__ import annotations
 
+from binascii import crc_hqx
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import hiredis
 
 Row = Sequence["bytes | None"]
+
+_Owner = TypeVar("_Owner")
+
+_SLOTS = 16_384
 
 _INCOMPLETE: Any = object()
 
@@ -291,3 +296,34 @@ class ReplyReader:
                     answers.append(expected.popleft().content)
         if not expected and reader.has_data():
             self.failed = "a reply to no command"
+
+
+def slot_of(key: bytes, suffix: bytes) -> int:
+    start = key.find(b"{")
+    if start >= 0:
+        end = key.find(b"}", start + 1)
+        if end > start + 1:
+            return crc_hqx(key[start + 1 : end], 0) % _SLOTS
+    return crc_hqx(key + suffix, 0) % _SLOTS
+
+
+def split_keys(
+    keys: list[bytes], suffix: bytes, table: list[_Owner]
+) -> dict[_Owner, tuple[list[bytes], list[int]] | None]:
+    if b"{" in b"".join(keys):
+        slots = [slot_of(key, suffix) for key in keys]
+    else:  # half the time
+        slots = [crc_hqx(key + suffix, 0) % _SLOTS for key in keys]
+    parts: dict[_Owner, tuple[list[bytes], list[int]] | None] = {}
+    for position, (key, slot) in enumerate(zip(keys, slots, strict=True)):
+        part = parts.get(table[slot])
+        if part is None:
+            part = parts[table[slot]] = ([], [])
+        part[0].append(key)
+        part[1].append(position)
+    return dict.fromkeys(parts) if len(parts) == 1 else parts
+
+
+def put_rows(rows: Sequence[Any], positions: list[int], table: list[Any]) -> None:
+    for row, position in zip(rows, positions, strict=True):
+        table[position] = row

@@ -109,7 +109,7 @@ class OutOfStepError(Exception):
 
 
 class Receiver(Protocol):
-    """Whoever waits for a fetch: the part of asyncio.Future that is used here. `redis_nodes` has another one."""
+    """Whoever waits for a fetch: the part of asyncio.Future that is used here. `redis_shares` has another one."""
 
     def done(self) -> bool: ...
 
@@ -145,6 +145,10 @@ class PendingFetch:
     @property
     def receiver(self) -> Receiver:
         """Whoever waits for it."""
+        return self._future
+
+    def watched(self) -> Receiver:
+        """As `receiver`, once a reply is overdue: it may have to be asked for elsewhere (`redis_shares`)."""
         return self._future
 
     def finish(self) -> None:
@@ -212,6 +216,10 @@ class PendingTurn:
     def receiver(self) -> Receiver:
         """Whoever waits for the fetch."""
         return self._fetch.receiver
+
+    def watched(self) -> Receiver:
+        """As PendingFetch.watched."""
+        return self._fetch.watched()
 
     def add(self, answer: list[Row] | str | None) -> bool:
         """As PendingFetch.add. There is one answer."""
@@ -495,9 +503,12 @@ class RedisConnection(asyncio.Protocol):
 
     def receivers(self) -> Sequence[Receiver]:
         """Whoever waits for a fetch, on the wire or not yet. Any thread may ask."""
+        return list(dict.fromkeys(pending.receiver for pending in self._fetches()))
+
+    def _fetches(self) -> list[PendingFetch | PendingTurn]:
         on_wire = [pending for pending in list(self._waiting) if isinstance(pending, PendingFetch | PendingTurn)]
         queued = [pending for queued in list(self._queued) if isinstance(pending := queued.pending, PendingInTurns)]
-        return list(dict.fromkeys(pending.receiver for pending in (*on_wire, *queued)))
+        return [*on_wire, *queued]
 
     def find_stalled(self, after_s: float) -> Sequence[Receiver]:
         """Whoever waits for fetches on the wire, if no byte has come for `after_s` though one is due; else nobody."""
@@ -508,7 +519,7 @@ class RedisConnection(asyncio.Protocol):
         if now - since < after_s:
             return ()
         self._stalled_at = now
-        return self.receivers()
+        return list(dict.fromkeys(pending.watched() for pending in self._fetches()))
 
     def send_order(self, command: bytes, found: Callable[[str], None]) -> None:
         """Send a command that is answered with a word. `found` gets what Redis says if it refuses, else ""."""

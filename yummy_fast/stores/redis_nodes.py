@@ -338,7 +338,7 @@ class Nodes:
         """How many fetches wait for replies. Any thread may ask."""
         links = list(self._links.values())
         connections = [connection for link in links if (connection := link.connection) is not None]
-        return len(self.reads.wholes(receiver for connection in connections for receiver in connection.receivers()))
+        return len(self.reads.waiting(receiver for connection in connections for receiver in connection.receivers()))
 
     def check_room(self, keys: int) -> None:
         """Raises StoreOverloadedError if no node could answer its part of so many keys in time."""

@@ -17,7 +17,8 @@ What can go wrong with a share is tried again, at once MAX_HOPS times at most, a
     the timeout
 
 A try is a `Receiver` to the connection that it was sent on, in the place of a Future. Whatever follows from its failure
-happens in a tick of its own: never on the stack of a connection.
+happens in a tick of its own: never on the stack of a connection. The first try of a fetch does without: nearly all
+succeed, and then a fetch whose keys are all at one node has cost little more than with one Redis (`FirstTry`).
 
 This file sends nothing itself and connects to nothing; which nodes there are is told to it by `redis_nodes`.
 """
@@ -33,11 +34,13 @@ from typing import Any, NamedTuple, Protocol
 
 from yummy_fast.errors import StoreError, StoreOverloadedError, StoreTimeoutError, StoreUnavailableError
 from yummy_fast.features.plan import Rows
+from yummy_fast.native import owner
+from yummy_fast.native.owner import Picker
 from yummy_fast.stores.online_store import StoreState
-from yummy_fast.stores.redis_connection import PendingAsked, PendingFetch
+from yummy_fast.stores.redis_connection import PendingAsked, PendingFetch, Receiver
 from yummy_fast.stores.redis_hash import HashReader
 from yummy_fast.stores.redis_link import Link
-from yummy_fast.stores.redis_slots import SLOTS, Address, Redirect, parse_redirect, slot_of, slots_of
+from yummy_fast.stores.redis_slots import SLOTS, Address, Redirect, parse_redirect
 from yummy_fast.stores.redis_turns import Part, cost_of
 from yummy_fast.stores.resp import render_command
 
@@ -112,8 +115,8 @@ class Piece(NamedTuple):
 
     reader: HashReader
     lookup: int
-    keys: Sequence[bytes]
-    positions: Sequence[int] | None
+    keys: list[bytes]
+    positions: list[int] | None
     """Where their rows belong. None: they are all keys of the lookup."""
 
 
@@ -143,9 +146,7 @@ class Whole:
             if positions is None:
                 self.tables[lookup] = found
             else:
-                table = self.tables[lookup]
-                for position, row in zip(positions, found, strict=True):
-                    table[position] = row
+                owner.put_rows(found, positions, self.tables[lookup])
         if not self.left:
             self.future.set_result(self.tables)
 
@@ -229,6 +230,100 @@ class Try:
         self.share.whole.future.add_done_callback(callback)
 
 
+class FirstTry(PendingFetch):
+    """A fetch from one node, as long as nothing goes wrong: its rows are those of the fetch.
+
+    When something does, it gets what the rest of this file works on: a Whole, a Share and a Try, which takes the place
+    of the future.
+    """
+
+    __slots__ = ("_keys", "_link", "_prepared", "_reads", "_shard")
+
+    def __init__(
+        self,
+        future: asyncio.Future[Rows],
+        parts: list[tuple[Picker, int]],
+        reads: Reads,
+        shard: ShardLinks,
+        link: Link,
+        prepared: Sequence[HashReader],
+        keys: Sequence[Sequence[bytes]],
+    ) -> None:
+        super().__init__(future, parts)
+        self._reads = reads
+        self._shard = shard
+        self._link = link
+        self._prepared = prepared
+        self._keys = keys
+
+    def finish(self) -> None:
+        """As PendingFetch.finish."""
+        future = self._future
+        if future.done():
+            return
+        if self._error is None:
+            future.set_result(self._rows_by_lookup)
+        else:
+            self.watched().set_exception(self._error)
+
+    def fail(self, error: StoreError) -> None:
+        """As PendingFetch.fail."""
+        if not self._future.done():
+            self.watched().set_exception(error)
+
+    def watched(self) -> Receiver:
+        """As PendingFetch.watched: the Try."""
+        if not isinstance(self._future, Try):
+            share = self._make_share(self._future)  # type: ignore[arg-type]  # it is what it was made with
+            self._future = share.latest = Try(self._reads, share, self._link)
+        return self._future
+
+    def _make_share(self, future: asyncio.Future[Rows]) -> Share:
+        reads = self._reads
+        # A connection that refuses it at once has set no deadline.
+        whole = Whole(future, list(map(len, self._keys)), self.deadline or reads.new_deadline())
+        whole.left = 1
+        return Share(whole, self._shard, pieces_of(self._prepared, self._keys))
+
+
+class FirstTryOfPart(FirstTry):
+    """As FirstTry, of a share: its rows are some of those of the fetch."""
+
+    __slots__ = ("_pieces", "_whole")
+
+    def __init__(
+        self,
+        whole: Whole,
+        parts: list[tuple[Picker, int]],
+        reads: Reads,
+        shard: ShardLinks,
+        link: Link,
+        pieces: list[Piece],
+    ) -> None:
+        super().__init__(whole.future, parts, reads, shard, link, (), ())
+        self._whole = whole
+        self._pieces = pieces
+
+    def finish(self) -> None:
+        """As PendingFetch.finish."""
+        future = self._future
+        if self._error is not None or isinstance(future, Try):
+            super().finish()
+        elif not future.done():
+            self._whole.put(self._pieces, self._rows_by_lookup)
+
+    def _make_share(self, future: asyncio.Future[Rows]) -> Share:
+        return Share(self._whole, self._shard, self._pieces)
+
+
+def pieces_of(prepared: Sequence[HashReader], keys: Sequence[Sequence[bytes]]) -> list[Piece]:
+    """All keys of a fetch."""
+    return [
+        Piece(reader, number, list(group), None)
+        for number, (reader, group) in enumerate(zip(prepared, keys, strict=True))
+    ]
+
+
 class Keeper(Protocol):
     """Who keeps the links."""
 
@@ -270,57 +365,96 @@ class Reads:
         self, future: asyncio.Future[Rows], prepared: Sequence[HashReader], keys: Sequence[Sequence[bytes]]
     ) -> None:
         """As `OnlineStore.fetch`, with a lookup at least. `future` gets the rows or a StoreError."""
-        loop = self.loop
         for reader in prepared:
             reader.check_lengths()
-        whole = Whole(future, [len(group) for group in keys], loop.time() + self._timeout_s)
-        pieces = [
-            Piece(reader, number, group, None)
-            for number, (reader, group) in enumerate(zip(prepared, keys, strict=True))
-        ]
-        only = self.only
-        if only is None and len(pieces) == 1 and len(keys[0]) == 1:
-            only = self.table[slot_of(keys[0][0], self._suffix)]
-        if only is None:
-            self._start_all(whole, pieces)
+        shard = self.only
+        if shard is None and len(keys) == 1 and len(keys[0]) == 1:
+            shard = self.table[owner.slot_of(keys[0][0], self._suffix)]
+        if shard is None:
+            self._fetch_from_several(future, prepared, keys)
         else:
+            self._fetch_from_one(shard, future, prepared, keys)
+
+    def _fetch_from_one(
+        self,
+        shard: ShardLinks,
+        future: asyncio.Future[Rows],
+        prepared: Sequence[HashReader],
+        keys: Sequence[Sequence[bytes]],
+    ) -> None:
+        link = shard.pick(None, spread=self._spread)
+        connection = None if link is None else link.connection
+        count = len(keys[0]) if len(keys) == 1 else sum(map(len, keys))
+        if link is None or connection is None or count > connection.room:
+            whole = Whole(future, list(map(len, keys)), self.new_deadline())
             whole.left = 1
-            self._start(Share(whole, only, pieces))
+            self._start(Share(whole, shard, pieces_of(prepared, keys)))
+            return
+        if link is not shard.primary:
+            self._state.replica_reads += 1
+        parts = [(reader.picker, len(group)) for reader, group in zip(prepared, keys, strict=True)]
+        commands = [reader.command.render(group) for reader, group in zip(prepared, keys, strict=True)]
+        cost = cost_of(count, len(commands[0]) if len(commands) == 1 else sum(map(len, commands)))
+        connection.send(FirstTry(future, parts, self, shard, link, prepared, keys), commands, cost)
+
+    def _fetch_from_several(
+        self, future: asyncio.Future[Rows], prepared: Sequence[HashReader], keys: Sequence[Sequence[bytes]]
+    ) -> None:
+        found = self._by_shard(pieces_of(prepared, keys))
+        if len(found) == 1:
+            (shard,) = found
+            if shard is not None:
+                self._fetch_from_one(shard, future, prepared, keys)
+                return
+        whole = Whole(future, list(map(len, keys)), self.new_deadline())
+        whole.left = len(found)
+        whole.make_tables()
+        for shard, pieces in found.items():
+            link = None if shard is None else shard.pick(None, spread=self._spread)
+            connection = None if link is None else link.connection
+            parts = [(piece.reader.picker, len(piece.keys)) for piece in pieces]
+            count = sum([replies for _, replies in parts])
+            if shard is None or link is None or connection is None or count > connection.room:
+                self._start(Share(whole, shard, pieces))
+                continue
+            if link is not shard.primary:
+                self._state.replica_reads += 1
+            commands = [piece.reader.command.render(piece.keys) for piece in pieces]
+            cost = cost_of(count, sum(map(len, commands)))
+            connection.send(FirstTryOfPart(whole, parts, self, shard, link, pieces), commands, cost)
+
+    def new_deadline(self) -> float:
+        """The deadline of a fetch that begins now, by the loop's clock."""
+        return self.loop.time() + self._timeout_s
+
+    def _by_shard(self, pieces: Iterable[Piece]) -> dict[ShardLinks | None, list[Piece]]:
+        """The pieces by the shards that hold their keys; None for those that nobody holds."""
+        found: dict[ShardLinks | None, list[Piece]] = {}
+        for piece in pieces:
+            reader, lookup, keys, positions = piece
+            if self.only is not None:
+                found.setdefault(self.only, []).append(piece)
+                continue
+            for shard, part in owner.split_keys(keys, self._suffix, self.table).items():
+                if part is None:
+                    found.setdefault(shard, []).append(piece)
+                    continue
+                some, where = part
+                if positions is not None:
+                    where = [positions[index] for index in where]
+                found.setdefault(shard, []).append(Piece(reader, lookup, some, where))
+        return found
 
     def _start_all(
         self, whole: Whole, pieces: Sequence[Piece], hops: int = 0, waits: int = 0, avoid: Link | None = None
     ) -> None:
         """Make shares of the pieces, by the shards of their keys, and send them."""
-        found: dict[ShardLinks | None, list[Piece]] = {}
-        for piece in pieces:
-            for shard, part in self._split(piece):
-                found.setdefault(shard, []).append(part)
+        found = self._by_shard(pieces)
         if len(found) > 1:
             whole.make_tables()
         whole.left += len(found)
         for shard, parts in found.items():
             self._start(Share(whole, shard, parts, hops, waits), avoid)
-
-    def _split(self, piece: Piece) -> Iterable[tuple[ShardLinks | None, Piece]]:
-        """A piece by the shards of its keys."""
-        if self.only is not None:
-            return ((self.only, piece),)
-        reader, lookup, keys, positions = piece
-        table = self.table
-        if len(keys) == 1:
-            return ((table[slot_of(keys[0], self._suffix)], piece),)
-        by_shard: dict[ShardLinks | None, tuple[list[bytes], list[int]]] = {}
-        places = range(len(keys)) if positions is None else positions
-        for slot, key, position in zip(slots_of(keys, self._suffix), keys, places, strict=True):
-            shard = table[slot]
-            part = by_shard.get(shard)
-            if part is None:
-                part = by_shard[shard] = ([], [])
-            part[0].append(key)
-            part[1].append(position)
-        if len(by_shard) == 1:
-            return ((shard, piece),)
-        return [(shard, Piece(reader, lookup, *part)) for shard, part in by_shard.items()]
 
     def _start(self, share: Share, avoid: Link | None = None) -> None:
         shard = share.shard
@@ -447,7 +581,7 @@ class Reads:
         self.delayed.add(share)
         loop.call_later(wait_s, partial(self._again, share, after_wait=True))
 
-    def wholes(self, receivers: Iterable[object]) -> set[Whole]:
-        """The fetches that are tried again later, or wait for one of the receivers."""
-        tries = [receiver.share.whole for receiver in receivers if isinstance(receiver, Try)]
-        return {*tries, *(share.whole for share in list(self.delayed))}
+    def waiting(self, receivers: Iterable[Receiver]) -> set[Receiver]:
+        """The futures of the fetches that are tried again later, or wait for one of the receivers."""
+        futures = [one.share.whole.future if isinstance(one, Try) else one for one in receivers]
+        return {*futures, *(share.whole.future for share in list(self.delayed))}

@@ -9,6 +9,8 @@ lengths, and Redis takes them for one:
 A `Topology` is what one node answered to CLUSTER SLOTS: for each range of slots the primary and its replicas. A node
 may announce no host: then it is the one that was asked. `MOVED 3999 10.0.0.5:6379` corrects one slot.
 
+The slots of a request's keys are counted in the native room, which has a function for all of them at once.
+
 `RefreshPace` decides when the topology is asked for: soon when something looks wrong, but never by all workers at once,
 and ever more rarely while nothing changes.
 
@@ -22,6 +24,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
+
+from yummy_fast.native import owner
 
 
 class Address(NamedTuple):
@@ -46,19 +50,7 @@ REGULAR_S = 30.0
 
 def slot_of(key: bytes, suffix: bytes = b"") -> int:
     """The slot of `key` followed by `suffix`. The suffix has no braces: it is Feast's project."""
-    start = key.find(b"{")
-    if start >= 0:
-        end = key.find(b"}", start + 1)
-        if end > start + 1:
-            return crc_hqx(key[start + 1 : end], 0) % SLOTS
-    return crc_hqx(key + suffix, 0) % SLOTS
-
-
-def slots_of(keys: Sequence[bytes], suffix: bytes) -> list[int]:
-    """The slots of many keys: as `slot_of` for each, in half the time."""
-    if b"{" in b"".join(keys):
-        return [slot_of(key, suffix) for key in keys]
-    return [crc_hqx(key + suffix, 0) % SLOTS for key in keys]
+    return owner.slot_of(key, suffix)
 
 
 def key_in(holds: Callable[[int], bool], name: bytes, attempts: int = 200_000) -> bytes:
