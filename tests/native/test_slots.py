@@ -57,6 +57,7 @@ def test_keys_by_the_owners_of_their_slots(room: Any) -> None:
         (None, ([b"hello"], [2])),
     ]
     assert room.split_keys(given_keys, b"", ["all"] * SLOTS) == {"all": None}
+    assert room.split_keys(given_keys, b"", [("equal", slot)[:1] for slot in range(SLOTS)]) == {("equal",): None}
     assert room.split_keys([], b"", table) == {}
 
 

@@ -2,30 +2,38 @@
  *
  * The slot of a key is the CRC16 of its bytes, modulo 16,384; where the key has a hash tag, as in `{user}.7`, it is the
  * CRC16 of what stands between the braces. This is Redis's CRC16: XMODEM's, polynomial 1021, begun with 0. A hundred
- * keys of forty bytes cost 9 us here and 70 us in Python, where each is joined with its suffix first.
+ * keys of forty bytes over three nodes take 9 us here and 28 us in Python.
  *
  * This file knows neither nodes nor commands: what a slot belongs to is whatever object the caller's table has there.
  */
 #include "native.h"
 
-enum { SLOTS = 16384 };
+enum { SLOTS = 16384, STEP = 8 };
 
-static uint16_t crc_of_byte[256];
+static uint16_t crc_of_byte[STEP][256]; /* of a byte, and as many zero bytes behind it as the first index says */
 
 void fill_crc_of_byte(void)
 {
     for (unsigned byte = 0; byte < 256; byte++) {
         unsigned crc = byte << 8;
-        for (int bit = 0; bit < 8; bit++)
-            crc = crc & 0x8000 ? crc << 1 ^ 0x1021 : crc << 1;
-        crc_of_byte[byte] = (uint16_t)crc;
+        for (int zeros = 0; zeros < STEP; zeros++) {
+            for (int bit = 0; bit < 8; bit++)
+                crc = crc & 0x8000 ? crc << 1 ^ 0x1021 : crc << 1;
+            crc_of_byte[zeros][byte] = (uint16_t)crc;
+        }
     }
 }
 
 static uint16_t add_to_crc(uint16_t crc, const char *bytes, Py_ssize_t length)
 {
-    for (Py_ssize_t i = 0; i < length; i++)
-        crc = (uint16_t)(crc << 8 ^ crc_of_byte[(crc >> 8 ^ (uint8_t)bytes[i]) & 0xff]);
+    const uint8_t *at = (const uint8_t *)bytes, *end = at + length;
+    /* Eight bytes at a time, whose CRCs do not wait for each other: a CRC of a sum is the sum of CRCs. */
+    for (; end - at >= STEP; at += STEP)
+        crc = crc_of_byte[7][at[0] ^ crc >> 8] ^ crc_of_byte[6][at[1] ^ (crc & 0xff)] ^ crc_of_byte[5][at[2]] ^
+              crc_of_byte[4][at[3]] ^ crc_of_byte[3][at[4]] ^ crc_of_byte[2][at[5]] ^ crc_of_byte[1][at[6]] ^
+              crc_of_byte[0][at[7]];
+    for (; at < end; at++)
+        crc = (uint16_t)(crc << 8 ^ crc_of_byte[0][crc >> 8 ^ *at]);
     return crc;
 }
 
@@ -123,6 +131,12 @@ PyObject *split_keys(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         Py_DECREF(key);
         if (failed < 0)
             Py_CLEAR(parts);
+    }
+    if (parts != NULL && only == NULL && PyDict_Size(parts) == 1) { /* of owners that are equal, and not the same */
+        Py_ssize_t at = 0;
+        PyObject *owner, *part;
+        PyDict_Next(parts, &at, &owner, &part);
+        only = Py_NewRef(owner);
     }
     if (parts != NULL && only != NULL && PyDict_SetItem(parts, only, Py_None) < 0)
         Py_CLEAR(parts);
