@@ -21,6 +21,7 @@ import string
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -229,6 +230,13 @@ def hashes(data_set: DataSet, order: Order) -> Iterator[list[bytes]]:
             for feature_field, draw in columns:
                 words += (feature_field, draw(rng))
         yield words
+
+
+def batches(data_set: DataSet, order: Order) -> Iterator[dict[bytes, list[bytes]]]:
+    """The hashes, some at a time: key -> field, value, field, value ..."""
+    every = hashes(data_set, order)
+    while some := {words[1]: words[2:] for words in islice(every, HASHES_PER_WRITE)}:
+        yield some
 
 
 def timestamp(data_set: DataSet, rng: random.Random) -> bytes:

@@ -36,6 +36,11 @@ def cpu_s(leader: int) -> float:
     return ticks / TICKS_PER_S
 
 
+def process_cpu_s(pid: int) -> float:
+    """User and system time of one process, with its threads: for one that leads no session."""
+    return sum(map(int, stat_fields(pid)[11:13])) / TICKS_PER_S
+
+
 def pss_bytes(leader: int) -> int:
     """Memory of the session: what is its own, plus its share of what it shares."""
     total = 0
