@@ -2,10 +2,11 @@
 
     python perf/clusters.py [--seconds 2] [--rounds 3] [--feast-python .venv-feast/bin/python] [--what clusters]
 
-Three stores have the same data: one Valkey; one that keeps hashes as tables (hash-max-listpack-entries 64); a cluster
-of three primaries with a replica each. Each row of the tables is a server that reads from one of them, all started at
-once and driven in turn, round after round: so the ratios to the first row are those of one run. Feast reads from the
-same cluster where it can; Yummy has no cluster. A server that answers otherwise than the first one ends the run.
+Four stores have the same data: one Valkey; one that keeps hashes as tables (hash-max-listpack-entries 64); a cluster of
+three primaries with a replica each; and one of twelve primaries without, to see what each further node costs. Each row
+of the tables is a server that reads from one of them, all started at once and driven in turn, round after round: so the
+ratios to the first row are those of one run. Feast reads from the same cluster where it can; Yummy has no cluster. A
+server that answers otherwise than the first one ends the run.
 
 CPU is that of the server and that of all nodes of its store, by /proc. Bytes between the two are counted by the nodes.
 The server has core 0 for itself, the nodes and the load generator share core 1, so requests/s say little here.
@@ -61,6 +62,7 @@ READERS = (
     Reader("one Redis", "one"),
     Reader("cluster", "cluster"),
     Reader("cluster, read_from_replicas", "replicas"),
+    Reader("cluster of 12", "wide"),
     Reader("one Redis, HMGET", "one", ("--redis-read", "hmget")),
     Reader("one Redis, HGETALL", "one", ("--redis-read", "hgetall")),
     Reader("tables, HMGET", "tables", ("--redis-read", "hmget")),
@@ -78,8 +80,10 @@ class Store:
     redis_type: str
     addresses: str
 
-    def cpu_s(self) -> float:
-        return sum(procfs.process_cpu_s(node.process.pid) for node in self.nodes)
+    def cpu_s(self) -> tuple[float, float]:
+        """In all, and the kernel's part."""
+        each = [procfs.process_cpu_s(node.process.pid) for node in self.nodes]
+        return sum(user + system for user, system in each), sum(system for _, system in each)
 
     def sent_bytes(self) -> int:
         """By the nodes, to the servers and to each other."""
@@ -96,6 +100,8 @@ class Figures:
     requests_per_s: float
     server_cpu_us: float
     redis_cpu_us: float
+    redis_system_us: float
+    """The part of it that is the kernel's: reading and writing sockets, mostly."""
     redis_bytes: float
     response_bytes: float
 
@@ -107,7 +113,9 @@ def single(folder: Path, *options: str) -> Iterator[Store]:
         yield Store([node], "redis", f"127.0.0.1:{node.port}")
 
 
-def fill(stores: Mapping[str, Store], cluster: Cluster, data_set: data.DataSet, order: data.Order) -> dict[str, float]:
+def fill(
+    stores: Mapping[str, Store], clusters: Sequence[Cluster], data_set: data.DataSet, order: data.Order
+) -> dict[str, float]:
     """Write the data into each store; how many bytes an entity takes in those of one node."""
     took = {}
     for name in ("one", "tables"):
@@ -115,7 +123,8 @@ def fill(stores: Mapping[str, Store], cluster: Cluster, data_set: data.DataSet, 
         data.fill(data_set, stores[name].nodes[0].port, order)
         took[name] = (stores[name].memory_bytes() - empty) / data.ENTITIES
     for some in data.batches(data_set, order):
-        cluster.write(some)
+        for cluster in clusters:
+            cluster.write(some)
     return took
 
 
@@ -142,17 +151,18 @@ def serving(
 def measure(server: peers.Server, store: Store, shape: rivals.Shape, seconds: int) -> Figures:
     """Drive a server for a round."""
     asked = (server.port, shape.rows, shape.features, shape.connections)
-    server_s, redis_s, sent = procfs.cpu_s(server.pid), store.cpu_s(), store.sent_bytes()
+    before, (redis_before, system_before), sent = procfs.cpu_s(server.pid), store.cpu_s(), store.sent_bytes()
     result = wrk(*asked, seconds, rivals.LOAD_CORE)
-    server_s, redis_s = procfs.cpu_s(server.pid) - server_s, store.cpu_s() - redis_s
+    after, (redis_after, system_after) = procfs.cpu_s(server.pid), store.cpu_s()
     settle(server.pid)
     if result["failed"] or not result["requests"]:
         raise SystemExit(f"{server.name}, {shape}: {result}; its log ends: {server.log_end()}")
     requests = result["requests"]
     return Figures(
         requests_per_s=requests / result["duration_s"],
-        server_cpu_us=server_s / requests * 1e6,
-        redis_cpu_us=redis_s / requests * 1e6,
+        server_cpu_us=(after - before) / requests * 1e6,
+        redis_cpu_us=(redis_after - redis_before) / requests * 1e6,
+        redis_system_us=(system_after - system_before) / requests * 1e6,
         redis_bytes=(store.sent_bytes() - sent) / requests,
         response_bytes=result["bytes"] / requests,
     )
@@ -183,7 +193,7 @@ def middle(rounds: Sequence[Figures], figure: Callable[[Figures], float]) -> flo
 def show(data_set: data.DataSet, shape: rivals.Shape, rounds: Mapping[Reader, Sequence[Figures]]) -> None:
     print(f"\n{data_set.name} {shape.rows} x {shape.features}, {shape.connections} connections\n")
     print("| | server CPU, us | times | Redis CPU, us | times | bytes from Redis |\n|---|---|---|---|---|---|")
-    first = rounds[READERS[0]]
+    first = next(iter(rounds.values()))
     for reader, some in rounds.items():
         server_us, redis_us = (
             (middle(some, figure), middle(some, figure) / (middle(first, figure) or 1))
@@ -204,29 +214,30 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--order", choices=("entity", "store"), default="store", help="as in data.py")
     parser.add_argument("--feast-python", default=str(ROOT / ".venv-feast" / "bin" / "python"), metavar="PYTHON")
-    parser.add_argument("--without-feast", action="store_true")
+    parser.add_argument("--readers", nargs="+", choices=[reader.name for reader in READERS], help="these only")
     parser.add_argument("--what", default="", help="write perf/results/DATE-WHAT.json")
     options = parser.parse_args()
     os.sched_setaffinity(0, {rivals.LOAD_CORE})
     report: dict[str, Any] = {"machine": procfs.machine(), "entities": data.ENTITIES, "memory": {}, "figures": []}
-    readers = [reader for reader in READERS if not (reader.is_feast and options.without_feast)]
+    readers = [reader for reader in READERS if reader.name in (options.readers or [one.name for one in READERS])]
     for name in options.sets:
         data_set = data.SETS[name]
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clusters-")))
-            cluster = stack.enter_context(Cluster())
+            cluster, wide = stack.enter_context(Cluster()), stack.enter_context(Cluster(12, replicas=0))
             stores = {
                 "one": stack.enter_context(single(folder)),
                 "tables": stack.enter_context(single(folder, *TABLE)),
                 "cluster": Store(cluster.nodes, "redis_cluster", cluster.addresses),
+                "wide": Store(wide.nodes, "redis_cluster", wide.addresses),
                 "replicas": Store(cluster.nodes, "redis_cluster", f"{cluster.addresses},read_from_replicas=true"),
             }
-            report["memory"][name] = fill(stores, cluster, data_set, options.order)
+            report["memory"][name] = fill(stores, (cluster, wide), data_set, options.order)
             servers: dict[Reader, peers.Server] = {}
             for number, reader in enumerate(readers):
                 where = folder / str(number)
                 servers[reader] = serving(stack, reader, stores[reader.store], data_set, where, options.feast_python)
-            reference = servers[READERS[0]]
+            reference = servers[readers[0]]
             for reader, server in servers.items():
                 if text := rivals.difference(server, reference, data_set):
                     raise SystemExit(f"{reader.name} gives {text}")

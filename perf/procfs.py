@@ -36,9 +36,10 @@ def cpu_s(leader: int) -> float:
     return ticks / TICKS_PER_S
 
 
-def process_cpu_s(pid: int) -> float:
+def process_cpu_s(pid: int) -> tuple[float, float]:
     """User and system time of one process, with its threads: for one that leads no session."""
-    return sum(map(int, stat_fields(pid)[11:13])) / TICKS_PER_S
+    user, system = map(int, stat_fields(pid)[11:13])
+    return user / TICKS_PER_S, system / TICKS_PER_S
 
 
 def pss_bytes(leader: int) -> int:
