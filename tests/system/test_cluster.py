@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import re
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import trustme
 
 from tests.clusters import BINARIES, REDIS, Cluster, Node, cluster_port, frozen, until
 from tests.conformance.test_conformance import cases_of, check_case
-from tests.harness import Server, command_line, eventually, free_port, run
+from tests.harness import PATIENCE_S, Server, command_line, eventually, free_port, run
 from tests.stores.cluster_load import (
     DRIVERS,
     Load,
@@ -36,6 +37,7 @@ from tests.stores.cluster_load import (
 from yummy_fast.errors import StoreTimeoutError, StoreUnavailableError
 from yummy_fast.feast_format.keys import timestamp_field
 from yummy_fast.stores.redis_slots import SLOTS, slot_of
+from yummy_fast.stores.survey import Survey
 
 
 @pytest.fixture(scope="module", params=BINARIES)
@@ -324,22 +326,31 @@ def test_check_of_a_cluster(cluster: Cluster, tmp_path: Path) -> None:
 
 
 def test_check_looks_at_each_primary(tmp_path: Path) -> None:
-    """Each has a view that no other has."""
+    """Each has a view that no other has. They are looked at together: a cluster of a hundred takes no minutes."""
     stored = {stored_key(driver): slot_of(stored_key(driver)) * 3 // SLOTS for driver in range(30)}
     with Cluster(replicas=0) as cluster:
         cluster.write({name: (timestamp_field(f"view{third}"), b"") for name, third in stored.items()})
-        survey = run(make_store(tmp_path / "r", cluster.addresses).survey(["view0", "view1", "view2", "other"]))
+        store = make_store(tmp_path / "r", cluster.addresses)
+        all_three = threading.Barrier(3)
+        survey_one = store._survey_one
+
+        def survey_with_the_others(*arguments: Any) -> Survey:
+            all_three.wait(PATIENCE_S)
+            return survey_one(*arguments)
+
+        store._survey_one = survey_with_the_others  # type: ignore[assignment,method-assign]
+        survey = run(store.survey(["view0", "view1", "view2", "other"]))
     assert survey.views == frozenset(["view0", "view1", "view2"])
     assert sorted(survey.keys) == sorted(map(key, range(30)))
     assert survey.complete
 
 
 def test_check_names_the_type_that_fits(cluster: Cluster, tmp_path: Path) -> None:
-    node = cluster.nodes[0]
-    wrong = cluster_repository(tmp_path / "r", f"127.0.0.1:{node.port}", "redis")
-    checked = command_line("check", "--chdir", wrong)
-    assert checked.code == 2
-    assert "set redis_type: redis_cluster" in checked.err
+    for node in cluster.nodes:  # the one that has the slot of what is asked, too, and the replicas
+        wrong = cluster_repository(tmp_path / "r", f"127.0.0.1:{node.port}", "redis")
+        checked = command_line("check", "--chdir", wrong)
+        assert checked.code in (1, 2)
+        assert "set redis_type: redis_cluster" in checked.out
     with Node([]) as alone:
         eventually(lambda: alone.do("PING") == b"PONG" or None, "a node")
         wrong = cluster_repository(tmp_path / "s", f"127.0.0.1:{alone.port}", "redis_cluster")
@@ -415,8 +426,27 @@ def test_what_is_shown_of_nodes(own_valkeys: Cluster, tmp_path: Path) -> None:
         metrics = ask("/metrics")
         assert 'yummy_fast_store_nodes{usable="true"} 6.0' in metrics
         assert re.search(r"yummy_fast_store_refreshes_total [1-9]", metrics)
+
+        def fail_over_and_read() -> bool:
+            """Until a request, and not the regular refresh, is the first to notice."""
+            before = cluster.primary_of(0)
+            cluster.replicas_of(before)[0].do("CLUSTER", "FAILOVER")
+            until(lambda: cluster.primary_of(0) is not before, "the failover")
+            assert server.features(list(range(50))).status == 200
+            cluster.wait_until_whole()
+            return bool(status()["redirects"])
+
+        until(fail_over_and_read, "a redirection")
+        refreshes = status()["refreshes"]
         victim = cluster.primary_of(0)
-        for node in [victim, *cluster.replicas_of(victim)]:
+        successors = cluster.replicas_of(victim)
+        victim.kill()
+        until(lambda: server.features(list(range(50))).status == 200, "an answer")
+        until(lambda: status()["replica_reads"] > 0 and status()["refreshes"] > refreshes, "reads from a replica")
+        metrics = ask("/metrics")
+        for counted in ("redirects", "refreshes", "replica_reads"):
+            assert re.search(rf"yummy_fast_store_{counted}_total [1-9]", metrics)
+        for node in successors:
             node.kill()
 
         until(lambda: "no node for the slots 0-5460" in str(status()["reasons"]), "the lost slots to be named")

@@ -28,6 +28,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import AskError, ClusterError, NoPermissionError, RedisError
@@ -85,6 +86,9 @@ _KEYS = frozenset(
     )
 )
 """Keys of Feast's RedisOnlineStoreConfig; it refuses others, and so do we."""
+
+AT_ONCE = 16
+"""Primaries of a cluster that `check` looks at in parallel: of each for 2 s at most (`redis_survey`)."""
 
 RENDERED_AT_ONCE = 32
 """Rows of a push that are rendered in one go: a millisecond, of 250 features each. More have turns."""
@@ -223,7 +227,13 @@ class RedisStore:
             raise StoreUnavailableError(f"{self.address}: {reason(error)}") from None
         finally:
             await source.close()
-        answers = [await self._ping(place, str(address)) for address, place in nodes]
+        answers: list[str | BaseException] = []
+        for start in range(0, len(nodes), AT_ONCE):
+            pings = [self._ping(place, str(address)) for address, place in nodes[start : start + AT_ONCE]]
+            answers += await asyncio.gather(*pings, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
         gaps = topology.uncovered()
         if gaps:
             raise StoreUnavailableError(f"{self.address}: no node for the slots {describe_ranges(gaps)}")
@@ -242,7 +252,8 @@ class RedisStore:
     def _survey(self, accesses: Sequence[Access], views: Sequence[str]) -> Survey:
         from yummy_fast.stores.redis_survey import joined
 
-        found = [self._survey_one(access, views) for access in accesses]
+        with ThreadPoolExecutor(min(len(accesses), AT_ONCE)) as threads:
+            found = list(threads.map(lambda access: self._survey_one(access, views), accesses))
         return found[0] if self._redis_type == "redis" else joined(found, self.address, self._redis_type)
 
     def _survey_one(self, access: Access, views: Sequence[str]) -> Survey:
