@@ -36,7 +36,7 @@ import data  # noqa: E402
 import peers  # noqa: E402
 import procfs  # noqa: E402
 import rivals  # noqa: E402
-from saturate import WARM_UP_S, settle, wrk  # noqa: E402
+from saturate import ROUNDS_AT_LEAST, SLOW_S, WARM_UP_S, settle, wrk  # noqa: E402
 
 from tests.clusters import Cluster, Node, until  # noqa: E402
 from tests.harness import free_port  # noqa: E402
@@ -174,12 +174,16 @@ def compare(
     """Drive all of them in turn, and print a table for each shape."""
     for shape in SHAPES[data_set.name]:
         rounds: dict[Reader, list[Figures]] = {reader: [] for reader in servers}
-        for server in servers.values():
-            wrk(server.port, shape.rows, shape.features, shape.connections, WARM_UP_S, rivals.LOAD_CORE)
+        seconds = {}
+        for reader, server in servers.items():
+            warm_up = wrk(server.port, shape.rows, shape.features, shape.connections, WARM_UP_S, rivals.LOAD_CORE)
             settle(server.pid)
+            slow = warm_up["requests"] * options.seconds < ROUNDS_AT_LEAST * shape.connections * WARM_UP_S
+            seconds[reader] = SLOW_S if slow else options.seconds
         for number in range(options.rounds):
             for reader in servers if number % 2 == 0 else reversed(list(servers)):
-                rounds[reader].append(measure(servers[reader], stores[reader.store], shape, options.seconds))
+                figures = measure(servers[reader], stores[reader.store], shape, seconds[reader])
+                rounds[reader].append(figures)
         show(data_set, shape, rounds)
         for reader, some in rounds.items():
             about = {"set": data_set.name, **asdict(shape), "reader": reader.name}
