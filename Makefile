@@ -23,7 +23,7 @@
 # make audit   compare the locked versions with the known vulnerabilities
 # make site    the documents as a site, in site/; a link that leads nowhere is an error
 # make docs    write docs/metrics.md and docs/settings.md from their tables, docs/commands.md and docs/errors.md from the
-#              code, and the modules in docs/architecture.md
+#              code, the modules in docs/architecture.md, and the tables of docs/scaling.md from perf/results
 # make proto   write yummy_fast/feast_format/_proto anew
 # All of them set up their virtual environments (.venv, .venv-demo, .venv-feast) and need no root. PYTHON names the
 # interpreter, 3.11 or newer; another one needs an environment of its own: make test PYTHON=python3.14 VENV=.venv-3.14
@@ -149,6 +149,7 @@ docs: $(VENV)/ready
 	$(BIN)/python -m tests.metrics_document
 	$(BIN)/python -m tests.rooms_document
 	$(BIN)/python -m tests.settings_document
+	$(BIN)/python -m tests.scaling_document
 
 proto: $(VENV)/ready
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. yummy_fast/feast_format/_proto/*.proto
