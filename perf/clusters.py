@@ -9,7 +9,8 @@ ratios to the first row are those of one run. Feast reads from the same cluster 
 server that answers otherwise than the first one ends the run.
 
 CPU is that of the server and that of all nodes of its store, by /proc. Bytes between the two are counted by the nodes.
-The server has core 0 for itself, the nodes and the load generator share core 1, so requests/s say little here.
+The server has core 0 for itself, the nodes and the load generator share core 1, so requests/s say little here. Of
+several rounds the lowest counts.
 
 Prints a table for each shape, and writes perf/results/DATE-WHAT.json, from which docs/scaling.md has its figures.
 """
@@ -26,7 +27,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -190,8 +190,9 @@ def compare(
             yield {**about, "rounds": [asdict(one) for one in some]}
 
 
-def middle(rounds: Sequence[Figures], figure: Callable[[Figures], float]) -> float:
-    return median(map(figure, rounds))
+def lowest(rounds: Sequence[Figures], figure: Callable[[Figures], float]) -> float:
+    """Of the rounds: whatever else runs on the machine only adds to them."""
+    return min(map(figure, rounds))
 
 
 def show(data_set: data.DataSet, shape: rivals.Shape, rounds: Mapping[Reader, Sequence[Figures]]) -> None:
@@ -200,10 +201,10 @@ def show(data_set: data.DataSet, shape: rivals.Shape, rounds: Mapping[Reader, Se
     first = next(iter(rounds.values()))
     for reader, some in rounds.items():
         server_us, redis_us = (
-            (middle(some, figure), middle(some, figure) / (middle(first, figure) or 1))
+            (lowest(some, figure), lowest(some, figure) / (lowest(first, figure) or 1))
             for figure in (lambda one: one.server_cpu_us, lambda one: one.redis_cpu_us)
         )
-        sent = middle(some, lambda one: one.redis_bytes)
+        sent = lowest(some, lambda one: one.redis_bytes)
         print(
             f"| {reader.name} | {server_us[0]:,.0f} | {server_us[1]:.2f} | {redis_us[0]:,.0f} | {redis_us[1]:.2f} "
             f"| {sent:,.0f} |",
