@@ -41,6 +41,10 @@ from saturate import ROUNDS_AT_LEAST, SLOW_S, WARM_UP_S, settle, wrk  # noqa: E4
 from tests.clusters import Cluster, Node, until  # noqa: E402
 from tests.harness import free_port  # noqa: E402
 
+ATTEMPTS = 3
+"""How often a round is tried in which a request fails: on a machine that is busy with other work, some do."""
+TIMEOUTS = {"server": ("--store-timeout-ms", "10000"), "cluster": ("--cluster-node-timeout", "60000")}
+"""So that a machine that is busy with other work makes no errors and no failovers."""
 TABLE = ("--hash-max-listpack-entries", "64")
 SHAPES = {
     "ints": (rivals.Shape(1, 50, 32), rivals.Shape(10, 50, 8), rivals.Shape(100, 50, 5)),
@@ -138,7 +142,7 @@ def serving(
     if reader.is_feast:
         peer = peers.PEERS["feast-0.67.0"]
     else:
-        ours = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-P", "-m", "yummy_fast", "serve"]
+        ours = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-P", "-m", "yummy_fast", "serve", *TIMEOUTS["server"]]
         command: peers.Command = lambda _, config, port: [*ours, "-f", str(config), "-p", str(port), *reader.options]  # noqa: E731
         peer = peers.Peer(reader.name, "", (), command, "")
     first = rivals.request(min(data_set.services), [1])
@@ -151,12 +155,16 @@ def serving(
 def measure(server: peers.Server, store: Store, shape: rivals.Shape, seconds: int) -> Figures:
     """Drive a server for a round."""
     asked = (server.port, shape.rows, shape.features, shape.connections)
-    before, (redis_before, system_before), sent = procfs.cpu_s(server.pid), store.cpu_s(), store.sent_bytes()
-    result = wrk(*asked, seconds, rivals.LOAD_CORE)
-    after, (redis_after, system_after) = procfs.cpu_s(server.pid), store.cpu_s()
-    settle(server.pid)
-    if result["failed"] or not result["requests"]:
-        raise SystemExit(f"{server.name}, {shape}: {result}; its log ends: {server.log_end()}")
+    for _ in range(ATTEMPTS):
+        before, (redis_before, system_before), sent = procfs.cpu_s(server.pid), store.cpu_s(), store.sent_bytes()
+        result = wrk(*asked, seconds, rivals.LOAD_CORE)
+        after, (redis_after, system_after) = procfs.cpu_s(server.pid), store.cpu_s()
+        settle(server.pid)
+        if result["requests"] and not result["failed"]:
+            break
+        print(f"{server.name}, {shape}: {result}; its log ends: {server.log_end()}", file=sys.stderr)
+    else:
+        raise SystemExit("a round that failed is no figure")
     requests = result["requests"]
     return Figures(
         requests_per_s=requests / result["duration_s"],
@@ -224,12 +232,15 @@ def main() -> None:
     options = parser.parse_args()
     os.sched_setaffinity(0, {rivals.LOAD_CORE})
     report: dict[str, Any] = {"machine": procfs.machine(), "entities": data.ENTITIES, "memory": {}, "figures": []}
+    today = datetime.datetime.now(tz=datetime.UTC).date()
+    path = rivals.RESULTS / f"{today}-{options.what}.json" if options.what else None
     readers = [reader for reader in READERS if reader.name in (options.readers or [one.name for one in READERS])]
     for name in options.sets:
         data_set = data.SETS[name]
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clusters-")))
-            cluster, wide = stack.enter_context(Cluster()), stack.enter_context(Cluster(12, replicas=0))
+            cluster = stack.enter_context(Cluster(options=TIMEOUTS["cluster"]))
+            wide = stack.enter_context(Cluster(12, replicas=0, options=TIMEOUTS["cluster"]))
             stores = {
                 "one": stack.enter_context(single(folder)),
                 "tables": stack.enter_context(single(folder, *TABLE)),
@@ -246,12 +257,10 @@ def main() -> None:
             for reader, server in servers.items():
                 if text := rivals.difference(server, reference, data_set):
                     raise SystemExit(f"{reader.name} gives {text}")
-            report["figures"] += compare(data_set, servers, stores, options)
-    if options.what:
-        today = datetime.datetime.now(tz=datetime.UTC).date()
-        path = rivals.RESULTS / f"{today}-{options.what}.json"
-        path.write_text(json.dumps(report, indent=1) + "\n")
-        print(f"\n{path.relative_to(ROOT)}")
+            for figures in compare(data_set, servers, stores, options):
+                report["figures"].append(figures)
+                if path is not None:
+                    path.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from typing import BinaryIO, Literal
 ENTITIES = 10_000
 JOIN_KEY = "entity"
 FEATURES_PER_VIEW = 10
-HASHES_PER_WRITE = 50
+HASHES_PER_WRITE, HASHES_PER_BATCH = 50, 500
 SECOND_2026 = 1_767_225_600  # 2026-01-01T00:00:00Z, the event time of all rows of `ints`
 
 Order = Literal["entity", "store"]
@@ -235,7 +235,7 @@ def hashes(data_set: DataSet, order: Order) -> Iterator[list[bytes]]:
 def batches(data_set: DataSet, order: Order) -> Iterator[dict[bytes, list[bytes]]]:
     """The hashes, some at a time: key -> field, value, field, value ..."""
     every = hashes(data_set, order)
-    while some := {words[1]: words[2:] for words in islice(every, HASHES_PER_WRITE)}:
+    while some := {words[1]: words[2:] for words in islice(every, HASHES_PER_BATCH)}:
         yield some
 
 
