@@ -95,6 +95,10 @@ class Figures:
         cache = None if CACHE_MEASURED is None else json.loads(CACHE_MEASURED.read_text())
         return cls(json.loads(MEASURED.read_text()), cache)
 
+    def shapes(self) -> list[tuple[str, int, int]]:
+        """Set, rows and features of each shape that was measured."""
+        return list(dict.fromkeys((one["set"], one["rows"], one["features"]) for one in self._report["figures"]))
+
     def cost(self, data_set: str, rows: int, features: int, reader: str) -> Cost:
         """The lowest of the rounds of a reader of perf/clusters.py: whatever else runs on the machine only adds."""
         (figures,) = (
@@ -107,10 +111,12 @@ class Figures:
         def lowest(name: str) -> float:
             return float(min(one[name] for one in figures["rounds"]))
 
+        rounds = figures["rounds"]
+        kernel = sum(one["redis_system_us"] for one in rounds) / sum(one["redis_cpu_us"] for one in rounds)
         return Cost(
             server_us=lowest("server_cpu_us"),
             redis_us=lowest("redis_cpu_us"),
-            redis_system_us=lowest("redis_system_us"),
+            redis_system_us=lowest("redis_cpu_us") * kernel,
             redis_bytes=lowest("redis_bytes"),
             response_bytes=lowest("response_bytes"),
         )
@@ -223,8 +229,9 @@ def costs_table(figures: Figures, data_set: str, shapes: Sequence[tuple[int, int
     return "".join(lines)
 
 
-def clusters_table(figures: Figures, shapes: Sequence[tuple[str, int, int]], readers: Sequence[str]) -> str:
-    """CPU of a request on several nodes, as parts of what one Redis costs."""
+def clusters_table(figures: Figures, readers: Sequence[str]) -> str:
+    """CPU of a request on several nodes, as parts of what one Redis costs: of the server, and of Redis."""
+    shapes = figures.shapes()
     lines = ["| | " + " | ".join(f"{rows} x {features}" for _, rows, features in shapes) + " |\n"]
     lines.append("|---|" + "---|" * len(shapes) + "\n")
     first = [figures.cost(*shape, ONE) for shape in shapes]
@@ -250,9 +257,14 @@ def needs_table(
             shards = f"{found.shards:,}" + (f" in {found.clusters} clusters" if found.clusters > 1 else "")
             lines.append(
                 f"| {rate:,.0f} | {way} | {found.workers:,} | {found.pods:,} | {shards} | {found.data_gb:,.0f} "
-                f"| {found.redis_gbit_s:,.2g} | {found.clients_gbit_s:,.2g} | {found.connections:,} |\n"
+                f"| {shown(found.redis_gbit_s)} | {shown(found.clients_gbit_s)} | {found.connections:,} |\n"
             )
     return "".join(lines)
+
+
+def shown(number: float) -> str:
+    """Two digits at least."""
+    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
 
 
 def main() -> None:

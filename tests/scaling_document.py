@@ -21,7 +21,6 @@ SET = "ints"
 ENTITIES = 1e7
 RATES_OF_ONE_ROW = (1e3, 1e5, 1e7)
 RATES_OF_100_ROWS = (1e3, 1e5)
-SHAPES = ((SET, 1, 50), (SET, 10, 50), (SET, 100, 50), ("narrow", 1, 5), ("narrow", 100, 5))
 READERS = (
     *(scaling_model.ONE, scaling_model.THREE, "cluster, read_from_replicas", scaling_model.TWELVE),
     *("Feast, one Redis", "Feast, cluster"),
@@ -33,7 +32,7 @@ def tables() -> dict[str, str]:
     figures = Figures.read()
     return {
         "costs": scaling_model.costs_table(figures, SET, [(1, 50), (10, 50), (100, 50)]),
-        "clusters": scaling_model.clusters_table(figures, SHAPES, READERS),
+        "clusters": scaling_model.clusters_table(figures, READERS),
         "one_row": scaling_model.needs_table(figures, SET, 1, 50, RATES_OF_ONE_ROW, ENTITIES),
         "hundred_rows": scaling_model.needs_table(figures, SET, 100, 50, RATES_OF_100_ROWS, ENTITIES),
         "refreshes": refreshes.table(),
