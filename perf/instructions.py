@@ -10,6 +10,9 @@ measure those. Served values are sampled within a budget of time (`value_samplin
 sampled depends on the server's speed: sampling is switched off. So are heartbeats, looks at the registry and the checks
 of the order of Redis's replies: ten, one and a hundred a second.
 
+`--stores redis cluster replicas` compares how a tree reads from one Redis, from a cluster of three primaries with a
+replica each, and from that cluster with read_from_replicas: the same data, the same requests.
+
 It needs Debian's valgrind and redis-server. All revisions run under the Python that runs this script, with the packages
 that are installed for it. Nothing is written to perf/results/.
 """
@@ -23,16 +26,24 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import product
 from pathlib import Path
 
-import ab
-import data
-import peers
-import rivals
-
 PERF = Path(__file__).resolve().parent
+sys.path[:0] = [str(PERF.parent)]  # for tests.clusters: this is run as a script
+
+import ab  # noqa: E402
+import data  # noqa: E402
+import peers  # noqa: E402
+import rivals  # noqa: E402
+
+from tests.clusters import Cluster  # noqa: E402
+
+Writers = dict[str, Callable[[Path], Path]]
+
 CONNECTIONS = 16
 REQUESTS = 1_600
 """So many are counted of one row each; of more rows fewer, in five bursts at least."""
@@ -152,11 +163,35 @@ def floor(config: Path, port: int) -> list[str]:
     return [str(PERF / "floor.py"), str(config), str(port)]
 
 
+@contextmanager
+def stores(
+    names: Sequence[str], data_set: data.DataSet, port: int, order: data.Order, folder: Path
+) -> Iterator[Writers]:
+    """For each store by name what writes a repository that reads from it. They have the same data."""
+    with ExitStack() as stack:
+        writers: Writers = {}
+        if "redis" in names:
+            stack.enter_context(peers.redis(port, rivals.LOAD_CORE, folder))
+            data.fill(data_set, port, order)
+            writers["redis"] = lambda where: data.write_repository(data_set, where, port)
+        if {"cluster", "replicas"}.intersection(names):
+            cluster = stack.enter_context(Cluster())
+            for some in data.batches(data_set, order):
+                cluster.write(some)
+            for name, option in ("cluster", ""), ("replicas", ",read_from_replicas=true"):
+                addresses = cluster.addresses + option
+                writers[name] = partial(
+                    data.write_repository, data_set, redis_port=port, redis_type="redis_cluster", addresses=addresses
+                )
+        yield {name: writers[name] for name in names}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Instructions a request, of revisions and of the working tree.")
     parser.add_argument("revisions", nargs="*")
     parser.add_argument("--sets", nargs="+", choices=data.SETS, default=["ints", "mixed"])
     parser.add_argument("--shapes", nargs="+", default=["1x50"], help="rows x features")
+    parser.add_argument("--stores", nargs="+", choices=("redis", "cluster", "replicas"), default=["redis"])
     parser.add_argument("--bursts", type=int, help=f"of one request a connection; default: {REQUESTS} requests in all")
     parser.add_argument("--connections", type=int, default=CONNECTIONS, help="1: each request is alone")
     parser.add_argument("--floor", action="store_true", help="count floor.py as well")
@@ -176,20 +211,20 @@ def main() -> None:
             data_set = data.SETS[name]
             where = folder / name
             where.mkdir()
-            with peers.redis(options.port, rivals.LOAD_CORE, where):
-                data.fill(data_set, options.port, options.order)
+            with stores(options.stores, data_set, options.port, options.order, where) as writers:
                 for shape in options.shapes:
                     rows, features = map(int, shape.split("x"))
                     wanted = rivals.Shape(rows, features, options.connections)
                     bursts = max(5, (options.bursts or REQUESTS // options.connections) // rows)
                     before = 0.0
-                    for number, (tree, sources, script) in enumerate(trees):
-                        config = data.write_repository(data_set, where / f"{shape}-{number}", options.port)
+                    for number, ((tree, sources, script), (store, write)) in enumerate(product(trees, writers.items())):
+                        config = write(where / f"{shape}-{number}")
                         port = options.port + 1
                         command = [f"PYTHONPATH={sources}:{PERF}", sys.executable, "-P", *script(config, port)]
                         counted = count(command, config.parent, port, wanted, bursts)
                         before = before or counted
-                        print(f"{name} {shape:8} {tree:24} {counted:12,.0f}  {counted / before:6.3f}", flush=True)
+                        what = f"{tree:24} {store:8}" if len(writers) > 1 else f"{tree:24}"
+                        print(f"{name} {shape:8} {what} {counted:12,.0f}  {counted / before:6.3f}", flush=True)
 
 
 if __name__ == "__main__":
