@@ -366,7 +366,8 @@ class Reads:
     ) -> None:
         """As `OnlineStore.fetch`, with a lookup at least. `future` gets the rows or a StoreError."""
         for reader in prepared:
-            reader.check_lengths()
+            if reader.may_change:
+                reader.check_lengths()
         shard = self.only
         if shard is None and len(keys) == 1 and len(keys[0]) == 1:
             shard = self.table[owner.slot_of(keys[0][0], self._suffix)]
@@ -392,9 +393,13 @@ class Reads:
             return
         if link is not shard.primary:
             self._state.replica_reads += 1
-        parts = [(reader.picker, len(group)) for reader, group in zip(prepared, keys, strict=True)]
-        commands = [reader.command.render(group) for reader, group in zip(prepared, keys, strict=True)]
-        cost = cost_of(count, len(commands[0]) if len(commands) == 1 else sum(map(len, commands)))
+        if len(prepared) == 1:  # usually: the loops below cost as much as all else in here
+            parts, commands = [(prepared[0].picker, count)], [prepared[0].command.render(keys[0])]
+            cost = cost_of(count, len(commands[0]))
+        else:
+            parts = [(reader.picker, len(group)) for reader, group in zip(prepared, keys, strict=True)]
+            commands = [reader.command.render(group) for reader, group in zip(prepared, keys, strict=True)]
+            cost = cost_of(count, sum(map(len, commands)))
         connection.send(FirstTry(future, parts, self, shard, link, prepared, keys), commands, cost)
 
     def _fetch_from_several(
