@@ -85,7 +85,8 @@ def check_replies(data: bytes) -> None:
             reader.expect(None if some is None else picker, count)
         answers = [one for start in range(0, len(stream), size) for one in reader.feed(stream[start : start + size])]
         found = [list(map(tuple, answer)) if isinstance(answer, list) else answer for answer in answers]
-        assert (found, reader.failed is not None) == wanted
+        assert (found, reader.failed is not None) == wanted[:2]
+        assert reader.take_invalidated()[: len(wanted[2])] == wanted[2]
 
 
 def check_body(data: bytes) -> None:

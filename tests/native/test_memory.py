@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from tests.native.resp import array
+from tests.native.resp import array, invalidation
 from tests.native.rooms import compile_extension, compile_room, load, native_room, needs_compiler, needs_native
 
 pytestmark = needs_native
 
 NAMES = (*(b"name%d" % place for place in range(40)), b"abcd", b"abcd")
 HASH = array([part for name in NAMES[:-1] for part in (name, b"\x12\x05h\xc3\xa9llo"[: 2 + len(name) % 3])])
+PUSHES = invalidation([b"key", b"another key"]) + invalidation(None)
 STAMP = b"\x08\x80\xe5\xd3\xca\x06"
 CELLS = [b"\x18\x05", b"\x12\x03a\nb", b"\x0a\x03xyz", b"\x6a\x04\x0a\x02\x01\x02", None, b"", STAMP]
 
@@ -45,8 +46,12 @@ def read_a_lot() -> None:
         found.expect(picker, 2)
         found.expect(None, 1)
         found.expect(picker, 1)
-        for piece in (HASH[:cut], HASH[cut:], HASH, b"-ERR n\xff\r\n", b"*2\r\n*1\r\n:1\r\n+a\r\n"):
+        for piece in (HASH[:cut], HASH[cut:], PUSHES, HASH, b"-ERR n\xff\r\n", b"*2\r\n*1\r\n:1\r\n+a\r\n"):
             found.feed(piece)
+        found.feed(PUSHES[:cut])
+        if cut % 2:
+            found.take_invalidated()
+        found.feed(PUSHES[cut:])
     found.expect(picker, 4)
     found.feed(HASH + b"-ERR one\r\n-ERR two\r\n" + HASH)
     found.expect(picker, 3)
@@ -192,7 +197,7 @@ class TestOutOfMemory:
             found.expect(picker, 2)
             found.expect(picker, 1)
             found.feed(HASH[:cut])
-            return found.feed, HASH[cut:] + HASH + b"-ERR\r\n" + HASH[:-3]
+            return found.feed, HASH[cut:] + HASH + PUSHES + b"-ERR\r\n" + HASH[:-3]
 
         (expected,) = {tuple(map(len, prepare()[0](prepare()[1])))}
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 
-from tests.native.resp import array, bulk
-from tests.native.rooms import both, native_room, needs_native
+from tests.native.resp import array, bulk, hash_of, invalidation
+from tests.native.rooms import both, native_room, needs_native, twin_room
 
 NAMES = (b"\xb4\x00\r\n", b"abcd", b"_ts:view", b"")
 HASH = [b"_ts:view", b"\x08\x01", b"abcd", b"\r\n$4\r\n", b"other", b"x" * 300, b"\xb4\x00\r\n", b""]
@@ -333,3 +334,95 @@ class TestRow:
 
 def test_bulk_strings_are_written_by_the_letter() -> None:
     assert array([b"ab", None, b""]) == b"*3\r\n" + bulk(b"ab") + b"$-1\r\n$0\r\n\r\n"
+
+
+@both
+class TestResp3:
+    """What a connection that keeps a cache true is sent."""
+
+    def test_a_map_is_a_hash(self, room: Any) -> None:
+        reader, picker = room.ReplyReader(), room.Picker(NAMES, True)
+        for parts, expected in ((HASH, ROW), ([], (None,) * 4), (HASH[2:4], (None, HASH[3], None, None))):
+            reader.expect(picker, 2)
+            assert plain(reader.feed(hash_of(parts) + array(parts))) == [[expected, expected]]
+
+    def test_nulls_stand_for_what_is_not_there(self, room: Any) -> None:
+        reader = room.ReplyReader()
+        reader.expect(room.Picker((b"a", b"b", b"c"), False), 1)
+        reader.expect(room.Picker((b"a",), False), 1)
+        assert plain(reader.feed(b"*3\r\n_\r\n$1\r\n2\r\n_\r\n_\r\n")) == [[(None, b"2", None)], None]
+
+    @pytest.mark.parametrize("reply", [b"%1\r\n$1\r\na\r\n$1\r\nb\r\n", b"%0\r\n"])
+    def test_a_map_where_none_was_asked_for_is_damage(self, room: Any, reply: bytes) -> None:
+        """It cannot be the reply to this command."""
+        for picker in (room.Picker((b"a", b"b"), False), None):
+            reader = room.ReplyReader()
+            reader.expect(picker, 1)
+            assert reader.feed(reply) == []
+            assert reader.failed == "a map where none was asked for"
+
+    @pytest.mark.parametrize("reply", [b"%1\r\n+a\r\n*1\r\n:1\r\n", b"%1\r\n$1\r\na\r\n:1\r\n"])
+    def test_a_map_that_is_no_hash(self, room: Any, reply: bytes) -> None:
+        reader = room.ReplyReader()
+        reader.expect(room.Picker((b"a", b"b"), True), 1)
+        assert reader.feed(reply) == [None]
+
+    def test_pushes_stand_between_replies_and_are_none(self, room: Any) -> None:
+        """Cut anywhere, and with or without something that is expected."""
+        keys: list[bytes | None] = [b"first", b"", b"third\r\n", None]
+        pushed = [invalidation([b"first", b""]), invalidation([b"third\r\n"]), invalidation(None)]
+        stream = pushed[0] + hash_of(HASH) + pushed[1] + array(HASH) + pushed[2]
+        for cut in range(len(stream) + 1):
+            reader = room.ReplyReader()
+            reader.expect(room.Picker(NAMES, True), 2)
+            assert plain(reader.feed(stream[:cut]) + reader.feed(stream[cut:])) == [[ROW, ROW]]
+            assert reader.take_invalidated() == keys
+            assert reader.take_invalidated() == []
+            assert (reader.failed, reader.unfinished_bytes) == (None, 0)
+
+    def test_other_pushes_name_no_keys(self, room: Any) -> None:
+        reader = room.ReplyReader()
+        reader.feed(b">0\r\n>3\r\n$7\r\nmessage\r\n$1\r\na\r\n$10\r\ninvalidate\r\n>2\r\n+inval\r\n*1\r\n$1\r\na\r\n")
+        assert reader.take_invalidated() == []
+        assert reader.failed is None
+
+    def test_what_begins_unasked_goes_to_no_later_command(self, room: Any) -> None:
+        reader = room.ReplyReader()
+        reader.expect(None, 1)
+        reader.feed(b"+OK\r\n$1\r")
+        reader.expect(room.Picker((b"a",), False), 1)
+        assert reader.feed(b"\na\r\n" + array([b"1"])) == []
+        assert reader.failed == "a reply to no command"
+
+    def test_a_push_may_have_begun_when_the_next_command_is_sent(self, room: Any) -> None:
+        reader, stream = room.ReplyReader(), invalidation([b"key"])
+        for cut in range(1, len(stream)):
+            reader.feed(stream[:cut])
+            reader.expect(room.Picker((b"a",), False), 1)
+            assert plain(reader.feed(stream[cut:] + array([b"1"]))) == [[(b"1",)]]
+            assert reader.take_invalidated() == [b"key"]
+
+    def test_a_reply_that_is_not_whole_takes_no_push(self, room: Any) -> None:
+        reader = room.ReplyReader()
+        reader.expect(room.Picker(NAMES, True), 1)
+        assert plain(reader.feed(b"*2\r\n$4\r\nabcd\r\n" + invalidation([b"key"]))) in ([], [None])
+        assert room is twin_room or reader.failed == "a push within a reply"
+
+
+@needs_native
+class TestMemoryOfRows:
+    def test_it_says_what_it_takes(self) -> None:
+        reader = native_room.ReplyReader()
+        reader.expect(native_room.Picker((b"a", b"b", b"c"), False), 3)
+        replies = array([None] * 3), array([b"x" * 1000, None, b""]), array([b"", b"y" * 600, b"z" * 400])
+        empty, *full = map(sys.getsizeof, reader.feed(b"".join(replies))[0])
+        assert [size - empty for size in full] == [1000, 1000]
+        assert 24 + 3 * 8 <= empty <= 24 + 3 * 8 + 16  # an object's head, its length, and a place and length each
+
+    def test_what_pushes_name_is_given_back(self) -> None:
+        reader = native_room.ReplyReader()
+        before = sys.getrefcount(None)
+        for _ in range(1000):
+            reader.feed(invalidation(None) + invalidation([b"key"]))
+            assert reader.take_invalidated() == [None, b"key"]
+        assert abs(sys.getrefcount(None) - before) < 100

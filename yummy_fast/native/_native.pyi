@@ -37,6 +37,8 @@ class ReplyReader:
     def feed(self, data: bytes) -> list[list[Sequence[bytes | None]] | str | None]:
         """For each `expect` of which no reply is missing any more, its rows. If one of its replies was no row: the text
         of the first such reply if that was an error, else None."""
+    def take_invalidated(self) -> list[bytes | None]:
+        """The keys that have changed since the last call, as pushes said in what was fed; None stands for all keys."""
     @property
     def failed(self) -> str | None:
         """Why nothing more can be read, or None. What was whole before the damage has been given out."""

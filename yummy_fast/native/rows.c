@@ -9,7 +9,10 @@
  * What the reader knows between two elements is in its struct, so a reply may be cut anywhere: only an element that is
  * not whole is kept and read again, and of a long line no byte is searched twice. A reply that is no hash's is read to
  * its end and becomes None, an error its text. The grammar is RESP2's, and stricter than hiredis's at one point: behind
- * a bulk string there has to be CR LF.
+ * a bulk string there has to be CR LF. Of RESP3, it knows what a connection that keeps a cache true is sent: hashes as
+ * maps, nulls, and pushes, which come between replies and are no replies. One that names a key which has changed:
+ *
+ *     >2\r\n   $10\r\ninvalidate\r\n   *1\r\n   $41\r\n<the key>\r\n
  *
  * After damage there is no telling where a reply begins: `failed` says what was found, and nothing more is read.
  */
@@ -70,9 +73,28 @@ static PyObject *row_subscript(PyObject *self, PyObject *key)
     return cells;
 }
 
+static PyObject *row_sizeof(PyObject *self, PyObject *nothing)
+{
+    (void)nothing;
+    const Row *row = (Row *)self;
+    size_t size = offsetof(Row, cells) + (size_t)Py_SIZE(self) * sizeof(Cell), bytes = 0;
+    for (Py_ssize_t i = 0; i < Py_SIZE(self); i++) {
+        size_t end = (size_t)row->cells[i].start + row->cells[i].length;
+        if (row->cells[i].start != ABSENT && end > bytes)
+            bytes = end;
+    }
+    return PyLong_FromSize_t(size + bytes);
+}
+
+static PyMethodDef row_methods[] = {
+    {"__sizeof__", row_sizeof, METH_NOARGS, "How many bytes of memory it takes."},
+    {NULL, NULL, 0, NULL},
+};
+
 static PyType_Slot row_slots[] = {
     {Py_tp_doc, "One entity as Redis answered it: a sequence of bytes and None."},
     {Py_tp_dealloc, free_object},
+    {Py_tp_methods, row_methods},
     {Py_sq_length, row_length},
     {Py_sq_item, row_item},
     {Py_mp_length, row_length},
@@ -273,6 +295,8 @@ typedef struct {
     bool at_value;     /* the next element is the value of the name that came last, ... */
     int32_t cell;      /* ... which belongs here */
     bool no_hash;      /* it is read to its end, but no Row will come of it */
+    bool in_push;      /* it is a push, ... */
+    bool tells_keys;   /* ... which says `invalidate`, so that keys follow */
     Cell *cells;       /* the Row so far */
     size_t cells_room;
     Text bytes;
@@ -281,16 +305,17 @@ typedef struct {
     size_t searched;   /* bytes of `rest` in which no line ends */
     unsigned long long unfinished_bytes;
     const char *failed;
+    PyObject *invalidated; /* a list of the keys that pushes have named since it was taken, and of None for all */
 } Reader;
 
 typedef enum {
-    BYTES_ELEMENT, ARRAY_ELEMENT, NIL_ELEMENT, OTHER_ELEMENT, ERROR_ELEMENT,
+    BYTES_ELEMENT, ARRAY_ELEMENT, MAP_ELEMENT, PUSH_ELEMENT, NIL_ELEMENT, OTHER_ELEMENT, ERROR_ELEMENT,
     CUT, DAMAGED, OUT_OF_MEMORY, /* no element */
 } Kind;
 
 typedef struct {
     const uint8_t *bytes; /* BYTES_ELEMENT, ERROR_ELEMENT: `number` of them */
-    uint64_t number;      /* ARRAY_ELEMENT: how many elements follow */
+    uint64_t number;      /* ARRAY_ELEMENT, MAP_ELEMENT, PUSH_ELEMENT: how many elements follow */
 } Element;
 
 /* A number as Redis writes it, and no other way: 0, 17, -1. */
@@ -334,6 +359,27 @@ static Kind damaged(Reader *reader, const char *what)
     return DAMAGED;
 }
 
+/* An element of RESP3 that RESP2 does not have: a null, or the head of a map or of a push. */
+static Kind next_new_element(Reader *reader, const uint8_t **at, const uint8_t *end, Element *element)
+{
+    uint8_t type = **at;
+    if (type != '_' && type != '%' && type != '>')
+        return damaged(reader, "a reply of no known type");
+    const uint8_t *line = *at + 1, *stop = line_end(reader, *at, end);
+    if (stop == NULL)
+        return CUT;
+    *at = stop + 2;
+    if (type == '_')
+        return stop == line ? NIL_ELEMENT : damaged(reader, "a null with something in it");
+    int64_t number;
+    if (!parse_number(line, stop, &number))
+        return damaged(reader, "something that is no number");
+    if (number < 0 || number > UINT32_MAX)
+        return damaged(reader, "a length out of range");
+    element->number = type == '%' ? 2 * (uint64_t)number : (uint64_t)number;
+    return type == '%' ? MAP_ELEMENT : PUSH_ELEMENT;
+}
+
 /* The element that begins at `*at`, which moves behind it; CUT if it is not whole. */
 static Kind next_element(Reader *reader, const uint8_t **at, const uint8_t *end, Element *element)
 {
@@ -341,7 +387,7 @@ static Kind next_element(Reader *reader, const uint8_t **at, const uint8_t *end,
         return CUT;
     uint8_t type = **at;
     if (type != '$' && type != '*' && type != '+' && type != '-' && type != ':')
-        return damaged(reader, "a reply of no known type");
+        return next_new_element(reader, at, end, element);
     const uint8_t *line = *at + 1, *stop = line_end(reader, *at, end);
     if (stop == NULL)
         return CUT;
@@ -411,7 +457,7 @@ static inline Kind take_value(Reader *reader, int32_t cell, const uint8_t *value
     return BYTES_ELEMENT;
 }
 
-/* An array begins, which may be of a hash. False if there is no memory. */
+/* An array begins, or a map, which may be of a hash. False if there is no memory. */
 static bool begin_array(Reader *reader, Picker *picker, uint64_t elements)
 {
     reader->elements = elements;
@@ -555,17 +601,53 @@ static bool deliver(Reader *reader, PyObject *reply, bool is_row, PyObject *answ
     return true;
 }
 
+/* Read on in the push that has begun, up to its end or to the first element that is not whole. What is nested in it is
+ * told apart by nothing but its place: of `invalidate`, all that follows is keys, or the null that stands for all. */
+static Kind read_push(Reader *reader, const uint8_t **at, const uint8_t *end, Element *element)
+{
+    for (; reader->elements > 0; reader->place++) {
+        Kind kind = next_element(reader, at, end, element);
+        if (kind == CUT || kind == DAMAGED)
+            return kind;
+        if (kind == PUSH_ELEMENT)
+            return damaged(reader, "a push within another one");
+        reader->elements--;
+        if (kind == ARRAY_ELEMENT || kind == MAP_ELEMENT)
+            reader->elements += element->number;
+        if (reader->place == 0) {
+            reader->tells_keys = kind == BYTES_ELEMENT && element->number == 10 &&
+                                 memcmp(element->bytes, "invalidate", 10) == 0;
+        } else if (reader->tells_keys && (kind == BYTES_ELEMENT || kind == NIL_ELEMENT)) {
+            PyObject *key = kind == NIL_ELEMENT ? Py_NewRef(Py_None)
+                                                : PyBytes_FromStringAndSize((const char *)element->bytes,
+                                                                            (Py_ssize_t)element->number);
+            bool done = key != NULL && PyList_Append(reader->invalidated, key) == 0;
+            Py_XDECREF(key);
+            if (!done)
+                return OUT_OF_MEMORY;
+        }
+    }
+    reader->in_push = false;
+    return PUSH_ELEMENT;
+}
+
 /* Read on in the reply that has begun, or begin one, up to its end or to the first element that is not whole. What it
- * was, if it ended: ARRAY_ELEMENT for an array, else what its one element is. */
+ * was, if it ended: ARRAY_ELEMENT for an array or a map, PUSH_ELEMENT for a push, else what its one element is. */
 static Kind read_reply(Reader *reader, Picker *picker, const uint8_t **at, const uint8_t *end, Element *element)
 {
     if (reader->elements == 0) {
         Kind kind = next_element(reader, at, end, element);
-        if (kind != ARRAY_ELEMENT)
+        if (kind != ARRAY_ELEMENT && kind != MAP_ELEMENT && kind != PUSH_ELEMENT)
             return kind;
+        if (kind == MAP_ELEMENT && (picker == NULL || !picker->named))
+            return damaged(reader, "a map where none was asked for");
         if (!begin_array(reader, picker, element->number))
             return OUT_OF_MEMORY;
+        reader->in_push = kind == PUSH_ELEMENT;
+        reader->tells_keys = false;
     }
+    if (UNLIKELY(reader->in_push))
+        return read_push(reader, at, end, element);
     while (reader->elements > 0) {
         if (!reader->no_hash) {
             Kind kind = take_usual_elements(reader, picker, at, end);
@@ -578,7 +660,9 @@ static Kind read_reply(Reader *reader, Picker *picker, const uint8_t **at, const
         if (kind == CUT || kind == DAMAGED)
             return kind;
         reader->elements--;
-        if (kind == ARRAY_ELEMENT)
+        if (kind == PUSH_ELEMENT)
+            return damaged(reader, "a push within a reply");
+        if (kind == ARRAY_ELEMENT || kind == MAP_ELEMENT)
             reader->elements += element->number; /* no overflow: 2^32 arrays of 2^32 would take 2^34 bytes to say */
         if (!reader->no_hash && (kind = take_element(reader, picker, kind, element)) > ERROR_ELEMENT)
             return kind;
@@ -594,17 +678,21 @@ static bool read_replies(Reader *reader, const uint8_t **at, const uint8_t *end,
 {
     PyTypeObject *row_type = ((State *)PyType_GetModuleState(Py_TYPE(OBJECT(reader))))->types[ROW];
     while (*at < end) {
-        if (reader->count == 0) {
+        if (reader->count == 0 && **at != '>' && !reader->in_push) {
             reader->failed = "a reply to no command";
             return true;
         }
-        Picker *picker = reader->expected[reader->first].picker;
+        Picker *picker = reader->count == 0 ? NULL : reader->expected[reader->first].picker;
         Element element;
         Kind kind = read_reply(reader, picker, at, end, &element);
         if (kind == CUT || kind == DAMAGED)
             return true;
         if (kind == OUT_OF_MEMORY)
             return false;
+        if (kind == PUSH_ELEMENT) {
+            *reply_end = *at;
+            continue;
+        }
         PyObject *reply;
         bool is_row = kind == ARRAY_ELEMENT && !reader->no_hash;
         if (kind == ERROR_ELEMENT)
@@ -658,6 +746,18 @@ static PyObject *reader_feed(PyObject *self, PyObject *data)
     return answers;
 }
 
+static PyObject *reader_take_invalidated(PyObject *self, PyObject *nothing)
+{
+    (void)nothing;
+    Reader *reader = (Reader *)self;
+    PyObject *fresh = PyList_New(0); /* this may run Python, which may come here again */
+    if (fresh == NULL)
+        return NULL;
+    PyObject *taken = reader->invalidated;
+    reader->invalidated = fresh;
+    return taken;
+}
+
 static PyObject *reader_expect(PyObject *self, PyObject *const *arguments, Py_ssize_t arguments_count)
 {
     Reader *reader = (Reader *)self;
@@ -695,9 +795,24 @@ static PyObject *reader_expect(PyObject *self, PyObject *const *arguments, Py_ss
     Py_RETURN_NONE;
 }
 
+static PyObject *reader_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, ":ReplyReader", (char *[]){NULL}))
+        return NULL;
+    PyObject *invalidated = PyList_New(0);
+    Reader *reader = invalidated == NULL ? NULL : (Reader *)PyType_GenericAlloc(type, 0); /* zeroed */
+    if (reader == NULL) {
+        Py_XDECREF(invalidated);
+        return NULL;
+    }
+    reader->invalidated = invalidated;
+    return (PyObject *)reader;
+}
+
 static void reader_dealloc(PyObject *self)
 {
     Reader *reader = (Reader *)self;
+    Py_XDECREF(reader->invalidated);
     for (size_t i = 0; i < reader->count; i++) {
         Expected *expected = &reader->expected[(reader->first + i) % reader->room];
         Py_DECREF(expected->answer);
@@ -721,11 +836,14 @@ static PyMethodDef reader_methods[] = {
      "expect(picker, replies): what comes after all that is expected so far."},
     {"feed", reader_feed, METH_O,
      "feed(data): for each `expect` that is now answered, rows; or an error's text, or None."},
+    {"take_invalidated", reader_take_invalidated, METH_NOARGS,
+     "take_invalidated(): the keys that have changed since the last call, by what was fed; None stands for all keys."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot reader_slots[] = {
     {Py_tp_doc, "Replies of Redis, out of bytes that were cut anywhere."},
+    {Py_tp_new, reader_new},
     {Py_tp_dealloc, reader_dealloc},
     {Py_tp_members, reader_members},
     {Py_tp_methods, reader_methods},

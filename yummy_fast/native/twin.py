@@ -1,16 +1,17 @@
 """The native room in Python: the reference for what is in C, and what serves without a compiler.
 
 Each class and function is what `_native.pyi` says of its namesake, but for what no Redis writes: hiredis, which reads
-the replies here, does not look at the two bytes behind a bulk string, and reads RESP3 as well; and of an array that
-stands for a hash, the types of the values that are not wanted are not looked at. There is no BodyWriter here: its twin
-is `features.vectors`.
+the replies here, does not look at the two bytes behind a bulk string, and reads all of RESP3; of an array or a map that
+stands for a hash, the types of what is not wanted are not looked at, and a map with a list for a name ends the reading.
+Of a reply to no command, the native room reads no byte; here it may have to be whole before it is told from a push.
+There is no BodyWriter here: its twin is `features.vectors`.
 """
 
 from __future__ import annotations
 
 from binascii import crc_hqx
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from operator import itemgetter
@@ -39,13 +40,14 @@ MAX_ORDER = 512
 class Picker:
     """Which fields of a hash make a row, and how they come."""
 
-    __slots__ = ("_replies_to_check", "longest", "make_row")
+    __slots__ = ("_replies_to_check", "longest", "make_row", "named")
 
     CHECK_EVERY = 1000
     """One reply of this many is looked at for the length of its longest part. All of them would take a tenth more."""
 
     def __init__(self, names: Sequence[bytes], named: bool) -> None:
         self.make_row: MakeRow = HashPicker(names) if named else partial(_whole_reply, len(names))
+        self.named = named
         self.longest = 0
         self._replies_to_check = 1
 
@@ -242,6 +244,10 @@ class _Answer:
                 self._rows.append(row)
             except (AttributeError, IndexError, TypeError, ValueError):  # a list, but not the fields of a hash
                 self._refuse(None)
+        elif type(reply) is dict:  # as RESP3 has a hash
+            if self._picker is None or not self._picker.named:
+                raise TypeError("a map where none was asked for")
+            return self.take(list(chain.from_iterable(reply.items())))
         else:
             self._refuse(str(reply) if isinstance(reply, hiredis.ReplyError) else None)
         self._missing -= 1
@@ -255,7 +261,7 @@ class _Answer:
 class ReplyReader:
     """Replies of Redis, out of bytes that were cut anywhere."""
 
-    __slots__ = ("_expected", "_reader", "failed", "unfinished_bytes")
+    __slots__ = ("_expected", "_invalidated", "_push_due", "_reader", "failed", "unfinished_bytes")
 
     _PIECE_BYTES = 16 << 10
     """hiredis moves what is left of its buffer after every reply: of 500 KB fed at once, it moves 25 MB."""
@@ -264,6 +270,9 @@ class ReplyReader:
         # The default for "not enough data" is False, which is a value in RESP3.
         self._reader = hiredis.Reader(notEnoughData=_INCOMPLETE)
         self._expected: deque[_Answer] = deque()
+        self._push_due = False
+        """Whether something has begun when nothing was expected, which only a push may do."""
+        self._invalidated: list[bytes | None] = []
         self.failed: str | None = None
         self.unfinished_bytes = 0
 
@@ -279,9 +288,13 @@ class ReplyReader:
         self.unfinished_bytes += len(data)
         try:
             self._read(data, answers)
-        except (hiredis.ProtocolError, TypeError) as error:  # the latter for a map of RESP3 with a list for a key
+        except (hiredis.ProtocolError, TypeError) as error:  # the latter for some maps of RESP3
             self.failed = str(error)
         return answers
+
+    def take_invalidated(self) -> list[bytes | None]:
+        taken, self._invalidated = self._invalidated, []
+        return taken
 
     def _read(self, data: bytes, answers: list[list[Row] | str | None]) -> None:
         reader, expected, size = self._reader, self._expected, len(data)
@@ -289,13 +302,27 @@ class ReplyReader:
             reader.feed(data, start, min(self._PIECE_BYTES, size - start))
             for reply in iter(reader.gets, _INCOMPLETE):
                 self.unfinished_bytes = 0  # about: how much of `data` follows this reply is not known
-                if not expected:
+                if type(reply) is hiredis.PushNotification:
+                    self._push_due = False
+                    if reply[:1] == [b"invalidate"]:
+                        self._invalidated += _keys(reply[1:])
+                    continue
+                if not expected or self._push_due:
                     self.failed = "a reply to no command"
                     return
                 if expected[0].take(reply):
                     answers.append(expected.popleft().content)
         if not expected and reader.has_data():
-            self.failed = "a reply to no command"
+            self._push_due = True
+
+
+def _keys(parts: list[Any]) -> Iterator[bytes | None]:
+    """What stands in a push, whatever it is nested in."""
+    for part in parts:
+        if isinstance(part, list):
+            yield from _keys(part)
+        elif part is None or isinstance(part, bytes):
+            yield part
 
 
 def slot_of(key: bytes, suffix: bytes) -> int:
