@@ -87,6 +87,9 @@ class MemoryStore:
     def nodes(self) -> list[dict[str, Any]]:
         return []
 
+    def cache(self) -> dict[str, Any]:
+        return {}
+
     def check_room(self, keys: int) -> None:
         if keys > self.room:
             raise StoreOverloadedError("Too much waits")

@@ -328,6 +328,19 @@ def test_a_user_who_may_not_read_the_keys_of_one_set(tmp_path: Path, valkey: Val
     assert "NOPERM" in outcome.err or "permission" in outcome.err.lower()
 
 
+@pytest.mark.parametrize("may_track", [True, False])
+def test_a_cache_that_redis_may_not_keep_true(tmp_path: Path, valkey: Valkey, may_track: bool) -> None:
+    user = ("ACL", "SETUSER", "tracked", "reset", "on", ">secret", "~*", "+hmget", "+hgetall", "+ping")
+    valkey.do(*user, *(["+client|tracking"] if may_track else []))
+    folder = written(tmp_path / "r", "redis", valkey.port, ",username=tracked,password=secret")
+    with (folder / "feature_store.yaml").open("a") as file:
+        file.write("\nyummy_fast: {cache_mb: 16}\n")
+    result = check(folder)
+    said = [text for text in result.problems if "yummy_fast.cache_mb: Redis refuses CLIENT TRACKING: " in text]
+    assert bool(said) is not may_track
+    assert "a cache of 16 MB for each worker" in str(result.found["online_store"])
+
+
 def test_a_cluster_that_is_configured_as_a_single_redis(tmp_path: Path) -> None:
     """One node with all slots answers everything, so nothing would show it before there are two."""
     bus = ("--cluster-port", str(free_port()))  # by itself it is 10,000 more than the port, and that may be too many

@@ -106,6 +106,14 @@ def make(repository: Path, online_store: str = "", timeout_ms: int = 5_000) -> S
     return SqliteStore(config.repository, config.store)
 
 
+def test_a_cache_without_effect_is_said(tmp_path: Path) -> None:
+    text = "project: p\nregistry: registry.db\nyummy_fast: {cache_mb: 1}\n"
+    (tmp_path / "feature_store.yaml").write_text(text)
+    config = load_config(chdir=str(tmp_path), environ={})
+    (notice,) = SqliteStore(config.repository, config.store).notices
+    assert "cache_mb: no effect" in notice
+
+
 @asynccontextmanager
 async def opened(repository: Path, timeout_ms: int = 5_000) -> AsyncIterator[SqliteStore]:
     store = make(repository, timeout_ms=timeout_ms)

@@ -183,6 +183,20 @@ def reads(valkey: Valkey) -> int:
     return sum(map(int, re.findall(rb"cmdstat_(?:hmget|hgetall):calls=(\d+)", valkey.do("INFO", "commandstats"))))
 
 
+def test_the_cache_is_shown_where_there_is_one(folder: Path, own_valkey: Valkey) -> None:
+    for flags in ((), ("--cache-mb", "4")):
+        with Server(folder, *ADMIN, *flags) as server:
+            for _ in range(3):
+                assert server.features([1001]).status == 200
+            cache = look(f"{admin_of(server)}/-/status").json["online_store"].get("cache")
+            if not flags:
+                assert cache is None
+                continue
+            assert 0 < cache.pop("bytes") < cache["limit_bytes"] == 4 << 20
+            assert (cache["hits"], cache["misses"], cache["entities"]) == (2, 1, 1)
+            assert "problem" not in cache
+
+
 def test_a_quiet_store_is_asked(folder: Path, own_valkey: Valkey) -> None:
     """Nobody sends requests; all the same it is known, and said, that the store is there."""
     with Server(folder, *ADMIN) as server:
@@ -225,6 +239,9 @@ CONSTANT = {
     *("yummy_fast_store_replica_reads_total", "yummy_fast_store_shared_reads_total"),
     # Nothing is compared with another server here: tests/server/test_shadow.py.
     *("yummy_fast_shadow_requests_total", "yummy_fast_shadow_differences_total"),
+    # There is no cache here: tests/stores/test_redis_cached.py.
+    *(f"yummy_fast_store_cache_{kind}_total" for kind in ("hits", "misses", "invalidations", "flushes", "differences")),
+    "yummy_fast_store_cache_bytes",
 }
 
 

@@ -207,6 +207,12 @@ class StoreOptions(Group):
         "auto",
         "Command that reads a Redis hash; auto chooses the one that costs less.",
     )
+    cache_mb: int = setting(
+        "--cache-mb",
+        whole_number("megabytes", "MB", least=0),
+        0,
+        "Megabytes per worker for a cache of stored rows, which Redis 7 or newer keeps true; 0 means none.",
+    )
     redis_password_file: str = setting(
         "--redis-password-file",
         kinds.FILE,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from yummy_fast.config.settings import Config
 from yummy_fast.diagnosis import check, check_text
@@ -76,6 +77,15 @@ async def _of_store(
     try:
         unreadable = await _unreadable(catalog, store)
         findings += [Finding("unreadable", f"{repository.source}: online_store: {text}") for text in unreadable]
+        cache = store.cache()
+        if cache:
+            megabytes = cache["limit_bytes"] >> 20
+            answer = replace(answer, text=f"{answer.text}; a cache of {megabytes} MB for each worker")
+        if "problem" in cache:
+            text = (
+                f"{repository.source}: yummy_fast.cache_mb: {cache['problem']}; requests are answered without the cache"
+            )
+            findings.append(Finding("cache", text))
     finally:
         await store.close()
     return answer, findings

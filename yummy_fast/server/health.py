@@ -232,6 +232,9 @@ class ServerHealth:
                     "refreshes": store.state.refreshes,
                     "replica_reads": store.state.replica_reads,
                 }
+            cache = store.cache()
+            if cache:
+                found["online_store"]["cache"] = cache
             found["connections"] = len(connections.open)
             found["in_flight"] = connections.in_flight
         return found
@@ -267,6 +270,12 @@ class ServerHealth:
             "yummy_fast_store_refreshes_total": store.state.refreshes,
             "yummy_fast_store_replica_reads_total": store.state.replica_reads,
             "yummy_fast_store_shared_reads_total": store.state.shared_reads,
+            "yummy_fast_store_cache_hits_total": store.state.cache_hits,
+            "yummy_fast_store_cache_misses_total": store.state.cache_misses,
+            "yummy_fast_store_cache_invalidations_total": store.state.cache_invalidations,
+            "yummy_fast_store_cache_flushes_total": store.state.cache_flushes,
+            "yummy_fast_store_cache_differences_total": store.state.cache_differences,
+            "yummy_fast_store_cache_bytes": store.state.cache_bytes,
             "yummy_fast_store_silence_seconds": self._silent_s(store),
             "yummy_fast_store_in_flight": store.in_flight,
             "yummy_fast_http_connections": len(connections.open),

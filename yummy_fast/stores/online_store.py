@@ -44,6 +44,12 @@ class StoreState:
 
     __slots__ = (
         "answered_at",
+        "cache_bytes",
+        "cache_differences",
+        "cache_flushes",
+        "cache_hits",
+        "cache_invalidations",
+        "cache_misses",
         "connections",
         "connects",
         "crowded",
@@ -82,6 +88,16 @@ class StoreState:
         """How many reads went to a replica."""
         self.shared_reads = 0
         """How many fetches took the rows of another one that was asked for the same at the same time."""
+        self.cache_hits = self.cache_misses = 0
+        """How many rows the cache had, and had not."""
+        self.cache_invalidations = 0
+        """How many keys the store said had changed."""
+        self.cache_flushes = 0
+        """How often all rows that one connection had brought were dropped."""
+        self.cache_bytes = 0
+        """What memory the cache takes."""
+        self.cache_differences = 0
+        """How many rows were read again, and were not what the cache had: none, if the cache is true."""
 
 
 class OnlineStore(Protocol[Prepared]):
@@ -131,6 +147,9 @@ class OnlineStore(Protocol[Prepared]):
 
     def nodes(self) -> list[dict[str, Any]]:
         """For people: the nodes of a store that has several, and what is known of them. Any thread may ask."""
+
+    def cache(self) -> dict[str, Any]:
+        """For people: the cache of stored rows, and what is known of it; empty without one. Any thread may ask."""
 
     def collisions(self, features: Iterable[Feature]) -> list[tuple[Feature, Feature]]:
         """Pairs of features that this store cannot keep apart. `features` are all those under the same join keys."""

@@ -43,6 +43,7 @@ from yummy_fast.native.owner import Picker
 from yummy_fast.stores import redis_hash
 from yummy_fast.stores.connection_string import check_files, parse_target
 from yummy_fast.stores.online_store import StoreState, check_keys
+from yummy_fast.stores.redis_cached import CachedReads
 from yummy_fast.stores.redis_connection import PendingFetch, PendingWrite, RedisConnection
 from yummy_fast.stores.redis_credentials import open_credentials
 from yummy_fast.stores.redis_hash import HashReader
@@ -61,9 +62,11 @@ from yummy_fast.stores.redis_link import (
 from yummy_fast.stores.redis_nodes import Nodes, Source
 from yummy_fast.stores.redis_rows import HashWriter, RowsCommand
 from yummy_fast.stores.redis_sentinel import SentinelSource
-from yummy_fast.stores.redis_slots import Topology, describe_ranges
+from yummy_fast.stores.redis_slots import SLOTS, Topology, describe_ranges
 from yummy_fast.stores.redis_topology import ClusterSource
+from yummy_fast.stores.redis_tracking import Tracker
 from yummy_fast.stores.redis_turns import Part, cost_of
+from yummy_fast.stores.row_cache import RowCache
 
 if TYPE_CHECKING:
     from yummy_fast.stores.looks import Looks
@@ -137,6 +140,12 @@ class RedisStore:
         self._read = options.redis_read
         self._probe_by_name: dict[str, tuple[bytes, ...]] = {}
         """For each command that plans use, one that reads what is not there."""
+        self._tracker: Tracker | None = None
+        self._cache_mb = options.cache_mb
+        if options.cache_mb:
+            slots = 1 if self._redis_type == "redis" else SLOTS
+            cache = RowCache(options.cache_mb << 20, self.state, ttl_s=self._ttl_s, slots=slots)
+            self._tracker = Tracker(cache, self._suffix)
         self._settings = LinkSettings(
             target.options,
             options.timeout_ms / 1000,
@@ -147,6 +156,7 @@ class RedisStore:
             credentials=open_credentials(
                 options.redis_password_file, options.redis_credentials, str(target.options.get("username") or "")
             ),
+            tracker=self._tracker,
         )
         self._connection: RedisConnection | None = None
         """The connection to the one Redis, if there is but one and it is connected; else ..."""
@@ -172,6 +182,10 @@ class RedisStore:
 
     async def open(self) -> None:
         self._loop = asyncio.get_running_loop()
+        if self._tracker is not None:
+            reads = CachedReads(self._tracker.cache, self.state, self.fetch, self.write, lambda: self._connection)
+            # Without a cache, nothing stands before these two.
+            self.fetch, self.write = reads.fetch, reads.write  # type: ignore[method-assign]
         if self._redis_type == "redis":
             self._link = Link(self.address, self._only_place, self._settings, self._probes, self.state, self._changed)
             self._link.start()
@@ -186,6 +200,8 @@ class RedisStore:
                 self.state,
                 spread=self._target.read_from_replicas,
             )
+            if self._tracker is not None:
+                self._nodes.reads.keep_rows_in(self._tracker.cache)
             await self._nodes.open()
 
     async def close(self) -> None:
@@ -353,6 +369,23 @@ class RedisStore:
     def nodes(self) -> list[dict[str, Any]]:
         nodes = self._nodes
         return [] if nodes is None else nodes.describe()
+
+    def cache(self) -> dict[str, Any]:
+        if self._tracker is None:
+            return {}
+        state = self.state
+        return {
+            "limit_bytes": self._cache_mb << 20,
+            "bytes": state.cache_bytes,
+            "entities": len(self._tracker.cache),
+            "max_age_s": self._tracker.cache.max_age_s,
+            "hits": state.cache_hits,
+            "misses": state.cache_misses,
+            "invalidations": state.cache_invalidations,
+            "flushes": state.cache_flushes,
+            "differences": state.cache_differences,
+            **({"problem": self._tracker.refusal} if self._tracker.refusal else {}),
+        }
 
     def _probes(self) -> dict[str, tuple[bytes, ...]]:
         """For each command by which requests read (hmget, hgetall), one that reads a hash that is not there."""

@@ -687,6 +687,9 @@ class RedisConnection(asyncio.Protocol):
             return StoreOverloadedError(f"{OVERLOADED}: this request would not be answered in time")
         return None
 
+    def left(self) -> None:
+        """Another connection has taken its place: it may still answer what it was asked, and is asked no more."""
+
     def abort(self) -> None:
         """Close the connection. Fetches in the FIFO fail."""
         self._transport.abort()

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 
 from yummy_fast.feast_format.keys import feature_field, timestamp_field
 from yummy_fast.feast_format.values import ValueType
@@ -53,7 +54,18 @@ _SHORT_TYPES = frozenset(
 class HashReader:
     """How one Lookup is read: its command, and the Picker that makes a row of a reply."""
 
-    __slots__ = ("__weakref__", "_fields", "_hash_fields", "_key_suffix", "command", "may_change", "name", "picker")
+    __slots__ = (
+        "__weakref__",
+        "_fields",
+        "_hash_fields",
+        "_key_suffix",
+        "command",
+        "may_change",
+        "name",
+        "picker",
+        "shape",
+        "views",
+    )
 
     def __init__(self, lookup: Lookup, read: str, key_suffix: bytes) -> None:
         """`read` is hmget, hgetall or auto; `key_suffix` ends every key."""
@@ -61,6 +73,10 @@ class HashReader:
         self._fields += map(timestamp_field, lookup.views)
         self._hash_fields = max(lookup.holds.fields, len(self._fields))
         self._key_suffix = key_suffix
+        self.views = len(lookup.views)
+        """How many times of views end a row."""
+        self.shape = shape_of(self._fields) if lookup.features else b""
+        """Equal for readers whose rows are; empty if there are but times in them: what is read before a write."""
         self.name = ""
         """hmget or hgetall."""
         self._use(choose_command(lookup) if read == "auto" else read)
@@ -88,6 +104,11 @@ class HashReader:
             self.may_change = False
             self._use("hmget")
             logger.info("values over %d bytes: reading with %s instead of HGETALL", LISTPACK_VALUE_BYTES, self)
+
+
+def shape_of(fields: Sequence[bytes]) -> bytes:
+    """A name for a row of these fields."""
+    return blake2b(b"".join(b"%d:%b" % (len(field), field) for field in fields), digest_size=16).digest()
 
 
 def collisions(features: Iterable[Feature]) -> list[tuple[Feature, Feature]]:

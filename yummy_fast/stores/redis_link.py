@@ -36,6 +36,7 @@ from yummy_fast.native.owner import Picker
 from yummy_fast.stores.online_store import StoreState
 from yummy_fast.stores.redis_connection import MAX_COMMANDS, RedisConnection
 from yummy_fast.stores.redis_credentials import Credentials, Login
+from yummy_fast.stores.redis_tracking import TrackedConnection, Tracker
 from yummy_fast.stores.resp import render_command
 from yummy_fast.telemetry.once_log import OnceLog
 
@@ -145,6 +146,8 @@ class LinkSettings(NamedTuple):
     """Whether there are several nodes, so that primaries and replicas have to be told apart."""
     credentials: Credentials | None = None
     """Who we are; None if `options` say it."""
+    tracker: Tracker | None = None
+    """What makes the connections of a store that has a cache."""
 
 
 class _NamedConnection(SSLConnection):
@@ -376,6 +379,7 @@ class Link:
             return connector, connection
         self._log_move(f"its name has another address: left {connection.peer} for {new_connection.peer}")
         self.connection = new_connection
+        connection.left()
         self._total.connects += 1
         self._changed(self)
         self._run(self._leave(connector, connection))
@@ -423,6 +427,10 @@ class Link:
                 except (AskError, ClusterDownError, MovedError) as error:
                     if not self._settings.in_cluster and isinstance(error, MovedError):
                         raise WrongKindError(NODE_OF_CLUSTER) from None
+            tracker = self._settings.tracker
+            make: Callable[..., RedisConnection] = RedisConnection
+            if tracker is not None and await tracker.begin(connector, self.name):
+                make = partial(TrackedConnection, tracker)
         except BaseException:
             with contextlib.suppress(*CANNOT_CONNECT):
                 await connector.disconnect(nowait=True)
@@ -430,7 +438,7 @@ class Link:
         # The one use of a private name: redis-py has no public way to hand over its transport.
         transport = connector._writer.transport
         self._let_kernel_detect_dead_peer(transport)
-        connection = RedisConnection(
+        connection = make(
             transport,
             self._settings.timeout_s,
             self._settings.max_reply_bytes,

@@ -208,7 +208,16 @@ class Nodes:
                 links.replicas, links.ranges = replicas, ranges
             after[shard] = links
             shards.append(links)
+        primaries = [None if known is None else known.primary for known in self.reads.table]
         self.reads.table[:] = [shards[number] if number >= 0 else None for number in owner]
+        if self.reads.cache is not None:
+            moved = [
+                slot
+                for slot, (known, primary) in enumerate(zip(self.reads.table, primaries, strict=True))
+                if primary is not (None if known is None else known.primary)
+            ]
+            if moved:
+                self.reads.cache.drop_slots(moved, self._loop.time())
         uncovered = topology.uncovered()
         self._shards = after  # in one step: `describe` reads it in another thread
         self.reads.only = shards[0] if len(shards) == 1 and not uncovered else None
@@ -286,6 +295,8 @@ class Nodes:
             shard.primary.set_role(replica=False)
         self.reads.only = None
         self.reads.table[redirect.slot] = shard
+        if self.reads.cache is not None:
+            self.reads.cache.drop_slots((redirect.slot,), self._loop.time())
 
     def link_to(self, address: Address) -> Link | None:
         """As Keeper.link_to."""

@@ -41,8 +41,10 @@ from yummy_fast.stores.redis_connection import PendingAsked, PendingFetch, Recei
 from yummy_fast.stores.redis_hash import HashReader
 from yummy_fast.stores.redis_link import Link
 from yummy_fast.stores.redis_slots import SLOTS, Address, Redirect, parse_redirect
+from yummy_fast.stores.redis_tracking import TrackedConnection
 from yummy_fast.stores.redis_turns import Part, cost_of
 from yummy_fast.stores.resp import render_command
+from yummy_fast.stores.row_cache import RowCache
 
 MAX_HOPS = 5
 """How often a share is tried again without a wait. redis-py: 3 retries, 16 redirections in earlier versions."""
@@ -123,7 +125,7 @@ class Piece(NamedTuple):
 class Whole:
     """A fetch, all shares of which somebody waits for."""
 
-    __slots__ = ("_has_timer", "counts", "deadline", "future", "left", "tables")
+    __slots__ = ("_has_timer", "counts", "deadline", "future", "left", "tables", "ticket")
 
     def __init__(self, future: asyncio.Future[Rows], counts: Sequence[int], deadline: float) -> None:
         self.future = future
@@ -135,6 +137,8 @@ class Whole:
         self.tables: list[Any] | None = None
         """The rows so far; None while there is one share, whose rows are those of the fetch."""
         self._has_timer = False
+        self.ticket = -1
+        """What its rows are kept by (`row_cache`)."""
 
     def put(self, pieces: Sequence[Piece], rows: Rows) -> None:
         """The rows of a share have come."""
@@ -220,6 +224,8 @@ class Try:
         share.done = True
         if share.callbacks:
             share.finish(self._reads.loop)
+        if share.whole.ticket >= 0:
+            self._reads.keep(share, self.link, rows)
         share.whole.put(share.pieces, rows)
 
     def set_exception(self, error: StoreError, /) -> None:
@@ -353,6 +359,8 @@ class Reads:
         """... there is one for all."""
         self.uncovered_since = -math.inf
         """Since when there are slots that nobody holds. Before there is a topology, nothing is waited for."""
+        self.cache: RowCache | None = None
+        """Where rows are kept."""
         self.delayed: set[Share] = set()
         """Those that are tried again later."""
         self._suffix = suffix
@@ -375,6 +383,22 @@ class Reads:
             self._fetch_from_several(future, prepared, keys)
         else:
             self._fetch_from_one(shard, future, prepared, keys)
+
+    def keep_rows_in(self, cache: RowCache) -> None:
+        """From now on, keep what primaries answer."""
+        self.cache = cache
+        self.fetch = self._fetch_and_keep  # type: ignore[method-assign]  # without a cache, nothing is asked about it
+
+    def _fetch_and_keep(
+        self, future: asyncio.Future[Rows], prepared: Sequence[HashReader], keys: Sequence[Sequence[bytes]]
+    ) -> None:
+        """As `fetch`. A Try knows which node has answered."""
+        assert self.cache is not None  # noqa: S101
+        for reader in prepared:
+            reader.check_lengths()
+        whole = Whole(future, list(map(len, keys)), self.new_deadline())
+        whole.ticket = self.cache.ticket(sum(whole.counts))
+        self._start_all(whole, pieces_of(prepared, keys))
 
     def _fetch_from_one(
         self,
@@ -487,6 +511,25 @@ class Reads:
         else:
             turns = [Part(piece.reader.command, piece.reader.picker, piece.keys) for piece in pieces]
             connection.send_in_turns(receiver, turns)
+
+    def keep(self, share: Share, link: Link, rows: Rows) -> None:
+        """Put what a primary has answered into the cache. Of a replica's rows nobody knows how old they are."""
+        connection, cache = link.connection, self.cache
+        if share.shard is None or link is not share.shard.primary or link.replica or cache is None:
+            return
+        if isinstance(connection, TrackedConnection):
+            now, ticket, generation = self.loop.time(), share.whole.ticket, connection.generation
+            for (reader, _, keys, _), found in zip(share.pieces, rows, strict=True):
+                cache.put(
+                    keys,
+                    found,
+                    shape=reader.shape,
+                    views=reader.views,
+                    generation=generation,
+                    ticket=ticket,
+                    now=now,
+                    slots=[owner.slot_of(key, self._suffix) for key in keys],
+                )
 
     # ------------------------------------------------------------------------------------------------- trying again
 

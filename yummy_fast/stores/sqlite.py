@@ -148,6 +148,8 @@ class SqliteStore:
         self._folders = repository.folders
         self._project = repository.project
         self.notices = ()
+        if options.cache_mb:
+            self.notices = (f"{repository.source}: yummy_fast.cache_mb: no effect with online_store.type sqlite",)
         self.state = StoreState()
         self._has_numbers = block.get("enable_openai_compatible_store") is True
         self._has_vectors = block.get("vector_enabled") is True
@@ -275,6 +277,9 @@ class SqliteStore:
 
     def nodes(self) -> list[dict[str, Any]]:
         return []
+
+    def cache(self) -> dict[str, Any]:
+        return {}
 
     def collisions(self, features: Iterable[Feature]) -> list[tuple[Feature, Feature]]:
         return []  # Feast stores the names of features as they are

@@ -279,6 +279,42 @@ FAMILIES: tuple[Family, ...] = (
         help="Number of reads of an entity that took the values of another read of it at the same moment.",
     ),
     Family(
+        name="yummy_fast_store_cache_hits_total",
+        kind="counter",
+        help="Number of rows that were in the cache of stored rows, and were not read.",
+    ),
+    Family(
+        name="yummy_fast_store_cache_misses_total",
+        kind="counter",
+        help="Number of rows that were not in the cache of stored rows, and were read.",
+    ),
+    Family(
+        name="yummy_fast_store_cache_invalidations_total",
+        kind="counter",
+        help="Number of keys of which the online store has said that they have changed.",
+    ),
+    Family(
+        name="yummy_fast_store_cache_flushes_total",
+        kind="counter",
+        help=(
+            "Number of times that all rows of one connection were dropped from the cache: the connection was lost or "
+            "silent, or the online store was emptied."
+        ),
+    ),
+    Family(
+        name="yummy_fast_store_cache_differences_total",
+        kind="counter",
+        help=(
+            "Number of rows in the cache that were read again, as one hit of a thousand is, and were not what the "
+            "online store had: above 0, the cache is not true."
+        ),
+    ),
+    Family(
+        name="yummy_fast_store_cache_bytes",
+        kind="gauge",
+        help="Bytes of memory that the cache of stored rows takes.",
+    ),
+    Family(
         name="yummy_fast_store_nodes",
         kind="gauge",
         help="Number of nodes of the online store that are read or stand by; usable are those that answer.",
