@@ -1,0 +1,149 @@
+"""What the cache saves: the same requests to a server with `cache_mb` and to one without, in turn, on one Redis.
+
+    python perf/caching.py [--shape 1x50] [--shares 0 0.5 0.9 0.99] [--rounds 3] [--seconds 3]
+
+A share of the requests asks for 1,000 hot entities, by Zipf's law; the rest walks through the other 9,000 (zipf.lua).
+The cache has room for a third of all, so the share is about the hit rate; the hit rate itself is read from the metrics
+of the server. Both servers run all the time on one core, Redis and the generator on the other; the one that is not
+asked does nothing but probe Redis once a second.
+
+Prints a table, medians of the rounds: requests/s and the CPU of a request, of the server and of Redis, with 16
+connections that never wait; and p50 with one connection, so without a queue. The last column has ratios: how many times
+as many requests/s, and which part of p50 and of Redis's CPU is left. Nothing is written to perf/results/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "perf")]  # this is run as a script
+
+import data  # noqa: E402
+import peers  # noqa: E402
+import procfs  # noqa: E402
+import rivals  # noqa: E402
+import saturate  # noqa: E402
+
+CONNECTIONS = 16
+HOT = 1000
+CACHE_MB = {"1x50": 4, "10x50": 4, "100x50": 4, "1x250": 12}
+"""Room for a third of the entities, by the size of their rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    requests_per_s: float
+    p50_us: float
+    server_cpu_us: float
+    redis_cpu_us: float
+    hit_rate: float
+
+
+asked: Counter[int] = Counter()
+"""How many requests each port has had: where its walk through the entities that are not hot goes on."""
+
+
+def wrk(port: int, rows: int, features: int, share: float, connections: int, seconds: int) -> dict[str, Any]:
+    command = ["taskset", "-c", str(rivals.LOAD_CORE), "wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds}s"]
+    command += ["--timeout", "10s", "-s", str(ROOT / "perf" / "zipf.lua"), f"http://127.0.0.1:{port}", "--"]
+    command += [data.service_name(features), str(rows), str(data.ENTITIES), str(HOT), str(share), str(asked[port])]
+    ended = subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds + 60)
+    result: dict[str, Any] = json.loads(ended.stdout.strip().splitlines()[-1])
+    if result["failed"]:
+        raise SystemExit(f"{result['failed']} requests failed")
+    asked[port] += round(result["requests"] * (1 - share)) + connections
+    return result
+
+
+def lookups(port: int) -> tuple[float, float]:
+    """Hits and misses of the cache so far."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    found = {line.split()[0]: float(line.split()[1]) for line in lines if line.startswith("yummy_fast_store_cache_")}
+    return found["yummy_fast_store_cache_hits_total"], found["yummy_fast_store_cache_misses_total"]
+
+
+def measure(port: int, server: int, redis: int, rows: int, features: int, share: float, seconds: int) -> Figures:
+    wrk(port, rows, features, share, CONNECTIONS, 1)  # the hot entities come into the cache
+    saturate.settle(server)
+    hits, misses = lookups(port)
+    server_s, redis_s = procfs.cpu_s(server), procfs.cpu_s(redis)
+    result = wrk(port, rows, features, share, CONNECTIONS, seconds)
+    server_s, redis_s = procfs.cpu_s(server) - server_s, procfs.cpu_s(redis) - redis_s
+    hits_after, misses_after = lookups(port)
+    alone = wrk(port, rows, features, share, 1, seconds)
+    wanted = hits_after - hits + misses_after - misses
+    requests = result["requests"]
+    return Figures(
+        requests_per_s=requests / result["duration_s"],
+        p50_us=alone["p50_us"],
+        server_cpu_us=server_s / requests * 1e6,
+        redis_cpu_us=redis_s / requests * 1e6,
+        hit_rate=(hits_after - hits) / wanted if wanted else 0.0,
+    )
+
+
+def median(rounds: list[Figures], name: str) -> float:
+    return statistics.median(getattr(figures, name) for figures in rounds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", default="1x50", choices=CACHE_MB, help="rows x features (default: %(default)s)")
+    parser.add_argument("--shares", nargs="+", type=float, default=[0, 0.5, 0.9, 0.99], help="of hot requests")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=3, help="of each figure (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=7380, help="Redis's; the servers' are the next two")
+    arguments = parser.parse_args()
+    rows, features = map(int, arguments.shape.split("x"))
+    data_set = data.SETS["ints"]
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="caching-"))).resolve()
+        redis = stack.enter_context(peers.redis(arguments.port, rivals.LOAD_CORE, folder))
+        data.fill(data_set, arguments.port)
+        servers: dict[str, tuple[int, int]] = {}
+        for place, name in enumerate(("without", "with"), 1):
+            config = data.write_repository(data_set, folder / name, arguments.port)
+            if name == "with":
+                config.write_text(config.read_text() + f"yummy_fast: {{cache_mb: {CACHE_MB[arguments.shape]}}}\n")
+            port = arguments.port + place
+            command = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-P", "-m", "yummy_fast"]
+            command += ["serve", "-f", str(config), "-p", str(port), "--store-timeout-ms", "10000"]  # a busy machine
+            log = folder / f"{name}.log"
+            pid = stack.enter_context(peers.process(command, rivals.SERVER_CORE, log, cwd=config.parent))
+            body = rivals.request(features, [1])
+            peers.wait_for(lambda port=port, body=body: peers.ask(port, body) is not None, name, pid)
+            servers[name] = (port, pid)
+        print(f"{arguments.shape}, load average {os.getloadavg()[0]:.1f}")
+        print("| hit rate | requests/s, without / with | p50, us | server CPU, us | Redis CPU, us | ratios |")
+        print("|---|---|---|---|---|---|")
+        for share in arguments.shares:
+            found: dict[str, list[Figures]] = {"without": [], "with": []}
+            for _ in range(arguments.rounds):
+                for name, (port, pid) in servers.items():
+                    found[name].append(measure(port, pid, redis, rows, features, share, arguments.seconds))
+            pairs = {
+                name: (median(found["without"], name), median(found["with"], name))
+                for name in ("requests_per_s", "p50_us", "server_cpu_us", "redis_cpu_us")
+            }
+            cells = [f"{without:,.0f} / {with_it:,.0f}" for without, with_it in pairs.values()]
+            ratios = [pairs[name][1] / pairs[name][0] for name in ("requests_per_s", "p50_us", "redis_cpu_us")]
+            cells.append("x {:.2f}, p50 {:.2f}, Redis {:.2f}".format(*ratios))
+            print(f"| {median(found['with'], 'hit_rate'):.1%} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
