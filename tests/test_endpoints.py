@@ -109,6 +109,9 @@ class MemoryStore:
     def write(self, writes: Sequence[tuple[str, Chosen]]) -> asyncio.Future[None]:
         raise NotImplementedError  # tests/test_writing.py has a store that is written to
 
+    def fetch_times(self, prepared: list[int], keys: Sequence[Sequence[bytes]]) -> asyncio.Future[Rows]:
+        raise NotImplementedError
+
     def fetch(self, prepared: list[int], keys: Sequence[Sequence[bytes]]) -> asyncio.Future[Rows]:
         self.fetched.append(keys)
         future: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()

@@ -45,7 +45,7 @@ class MemoryStore:
     def prepare_write(self, view: WrittenView) -> str:
         return view.store_name
 
-    def fetch(self, prepared: list[str], keys: Sequence[Sequence[bytes]]) -> asyncio.Future[Rows]:
+    def fetch_times(self, prepared: list[str], keys: Sequence[Sequence[bytes]]) -> asyncio.Future[Rows]:
         assert len(prepared) == len(keys)
         assert all(keys), "a lookup of no key cannot be asked for"
         self.fetched.append(keys)

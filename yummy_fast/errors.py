@@ -42,6 +42,7 @@ the traceback goes to the log.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, Self
 
 
@@ -277,6 +278,8 @@ class StoreError(YummyError):
     status = 502
     reply: str = ""
     """The text of an error reply, for the store alone: it may name keys and hosts."""
+    refused: Sequence[tuple[int, str]] = ()
+    """For the store alone: which commands of a write were refused, by their numbers, and with which replies."""
 
 
 class CorruptValueError(StoreError):

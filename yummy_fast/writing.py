@@ -197,7 +197,7 @@ class Writing(Generic[Prepared]):
         keys = [bound[0].keys[:1] for _ in plan.views]
         for number, rows in zip(written, bound, strict=True):
             keys[number] = list(dict.fromkeys(rows.keys))
-        stored = await self._store.fetch(plan.times, keys)
+        stored = await self._store.fetch_times(plan.times, keys)
         chosen = []
         for number, rows in zip(written, bound, strict=True):
             choosing = newest_rows(plan.views[number], rows, keys[number], stored[number])

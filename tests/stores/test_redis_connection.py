@@ -1077,7 +1077,7 @@ class Rows50:
 def test_many_rows_are_written_in_turns_and_dropped_when_given_up() -> None:
     fake = Fake()
     future: asyncio.Future[None] = fake.loop.create_future()
-    fake.wire.write_in_turns(future, [Part(Rows50(), None, range(3_000))], 2)
+    fake.wire.write(future, [Part(Rows50(), None, range(3_000))], 2)
     fake.loop.run_ready()
     sent = b"".join(fake.transport.writes).count(b"HSET")
     assert 0 < sent < 3_000
@@ -1089,7 +1089,7 @@ def test_many_rows_are_written_in_turns_and_dropped_when_given_up() -> None:
     assert b"".join(fake.transport.writes) == Rows50().render(range(3_000))
 
     given_up: asyncio.Future[None] = fake.loop.create_future()
-    fake.wire.write_in_turns(given_up, [Part(Rows50(), None, range(3_000))], 2)
+    fake.wire.write(given_up, [Part(Rows50(), None, range(3_000))], 2)
     fake.loop.run_ready()
     given_up.cancel()
     fake.loop.run_ready()

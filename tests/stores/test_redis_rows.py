@@ -10,7 +10,7 @@ from yummy_fast.feast_format.keys import constant_key, feature_field, timestamp_
 from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.event_times import Moment
 from yummy_fast.features.plan import Feature
-from yummy_fast.features.written import Chosen, ViewRows, WrittenView
+from yummy_fast.features.written import ViewRows, WrittenView
 from yummy_fast.stores.redis_rows import HashWriter, RowsCommand
 
 VIEW = WrittenView(
@@ -68,7 +68,7 @@ def test_each_is_followed_by_its_ttl() -> None:
 
 
 def test_any_cut_renders_the_same_bytes() -> None:
-    command = RowsCommand(HashWriter(VIEW, b"rides", 60), Chosen(ROWS, [0, 1, 2]))
+    command = RowsCommand(HashWriter(VIEW, b"rides", 60), ROWS)
     whole = command.render([0, 1, 2])
     assert command.render([0]) + command.render([1, 2]) == whole
     assert abs(command.about_bytes(0) - len(whole) / 3) < 100

@@ -166,6 +166,9 @@ class OnlineStore(Protocol[Prepared]):
         The Future gets the Rows or a StoreError. The caller may cancel it at any time; no other fetch is harmed.
         """
 
+    def fetch_times(self, prepared: Prepared, keys: Sequence[Sequence[bytes]]) -> asyncio.Future[Rows]:
+        """As `fetch`, from where rows are written: copies of it, which may lag behind, are not read."""
+
     def prepare_write(self, view: WrittenView) -> Any:
         """The store's private form of a view that is written. Called as `prepare` is."""
 

@@ -35,7 +35,7 @@ from redis.exceptions import AskError, ClusterError, NoPermissionError, RedisErr
 
 from yummy_fast.config.repository import Repository
 from yummy_fast.config.settings import StoreOptions
-from yummy_fast.errors import ConfigError, StoreError, StoreUnavailableError
+from yummy_fast.errors import ConfigError, StoreUnavailableError
 from yummy_fast.feast_format.keys import entity_key_header, timestamp_field
 from yummy_fast.features.plan import Feature, Lookup, Rows
 from yummy_fast.features.written import Chosen, WrittenView
@@ -44,7 +44,7 @@ from yummy_fast.stores import redis_hash
 from yummy_fast.stores.connection_string import check_files, parse_target
 from yummy_fast.stores.online_store import StoreState, check_keys
 from yummy_fast.stores.redis_cached import CachedReads
-from yummy_fast.stores.redis_connection import PendingFetch, PendingWrite, RedisConnection
+from yummy_fast.stores.redis_connection import PendingFetch, RedisConnection
 from yummy_fast.stores.redis_credentials import open_credentials
 from yummy_fast.stores.redis_hash import HashReader
 from yummy_fast.stores.redis_link import (
@@ -92,9 +92,6 @@ _KEYS = frozenset(
 
 AT_ONCE = 16
 """Primaries of a cluster that `check` looks at in parallel: of each for 2 s at most (`redis_survey`)."""
-
-RENDERED_AT_ONCE = 32
-"""Rows of a push that are rendered in one go: a millisecond, of 250 features each. More have turns."""
 
 Asked = tuple[HashReader, bytes]
 """A fetch of one key: what it reads, and of which entity."""
@@ -404,25 +401,16 @@ class RedisStore:
     def write(self, writes: Sequence[tuple[HashWriter, Chosen]]) -> asyncio.Future[None]:
         assert self._loop is not None, "open() comes first"  # noqa: S101
         future: asyncio.Future[None] = self._loop.create_future()
-        count = sum(len(chosen.numbers) for _, chosen in writes)
-        if not count:
+        if not any(chosen.numbers for _, chosen in writes):
             future.set_result(None)
             return future
-        connection = self._connection
-        if connection is None:
-            several = StoreError(f"This server does not write to redis_type {self._redis_type}")
-            lost = StoreUnavailableError("The online store cannot be reached")
-            future.set_exception(lost if self._redis_type == "redis" else several)
-            return future
-        replies_of = writes[0][0].replies
-        if count <= RENDERED_AT_ONCE:
-            commands = [writer.render(chosen.rows, chosen.numbers) for writer, chosen in writes if chosen.numbers]
-            cost = cost_of(count * replies_of, sum(map(len, commands)))
-            if cost <= connection.room:
-                connection.send(PendingWrite(future, count * replies_of), commands, cost)
-                return future
-        parts = [Part(RowsCommand(*one), None, one[1].numbers) for one in writes if one[1].numbers]
-        connection.write_in_turns(future, parts, replies_of)
+        if self._connection is not None:
+            parts = [Part(RowsCommand(writer, rows), None, numbers) for writer, (rows, numbers) in writes if numbers]
+            self._connection.write(future, parts, writes[0][0].replies)
+        elif self._nodes is not None:
+            self._nodes.writes.write(future, writes)
+        else:
+            future.set_exception(StoreUnavailableError("The online store cannot be reached"))
         return future
 
     # --------------------------------------------------------------------------------------------------- reading
@@ -503,6 +491,14 @@ class RedisStore:
         if not asked:
             self._loop.call_soon(asked.clear)
         asked[what] = future
+
+    def fetch_times(self, prepared: list[HashReader], keys: Sequence[Sequence[bytes]]) -> asyncio.Future[Rows]:
+        if self._nodes is None or not prepared:
+            return RedisStore.fetch(self, prepared, keys)  # without a cache, also where there is one
+        assert self._loop is not None, "open() comes first"  # noqa: S101
+        future: asyncio.Future[Rows] = self._loop.create_future()
+        self._nodes.reads.fetch_from_primaries(future, prepared, keys)
+        return future
 
     def _share(
         self,

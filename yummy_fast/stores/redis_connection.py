@@ -12,7 +12,7 @@ is appended to a FIFO when its commands are sent, and the next reply is always f
   they come. If A were removed at its deadline, A's late reply would be given to B, and each later request would get the
   data of the one before it: CVE-2023-28858 of redis-py.
 - An error reply (WRONGTYPE, LOADING, MOVED) counts as one reply, like any other, and fails its own fetch only. Which
-  HTTP status it becomes is decided by `_store_error`, at the end of this file.
+  HTTP status it becomes is decided by `store_error`, at the end of this file.
 - A reply that cannot be the one to the command at the head ends the connection: whose it is is not known any more.
 - A reply reaches its request by `future.set_result` only. No code of a request runs, or raises, on this connection's
   stack.
@@ -49,10 +49,10 @@ from yummy_fast.errors import (
     StoreUnavailableError,
     UnknownOutcomeError,
 )
-from yummy_fast.features.plan import Row, Rows
+from yummy_fast.features.plan import Row
 from yummy_fast.native.owner import Picker, ReplyReader
 from yummy_fast.stores.online_store import StoreState
-from yummy_fast.stores.redis_turns import QUANTUM, Part, Queued, Turn, TurnQueue
+from yummy_fast.stores.redis_turns import QUANTUM, Part, Queued, Turn, TurnQueue, cost_of
 from yummy_fast.stores.resp import render_command
 
 CHUNK_BYTES = 32 << 10
@@ -84,6 +84,9 @@ MAX_AHEAD, MAX_IN_ALL = 0.65, 0.8
 that and its own commands more than the second: rates vary. The first window of a slow Redis, half a timeout's worth of
 commands, must not be too much."""
 
+RENDERED_AT_ONCE = 32
+"""Rows of a push that are rendered in one go: a millisecond, of 250 features each. More have turns."""
+
 MAX_COMMANDS = 100_000
 _CLOSED = 1 << 40
 
@@ -109,11 +112,13 @@ class OutOfStepError(Exception):
 
 
 class Receiver(Protocol):
-    """Whoever waits for a fetch: the part of asyncio.Future that is used here. `redis_shares` has another one."""
+    """Whoever waits for Rows, or for None when rows are written: the part of asyncio.Future that is used here.
+    `redis_shares` and `redis_writes` have others.
+    """
 
     def done(self) -> bool: ...
 
-    def set_result(self, result: Rows, /) -> None: ...
+    def set_result(self, result: Any, /) -> None: ...
 
     def set_exception(self, exception: StoreError, /) -> None: ...
 
@@ -138,7 +143,7 @@ class PendingFetch:
     def add(self, answer: list[Row] | str | None) -> bool:
         """Take the answer to the next lookup. True if it was the last. Raises OutOfStepError."""
         if not isinstance(answer, list):
-            self._error = self._error or _store_error(answer)
+            self._error = self._error or store_error(answer)
         self._rows_by_lookup.append(answer)
         return len(self._rows_by_lookup) == len(self.parts)
 
@@ -182,7 +187,7 @@ class PendingInTurns(PendingFetch):
         if isinstance(answer, list):
             self._rows += answer
         else:
-            self._error = self._error or _store_error(answer)
+            self._error = self._error or store_error(answer)
         self._due -= replies
         if self._due == 0:
             self._rows_by_lookup.append(self._rows)
@@ -237,30 +242,34 @@ class PendingTurn:
 class PendingWrite:
     """Rows in the FIFO that are written, by one command each or two. Their replies say only that it was done."""
 
-    __slots__ = ("_due", "_error", "_future", "cost", "deadline", "parts")
+    __slots__ = ("_came", "_future", "_refused", "_replies", "cost", "deadline", "parts")
 
-    def __init__(self, future: asyncio.Future[None], replies: int) -> None:
+    def __init__(self, future: Receiver, replies: int) -> None:
         self.parts = ((None, 1),) * replies
         self.deadline = 0.0
         """0 until the commands are sent."""
         self.cost = 0
-        self._due = replies
+        self._replies = replies
+        self._came = 0
+        """How many of the replies have come."""
         self._future = future
-        self._error: StoreError | None = None
+        self._refused: list[tuple[int, str]] = []
 
     def add(self, answer: list[Row] | str | None) -> bool:
         """As PendingFetch.add. There is one answer for each command."""
         if isinstance(answer, str):
-            self._error = self._error or _store_error(answer)
-        self._due -= 1
-        return self._due == 0
+            self._refused.append((self._came, answer))
+        self._came += 1
+        return self._came == self._replies
 
     def finish(self) -> None:
         """As PendingFetch.finish."""
         if self._future.done():
             return
-        if self._error is not None:
-            self._future.set_exception(self._error)
+        if self._refused:
+            error = store_error(self._refused[0][1])
+            error.refused = self._refused
+            self._future.set_exception(error)
         else:
             self._future.set_result(None)
 
@@ -275,7 +284,7 @@ class PendingWriteInTurns(PendingWrite):
 
     __slots__ = ("_replies_of",)
 
-    def __init__(self, future: asyncio.Future[None], replies: int, replies_of: int) -> None:
+    def __init__(self, future: Receiver, replies: int, replies_of: int) -> None:
         """`replies` in all, and for each row."""
         super().__init__(future, replies)
         self.parts = ()
@@ -364,7 +373,7 @@ class PendingAsked(PendingFetch):
             if isinstance(answer, list):
                 raise OutOfStepError("a hash instead of a word")
             if answer is not None:
-                self._error = _store_error(answer)
+                self._error = store_error(answer)
             return False
         super().add(answer)
         return True
@@ -573,15 +582,21 @@ class RedisConnection(asyncio.Protocol):
         pickers = [(part.picker, len(part.keys)) for part in parts if part.picker is not None]
         self._queue(PendingInTurns(future, pickers), future, parts)
 
-    def write_in_turns(self, future: asyncio.Future[None], parts: list[Part], replies_of: int) -> None:
-        """As `send_in_turns`, for rows that are written. `replies_of` is the number of replies for each."""
-        replies = replies_of * sum(len(part.keys) for part in parts)
-        self._queue(PendingWriteInTurns(future, replies, replies_of), future, parts)
+    def write(self, future: Receiver, parts: list[Part], replies_of: int) -> None:
+        """Write rows: at once if they are few and there is room, else in turns. Each gets `replies_of` replies."""
+        count = sum(len(part.keys) for part in parts)
+        if count <= RENDERED_AT_ONCE:
+            commands = [part.command.render(part.keys) for part in parts]
+            cost = cost_of(count * replies_of, sum(map(len, commands)))
+            if cost <= self.room:
+                self.send(PendingWrite(future, count * replies_of), commands, cost)
+                return
+        self._queue(PendingWriteInTurns(future, count * replies_of, replies_of), future, parts)
 
     def _queue(
         self,
         pending: PendingInTurns | PendingWriteInTurns,
-        future: Receiver | asyncio.Future[None],
+        future: Receiver,
         parts: list[Part],
     ) -> None:
         if self.lost.done():
@@ -849,12 +864,14 @@ _UNAVAILABLE = frozenset(
         "OOM",
         "NOPERM",  # this and the next are an operator's mistakes, and pass when the operator corrects them
         "NOAUTH",
+        "NOREPLICAS",  # rows are not written while there are fewer replicas than min-replicas-to-write, ...
+        "MISCONF",  # ... or while the last snapshot has failed
     )
 )
 """Codes of error replies that are about the whole store and will pass: 503. Other codes are about the command: 502."""
 
 
-def _store_error(answer: str | None) -> StoreError:
+def store_error(answer: str | None) -> StoreError:
     """The error for a fetch that got an error reply of this text. Raises OutOfStepError for what is no error either."""
     if answer is None:
         raise OutOfStepError(NO_HASH)

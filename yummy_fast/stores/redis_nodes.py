@@ -9,7 +9,7 @@ a time. A node that no topology names any more gets no further fetch, and its li
 once, with all that waits for it, which then is asked of the others.
 
 All that is watched is watched by one timer, `_watch`: nodes that stall, slots that nobody serves, and the numbers that
-other threads read. What happens to a fetch is decided in `redis_shares`.
+other threads read. What happens to a fetch is decided in `redis_shares`, and what to a write in `redis_writes`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from yummy_fast.stores.redis_slots import (
     describe_ranges,
     key_in,
 )
+from yummy_fast.stores.redis_writes import Writes
 from yummy_fast.telemetry.once_log import OnceLog
 
 logger = logging.getLogger("yummy_fast")
@@ -98,6 +99,7 @@ class Nodes:
         self._spread = spread
         self._loop = asyncio.get_running_loop()
         self.reads = Reads(suffix, timeout_s, state, self, spread=spread)
+        self.writes = Writes(suffix, timeout_s, state, self, self.reads)
         self._links: dict[Address, Link] = {}
         self._addresses: dict[Link, Address] = {}
         self._shards: dict[Shard, ShardLinks] = {}
@@ -127,8 +129,10 @@ class Nodes:
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.wait((self._keeping,))
+        closed = StoreUnavailableError("The online store is closed")
         for share in list(self.reads.delayed):
-            share.whole.fail(StoreUnavailableError("The online store is closed"))
+            share.whole.fail(closed)
+        self.writes.close(closed)
         await asyncio.gather(*(link.close() for link in self._links.values()), *self._closing)
         await self._source.close()
 
@@ -346,10 +350,11 @@ class Nodes:
 
     @property
     def in_flight(self) -> int:
-        """How many fetches wait for replies. Any thread may ask."""
+        """How many fetches and writes wait for replies. Any thread may ask."""
         links = list(self._links.values())
         connections = [connection for link in links if (connection := link.connection) is not None]
-        return len(self.reads.waiting(receiver for connection in connections for receiver in connection.receivers()))
+        receivers = (receiver for connection in connections for receiver in connection.receivers())
+        return len(self.reads.waiting(receivers)) + self.writes.in_flight
 
     def check_room(self, keys: int) -> None:
         """Raises StoreOverloadedError if no node could answer its part of so many keys in time."""

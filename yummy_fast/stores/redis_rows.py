@@ -21,9 +21,10 @@ from collections.abc import Sequence
 from itertools import chain, repeat
 
 from yummy_fast.feast_format.keys import feature_field, timestamp_field
-from yummy_fast.features.written import Chosen, ViewRows, WrittenView
+from yummy_fast.features.written import ViewRows, WrittenView
 from yummy_fast.stores.resp import render_command
 
+ASKING = render_command(b"ASKING")
 _LENGTHS = tuple(b"$%d\r\n" % length for length in range(1024))
 """How a bulk string begins, for each usual length."""
 
@@ -60,17 +61,27 @@ class HashWriter:
         commands = zip(repeat(self._start), _bulks(b"", keys), *columns, ends)
         return b"".join(chain.from_iterable(commands))
 
+    def render_each(self, rows: ViewRows, number: int) -> list[bytes]:
+        """As `render` for one row, each command by itself."""
+        key = rows.keys[number] + self._key_suffix
+        return [self._hset(key, rows, number), *([self._expire_of(key)] if self._expire else [])]
+
     def _render_one(self, rows: ViewRows, number: int) -> bytes:
         """As `render`, without the cost of a loop for each column."""
         key = rows.keys[number] + self._key_suffix
+        command = self._hset(key, rows, number)
+        return command + self._expire_of(key) if self._expire else command
+
+    def _hset(self, key: bytes, rows: ViewRows, number: int) -> bytes:
         values = [rows.moments[number].stored, *[column[number] for column in rows.values]]
         parts = [self._start, _bulk(key)]
         for field, value in zip(self._fields, values, strict=True):
             parts += (field, _bulk(value))
         parts.append(b"\r\n")
-        if self._expire:
-            parts.append(render_command(b"EXPIRE", key, self._expire))
         return b"".join(parts)
+
+    def _expire_of(self, key: bytes) -> bytes:
+        return render_command(b"EXPIRE", key, self._expire)
 
     def about_bytes(self, rows: ViewRows) -> int:
         """How long the commands of a row are on average."""
@@ -84,10 +95,10 @@ class RowsCommand:
 
     __slots__ = ("_bytes", "_rows", "_writer")
 
-    def __init__(self, writer: HashWriter, chosen: Chosen) -> None:
+    def __init__(self, writer: HashWriter, rows: ViewRows) -> None:
         self._writer = writer
-        self._rows = chosen.rows
-        self._bytes = writer.about_bytes(chosen.rows)
+        self._rows = rows
+        self._bytes = 0
 
     def render(self, numbers: Sequence[int]) -> bytes:
         """The commands for some rows, in order."""
@@ -95,7 +106,28 @@ class RowsCommand:
 
     def about_bytes(self, _: int) -> int:
         """How long the commands of a row are, about."""
+        self._bytes = self._bytes or self._writer.about_bytes(self._rows)
         return self._bytes
+
+
+class RefusedCommand(RowsCommand):
+    """Commands that a node of a cluster has refused, for another one: the usual ones, or only EXPIRE.
+
+    If the node is only about to get the slot, each of them needs an ASKING of its own, since that is for one command.
+    """
+
+    __slots__ = ("_asking", "_only_expire")
+
+    def __init__(self, writer: HashWriter, rows: ViewRows, *, only_expire: bool, asking: bool) -> None:
+        super().__init__(writer, rows)
+        self._only_expire = only_expire
+        self._asking = asking
+
+    def render(self, numbers: Sequence[int]) -> bytes:
+        """As RowsCommand.render."""
+        each = [self._writer.render_each(self._rows, number)[self._only_expire :] for number in numbers]
+        commands = chain.from_iterable(each)
+        return b"".join(chain.from_iterable(zip(repeat(ASKING), commands)) if self._asking else commands)
 
 
 def _bulk(value: bytes) -> bytes:

@@ -40,10 +40,10 @@ from yummy_fast.stores.online_store import StoreState
 from yummy_fast.stores.redis_connection import PendingAsked, PendingFetch, Receiver
 from yummy_fast.stores.redis_hash import HashReader
 from yummy_fast.stores.redis_link import Link
+from yummy_fast.stores.redis_rows import ASKING
 from yummy_fast.stores.redis_slots import SLOTS, Address, Redirect, parse_redirect
 from yummy_fast.stores.redis_tracking import TrackedConnection
 from yummy_fast.stores.redis_turns import Part, cost_of
-from yummy_fast.stores.resp import render_command
 from yummy_fast.stores.row_cache import RowCache
 
 MAX_HOPS = 5
@@ -53,7 +53,6 @@ STALLED_SHARE = 0.25
 """A node from which nothing came for this part of the store's timeout is asked no more while there is another one."""
 
 NO_NODE = "No node of the online store can be reached that holds the entity"
-_ASKING = render_command(b"ASKING")
 _WAIT = ("CLUSTERDOWN", "TRYAGAIN")
 _OTHER_NODE = ("LOADING", "MASTERDOWN")
 
@@ -79,8 +78,10 @@ class ShardLinks:
     def links(self) -> list[Link]:
         return [self.primary, *self.replicas]
 
-    def pick(self, avoid: Link | None, *, spread: bool) -> Link | None:
+    def pick(self, avoid: Link | None, *, spread: bool, only_primary: bool = False) -> Link | None:
         """The node to ask, but not `avoid`: the primary, or another if it cannot be used. `spread`: each in turn."""
+        if only_primary:
+            return self.primary if self.primary is not avoid and is_usable(self.primary) else None
         if not spread:
             connection = self.primary.connection
             if connection is not None and connection.responsive and self.primary is not avoid:
@@ -125,10 +126,14 @@ class Piece(NamedTuple):
 class Whole:
     """A fetch, all shares of which somebody waits for."""
 
-    __slots__ = ("_has_timer", "counts", "deadline", "future", "left", "tables", "ticket")
+    __slots__ = ("_has_timer", "counts", "deadline", "future", "left", "only_primaries", "tables", "ticket")
 
-    def __init__(self, future: asyncio.Future[Rows], counts: Sequence[int], deadline: float) -> None:
+    def __init__(
+        self, future: asyncio.Future[Rows], counts: Sequence[int], deadline: float, *, only_primaries: bool = False
+    ) -> None:
         self.future = future
+        self.only_primaries = only_primaries
+        """Whether replicas are not asked, whatever happens: they may lag behind."""
         self.counts = counts
         """How many keys each lookup has."""
         self.deadline = deadline
@@ -384,6 +389,15 @@ class Reads:
         else:
             self._fetch_from_one(shard, future, prepared, keys)
 
+    def fetch_from_primaries(
+        self, future: asyncio.Future[Rows], prepared: Sequence[HashReader], keys: Sequence[Sequence[bytes]]
+    ) -> None:
+        """As `fetch`; and replicas are not asked, whatever happens, nor is anything kept."""
+        for reader in prepared:
+            reader.check_lengths()
+        whole = Whole(future, list(map(len, keys)), self.new_deadline(), only_primaries=True)
+        self._start_all(whole, pieces_of(prepared, keys))
+
     def keep_rows_in(self, cache: RowCache) -> None:
         """From now on, keep what primaries answer."""
         self.cache = cache
@@ -487,12 +501,15 @@ class Reads:
 
     def _start(self, share: Share, avoid: Link | None = None) -> None:
         shard = share.shard
-        link = None if shard is None else shard.pick(avoid, spread=self._spread)
+        link = None if shard is None else self._pick(share, shard, avoid)
         if link is None:
             self._keeper.refresh()
             self._wait(share, StoreUnavailableError(NO_NODE))
         else:
             self._send(share, link)
+
+    def _pick(self, share: Share, shard: ShardLinks, avoid: Link | None) -> Link | None:
+        return shard.pick(avoid, spread=self._spread, only_primary=share.whole.only_primaries)
 
     def _send(self, share: Share, link: Link) -> None:
         """Send a share to a node. What fails at once fails in a tick of its own."""
@@ -538,7 +555,7 @@ class Reads:
         share = stalled.share
         if stalled.done() or share.latest is not stalled or share.shard is None or share.hops >= MAX_HOPS:
             return
-        other = share.shard.pick(stalled.link, spread=self._spread)
+        other = self._pick(share, share.shard, stalled.link)
         if other is not None and is_usable(other):
             share.hops += 1
             share.whole.watch(self.loop)
@@ -561,7 +578,7 @@ class Reads:
             if lost:
                 self._keeper.refresh()
             shard = share.shard
-            if share.hops < MAX_HOPS and shard is not None and shard.pick(link, spread=self._spread) is not None:
+            if share.hops < MAX_HOPS and shard is not None and self._pick(share, shard, link) is not None:
                 self._again(share, avoid=link)
             else:
                 self._wait(share, error)
@@ -591,7 +608,7 @@ class Reads:
             share.latest = receiver = Try(self, share, target)
             command = reader.command.render(keys)
             # Without regard to the room: it is one command, and nothing may come between the two.
-            connection.send(PendingAsked(receiver, reader.picker), [_ASKING, command], cost_of(2, len(command)))
+            connection.send(PendingAsked(receiver, reader.picker), [ASKING, command], cost_of(2, len(command)))
 
     def _again(
         self, share: Share, avoid: Link | None = None, *, one_by_one: bool = False, after_wait: bool = False

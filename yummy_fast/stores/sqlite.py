@@ -312,6 +312,9 @@ class SqliteStore:
     def check_room(self, keys: int) -> None:
         pass  # a fetch that waits for longer than it may is not run
 
+    def fetch_times(self, prepared: list[_Prepared], keys: Sequence[Sequence[bytes]]) -> asyncio.Future[Rows]:
+        return self.fetch(prepared, keys)
+
     def fetch(self, prepared: list[_Prepared], keys: Sequence[Sequence[bytes]]) -> asyncio.Future[Rows]:
         assert self._loop is not None, "open() comes first"  # noqa: S101
         if self._thread is None:
