@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import pytest
 
 from tests.harness import Answer, Proxy, Server, Valkey, eventually, replace_file, repository
 from tests.scrapes import samples
+from yummy_fast.feast_format._proto.value_pb2 import Value
 from yummy_fast.feast_format.keys import KeyPart, compile_key, feature_field, timestamp_field
 from yummy_fast.feast_format.values import ValueType
 
@@ -259,6 +263,72 @@ def test_what_was_answered_200_outlives_a_redis_that_is_killed(tmp_path: Path) -
             names = set(again.do("HKEYS", key))
             assert (timestamp_field("view_a") in names) == (fields[0] in names)
             assert (timestamp_field("view_c") in names) == (fields[1] in names)
+
+
+def test_what_was_answered_200_outlives_a_worker_that_is_killed(valkey: Valkey, tmp_path: Path) -> None:
+    """Four clients, each of which pushes 5 or 2,000 drivers of its own to two views; and of no row there is a half."""
+    good: list[list[int]] = [[] for _ in range(4)]
+    lost: list[int] = []
+    stop = threading.Event()
+
+    def push(server: Server, number: int) -> None:
+        rows = 5 if number % 2 else 2_000
+        first = number * 10_000_000
+        client = server.client()
+        while not stop.is_set():
+            drivers = list(range(first, first + rows))
+            first += rows
+            columns = {"driver_id": drivers, "a": drivers, "c": [0.5] * rows, "event_timestamp": "2026-03-01"}
+            try:
+                answer = client.ask("/push", {"push_source_name": "ps_two", "df": {**columns, "created": None}})
+            except OSError:
+                lost.append(number)
+                client.close()
+                client = eventually(server.client, "another worker")
+                continue
+            assert answer.status == 200, answer.body
+            good[number] += drivers
+        client.close()
+
+    def workers(server: Server) -> list[int]:
+        pid = server.process.pid
+        return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+    def two_without(server: Server, victim: int) -> bool | None:
+        found = workers(server)
+        return (victim not in found and len(found) == 2) or None
+
+    def have_grown(before: list[int]) -> bool | None:
+        return all(len(now) > was for now, was in zip(good, before, strict=True)) or None
+
+    if not Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").exists():
+        pytest.skip("needs Linux")
+    with serving(tmp_path, valkey, "--workers", "2") as server, ThreadPoolExecutor(4) as threads:
+        pushing = [threads.submit(push, server, number) for number in range(4)]
+        for _ in range(4):
+            before = list(map(len, good))
+            eventually(partial(have_grown, before), "pushes of all")
+            victim = workers(server)[0]
+            os.kill(victim, signal.SIGKILL)
+            eventually(partial(two_without, server, victim), "a new worker")
+        stop.set()
+        for done in pushing:
+            done.result()
+    assert lost
+    fields = [
+        timestamp_field("view_a"),
+        feature_field("view_a", "a"),
+        timestamp_field("view_c"),
+        feature_field("view_c", "c"),
+    ]
+    promised = [driver for drivers in good for driver in drivers]
+    keys = [key + b"writes" for key in DRIVER_KEY({"k": promised}, len(promised))]
+    found = valkey.pipeline([("HMGET", key, *fields) for key in keys])
+    assert all(None not in row for row in found)
+    assert [Value.FromString(row[1]).int64_val for row in found] == promised
+    for row in valkey.pipeline([("HMGET", key, *fields) for key in valkey.do("KEYS", "*")]):
+        assert (row[0] is None) == (row[1] is None)
+        assert (row[2] is None) == (row[3] is None)
 
 
 def test_a_client_that_is_gone_leaves_no_half_of_a_row(valkey: Valkey, tmp_path: Path) -> None:
