@@ -7,6 +7,7 @@ encoder, from the message with Feast's field names.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -16,13 +17,20 @@ from hypothesis import strategies as st
 from yummy_fast.errors import InexactNumberError, RequestError
 from yummy_fast.feast_format._proto.value_pb2 import Value
 from yummy_fast.feast_format.values import ValueType, json_value
-from yummy_fast.features.stored_values import NULL, convert_column, encode_column
+from yummy_fast.features.stored_values import NULL, REFUSALS, convert_column, encode_column, usual_encoder
 
 Type = ValueType
 
 
 def encode(value_type: ValueType, *values: Any) -> list[str]:
-    return [stored.hex() for stored in encode_column("x", value_type, list(values))]
+    """As a column; and where a value can be encoded alone, that must be the same."""
+    encoded = encode_column("x", value_type, list(values))
+    kinds, encode_one = usual_encoder(value_type) or (frozenset(), None)
+    for value, stored in zip(values, encoded, strict=True):
+        if type(value) in kinds and encode_one is not None:
+            with suppress(*REFUSALS):
+                assert encode_one(value) == stored
+    return [stored.hex() for stored in encoded]
 
 
 def message(**fields: Any) -> str:
@@ -119,6 +127,27 @@ def test_as_protobuf_would_encode_it(value_type: ValueType, value: Any, fields: 
     """Alone, and between nulls."""
     assert encode(value_type, value) == [message(**fields)]
     assert encode(value_type, None, value, None) == ["", message(**fields), ""]
+
+
+@pytest.mark.parametrize(
+    ("value_type", "value"),
+    [
+        (Type.INT32, 1 << 31),
+        (Type.INT64, 1 << 63),
+        (Type.UNIX_TIMESTAMP, -(1 << 63) - 1),
+        (Type.FLOAT, math.nan),
+        (Type.FLOAT, 1e39),
+        (Type.INT64_LIST, [1, None]),
+        (Type.STRING_SET, [1]),
+    ],
+)
+def test_what_is_not_encoded_alone(value_type: ValueType, value: Any) -> None:
+    """Whether it is refused, or what it becomes, is decided in one place."""
+    kinds, encode_one = usual_encoder(value_type) or (frozenset(), None)
+    assert type(value) in kinds
+    assert encode_one is not None
+    with pytest.raises(REFUSALS):
+        encode_one(value)
 
 
 def test_each_value_is_converted_by_itself() -> None:
@@ -236,7 +265,7 @@ def test_any_column_is_encoded_as_protobuf_encodes_it(data: st.DataObject) -> No
     field, values = SCALARS[value_type]
     column = data.draw(st.lists(st.none() | values, max_size=30))
     expected = [NULL if value is None else bytes.fromhex(message(**{field: value})) for value in column]
-    assert encode_column("x", value_type, column) == expected
+    assert encode(value_type, *column) == [stored.hex() for stored in expected]
 
 
 @pytest.mark.parametrize(

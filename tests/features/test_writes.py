@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +21,7 @@ from yummy_fast.feast_format.registry import (
     unthrottled,
 )
 from yummy_fast.feast_format.values import ValueType
+from yummy_fast.features import writes
 from yummy_fast.features.steps import at_once
 from yummy_fast.features.write_query import WriteQuery
 from yummy_fast.features.writes import Writes, bind, check_size, last_rows, newest_rows
@@ -59,6 +61,23 @@ def compiled(*views: FeatureView, versioning: bool = False) -> Writes[Any]:
 
 def bound(view: FeatureView, columns: dict[str, Any], rows: int = 1) -> ViewRows | None:
     query = WriteQuery("src", columns, rows, True, "online", True)
+    (written,) = compiled(view).of_view(view.name).views
+    (found,) = at_once(bind([written], query, NOW))
+    (as_others,) = at_once(bind([replace(written, usual=())], query, NOW))
+    assert found == as_others, "a single row is bound as many are"
+    return found
+
+
+def test_a_single_row_of_usual_values_is_bound_without_detours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writes, "_find", None)
+    assert bound_once(view(), ROW)
+    assert bound_once(view(features=(Field("trips", INT64), Field("name", STRING))), {**ROW, "name": ["x"]})
+    with pytest.raises(TypeError):
+        bound_once(view(), {**ROW, "trips": ["42"]})
+
+
+def bound_once(view: FeatureView, columns: dict[str, Any]) -> ViewRows | None:
+    query = WriteQuery("src", columns, 1, True, "online", True)
     (found,) = at_once(bind(compiled(view).of_view(view.name).views, query, NOW))
     return found
 

@@ -15,7 +15,7 @@ Pure.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from yummy_fast.errors import RequestError
@@ -23,7 +23,6 @@ from yummy_fast.feast_format.timestamps import encode_timestamp
 from yummy_fast.features.entities import shown
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SECOND, _MICROSECOND = timedelta(seconds=1), timedelta(microseconds=1)
 
 
 class Moment(NamedTuple):
@@ -43,8 +42,8 @@ def parse_time(text: str) -> datetime:
 
 def moment_of(time: datetime) -> Moment:
     """`time` has a zone."""
-    seconds, rest = divmod(time - _EPOCH, _SECOND)
-    nanos = rest // _MICROSECOND * 1000
+    since = time - _EPOCH
+    seconds, nanos = since.days * 86_400 + since.seconds, since.microseconds * 1000
     return Moment(seconds * 1_000_000_000 + nanos, encode_timestamp(seconds, nanos))
 
 

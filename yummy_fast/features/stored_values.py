@@ -46,7 +46,7 @@ class _InexactError(Exception):
     """A float that may have been an integer of more digits before it was parsed, where that makes a difference."""
 
 
-_REFUSALS = (
+REFUSALS = (
     _MismatchError,
     _InexactError,
     ValueError,
@@ -85,7 +85,7 @@ def encode_column(
             convert = encoder.convert
             present = [convert(value, exact) for value in present]
         encoded = encoder.encode(present)
-    except _REFUSALS:
+    except REFUSALS:
         raise _refusal(name, encoder, values, exact, start) from None
     if len(encoded) == len(values):
         return encoded
@@ -111,10 +111,18 @@ def convert_column(
                 raise _MismatchError("a key value")
             plain = encoder.convert(value, exact)
             encoder.encode([plain])
-        except _REFUSALS as error:
+        except REFUSALS as error:
             raise _mistake(name, row, encoder, value, error) from None
         converted.append(plain)
     return converted
+
+
+def usual_encoder(value_type: ValueType) -> tuple[frozenset[type], Callable[[Any], bytes]] | None:
+    """What encodes a single value as `encode_column` does, at a third of the price; and which types it takes.
+
+    It raises what REFUSALS has for a value that `encode_column` may refuse, or convert. None for types that are rare.
+    """
+    return _USUAL.get(value_type)
 
 
 def _refusal(name: str, encoder: _Encoder, values: Sequence[Any], exact: bool, start: int) -> RequestError:
@@ -124,7 +132,7 @@ def _refusal(name: str, encoder: _Encoder, values: Sequence[Any], exact: bool, s
             continue
         try:
             encoder.encode([encoder.convert(value, exact)])
-        except _REFUSALS as error:
+        except REFUSALS as error:
             return _mistake(name, row, encoder, value, error)
     return RequestError(f"df.{name}: expected {encoder.expected}")
 
@@ -338,7 +346,7 @@ def _bytes(value: Any, _: bool) -> bytes:
 _Cut = Callable[[int, int], bytes]
 """The items from one position to another, as they stand in a list's message."""
 _Pack = Callable[[list[Any]], _Cut]
-"""Encodes items: those of all lists of a column, one list behind the other. Raises what _REFUSALS has."""
+"""Encodes items: those of all lists of a column, one list behind the other. Raises what REFUSALS has."""
 
 
 def _joined(parts: Sequence[bytes]) -> _Cut:
@@ -642,4 +650,67 @@ _ENCODERS: Mapping[ValueType, _Encoder] = {
     ),
     ValueType.VALUE_LIST: _Encoder(_to_lists, _blocks(ValueType.VALUE_LIST), "an array of arrays"),
     ValueType.VALUE_SET: _Encoder(_to_lists, _blocks(ValueType.VALUE_SET), "an array of arrays"),
+}
+
+# ----------------------------------------------------------------------------------------------------- a single value
+
+
+def _one_integer(value_type: ValueType) -> Callable[[Any], bytes]:
+    tag = _tag(value_type, _VARINT)
+    least, most = _LIMITS[value_type]
+
+    def encode(value: Any) -> bytes:
+        if not least <= value <= most:
+            raise _MismatchError
+        return tag + _varint(value & _64_BITS)
+
+    return encode
+
+
+def _one_fixed(tag: bytes, code: str) -> Callable[[Any], bytes]:
+    pack = struct.Struct(f"<{code}").pack
+
+    def encode(value: Any) -> bytes:
+        if value != value:
+            raise _MismatchError  # it is a null
+        return tag + pack(value)
+
+    return encode
+
+
+def _one_text(tag: bytes) -> Callable[[Any], bytes]:
+    return lambda value: _block(tag, value.encode())
+
+
+def _one_boolean(value: Any) -> bytes:
+    return _TRUE if value else _FALSE
+
+
+def _one_collection(value_type: ValueType, pack: _Pack) -> Callable[[Any], bytes]:
+    """As `_collection`."""
+    tag = _tag(value_type, _BLOCK)
+    kind, _, collection = value_type.name.rpartition("_")
+
+    def encode(items: list[Any]) -> bytes:
+        if not items:
+            return tag + _BYTES[0]
+        if collection == "SET":
+            items = list(dict.fromkeys(items))
+        content = pack(items)(0, len(items))
+        return _block(tag, _block(_ITEM, content) if kind in _PACKED else content)
+
+    return encode
+
+
+_USUAL: Mapping[ValueType, tuple[frozenset[type], Callable[[Any], bytes]]] = {
+    **{value_type: (_INT, _one_integer(value_type)) for value_type in _LIMITS},
+    ValueType.FLOAT: (frozenset((float, int)), _one_fixed(_tag(ValueType.FLOAT, _FIXED32), "f")),
+    ValueType.DOUBLE: (frozenset((float, int)), _one_fixed(_tag(ValueType.DOUBLE, _FIXED64), "d")),
+    ValueType.BOOL: (frozenset((bool,)), _one_boolean),
+    ValueType.STRING: (_STR, _one_text(_tag(ValueType.STRING, _BLOCK))),
+    **{
+        value_type: (frozenset((list,)), _one_collection(value_type, pack))
+        for kind, (pack, _) in _ITEM_TYPES.items()
+        for value_type in (ValueType[f"{kind}_LIST"], ValueType[f"{kind}_SET"])
+    },
 }

@@ -51,6 +51,8 @@ def parse_write(body: bytes, *, exact: bool = False) -> WriteQuery:
 def _parse(body: bytes, name_key: str, exact: bool) -> WriteQuery:
     """`exact`: with a slower parser that changes no number."""
     data = parse_losslessly(body) if exact else parse_json(body, MAX_NESTED)
+    if type(data) is dict and len(data) == 2 and type(data.get(name_key)) is str and type(data.get("df")) is dict:
+        return WriteQuery(data[name_key], *_columns(data["df"]), True, "online", True)  # the usual one
     if type(data) is not dict:
         message = "Input should be a valid dictionary or object to extract fields from"
         raise refusal([detail("model_attributes_type", (), message, data)], body)
@@ -91,6 +93,10 @@ def _columns(frame: dict[str, Any]) -> tuple[dict[str, Any], int]:
     if not frame:
         return frame, 0
     kinds = set(map(type, frame.values()))
+    if kinds == {list}:
+        lengths = set(map(len, frame.values()))
+        if len(lengths) == 1:
+            return frame, lengths.pop()
     if dict in kinds:
         return _by_name(frame)
     if list not in kinds:

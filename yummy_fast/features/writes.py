@@ -45,16 +45,16 @@ from yummy_fast.features.event_times import Moment, moment_of, parse_times
 from yummy_fast.features.plan import Feature, HashContents, Lookup, Row
 from yummy_fast.features.python_values import UserFunction
 from yummy_fast.features.steps import Steps
-from yummy_fast.features.stored_values import convert_column, encode_column
+from yummy_fast.features.stored_values import REFUSALS, convert_column, encode_column, usual_encoder
 from yummy_fast.features.views import stored_name
 from yummy_fast.features.write_query import WriteQuery
-from yummy_fast.features.written import Chosen, InputColumn, ViewRows, WrittenView
+from yummy_fast.features.written import Chosen, InputColumn, UsualValue, ViewRows, WrittenView
 
 ROWS_PER_STEP = 1_024
 """Rows of a column that are encoded in one step: well under a millisecond, but for long lists."""
 
-SDK_TIME, SDK_CREATED = "event_timestamp", "created"
-"""What Feast's remote store calls these columns, whatever the view's source calls them."""
+SDK_TIME = "event_timestamp"
+"""What Feast's remote store calls this column, whatever the view's source calls it."""
 
 PreparedTimes = TypeVar("PreparedTimes", covariant=True)
 """The store's private form of the lookups that read stored timestamps."""
@@ -172,6 +172,15 @@ def _written_view(
     if written.computed is not None:
         fields += [key for key in keys if key.name not in {field.name for field in fields}]
     names = [field.name for field in fields]
+    usual = [usual_encoder(field.type) for field in fields]
+    kinds_of_keys = [_USUAL_KEYS.get(key.type) for key in keys]
+    is_simple = (
+        written.computed is None
+        and not written.field_mapping
+        and written.vector not in names
+        and all(usual)
+        and all(kinds_of_keys)
+    )
     created = written.created_column
     return WrittenView(
         name=view.name,
@@ -187,6 +196,10 @@ def _written_view(
         vector_length=written.vector_length,
         computed=written.computed,
         function=function,
+        usual=tuple(
+            UsualValue(field.name, *one) for field, one in zip(fields, usual, strict=True) if one and is_simple
+        ),
+        usual_keys=tuple((key.name, kind) for key, kind in zip(keys, kinds_of_keys, strict=True) if kind),
     )
 
 
@@ -220,6 +233,10 @@ def _bind_view(
 ) -> Steps[ViewRows | None]:
     if not rows:
         return None
+    if rows == 1 and view.usual:
+        usual = _bind_usual_row(view, columns)
+        if usual is not None:
+            return usual
     given = [_find(column, columns, view, rows) for column in view.inputs]
     if view.vector >= 0:
         _check_vector(view, *given[view.vector])
@@ -242,6 +259,34 @@ def _bind_view(
     moments = yield from _bind_times(view, columns, rows)
     created = _bind_created(view, columns, rows)
     return ViewRows(keys, moments, values, created)
+
+
+def _bind_usual_row(view: WrittenView, columns: Mapping[str, Any]) -> ViewRows | None:
+    """The one row of a push, if nothing of it is null or has to be converted; else None, and it is bound as others are.
+
+    Most pushes are such a row. Raises RequestError for its times.
+    """
+    values, keys = [], {}
+    try:
+        for name, kinds, encode in view.usual:
+            column = columns[name]
+            if type(column) is not list or type(column[0]) not in kinds:
+                return None
+            values.append([encode(column[0])])
+        for name, kind in view.usual_keys:
+            column = keys[name] = columns[name]
+            if type(column) is not list or type(column[0]) is not kind:
+                return None
+        made = view.make_keys(keys, 1)
+        column = columns[name := view.time[0]]
+    except (KeyError, KeyValueError, *REFUSALS):
+        return None
+    if type(column) is not list:
+        return None
+    return ViewRows(made, parse_times(name, column), values, _bind_created(view, columns, 1))
+
+
+_USUAL_KEYS: Mapping[ValueType | None, type] = {ValueType.INT64: int, ValueType.STRING: str}
 
 
 def _find(column: InputColumn, columns: Mapping[str, Any], view: WrittenView, rows: int) -> tuple[str, list[Any]]:
@@ -311,8 +356,8 @@ def _bind_times(view: WrittenView, columns: Mapping[str, Any], rows: int) -> Ste
 
 def _bind_created(view: WrittenView, columns: Mapping[str, Any], rows: int) -> list[Moment | None]:
     """It may be missing, or null; and it is stored by few stores."""
-    names = [name for name in view.created or (SDK_CREATED,) if name in columns]
-    if not view.created or not names:
+    names = [name for name in view.created if name in columns]
+    if not names:
         return []
     source = _spread(columns[names[0]], rows)
     if source.count(None) == rows:
@@ -334,13 +379,13 @@ def newest_rows(view: WrittenView, rows: ViewRows, keys: Sequence[bytes], stored
     `stored` has the stored timestamp for each of `keys`. A time at or before the epoch is older than none. Raises
     CorruptValueError.
     """
+    if len(rows.keys) == 1:
+        before_it = _stored_nanos(view, stored[0])
+        is_newer = before_it <= 0 or rows.moments[0].nanos > before_it
+        return Chosen(rows, (0,) if is_newer else ())
     before: dict[bytes, int] = {}
     for number, (key, stored_row) in enumerate(zip(keys, stored, strict=True), 1):
-        if stored_row[0]:
-            try:
-                before[key] = total_nanos(stored_row[0])
-            except CorruptValueError as error:
-                raise StoreError(f"{view.name}: the online store holds {error}") from None
+        before[key] = _stored_nanos(view, stored_row)
         if number % ROWS_PER_STEP == 0:
             yield
     latest: dict[bytes, int] = {}
@@ -354,3 +399,11 @@ def newest_rows(view: WrittenView, rows: ViewRows, keys: Sequence[bytes], stored
         if row % ROWS_PER_STEP == ROWS_PER_STEP - 1:
             yield
     return Chosen(rows, sorted(chosen.values()))
+
+
+def _stored_nanos(view: WrittenView, row: Row) -> int:
+    """When a stored row happened; 0 if there is none."""
+    try:
+        return total_nanos(row[0])
+    except CorruptValueError as error:
+        raise StoreError(f"{view.name}: the online store holds {error}") from None

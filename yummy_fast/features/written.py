@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from yummy_fast.feast_format.keys import MakeKeys
 from yummy_fast.feast_format.registry import OnDemandFeatureView
@@ -25,6 +25,16 @@ class InputColumn(NamedTuple):
     type: ValueType
     given_as: tuple[str, ...]
     """The names under which a push may bring it: its own, and those that the source's field mapping maps to it."""
+
+
+class UsualValue(NamedTuple):
+    """What a view takes from a push, if it comes by its own name and with a type that needs no conversion."""
+
+    name: str
+    kinds: frozenset[type]
+    """The types that need none."""
+    encode: Callable[[Any], bytes]
+    """A value of these types to a stored Value. Raises what `stored_values.REFUSALS` has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +64,10 @@ class WrittenView:
     """The on-demand view whose function computes the features when they are written, and ..."""
     function: UserFunction | None = None
     """... the function."""
+    usual: tuple[UsualValue, ...] = ()
+    """As `inputs`, for a single row whose values are all usual; empty if such a row is no simpler than others."""
+    usual_keys: tuple[tuple[str, type], ...] = ()
+    """As `keys`, for such a row: names, and the types that need no conversion."""
 
 
 class ViewRows(NamedTuple):

@@ -74,11 +74,11 @@ class HashWriter:
 
     def _hset(self, key: bytes, rows: ViewRows, number: int) -> bytes:
         values = [rows.moments[number].stored, *[column[number] for column in rows.values]]
-        parts = [self._start, _bulk(key)]
-        for field, value in zip(self._fields, values, strict=True):
-            parts += (field, _bulk(value))
-        parts.append(b"\r\n")
-        return b"".join(parts)
+        try:
+            fields = [field + _LENGTHS[len(value)] + value for field, value in zip(self._fields, values, strict=True)]
+        except IndexError:  # a long value
+            fields = [field + _bulk(value) for field, value in zip(self._fields, values, strict=True)]
+        return self._start + _bulk(key) + b"".join(fields) + b"\r\n"
 
     def _expire_of(self, key: bytes) -> bytes:
         return render_command(b"EXPIRE", key, self._expire)
