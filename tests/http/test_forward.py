@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
-from tests.harness import eventually, free_port, run, silent_server
-from yummy_fast.errors import ConfigError, FeastOnlyError, ForwardError
-from yummy_fast.http.forward import Forwarder
-from yummy_fast.http.http11 import Request, Response
+from tests.harness import free_port, run, silent_server
+from yummy_fast.errors import ConfigError, FeastOnlyError, ForwardError, LimitError
+from yummy_fast.http.forward import MAX_WAITING, Forwarder
+from yummy_fast.http.http11 import Request
 
 
 class Beside:
@@ -62,19 +64,212 @@ def request(url: bytes = b"/materialize?async=true", **given: Any) -> Request:
     return Request(b"POST", url, b'{"a": 1}', True, **given)
 
 
-def forwarded(url: str, asked: Request, timeout_s: float = 10) -> Response:
-    return run(Forwarder(url, timeout_s).forward(asked))
+class Collected:
+    """A Sink that keeps all of an answer."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Gets "whole" or "lost"."""
+
+    def stream_data(self, data: bytes) -> None:
+        assert data
+        self.data += data
+
+    def stream_end(self) -> None:
+        self.end.set_result("whole")
+
+    def stream_lost(self) -> None:
+        self.end.set_result("lost")
+
+
+def forwarded(url: str, asked: Request, timeout_s: float = 10) -> tuple[int, bytes, bytes, str]:
+    """Status, head lines and body of the answer, and whether that is whole."""
+
+    async def asking() -> tuple[int, bytes, bytes, str]:
+        forwarder = Forwarder(url, timeout_s)
+        answer = await forwarder.forward(asked)
+        assert answer.stream is not None
+        sink = Collected()
+        answer.stream.start(sink)
+        end = await sink.end
+        assert not forwarder._streams
+        assert not forwarder._waiting
+        await asyncio.sleep(0)  # for the connection to be closed
+        return answer.status, answer.headers, bytes(sink.data), end
+
+    return run(asking())
+
+
+@contextmanager
+def saying(*answers: bytes, hold: threading.Event | None = None) -> Iterator[tuple[str, list[bytes]]]:
+    """A server that says something to its one client whatever that sends, a piece at a time, and closes; it may wait.
+
+    Yields its URL, and what it was sent.
+    """
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError), listener.accept()[0] as connection:
+                heard.append(connection.recv(1 << 16))
+                for answer in answers:
+                    connection.sendall(answer)
+                if hold is not None:
+                    hold.wait(20)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}", heard
+        finally:
+            if hold is not None:
+                hold.set()
+            thread.join()
 
 
 def test_a_request_goes_as_it_came() -> None:
     with beside() as feast:
-        answer = forwarded(feast.url, request(authorization=b"Bearer x"))
-        ((method, path, body, headers),) = feast.requests
-    assert (method, path, body) == ("POST", "/materialize?async=true", b'{"a": 1}')
-    assert headers["Authorization"] == "Bearer x"
-    assert headers["Content-Type"] == "application/json"
-    assert (answer.status, answer.body) == (202, b'{"echo": "{\\"a\\": 1}"}')
-    assert answer.headers == b"content-type: application/json\r\n"
+        status, head, body, end = forwarded(feast.url, request(authorization=b"Bearer x"))
+        ((method, path, sent, headers),) = feast.requests
+    assert (method, path, sent) == ("POST", "/materialize?async=true", b'{"a": 1}')
+    assert headers["authorization"] == "Bearer x"
+    assert headers["content-type"] == "application/json"
+    assert headers["via"] == "1.1 yummy-fast"
+    assert (status, body, end) == (202, b'{"echo": "{\\"a\\": 1}"}', "whole")
+    assert b"content-type: application/json\r\n" in head
+
+
+def test_headers_that_are_for_whoever_is_beyond_the_connection() -> None:
+    """RFC 9110 7.6.1, in both directions."""
+    given = (
+        (b"host", b"us"),
+        (b"content-length", b"8"),
+        (b"connection", b"keep-alive, X-Mine"),
+        (b"x-mine", b"1"),
+        (b"te", b"trailers"),
+        (b"mcp-session-id", b"abc"),
+        (b"last-event-id", b"7"),
+        (b"authorization", b"Bearer x"),
+        (b"accept", b"text/event-stream"),
+    )
+    answer = (
+        b"HTTP/1.1 200 OK\r\nConnection: close, X-Theirs\r\nX-Theirs: 1\r\nKeep-Alive: timeout=5\r\nDate: then\r\n"
+        b"Mcp-Session-Id: abc\r\nContent-Type: text/event-stream\r\nContent-Length: 2\r\nSet-Cookie: a\r\n"
+        b"Set-Cookie: b\r\n\r\nok"
+    )
+    with saying(answer) as (url, heard):
+        status, head, body, end = forwarded(url, request(b"/mcp", headers=given, authorization=b"Bearer x"))
+    lines = heard[0].lower().split(b"\r\n")
+    assert lines[0] == b"post /mcp http/1.1"
+    assert sorted(lines[1:-2]) == sorted(
+        [
+            b"host: " + url.removeprefix("http://").encode(),
+            b"connection: close",
+            b"via: 1.1 yummy-fast",
+            b"mcp-session-id: abc",
+            b"last-event-id: 7",
+            b"authorization: bearer x",
+            b"accept: text/event-stream",
+            b"content-length: 8",
+        ]
+    )
+    assert (status, body, end) == (200, b"ok", "whole")
+    assert head == b"mcp-session-id: abc\r\ncontent-type: text/event-stream\r\nset-cookie: a\r\nset-cookie: b\r\n"
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answers", "status", "body", "end"),
+    [
+        ((CHUNKED, b"3\r\nabc\r\n", b"2\r\nde\r\n0\r\n\r\n"), 200, b"abcde", "whole"),
+        ((CHUNKED, b"3\r\nabc\r\n0\r\nX-Trailer: 1\r\n\r\n"), 200, b"abc", "whole"),
+        ((CHUNKED, b"3\r\nabc\r\n"), 200, b"abc", "lost"),
+        ((b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", b"abc"), 200, b"abc", "lost"),
+        ((b"HTTP/1.0 200 OK\r\n\r\n", b"abc"), 200, b"abc", "whole"),
+        ((b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\nX: 1\r\n\r\n",), 204, b"", "whole"),
+        ((b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n",), 202, b"", "whole"),
+    ],
+)
+def test_where_an_answer_ends(answers: tuple[bytes, ...], status: int, body: bytes, end: str) -> None:
+    with saying(*answers) as (url, _):
+        found = forwarded(url, request())
+    assert (found[0], found[3]) == (status, end)
+    assert body.startswith(found[2])  # of what is lost, the last piece may be
+    assert end == "lost" or found[2] == body
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"nothing of HTTP\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000,
+    ],
+)
+def test_what_is_no_answer(answer: bytes) -> None:
+    with saying(answer) as (url, _), pytest.raises(ForwardError) as caught:
+        forwarded(url, request())
+    assert caught.value.status == 502
+
+
+def test_a_stream_that_says_something_now_and_then_goes_on() -> None:
+    """And one that falls silent ends: as many times the timeout may pass as it likes, but not within a silence."""
+
+    async def asking() -> None:
+        forwarder = Forwarder(url, 1.5)
+        loop = asyncio.get_running_loop()
+        answer = await forwarder.forward(request(b"/mcp"))
+        sink = Collected()
+        assert answer.stream is not None
+        answer.stream.start(sink)
+        began = loop.time()
+        assert await sink.end == "lost"
+        assert sink.data == b"x" * 10
+        assert loop.time() - began > 2 * 1.5
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+        def serve() -> None:
+            with listener.accept()[0] as connection:
+                connection.recv(1 << 16)
+                connection.sendall(CHUNKED)
+                for _ in range(10):
+                    time.sleep(0.2)
+                    connection.sendall(b"1\r\nx\r\n")
+                assert connection.recv(1) == b""  # until it is closed
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        run(asking())
+        thread.join()
+
+
+def test_a_paused_stream_is_not_read() -> None:
+    """A server that sends without end waits as soon as the kernel's buffers are full; nothing is lost by that."""
+    size = 64 << 20
+
+    async def asking() -> None:
+        answer = await Forwarder(url, 0.5).forward(request(b"/mcp"))
+        assert answer.stream is not None
+        assert answer.stream.length == size
+        sink = Collected()
+        answer.stream.start(sink)
+        answer.stream.pause()
+        got = len(sink.data)
+        await asyncio.sleep(1)  # longer than the timeout: it is not the server that is silent
+        assert len(sink.data) - got <= 1 << 20
+        assert not sink.end.done()
+        answer.stream.resume()
+        assert await sink.end == "whole"
+        assert len(sink.data) == size
+
+    with saying(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size, b"x" * size) as (url, _):
+        run(asking())
 
 
 def test_below_a_path() -> None:
@@ -101,22 +296,58 @@ def test_nobody_answers() -> None:
     assert caught.value.status == 504
 
 
-def forwarding() -> bool:
-    return any(thread.name == "forward" for thread in threading.enumerate())
+@pytest.mark.parametrize("after_head", [False, True])
+def test_a_client_that_leaves_ends_the_connection(after_head: bool) -> None:
+    heard, gone = threading.Event(), threading.Event()
 
+    def serve() -> None:
+        with listener.accept()[0] as connection:
+            connection.recv(1 << 16)
+            heard.set()
+            if after_head:
+                connection.sendall(CHUNKED)
+            with suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
+            gone.set()
 
-def test_a_client_that_leaves_ends_the_connection() -> None:
     async def leave() -> None:
+        forwarder = Forwarder(url, 100)
+        asking = forwarder.forward(request())
+        if after_head:
+            answer = await asking
+            assert answer.stream is not None
+            answer.stream.close()
+        else:
+            asking.send(None)
+            assert await asyncio.to_thread(heard.wait, 20)
+            asking.close()
+        assert await asyncio.to_thread(gone.wait, 20)
+        assert not forwarder._waiting
+        assert not forwarder._streams
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread = threading.Thread(target=serve)
+        thread.start()
+        run(leave())
+        thread.join()
+
+
+def test_so_many_wait_at_a_time() -> None:
+    async def asking() -> None:
         forwarder = Forwarder(f"http://127.0.0.1:{port}", 100)
-        task = asyncio.ensure_future(forwarder.forward(request()))
-        await asyncio.to_thread(eventually, lambda: forwarding() or None, "the request is on its way")
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await asyncio.to_thread(eventually, lambda: not forwarding() or None, "its thread ends")
+        waiting = [forwarder.forward(request()) for _ in range(MAX_WAITING)]
+        for one in waiting:
+            one.send(None)
+        with pytest.raises(LimitError) as caught:
+            await forwarder.forward(request())
+        assert caught.value.status == 503
+        for one in waiting:
+            one.close()
+        await asyncio.sleep(0)
 
     with silent_server() as port:
-        run(leave())
+        run(asking())
 
 
 @pytest.mark.parametrize(

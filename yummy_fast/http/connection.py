@@ -22,13 +22,24 @@ import asyncio
 import gc
 import logging
 import socket
+import struct
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from yummy_fast.config.settings import HttpLimits, Timeouts
 from yummy_fast.errors import LimitError, ProtocolError, YummyError
-from yummy_fast.http.http11 import CONTINUE, Clock, Request, RequestParser, Response, ResponseOrCoroutine, response_head
+from yummy_fast.http.http11 import (
+    CONTINUE,
+    BodyStream,
+    Clock,
+    Request,
+    RequestParser,
+    Response,
+    ResponseOrCoroutine,
+    response_head,
+    streamed_head,
+)
 
 logger = logging.getLogger("yummy_fast")
 
@@ -66,6 +77,7 @@ class Connections:
         "handle",
         "has_own_timeout",
         "in_flight",
+        "kept_for",
         "limits",
         "max_pipelined",
         "open",
@@ -81,16 +93,19 @@ class Connections:
         limits: HttpLimits,
         timeouts: Timeouts,
         has_own_timeout: Callable[[Request], bool] = lambda _: False,
+        kept_for: tuple[bytes, ...] = (),
     ) -> None:
         """
         - `failed` returns the answer for a request whose handling raised an exception, of any kind.
         - `has_own_timeout` tells which requests end by themselves, and may take longer than `timeouts` says.
+        - `kept_for`: how the targets begin of requests that need all their headers.
         """
         self.handle = handle
         self.failed = failed
         self.limits = limits
         self.timeouts = timeouts
         self.has_own_timeout = has_own_timeout
+        self.kept_for = kept_for
         self.max_pipelined = limits.max_pipelined
         self.clock = Clock()
         self.open: set[Connection] = set()
@@ -258,6 +273,8 @@ class Exchange:
             self._finished()
             if awaited is not None:
                 awaited.cancel()
+        elif self.response is not None and self.response.stream is not None:
+            self.response.stream.close()
 
 
 def _too_many_connections() -> LimitError:
@@ -276,6 +293,7 @@ class Connection(asyncio.Protocol):
         "_begun",
         "_below",
         "_body_bytes",
+        "_chunked",
         "_deaf",
         "_last_request",
         "_loop",
@@ -288,6 +306,7 @@ class Connection(asyncio.Protocol):
         "_reading",
         "_refused",
         "_rest",
+        "_stream",
         "_transport",
         "_unsent_bytes",
         "held_bytes",
@@ -309,6 +328,10 @@ class Connection(asyncio.Protocol):
         """What the transport had no room for of the body that is being written. Only while `_paused`."""
         self._body_bytes = 0
         """The size of that body."""
+        self._stream: BodyStream | None = None
+        """What the body comes from that is being written, if it comes piece by piece, and ..."""
+        self._chunked = False
+        """... whether its pieces are sent as chunks."""
         self.held_bytes = 0
         """How much of the answers to this client is in memory: what is counted in `Connections.unsent_bytes`."""
         self._advancing = False
@@ -343,7 +366,10 @@ class Connection(asyncio.Protocol):
         limits = shared.limits
         # Not in __init__: after a failed TLS handshake nothing calls `connection_lost`, which closes the parser.
         self._parser = RequestParser(
-            limits.max_body_bytes, max_head_bytes=limits.max_header_bytes, max_target_bytes=limits.max_target_bytes
+            limits.max_body_bytes,
+            max_head_bytes=limits.max_header_bytes,
+            max_target_bytes=limits.max_target_bytes,
+            kept_for=shared.kept_for,
         )
         if len(shared.open) < limits.max_connections:
             shared.open.add(self)
@@ -425,9 +451,10 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends nothing more, but may still read. True keeps the connection, for its answers."""
         self._last_request = self._deaf = True
-        if self._transport.get_extra_info("sslcontext") is not None:
+        if self._transport.get_extra_info("sslcontext") is not None or self._stream is not None:
             # asyncio cannot keep one half of a TLS connection open, and logs a warning for True. It writes nothing more
-            # either, so the answers could not be delivered.
+            # either, so the answers could not be delivered. And a client that ends its half while an answer comes piece
+            # by piece has left, as far as we know, and as for nginx: within an answer, `_probe` cannot ask it.
             self._drop_requests()
             self._progress_at = self._loop.time()
             return False
@@ -439,6 +466,8 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The transport's buffer is full: the client reads slower than we write. No request of it begins meanwhile."""
         self._paused = True
+        if self._stream is not None:
+            self._stream.pause()
         self._set_reading()
         if not self._advancing:  # otherwise it is counted after the write
             self._count_held_bytes()
@@ -447,6 +476,8 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._progress_at = self._loop.time()
         self._write_rest()
+        if self._stream is not None:
+            self._stream.resume()
         self.advance()
 
     # ------------------------------------------------------------------------------------------- answers
@@ -485,7 +516,7 @@ class Connection(asyncio.Protocol):
         if not queued and self._parser.refusal is not None and not self._refused:
             self._refuse(self._parser.refusal)
             return
-        if not begun and not queued and self._rest is None:
+        if not begun and not queued and self._rest is None and self._stream is None:
             self._progress_at = self._loop.time()
             if self._last_request:
                 self._end()
@@ -499,13 +530,14 @@ class Connection(asyncio.Protocol):
     def _write_answers(self) -> None:
         begun = self._begun
         transport = self._transport
-        while begun and self._rest is None:
+        while begun and self._rest is None and self._stream is None:
             exchange = begun[0]
             response = exchange.response
             if response is None:
                 break
             begun.popleft()
             if transport.is_closing():
+                exchange.abandon()
                 continue
             if self.shared.closing:
                 self._last_request = True
@@ -513,7 +545,10 @@ class Connection(asyncio.Protocol):
             request = exchange.request
             if request.trace is not None:
                 response = response._replace(headers=response.headers + request.trace.head_lines())
-            status, body, headers, _ = response
+            status, body, headers, _, stream = response
+            if stream is not None:
+                self._begin_stream(response, stream, request, keep_alive=keep_alive)
+                continue
             size = len(body)
             clock = self.shared.clock
             if keep_alive and status == 200 and request.trace is None and request.version == "1.1":
@@ -542,6 +577,44 @@ class Connection(asyncio.Protocol):
             self._rest = rest if rest and not self._transport.is_closing() else None
             if not self._transport.is_closing():
                 self._transport.write(piece)
+
+    def _begin_stream(self, response: Response, stream: BodyStream, request: Request, *, keep_alive: bool) -> None:
+        """Write the head of an answer whose body comes piece by piece, and let it come."""
+        if request.version != "1.1" and stream.length is None:
+            self._last_request, keep_alive = True, False
+            self._drop_requests()
+        head, self._chunked = streamed_head(response, stream, self.shared.clock.line, keep_alive, request.version)
+        self._stream = stream  # before the write, which may call pause_writing()
+        self._transport.write(head)
+        if request.method == b"HEAD":
+            self._stream = None
+            stream.close()
+        else:
+            stream.start(self)
+
+    def stream_data(self, data: bytes) -> None:
+        """As Sink.stream_data. What the client does not read is held by the transport, up to its high-water mark."""
+        if self._transport.is_closing():
+            return
+        if self._chunked:
+            self._transport.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
+        else:
+            self._transport.write(data)
+
+    def stream_end(self) -> None:
+        """As Sink.stream_end."""
+        self._stream = None
+        if self._chunked and not self._transport.is_closing():
+            self._transport.write(b"0\r\n\r\n")
+        self.advance()
+
+    def stream_lost(self) -> None:
+        """As Sink.stream_lost. The connection is reset: in HTTP/1.0, its orderly end would be that of the body."""
+        self._stream = None
+        connection = self._transport.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.abort()
 
     def _count_held_bytes(self) -> None:
         """Count what is in memory of the answers: those that wait for an earlier one, and those that are unsent."""
@@ -689,7 +762,7 @@ class Connection(asyncio.Protocol):
     @property
     def busy(self) -> bool:
         """Whether the client waits for an answer, or the transport for the rest of one."""
-        return bool(self._begun or self._queued or self._rest is not None)
+        return bool(self._begun or self._queued or self._rest is not None or self._stream is not None)
 
     def _drop_requests(self) -> None:
         self._queued.clear()
@@ -697,6 +770,9 @@ class Connection(asyncio.Protocol):
             exchange.abandon()
         self._begun.clear()
         self._rest = None
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
 
     def _probe(self) -> None:
         """Ask a client that has closed its half of a TCP connection whether it has closed the other as well.

@@ -1,29 +1,34 @@
-"""What is not answered here goes to a Feast server beside this one: `--forward-to URL`.
+r"""What is not answered here goes to a Feast server beside this one: `--forward-to URL`.
 
-The paths are a fixed list; features are never forwarded. A request is sent as it came: its target, method and body, and
-Authorization; the answer comes back with its status, body and Content-Type. Nothing is sent twice: a request that was
-sent and got no answer is a 504, or a 502, and Feast may have done what it asked for.
+The paths are a fixed list; features are never forwarded. A request goes with its target, method, body and headers, the
+answer comes back with its status and headers, and its body piece by piece, as it comes: MCP answers with events, which
+may go on for hours. Headers that are about one connection stay on it (RFC 9110 7.6.1). Nothing is sent twice: a request
+that was sent and got no answer is a 504, or a 502, and Feast may have done what it asked for.
 
-Both bodies are bounded and held in memory. http.client blocks, so each request has a thread, of which there are
-MAX_FORWARDED; its connection is shut down when its time is over, or its client has left. Materializing takes minutes,
-so these requests have a timeout of their own.
+    the client         us                                        Feast's server
+    POST /mcp      ->  parsed, held up to --max-body-bytes  ->   POST /mcp, Via: 1.1 yummy-fast
+    4\r\nabc\n     <-  a chunk for each read                <-   200, Transfer-Encoding: chunked ...
+    does not read  ->  its transport is full: `pause`       ->   is not read either, so that it waits
+    leaves         ->  `close`                              ->   the connection ends
+    a reset        <-  `stream_lost`                        <-   dies within the body
 
-It knows nothing of features.
+So what is held of an answer is one read and the transport's buffer. A server that dies within a body must not seem to
+have ended it: the last chunk is not sent, and the connection is reset. The timeout is for silence, since materializing
+takes minutes without a word, and a stream that says something now and then may go on.
+
+It knows nothing of features. A request is a Task here: it is not on the hot path, and connecting needs one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import http.client
-import socket
 import ssl
-import threading
-from contextlib import suppress
-from functools import partial
+from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
-from yummy_fast.errors import ConfigError, FeastOnlyError, ForwardError, LimitError
-from yummy_fast.http.http11 import Request, Response, split_target
+from yummy_fast.errors import ConfigError, FeastOnlyError, ForwardError, LimitError, ProtocolError
+from yummy_fast.http.http11 import AnswerParser, Request, Response, Sink, split_target
 
 FORWARDED: dict[bytes, tuple[bytes, ...]] = {
     b"/materialize": (b"POST",),
@@ -42,11 +47,36 @@ FORWARDED_BELOW = (b"/v1/vector_stores/", b"/mcp/", b"/docs/")
 """... the beginnings of further ones."""
 BELOW_METHODS = (b"GET", b"POST", b"DELETE")
 
-MAX_FORWARDED = 32
-"""Requests that wait for Feast at a time, each with a thread. Feast's own thread pool has 40."""
+MAX_WAITING = 32
+"""Requests that wait for the head of an answer at a time. Feast's own thread pool has 40."""
+MAX_STREAMS = 256
+"""Answers whose bodies are on their way. A client of MCP keeps one open for as long as it lives."""
 CONNECT_S = 5.0
-MAX_ANSWER_BYTES = 64 << 20
-"""As --max-answer-bytes is by default."""
+MAX_HEAD_BYTES = 64 << 10
+
+_OF_ONE_CONNECTION = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+"""Headers that say nothing to whoever is beyond this connection: RFC 9110 7.6.1. So do those that Connection names."""
+_OURS_TO_FEAST = _OF_ONE_CONNECTION | {b"host", b"content-length", b"expect"}
+_OURS_TO_CLIENT = _OF_ONE_CONNECTION | {b"content-length", b"date"}
+"""And those that we write ourselves."""
+
+_USUAL_HEADERS = (
+    (b"content-type", b"application/json"),
+    (b"accept", b"application/json, text/event-stream, text/html"),
+)
+"""For a request whose own headers are not kept: a push to the offline store, or a target that is an absolute URL."""
 
 
 class Forwarder:
@@ -58,12 +88,16 @@ class Forwarder:
         if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username):
             raise ConfigError(f"--forward-to: expected a URL such as http://127.0.0.1:6567, got {url!r}")
         self._url = url
-        self._timeout_s = timeout_s
-        self._host = parts.hostname or ""
-        self._port = parts.port
-        self._prefix = parts.path.rstrip("/")
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
-        self._running = 0
+        self.timeout_s = timeout_s
+        self.tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self.host = parts.hostname or ""
+        self.port = parts.port or (443 if self.tls else 80)
+        self._authority = parts.netloc.encode()
+        self._prefix = parts.path.rstrip("/").encode()
+        self.kept_for = (*FORWARDED, *FORWARDED_BELOW) if url else ()
+        """As for `connection.Connections`."""
+        self._waiting: set[_Call] = set()
+        self._streams: set[_Call] = set()
 
     def is_forwarded(self, request: Request) -> bool:
         """Whether a request has the timeout of those that are forwarded, by its path."""
@@ -75,91 +109,198 @@ class Forwarder:
         path, query = split_target(request.url)
         if not self._url:
             raise FeastOnlyError(path.decode("latin-1"))
-        if self._running >= MAX_FORWARDED:
-            raise LimitError(503, f"Service Unavailable: {MAX_FORWARDED} requests wait for Feast's server")
-        loop = asyncio.get_running_loop()
-        outcome: asyncio.Future[Response] = loop.create_future()
-        call = _Call(self._connection(), (path + query).decode("latin-1"), self._prefix, request, self._timeout_s)
-        self._running += 1
-        threading.Thread(target=call.run, args=(loop, outcome), name="forward", daemon=True).start()
-        outcome.add_done_callback(partial(self._ended, call))
-        return await outcome
+        if len(self._waiting) >= MAX_WAITING:
+            raise LimitError(503, f"Service Unavailable: {MAX_WAITING} requests wait for Feast's server")
+        if len(self._streams) >= MAX_STREAMS:
+            raise LimitError(503, f"Service Unavailable: {MAX_STREAMS} answers of Feast's server are on their way")
+        call = _Call(self, self._request(request, self._prefix + path + query))
+        self._waiting.add(call)
+        assert call.head is not None  # noqa: S101
+        try:
+            return await call.head
+        except BaseException:  # GeneratorExit, too: the client has left, or its time is up
+            call.close()
+            raise
 
-    def _ended(self, call: _Call, _: object) -> None:
-        self._running -= 1
-        call.end()
+    def answered(self, call: _Call) -> None:
+        """A call has the head of its answer."""
+        self._waiting.discard(call)
+        self._streams.add(call)
 
-    def _connection(self) -> http.client.HTTPConnection:
-        if self._tls is not None:
-            return http.client.HTTPSConnection(self._host, self._port, timeout=CONNECT_S, context=self._tls)
-        return http.client.HTTPConnection(self._host, self._port, timeout=CONNECT_S)
+    def ended(self, call: _Call) -> None:
+        """A call is over."""
+        self._waiting.discard(call)
+        self._streams.discard(call)
+
+    def _request(self, request: Request, target: bytes) -> bytes:
+        """The bytes of a request as Feast's server gets them."""
+        headers = request.headers or _USUAL_HEADERS
+        if request.authorization and not request.headers:
+            headers = (*headers, (b"authorization", request.authorization))
+        length = b"content-length: %d\r\n" % len(request.body) if request.body or request.method == b"POST" else b""
+        return b"%b %b HTTP/1.1\r\nhost: %b\r\nconnection: close\r\nvia: 1.1 yummy-fast\r\n%b%b\r\n%b" % (
+            request.method,
+            target,
+            self._authority,
+            _end_to_end(headers, _OURS_TO_FEAST),
+            length,
+            request.body,
+        )
 
 
-class _Call:
-    """One request in its thread."""
+def _end_to_end(headers: Sequence[tuple[bytes, bytes]], ours: frozenset[bytes]) -> bytes:
+    """The lines of those headers that are for whoever is beyond this connection."""
+    named = b",".join(value for name, value in headers if name == b"connection").lower()
+    dropped = ours.union(option.strip() for option in named.split(b","))
+    lines = [b"%b: %b\r\n" % header for header in headers if header[0] not in dropped]
+    return b"".join(line for line in lines if line.count(b"\r") == line.count(b"\n") == 1)
 
-    def __init__(
-        self, connection: http.client.HTTPConnection, target: str, prefix: str, request: Request, timeout_s: float
-    ) -> None:
-        self._connection = connection
-        self._target = prefix + target
+
+class _Call(asyncio.Protocol):
+    """One request on its way, on a connection of its own: a BodyStream once the head of the answer is there."""
+
+    def __init__(self, forwarder: Forwarder, request: bytes) -> None:
+        self.length: int | None = None
+        self._forwarder = forwarder
         self._request = request
-        self._timer = threading.Timer(timeout_s, self.end)
-        self._timer.daemon = True
-        self._timeout_s = timeout_s
+        self._loop = asyncio.get_running_loop()
+        self.head: asyncio.Future[Response] | None = self._loop.create_future()
+        """Gets the answer; None once it has it, since that refers to this call."""
+        self._parser = AnswerParser(MAX_HEAD_BYTES)
+        self._transport: Any = None
+        self._sink: Sink | None = None
+        self._pieces: list[bytes] = []
+        """What came before there was a sink: the rest of one read."""
+        self._reading = True
         self._over = False
+        """Whether all has come, or nothing more will."""
+        self._heard_at = self._loop.time()
+        """When anything came last, or could not because we did not read."""
+        self._timer = self._loop.call_at(self._heard_at + forwarder.timeout_s, self._check_silence)
+        self._connecting = self._loop.create_task(self._connect())
 
-    def end(self) -> None:
-        """End the connection, from any thread: what waits for it in `run` goes on."""
+    # ------------------------------------------------------------------------------------------ Feast's server
+
+    async def _connect(self) -> None:
+        forwarder = self._forwarder
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await self._loop.create_connection(lambda: self, forwarder.host, forwarder.port, ssl=forwarder.tls)
+        except Exception as error:  # OSError mostly; whatever it is, the request needs an answer
+            self._fail(ForwardError(502, f"Feast's server cannot be reached: {type(error).__name__}"))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        if self._over:
+            self._transport.abort()
+            return
+        self._transport.write(self._request)
+        self._request = b""
+
+    def data_received(self, data: bytes) -> None:
+        if self._over:
+            return
+        self._heard_at = self._loop.time()
+        try:
+            piece = self._parser.feed(data)
+        except ProtocolError as error:
+            self._fail(ForwardError(502, f"Feast's server: {error}"))
+            return
+        if piece:
+            self._pieces.append(piece)
+        if self._parser.status and self.head is not None:
+            self.length = self._parser.length
+            headers = _end_to_end(self._parser.headers, _OURS_TO_CLIENT)
+            self._forwarder.answered(self)
+            head, self.head = self.head, None
+            head.set_result(Response(self._parser.status, b"", headers, stream=self))
+            self.pause()
+        self._deliver()
+
+    def eof_received(self) -> None:
+        if not self._over:
+            self._parser.feed_end()
+            self._deliver()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if error is None:
+            self.eof_received()
+        if not self._parser.complete:
+            self._fail(ForwardError(502, "Feast's server has closed the connection without an answer"))
+
+    def _check_silence(self) -> None:
+        now = self._loop.time()
+        if not self._reading or self._parser.complete:
+            self._heard_at = now
+        due = self._heard_at + self._forwarder.timeout_s
+        if now < due:
+            self._timer = self._loop.call_at(due, self._check_silence)
+            return
+        limit = f"{self._forwarder.timeout_s:g} s"
+        self._fail(ForwardError(504, f"Feast's server did not answer within {limit}; it may still do so"))
+
+    def _deliver(self) -> None:
+        """Give the sink what there is."""
+        sink = self._sink
+        if sink is None:
+            return
+        if self._pieces:
+            piece = b"".join(self._pieces)
+            self._pieces.clear()
+            sink.stream_data(piece)
+        if self._parser.complete and not self._over:
+            self._end()
+            sink.stream_end()
+
+    def _fail(self, error: ForwardError) -> None:
+        """There is no answer, or not all of it."""
+        if self._over:
+            return
+        sink, head = self._sink, self.head
+        self._end()
+        if head is not None:
+            if not head.done():
+                head.set_exception(error)
+        elif sink is not None:
+            sink.stream_lost()
+
+    def _end(self) -> None:
+        """Nothing more is wanted of Feast's server, or to be had."""
+        if self._over:
+            return
         self._over = True
         self._timer.cancel()
-        tcp = self._connection.sock
-        if tcp is not None:
-            with suppress(OSError):
-                tcp.shutdown(socket.SHUT_RDWR)
+        self._connecting.cancel()
+        self._sink = None
+        self._parser.close()
+        self._forwarder.ended(self)
+        if self._transport is not None:
+            self._transport.abort()
 
-    def run(self, loop: asyncio.AbstractEventLoop, outcome: asyncio.Future[Response]) -> None:
-        self._timer.start()
-        try:
-            result: Response | Exception = self._send()
-        except Exception as error:
-            result = self._error(error)
-        with suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(_settle, outcome, result)
-        self._connection.close()
+    # ---------------------------------------------------------------------------------------------- the client
 
-    def _send(self) -> Response:
-        request, connection = self._request, self._connection
-        headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream, text/html"}
-        if request.authorization:
-            headers["Authorization"] = request.authorization.decode("latin-1")
-        connection.connect()
-        if self._over:  # while there was no socket yet that `end` could have shut down
-            raise TimeoutError
-        connection.sock.settimeout(self._timeout_s)
-        connection.request(request.method.decode("ascii"), self._target, request.body or None, headers)
-        answer = connection.getresponse()
-        body = answer.read(MAX_ANSWER_BYTES + 1)
-        if len(body) > MAX_ANSWER_BYTES:
-            raise ForwardError(502, f"Feast's server answered more than {MAX_ANSWER_BYTES} bytes")
-        content_type = (answer.headers.get("Content-Type") or "").encode("latin-1", "replace")
-        head = b"content-type: %b\r\n" % content_type.replace(b"\r", b"").replace(b"\n", b"") if content_type else b""
-        return Response(answer.status, body, head)
+    def start(self, sink: Sink) -> None:
+        """As BodyStream.start."""
+        self._sink = sink
+        if self._over:  # it was lost in the meantime
+            sink.stream_lost()
+            return
+        self.resume()
+        self._deliver()
 
-    def _error(self, error: Exception) -> Exception:
-        if isinstance(error, ForwardError):
-            return error.with_traceback(None)
-        if self._over or isinstance(error, TimeoutError):
-            return ForwardError(504, f"Feast's server did not answer within {self._timeout_s:g} s; it may still do so")
-        if isinstance(error, OSError | http.client.HTTPException):
-            return ForwardError(502, f"Feast's server cannot be reached, or did not answer: {type(error).__name__}")
-        return error.with_traceback(None)
+    def pause(self) -> None:
+        """As BodyStream.pause."""
+        if self._reading and not self._over:
+            self._reading = False
+            self._transport.pause_reading()
 
+    def resume(self) -> None:
+        """As BodyStream.resume."""
+        if not self._reading and not self._over:
+            self._reading = True
+            self._heard_at = self._loop.time()
+            self._transport.resume_reading()
 
-def _settle(outcome: asyncio.Future[Response], result: Response | Exception) -> None:
-    if outcome.done():
-        return
-    if isinstance(result, Exception):
-        outcome.set_exception(result)
-    else:
-        outcome.set_result(result)
+    def close(self) -> None:
+        """As BodyStream.close."""
+        self._end()

@@ -1,4 +1,5 @@
-"""HTTP/1.1 on the wire: bytes to requests, within limits on heads and bodies; responses to the bytes of their heads.
+"""HTTP/1.1 on the wire: bytes to requests, within limits on heads and bodies; responses to the bytes of their heads;
+and, for `forward`, the bytes of another server's answer to its parts.
 
 Nothing here does I/O: `connection` owns the socket. Its only input but bytes is the time that `Clock.tick` reads.
 httptools (llhttp) does the parsing, and only this file imports it. httptools would wrap what a callback raises,
@@ -18,7 +19,7 @@ import re
 from collections.abc import Coroutine
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import httptools
 
@@ -85,6 +86,8 @@ class Request(NamedTuple):
     """The HTTP version: 1.1 or 1.0."""
     compat: bytes = b""
     """The value of X-Feast-Compat, which `endpoints` reads; those of several lines with ", " between them."""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """All headers, with names in lower case, if the target begins as `RequestParser` was told; else none."""
 
 
 class RequestParser:
@@ -111,6 +114,8 @@ class RequestParser:
         "_head_cache",
         "_hosts",
         "_keep_alive",
+        "_kept",
+        "_kept_for",
         "_max_body_bytes",
         "_max_head_bytes",
         "_max_target_bytes",
@@ -129,7 +134,16 @@ class RequestParser:
         "trace",
     )
 
-    def __init__(self, max_body_bytes: int, *, max_head_bytes: int = 64 << 10, max_target_bytes: int = 8 << 10) -> None:
+    def __init__(
+        self,
+        max_body_bytes: int,
+        *,
+        max_head_bytes: int = 64 << 10,
+        max_target_bytes: int = 8 << 10,
+        kept_for: tuple[bytes, ...] = (),
+    ) -> None:
+        """`kept_for`: of requests whose targets begin with one of these, all headers are kept."""
+        self._kept_for = kept_for
         self._max_body_bytes = max_body_bytes
         self._max_head_bytes = max_head_bytes
         self._max_target_bytes = max_target_bytes
@@ -324,6 +338,7 @@ class RequestParser:
         self._body: list[bytes] = []
         self._deferred_refusal = None
         self._trace_values: dict[bytes, bytes] | None = None
+        self._kept: list[tuple[bytes, bytes]] | None = None
         if self.refusal is None:  # otherwise the answer to the refused request needs it
             self.trace = None
         self._hosts = self._authorizations = self._timeouts = self._timeout_ms = 0
@@ -333,10 +348,14 @@ class RequestParser:
 
     def on_url(self, url: bytes) -> None:
         self._url += url
+        if self._kept_for and self._url.startswith(self._kept_for):
+            self._kept = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
         size = len(name)
         self._head_bytes += size + len(value) + 4
+        if self._kept is not None and not self.in_body:
+            self._kept.append((name.lower(), value.strip(b" \t")))
         if size in _CHECKED_LENGTHS:
             name = name.lower()
             if name == b"host":
@@ -432,6 +451,7 @@ class RequestParser:
                     self.trace,
                     self._version,
                     self._compat,
+                    () if self._kept is None else tuple(self._kept),
                 )
             )
 
@@ -486,6 +506,36 @@ class RequestParser:
             self._refuse(400, "Bad Request: invalid request target")  # RFC 9112 3.2.1, 3.2.2 and 3.2.4
 
 
+class Sink(Protocol):
+    """Who writes a body that comes piece by piece."""
+
+    def stream_data(self, data: bytes, /) -> None:
+        """The next piece, of at least a byte."""
+
+    def stream_end(self) -> None:
+        """There are no more."""
+
+    def stream_lost(self) -> None:
+        """There should be more, which nobody will get. The client must not take what it has for all."""
+
+
+class BodyStream(Protocol):
+    """A body that comes piece by piece. The sink pauses it while its client does not read."""
+
+    length: int | None
+    """How many bytes it has; None if nobody knows yet."""
+
+    def start(self, sink: Sink, /) -> None:
+        """Begin to give it to `sink`, which may get all of it within this call."""
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def close(self) -> None:
+        """Nobody wants what is left of it."""
+
+
 class Response(NamedTuple):
     """One answer."""
 
@@ -495,6 +545,8 @@ class Response(NamedTuple):
     """Head lines, each with its CRLF, other than those that `response_head` adds."""
     service: str = ""
     """The requested feature service, for the access log."""
+    stream: BodyStream | None = None
+    """The body, if it comes piece by piece."""
 
 
 ResponseOrCoroutine = Response | Coroutine[Any, Any, Response]
@@ -551,6 +603,97 @@ def response_head(response: Response, date: bytes, keep_alive: bool, version: st
         connection,
         len(response.body),
     )
+
+
+def streamed_head(
+    response: Response, stream: BodyStream, date: bytes, keep_alive: bool, version: str = "1.1"
+) -> tuple[bytes, bool]:
+    """As `response_head`, for a body that comes piece by piece; and whether it is to be sent in chunks.
+
+    HTTP/1.0 has no chunks: there the body ends with the connection, so `keep_alive` is false. 204 and 304 have no body.
+    """
+    chunked = False
+    if response.status in _WITHOUT_BODY:
+        framing = b""
+    elif stream.length is not None:
+        framing = b"content-length: %d\r\n" % stream.length
+    else:
+        chunked = version == "1.1"
+        framing = b"transfer-encoding: chunked\r\n" if chunked else b""
+    if not keep_alive:
+        framing += b"connection: close\r\n"
+    elif version != "1.1":
+        framing += b"connection: keep-alive\r\n"
+    line = _STATUS_LINES.get(response.status, b"HTTP/1.1 %d \r\n" % response.status)
+    return b"%b%b%b%b\r\n" % (line, date, response.headers, framing), chunked
+
+
+_WITHOUT_BODY = (204, 304)
+
+
+class AnswerParser:
+    """Parses the answer of another server to one request. Interim answers (100 Continue) are skipped."""
+
+    def __init__(self, max_head_bytes: int) -> None:
+        self._max_head_bytes = max_head_bytes
+        self._head_bytes = 0
+        self._parser = httptools.HttpResponseParser(self)
+        self._pieces: list[bytes] = []
+        self._framed = False
+        self.status = 0
+        """0 until the head is complete."""
+        self.headers: list[tuple[bytes, bytes]] = []
+        """Names in lower case."""
+        self.length: int | None = None
+        """The value of Content-Length, if the body is as long as that."""
+        self.complete = False
+        """Whether the last byte of the body has come."""
+
+    def feed(self, data: bytes) -> bytes:
+        """The part of the body that `data` has. Raises ProtocolError for what is no answer of HTTP/1.1."""
+        if not self.status:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserUpgrade, httptools.HttpParserError):
+            raise ProtocolError(502, "what came is no answer of HTTP/1.1") from None
+        if not self.status and self._head_bytes > self._max_head_bytes:
+            raise ProtocolError(502, f"the head of the answer is longer than {self._max_head_bytes} bytes")
+        piece = b"".join(self._pieces)
+        self._pieces.clear()
+        return piece
+
+    def feed_end(self) -> None:
+        """The connection has ended in order. A body without length or chunks is complete by that: RFC 9112 6.3."""
+        if self.status and not self._framed:
+            self.complete = True
+
+    def close(self) -> None:
+        """As RequestParser.close."""
+        del self._parser
+
+    def on_message_begin(self) -> None:
+        self.headers.clear()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.status:  # otherwise it is a trailer
+            self.headers.append((name.lower(), value.strip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status < 200:
+            return
+        self.status = status
+        found = dict(self.headers)
+        self._framed = b"transfer-encoding" in found or b"content-length" in found or status in _WITHOUT_BODY
+        if b"transfer-encoding" not in found and _is_number(found.get(b"content-length", b"")):
+            self.length = int(found[b"content-length"])
+
+    def on_body(self, body: bytes) -> None:
+        self._pieces.append(body)
+
+    def on_message_complete(self) -> None:
+        self.complete = self.status > 0
 
 
 def split_target(url: bytes) -> tuple[bytes, bytes]:

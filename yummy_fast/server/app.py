@@ -282,7 +282,9 @@ async def serve(
         if shadow is not None:
             closing.callback(shadow.close)
         handle, failed = _wrap(endpoints, shadow, tokens, config.telemetry.access_log_sample, spans)
-        connections = Connections(handle, failed, config.limits, config.timeouts, forwarder.is_forwarded)
+        connections = Connections(
+            handle, failed, config.limits, config.timeouts, forwarder.is_forwarded, forwarder.kept_for
+        )
         faults = FeastFaults(config)
 
         def compile_catalog(data: bytes, throttle: Throttle) -> Catalog[object]:
