@@ -250,8 +250,8 @@ class Writes(Group):
         "--forward-timeout",
         kinds.SECONDS,
         600.0,
-        "Seconds that server may be silent: then a request that it has not begun to answer gets 504, and an answer that "
-        "it has begun is broken off. Materializing takes minutes without a word.",
+        "Seconds that server may be silent: then a request that it has not begun to answer gets 504, and an answer "
+        "that it has begun is broken off. Materializing takes minutes without a word.",
     )
 
 
