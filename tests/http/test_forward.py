@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import threading
 import time
@@ -145,6 +146,7 @@ def test_headers_that_are_for_whoever_is_beyond_the_connection() -> None:
     given = (
         (b"host", b"us"),
         (b"content-length", b"8"),
+        (b"content-type", b"application/json"),
         (b"connection", b"keep-alive, X-Mine"),
         (b"x-mine", b"1"),
         (b"te", b"trailers"),
@@ -171,11 +173,28 @@ def test_headers_that_are_for_whoever_is_beyond_the_connection() -> None:
             b"last-event-id: 7",
             b"authorization: bearer x",
             b"accept: text/event-stream",
+            b"content-type: application/json",
             b"content-length: 8",
         ]
     )
     assert (status, body, end) == (200, b"ok", "whole")
     assert head == b"mcp-session-id: abc\r\ncontent-type: text/event-stream\r\nset-cookie: a\r\nset-cookie: b\r\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        (b"application/x-www-form-urlencoded", b"application/json"),
+        (b"", b"application/json"),
+        (b"application/json; charset=utf-8", b"application/json; charset=utf-8"),
+        (b"text/plain", b"text/plain"),
+    ],
+)
+def test_a_body_of_which_curl_says_nothing_is_json(given: bytes, sent: bytes) -> None:
+    headers = ((b"accept", b"*/*"), *(((b"content-type", given),) if given else ()))
+    with saying(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as (url, heard):
+        forwarded(url, request(headers=headers))
+    assert re.findall(rb"(?i)content-type: ([^\r]*)", heard[0]) == [sent]
 
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

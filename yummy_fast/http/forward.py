@@ -72,8 +72,12 @@ _OURS_TO_FEAST = _OF_ONE_CONNECTION | {b"host", b"content-length", b"expect"}
 _OURS_TO_CLIENT = _OF_ONE_CONNECTION | {b"content-length", b"date"}
 """And those that we write ourselves."""
 
+_JSON = (b"content-type", b"application/json")
+_NOT_SAID = (b"", b"application/x-www-form-urlencoded")
+"""What `curl -d` says of a body. All bodies that are forwarded are JSON, and Feast answers 422 to its own documented
+curl lines, which say nothing else; here they work, as those do that we answer ourselves."""
 _USUAL_HEADERS = (
-    (b"content-type", b"application/json"),
+    _JSON,
     (b"accept", b"application/json, text/event-stream, text/html"),
 )
 """For a request whose own headers are not kept: a push to the offline store, or a target that is an absolute URL."""
@@ -135,6 +139,8 @@ class Forwarder:
     def _request(self, request: Request, target: bytes) -> bytes:
         """The bytes of a request as Feast's server gets them."""
         headers = request.headers or _USUAL_HEADERS
+        if request.body and dict(headers).get(b"content-type", b"").partition(b";")[0].lower() in _NOT_SAID:
+            headers = (*(header for header in headers if header[0] != b"content-type"), _JSON)
         if request.authorization and not request.headers:
             headers = (*headers, (b"authorization", request.authorization))
         length = b"content-length: %d\r\n" % len(request.body) if request.body or request.method == b"POST" else b""
