@@ -380,6 +380,16 @@ def test_a_client_that_leaves(side: Side) -> None:
     assert side.writes.in_flight == 0
 
 
+def test_a_client_that_leaves_in_the_tick_of_a_refusal(side: Side) -> None:
+    future = side.write(A)
+    pending, _ = side.at("a").sent.pop()
+    pending.add(moved(A, "d"))
+    pending.finish()
+    future.cancel()
+    side.loop.run_ready()
+    assert not side.all_sent()
+
+
 def test_a_store_that_is_closed(side: Side) -> None:
     side.cut("b")
     waiting, sent = side.write(B), side.write(A)
