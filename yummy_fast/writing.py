@@ -38,7 +38,7 @@ from yummy_fast.errors import (
 from yummy_fast.features.catalog import Catalog
 from yummy_fast.features.query import LARGE_BODY_BYTES
 from yummy_fast.features.slices import Slices
-from yummy_fast.features.steps import at_once
+from yummy_fast.features.steps import Steps, at_once
 from yummy_fast.features.transforms import Transforms
 from yummy_fast.features.write_query import WriteQuery, parse_push, parse_write
 from yummy_fast.features.writes import (
@@ -142,16 +142,19 @@ class Writing(Generic[Prepared]):
         plans = self._catalog().writes
         assert plans is not None  # noqa: S101  # `_parsed` has looked
         plan = plans.of_source(query.name) if is_push else plans.of_view(query.name)
-        check_size(plan.views, query.rows, self._limits.max_rows, self._limits.max_cells)
-        query = await self._compute(plan, query)
+        check_size(plan.cells, query.rows, self._limits.max_rows, self._limits.max_cells)
+        if plan.views[0].function is not None:
+            query = await self._compute(plan, query)
         try:
-            bound = await self._bind(plan, query)
+            binding = self._bind(plan, query)
+            bound = binding if isinstance(binding, list) else await self._slices.run(binding)
         except InexactNumberError:
             # A number has more digits than the fast parser keeps, and they matter: parse the body again, exactly.
             if len(request.body) > LARGE_BODY_BYTES or plan.views[0].function is not None:
                 raise
             query = (parse_push if is_push else parse_write)(request.body, exact=True)
-            bound = await self._bind(plan, query, exact=True)
+            binding = self._bind(plan, query, exact=True)
+            bound = binding if isinstance(binding, list) else await self._slices.run(binding)
         written = [number for number, rows in enumerate(bound) if rows is not None]
         chosen = await self._choose(plan, written, [rows for rows in bound if rows is not None])
         writes = [(plan.prepared[number], one) for number, one in zip(written, chosen, strict=True)]
@@ -166,8 +169,9 @@ class Writing(Generic[Prepared]):
     async def _compute(self, plan: WritePlan[Prepared], query: WriteQuery) -> WriteQuery:
         """What is to be written, of an on-demand view: what its function makes of what came."""
         view = plan.views[0]  # no push source feeds an on-demand view, so it is the only one
-        if view.function is None or not query.rows or not query.transform_on_write:
+        if not query.rows or not query.transform_on_write:
             return query
+        assert view.function is not None  # noqa: S101
         assert view.computed is not None  # noqa: S101
         join_keys = [key.name for key in view.keys]
         computing = self._transforms.compute_written(view.computed, view.function, join_keys, query)
@@ -175,15 +179,16 @@ class Writing(Generic[Prepared]):
             computed: WriteQuery = await computing
         finally:
             computing.cancel()
-        check_size(plan.views, computed.rows, self._limits.max_rows, self._limits.max_cells)
+        check_size(plan.cells, computed.rows, self._limits.max_rows, self._limits.max_cells)
         return computed
 
-    async def _bind(
-        self, plan: WritePlan[Prepared], query: WriteQuery, *, exact: bool = False
-    ) -> list[ViewRows | None]:
+    @staticmethod
+    def _bind(
+        plan: WritePlan[Prepared], query: WriteQuery, *, exact: bool = False
+    ) -> list[ViewRows | None] | Steps[list[ViewRows | None]]:
+        """The rows of each view, or the steps to them if they are many. Raises RequestError."""
         binding = bind(plan.views, query, datetime.now(UTC), exact=exact)
-        cells = query.rows * sum(len(view.features) for view in plan.views)
-        return at_once(binding) if cells <= CELLS_AT_ONCE else await self._slices.run(binding)
+        return at_once(binding) if query.rows * plan.cells <= CELLS_AT_ONCE else binding
 
     async def _choose(
         self, plan: WritePlan[Prepared], written: Sequence[int], bound: Sequence[ViewRows]

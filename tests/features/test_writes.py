@@ -217,12 +217,12 @@ def test_many_rows_are_bound_as_few_are() -> None:
 
 
 def test_limits() -> None:
-    views = compiled(view()).of_source("src").views
-    check_size(views, 10, max_rows=10, max_cells=20)
+    cells = compiled(view()).of_source("src").cells
+    check_size(cells, 10, max_rows=10, max_cells=20)
     with pytest.raises(LimitError, match="10 rows"):
-        check_size(views, 11, max_rows=10, max_cells=100)
+        check_size(cells, 11, max_rows=10, max_cells=100)
     with pytest.raises(LimitError, match="19 rows x features"):
-        check_size(views, 10, max_rows=10, max_cells=19)
+        check_size(cells, 10, max_rows=10, max_cells=19)
 
 
 # ---------------------------------------------------------------------------------------------- which rows are written

@@ -69,6 +69,8 @@ class WritePlan(Generic[PreparedTimes]):
     """For each view, what the store writes it by."""
     times: PreparedTimes
     """What reads the stored timestamp of each view; of nothing, if the store does not compare them."""
+    cells: int
+    """How many values are stored for each row, event times too."""
 
 
 class Writes(Generic[PreparedTimes]):
@@ -104,7 +106,8 @@ class Writes(Generic[PreparedTimes]):
                     return view
                 good.append(view)
             lookups = tuple(Lookup((), (view.store_name,), (), (), HashContents.of(())) for view in good)
-            return WritePlan(tuple(good), tuple(map(prepare_write, good)), prepare_times(lookups))
+            cells = sum(len(view.features) + 1 for view in good)
+            return WritePlan(tuple(good), tuple(map(prepare_write, good)), prepare_times(lookups), cells)
 
         self._views = {name: plan([view]) for name, view in throttle(views.items())}
         self._sources = {name: plan(found) for name, found in throttle(by_source.items())}
@@ -206,11 +209,11 @@ def _written_view(
 # -------------------------------------------------------------------------------------------------------------- binding
 
 
-def check_size(views: Sequence[WrittenView], rows: int, max_rows: int, max_cells: int) -> None:
-    """Raises LimitError if a push is too large."""
+def check_size(cells: int, rows: int, max_rows: int, max_cells: int) -> None:
+    """Raises LimitError if a push is too large. `cells` is that of its plan."""
     if rows > max_rows:
         raise LimitError(413, f"Content Too Large: the limit is {max_rows} rows")
-    if rows * sum(len(view.features) + 1 for view in views) > max_cells:
+    if rows * cells > max_cells:
         raise LimitError(413, f"Content Too Large: the limit is {max_cells} rows x features")
 
 

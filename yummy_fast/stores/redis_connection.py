@@ -584,10 +584,10 @@ class RedisConnection(asyncio.Protocol):
 
     def write(self, future: Receiver, parts: list[Part], replies_of: int) -> None:
         """Write rows: at once if they are few and there is room, else in turns. Each gets `replies_of` replies."""
-        count = sum(len(part.keys) for part in parts)
+        count = len(parts[0].keys) if len(parts) == 1 else sum(len(part.keys) for part in parts)
         if count <= RENDERED_AT_ONCE:
             commands = [part.command.render(part.keys) for part in parts]
-            cost = cost_of(count * replies_of, sum(map(len, commands)))
+            cost = cost_of(count * replies_of, len(commands[0]) if len(commands) == 1 else sum(map(len, commands)))
             if cost <= self.room:
                 self.send(PendingWrite(future, count * replies_of), commands, cost)
                 return
