@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
 import socket
@@ -17,7 +18,7 @@ import pytest
 
 from tests.harness import free_port, run, silent_server
 from yummy_fast.errors import ConfigError, FeastOnlyError, ForwardError, LimitError
-from yummy_fast.http.forward import MAX_WAITING, Forwarder
+from yummy_fast.http.forward import MAX_WAITING, Forwarder, _Call
 from yummy_fast.http.http11 import Request
 
 
@@ -350,6 +351,37 @@ def test_a_client_that_leaves_ends_the_connection(after_head: bool) -> None:
         thread.start()
         run(leave())
         thread.join()
+
+
+def test_no_call_is_left_to_the_cycle_collector() -> None:
+    """See "No cycles" in docs/architecture.md: a reload would keep it for ever."""
+
+    async def asking(url: str) -> None:
+        forwarder = Forwarder(url, 10)
+        answer = await forwarder.forward(request())
+        assert answer.stream is not None
+        sink = Collected()
+        answer.stream.start(sink)
+        await sink.end
+        with pytest.raises(ForwardError):
+            await Forwarder(f"http://127.0.0.1:{free_port()}", 10).forward(request())
+        left = forwarder.forward(request())
+        left.send(None)
+        left.close()
+
+    async def looking(url: str) -> None:
+        gc.collect()
+        gc.disable()
+        try:
+            await asking(url)
+            async with asyncio.timeout(20):
+                while any(type(found) is _Call for found in gc.get_objects()):  # noqa: ASYNC110  # it has no event
+                    await asyncio.sleep(0.01)
+        finally:
+            gc.enable()
+
+    with beside() as feast:
+        run(looking(feast.url))
 
 
 def test_so_many_wait_at_a_time() -> None:

@@ -183,7 +183,7 @@ class _Call(asyncio.Protocol):
         self._heard_at = self._loop.time()
         """When anything came last, or could not because we did not read."""
         self._timer = self._loop.call_at(self._heard_at + forwarder.timeout_s, self._check_silence)
-        self._connecting = self._loop.create_task(self._connect())
+        self._connecting: asyncio.Task[None] | None = self._loop.create_task(self._connect())
 
     # ------------------------------------------------------------------------------------------ Feast's server
 
@@ -262,7 +262,7 @@ class _Call(asyncio.Protocol):
         """There is no answer, or not all of it."""
         if self._over:
             return
-        sink, head = self._sink, self.head
+        sink, head, self.head = self._sink, self.head, None
         self._end()
         if head is not None:
             if not head.done():
@@ -276,7 +276,9 @@ class _Call(asyncio.Protocol):
             return
         self._over = True
         self._timer.cancel()
-        self._connecting.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
+            self._connecting = None  # its CancelledError refers to this call ("No cycles" in docs/architecture.md)
         self._sink = None
         self._parser.close()
         self._forwarder.ended(self)
