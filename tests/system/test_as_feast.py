@@ -32,7 +32,7 @@ def valkey() -> Iterator[Valkey]:
 def feast(tmp_path: Path) -> Path:
     """As the image has it: a link to the script that pip makes of the entry point."""
     script = tmp_path / "yummy-fast"
-    script.write_text(f"#!{sys.executable}\nimport sys\nfrom yummy_fast.cli import main\nsys.exit(main())\n")
+    script.write_text(f"#!{sys.executable}\nimport sys\nfrom yummy_fast.__main__ import main\nsys.exit(main())\n")
     script.chmod(0o755)
     (tmp_path / "feast").symlink_to("yummy-fast")
     return tmp_path / "feast"

@@ -27,8 +27,8 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from yummy_fast.errors import ConfigError, FeastOnlyError, ForwardError, LimitError, ProtocolError
-from yummy_fast.http.http11 import AnswerParser, Request, Response, Sink, split_target
+from yummy_fast.errors import ConfigError, FeastOnlyError, ForwardError, LimitError
+from yummy_fast.http.http11 import AnswerError, AnswerParser, Request, Response, Sink, split_target
 
 FORWARDED: dict[bytes, tuple[bytes, ...]] = {
     b"/materialize": (b"POST",),
@@ -209,7 +209,7 @@ class _Call(asyncio.Protocol):
         self._heard_at = self._loop.time()
         try:
             piece = self._parser.feed(data)
-        except ProtocolError as error:
+        except AnswerError as error:
             self._fail(ForwardError(502, f"Feast's server: {error}"))
             return
         if piece:

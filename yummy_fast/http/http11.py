@@ -631,6 +631,10 @@ def streamed_head(
 _WITHOUT_BODY = (204, 304)
 
 
+class AnswerError(ValueError):
+    """What another server has sent is no answer that we pass on."""
+
+
 class AnswerParser:
     """Parses the answer of another server to one request. Interim answers (100 Continue) are skipped."""
 
@@ -650,15 +654,15 @@ class AnswerParser:
         """Whether the last byte of the body has come."""
 
     def feed(self, data: bytes) -> bytes:
-        """The part of the body that `data` has. Raises ProtocolError for what is no answer of HTTP/1.1."""
+        """The part of the body that `data` has. Raises AnswerError."""
         if not self.status:
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserUpgrade, httptools.HttpParserError):
-            raise ProtocolError(502, "what came is no answer of HTTP/1.1") from None
+            raise AnswerError("what came is no answer of HTTP/1.1") from None
         if not self.status and self._head_bytes > self._max_head_bytes:
-            raise ProtocolError(502, f"the head of the answer is longer than {self._max_head_bytes} bytes")
+            raise AnswerError(f"the head of the answer is longer than {self._max_head_bytes} bytes")
         piece = b"".join(self._pieces)
         self._pieces.clear()
         return piece
