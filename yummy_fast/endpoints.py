@@ -148,7 +148,7 @@ class Endpoints(Generic[Prepared]):
         more_headers = self._accounting.answered(work, request.trace)
         headers = _answer_headers(request.compat.lower()) if request.compat else self._answer_headers
         # As Response(...), without its __new__, which a NamedTuple has in Python.
-        return tuple.__new__(Response, (200, body, headers + more_headers, compiled.plan.service))
+        return tuple.__new__(Response, (200, body, headers + more_headers, compiled.plan.service, None))
 
     async def _follow_up(self, compiled: Compiled[Prepared], work: Work, bound: Bound) -> None:
         """What only some plans need between the store's answer and ours. Raises LimitError, TransformError."""

@@ -49,7 +49,7 @@ from yummy_fast.errors import (
     StoreUnavailableError,
     UnknownOutcomeError,
 )
-from yummy_fast.features.plan import Row
+from yummy_fast.features.plan import Row, Rows
 from yummy_fast.native.owner import Picker, ReplyReader
 from yummy_fast.stores.online_store import StoreState
 from yummy_fast.stores.redis_turns import QUANTUM, Part, Queued, Turn, TurnQueue, cost_of
