@@ -24,7 +24,7 @@ from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features import writes
 from yummy_fast.features.steps import at_once
 from yummy_fast.features.write_query import WriteQuery
-from yummy_fast.features.writes import Writes, bind, check_size, last_rows, newest_rows
+from yummy_fast.features.writes import ROWS_PER_STEP, Writes, bind, check_size, last_rows, newest_rows
 from yummy_fast.features.written import ViewRows, WrittenView
 
 NOW = datetime(2026, 3, 1, 10, tzinfo=UTC)
@@ -150,6 +150,30 @@ def test_when_it_was_made() -> None:
     assert [moment and moment.nanos for moment in rows.created] == [10**9]
     with pytest.raises(RequestError, match=r"^df\.created\[0\]"):
         bound(view(), {**ROW, "created": ["garbage"]})
+
+
+def test_when_many_rows_were_made() -> None:
+    """In steps as their times, and null for some of them."""
+    count = 3 * ROWS_PER_STEP
+    several = {"driver_id": list(range(count)), "trips": 5, "event_timestamp": "2026-03-01"}
+    created: list[str | None] = ["1970-01-01T00:00:01"] * count
+    rows = bound(view(), {**several, "created": created}, rows=count)
+    assert rows is not None
+    assert [moment and moment.nanos for moment in rows.created] == [10**9] * count
+    created[-1] = None
+    rows = bound(view(), {**several, "created": created}, rows=count)
+    assert rows is not None
+    assert [moment and moment.nanos for moment in rows.created] == [10**9] * (count - 1) + [None]
+    created[-1] = "garbage"
+    with pytest.raises(RequestError, match=rf"^df\.created\[{count - 1}\]"):
+        bound(view(), {**several, "created": created}, rows=count)
+
+
+def test_two_columns_for_when_a_row_was_made() -> None:
+    mapped = view(written=Written("src", {"made": "created"}, "event_timestamp", "created"))
+    both = {**ROW, "created": ["1970-01-01T00:00:01"], "made": ["1970-01-01T00:00:02"]}
+    with pytest.raises(RequestError, match=r"^df: .* are both created of feature view stats$"):
+        bound(mapped, both)
 
 
 def test_one_value_for_all_rows() -> None:

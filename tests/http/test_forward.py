@@ -415,7 +415,14 @@ def test_which_requests_have_its_timeout(url: bytes, expected: bool) -> None:
     assert Forwarder("", 1).is_forwarded(request(url)) is expected
 
 
-@pytest.mark.parametrize("url", ["localhost:6566", "ftp://x", "http://", "http://u:p@x", "http://x?y"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("localhost:6566", "ftp://x", "http://", "http://u:secret@x", "http://@x", "http://x?y"),
+        *("http://x:99999", "http://x:y", "http://[::1"),
+    ],
+)
 def test_what_is_no_url(url: str) -> None:
-    with pytest.raises(ConfigError, match="--forward-to"):
+    with pytest.raises(ConfigError, match=r"^--forward-to: expected a URL such as ") as refused:
         Forwarder(url, 1)
+    assert "secret" not in str(refused.value)

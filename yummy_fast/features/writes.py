@@ -260,7 +260,7 @@ def _bind_view(
     if view.computed is not None:
         return ViewRows(keys, [moment_of(now)] * rows, values, [])
     moments = yield from _bind_times(view, columns, rows)
-    created = _bind_created(view, columns, rows)
+    created = yield from _bind_created(view, columns, rows)
     return ViewRows(keys, moments, values, created)
 
 
@@ -286,7 +286,8 @@ def _bind_usual_row(view: WrittenView, columns: Mapping[str, Any]) -> ViewRows |
         return None
     if type(column) is not list:
         return None
-    return ViewRows(made, parse_times(name, column), values, _bind_created(view, columns, 1))
+    created_name, created = _find_created(view, columns, 1)
+    return ViewRows(made, parse_times(name, column), values, _parse_created(created_name, created, 0))
 
 
 _USUAL_KEYS: Mapping[ValueType | None, type] = {ValueType.INT64: int, ValueType.STRING: str}
@@ -306,11 +307,6 @@ def _find(column: InputColumn, columns: Mapping[str, Any], view: WrittenView, ro
     if found is columns:
         raise RequestError(f"df.{column.name}: missing; feature view {view.name} needs it")
     return name, found if type(found) is list else [found] * rows
-
-
-def _spread(column: Any, rows: int) -> list[Any]:
-    """One value that stands for all rows becomes a column."""
-    return column if isinstance(column, list) else [column] * rows
 
 
 def _check_vector(view: WrittenView, name: str, values: Sequence[Any]) -> None:
@@ -357,15 +353,32 @@ def _bind_times(view: WrittenView, columns: Mapping[str, Any], rows: int) -> Ste
     return moments
 
 
-def _bind_created(view: WrittenView, columns: Mapping[str, Any], rows: int) -> list[Moment | None]:
-    """It may be missing, or null; and it is stored by few stores."""
+def _bind_created(view: WrittenView, columns: Mapping[str, Any], rows: int) -> Steps[list[Moment | None]]:
+    name, source = _find_created(view, columns, rows)
+    moments: list[Moment | None] = []
+    for start in range(0, len(source), ROWS_PER_STEP):
+        moments += _parse_created(name, source[start : start + ROWS_PER_STEP], start)
+        if rows > ROWS_PER_STEP:
+            yield
+    return moments
+
+
+def _find_created(view: WrittenView, columns: Mapping[str, Any], rows: int) -> tuple[str, list[Any]]:
+    """Few stores keep when a row was created: it may be missing, or null for all rows, and then there are no values."""
     names = [name for name in view.created if name in columns]
     if not names:
-        return []
-    source = _spread(columns[names[0]], rows)
-    if source.count(None) == rows:
-        return []
-    return [None if value is None else parse_times(names[0], [value], row)[0] for row, value in enumerate(source)]
+        return "", []
+    if len(names) > 1:
+        raise RequestError(f"df: {' and '.join(names)} are both {view.created[0]} of feature view {view.name}")
+    column = columns[names[0]]
+    source = column if type(column) is list else [column] * rows
+    return names[0], [] if source.count(None) == rows else source
+
+
+def _parse_created(name: str, values: Sequence[Any], start: int) -> list[Moment | None]:
+    if None not in values:
+        return [*parse_times(name, values, start)]
+    return [None if value is None else parse_times(name, [value], row)[0] for row, value in enumerate(values, start)]
 
 
 # --------------------------------------------------------------------------------------------------- what is written
@@ -379,8 +392,8 @@ def last_rows(rows: ViewRows) -> Chosen:
 def newest_rows(view: WrittenView, rows: ViewRows, keys: Sequence[bytes], stored: Sequence[Row]) -> Steps[Chosen]:
     """The rows that are newer than what is stored: of those with one key the newest, of equal times the first.
 
-    `stored` has the stored timestamp for each of `keys`. A time at or before the epoch is older than none. Raises
-    CorruptValueError.
+    `stored` has the stored timestamp for each of `keys`. A stored time at or before the epoch counts as none. Raises
+    StoreError.
     """
     if len(rows.keys) == 1:
         before_it = _stored_nanos(view, stored[0])

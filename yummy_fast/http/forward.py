@@ -88,14 +88,20 @@ class Forwarder:
 
     def __init__(self, url: str, timeout_s: float) -> None:
         """An empty `url`: there is none, and requests get 501. Raises ConfigError for what is no URL."""
-        parts = urlsplit(url)
-        if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username):
-            raise ConfigError(f"--forward-to: expected a URL such as http://127.0.0.1:6567, got {url!r}")
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            parts, port = urlsplit(""), None
+        has_user = parts.username is not None
+        if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or has_user):
+            # It is not repeated: it may have a password in it.
+            raise ConfigError("--forward-to: expected a URL such as http://127.0.0.1:6567, without a user or a query")
         self._url = url
         self.timeout_s = timeout_s
         self.tls = ssl.create_default_context() if parts.scheme == "https" else None
         self.host = parts.hostname or ""
-        self.port = parts.port or (443 if self.tls else 80)
+        self.port = port or (443 if self.tls else 80)
         self._authority = parts.netloc.encode()
         self._prefix = parts.path.rstrip("/").encode()
         self.kept_for = (*FORWARDED, *FORWARDED_BELOW) if url else ()
@@ -219,6 +225,8 @@ class _Call(asyncio.Protocol):
             headers = _end_to_end(self._parser.headers, _OURS_TO_CLIENT)
             self._forwarder.answered(self)
             head, self.head = self.head, None
+            if head.done():  # given up in this turn of the loop: `forward` is about to close this call
+                return
             head.set_result(Response(self._parser.status, b"", headers, stream=self))
             self.pause()
         self._deliver()

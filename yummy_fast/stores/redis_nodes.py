@@ -126,9 +126,9 @@ class Nodes:
         """Close all connections."""
         if self._watching is not None:
             self._watching.cancel()
-        if self._keeping is not None:
-            self._keeping.cancel()
-            await asyncio.wait((self._keeping,))
+        while self._keeping is not None and not self._keeping.done():
+            self._keeping.cancel()  # again, should a library below have taken the first for its own
+            await asyncio.wait((self._keeping,), timeout=0.1)
         closed = StoreUnavailableError("The online store is closed")
         for share in list(self.reads.delayed):
             share.whole.fail(closed)

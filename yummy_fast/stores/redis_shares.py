@@ -124,7 +124,7 @@ class Piece(NamedTuple):
 
 
 class Whole:
-    """A fetch, all shares of which somebody waits for."""
+    """A fetch that is waited for, in all its shares."""
 
     __slots__ = ("_has_timer", "counts", "deadline", "future", "left", "only_primaries", "tables", "ticket")
 
@@ -336,7 +336,7 @@ def pieces_of(prepared: Sequence[HashReader], keys: Sequence[Sequence[bytes]]) -
 
 
 class Keeper(Protocol):
-    """Who keeps the links."""
+    """What keeps the links."""
 
     def refresh(self) -> None:
         """The topology may have changed."""
@@ -363,7 +363,7 @@ class Reads:
         self.only: ShardLinks | None = None
         """... there is one for all."""
         self.uncovered_since = -math.inf
-        """Since when there are slots that nobody holds. Before there is a topology, nothing is waited for."""
+        """Since when there are slots without a node. Before there is a topology, nothing is waited for."""
         self.cache: RowCache | None = None
         """Where rows are kept."""
         self.delayed: set[Share] = set()
