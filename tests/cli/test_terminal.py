@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import pty
 import re
@@ -21,7 +22,8 @@ from typing import TextIO
 import pytest
 
 from tests.harness import PATIENCE_S, command_line, inherited_environment
-from yummy_fast.cli.terminal import Progress, is_coloured, paint
+from yummy_fast.cli.terminal import Progress, is_coloured, paint, write
+from yummy_fast.errors import ConfigError
 
 SGR = re.compile(r"\x1b\[\d+m")
 
@@ -157,3 +159,52 @@ def test_a_line_about_progress_is_no_wider_than_the_terminal(monkeypatch: pytest
         stream.flush()
         text += read(reading, "after")
     assert set(text.removesuffix("after").split("\r\x1b[K")) == {"", "looking at a sample"}
+
+
+class Console(io.StringIO):
+    """A terminal without a descriptor, as the shell of IDLE is: nobody can be asked for its width."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_without_a_descriptor_has_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    console = Console()
+    with Progress("x" * 100, console, wait_s=0):
+        until = time.monotonic() + PATIENCE_S
+        while not console.getvalue():
+            assert time.monotonic() < until
+            time.sleep(0.001)
+    assert set(console.getvalue().split("\r\x1b[K")) == {"", "x" * 79}
+
+
+def test_what_a_command_prints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    write("1  PRESENT")
+    assert capsys.readouterr() == ("1  PRESENT\n", "")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    write("1  PRESENT")
+    assert capsys.readouterr() == ("1  \x1b[32mPRESENT\x1b[0m\n", "")
+
+
+def test_nothing_is_wrong_if_a_reader_has_read_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `| head` does. Nor is it when Python writes the rest, as it does at exit."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        write("a table")
+        print("the rest")
+        stream.flush()
+
+
+@NEEDS_DEV_FULL
+def test_output_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("/dev/full", "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        with pytest.raises(ConfigError, match=r"^standard output: No space left on device$"):
+            write("a table")
+        print("the rest")
+        stream.flush()

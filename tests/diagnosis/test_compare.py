@@ -1,100 +1,15 @@
-"""`yummy-fast compare` between servers of ours with different data; tests/differential/shadow.py has Feast's own."""
+"""Requests of `yummy-fast compare`, and what it says of the answers; tests/cli/test_compare.py has the command."""
 
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.harness import Server, Valkey, command_line, repository
 from yummy_fast.diagnosis import compare
 from yummy_fast.diagnosis.compare import MAX_KINDS, Asked, Tally, read_requests
 from yummy_fast.diagnosis.differences import Answer, Comparison, Difference
 from yummy_fast.errors import ConfigError
-
-TRIPS = {"features": ["driver_stats:trips"], "entities": {"driver_id": [1001, 1002, 9999]}}
-
-
-@pytest.fixture(scope="module")
-def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of the same repository, whose store is empty."""
-    folder = tmp_path_factory.mktemp("other")
-    with Valkey() as store, Server(repository(folder / "repo", "redis", f"127.0.0.1:{store.port}")) as server:
-        yield server
-
-
-def requests_file(folder: Path, *queries: object) -> Path:
-    path = folder / "requests.jsonl"
-    path.write_text("".join(f"{json.dumps(query)}\n" for query in queries))
-    return path
-
-
-def test_the_same_data_is_the_same(corpus: Path, server: Server) -> None:
-    """Without a file: a request for each feature service and view that can be asked without request data."""
-    code, out, err = command_line("--chdir", corpus, "compare", "--against", server.url)
-    assert (code, err) == (0, "")
-    lines = out.splitlines()
-    assert lines[0] == "not asked: feature service svc_odfv: it wants request data: bonus"
-    assert lines[-1].endswith(" the same, 0 different")
-    assert int(lines[-1].split()[0]) > 10
-
-
-def test_other_data_is_different(corpus: Path, other: Server, tmp_path: Path) -> None:
-    """Of drivers 1001 and 1002 the corpus has trips, of 9999 it has none: two rows of three."""
-    asked = ["--chdir", corpus, "compare", requests_file(tmp_path, TRIPS, TRIPS), "--against", other.url]
-    code, out, err = command_line(*asked)
-    assert (code, err) == (1, "")
-    assert "DIFFERENT  trips: values differ in 2 of 3 rows: 0, 1\n" in out
-    assert "DIFFERENT  trips: event timestamps differ in 2 of 3 rows: 0, 1\n" in out
-    assert "in 2 requests, first in " in out
-    assert out.endswith("2 requests: 0 the same, 2 different\n")
-    assert " here" not in out  # no values
-    _, out, _ = command_line(*asked, "--values")
-    assert "row 1: null from Feast, 1 here" in out
-    code, out, _ = command_line(*asked, "--json")
-    found = json.loads(out)
-    assert (code, found["requests"], found["same"], found["different"]) == (1, 2, 0, 2)
-    assert {each["part"] for each in found["differences"]} == {"values", "event_timestamps"}
-    assert "from_feast" not in out
-
-
-def test_a_running_server_is_asked(server: Server, other: Server, tmp_path: Path) -> None:
-    path = requests_file(tmp_path, TRIPS)
-    assert command_line("compare", "--url", server.url, "--against", server.url, path).code == 0
-    assert command_line("compare", "--url", server.url, "--against", other.url, path).code == 1
-
-
-def test_what_cannot_be_compared(corpus: Path, server: Server, tmp_path: Path) -> None:
-    bad = tmp_path / "bad.jsonl"
-    bad.write_text('\n{"a": 1}\n[1]\n')
-    empty = tmp_path / "empty.jsonl"
-    empty.write_text("\n")
-    for arguments, words in (
-        ([bad, "--against", server.url], "bad.jsonl:3: expected the body of a request"),
-        ([empty, "--against", server.url], "there is no request to compare by"),
-        ([tmp_path / "none", "--against", server.url], "none: No such file"),
-        ([bad, "--against", "ftp://secret@a"], "--against: expected a URL"),
-        ([bad, "--against", "http://a:secret@b"], "--against: expected a URL"),
-        ([bad, "--against", "http://a:99999999"], "--against: expected a URL"),
-        ([bad, "--against", "http://127.0.0.1:1"], "--against http://127.0.0.1:1: "),
-        ([bad, "--against", server.url, "--against-token-file", "/nowhere"], "--against-token-file /nowhere: "),
-    ):
-        code, out, err = command_line("--chdir", corpus, "compare", *arguments)
-        assert (code, out) == (2, ""), arguments
-        assert words in err
-        assert err.count("\n") == 1
-        assert "secret" not in err
-
-
-def test_a_store_that_is_away_is_no_difference(server: Server, tmp_path: Path) -> None:
-    folder = repository(tmp_path / "repo", "redis", "127.0.0.1:1")
-    path = requests_file(tmp_path, TRIPS)
-    code, out, err = command_line("--chdir", folder, "compare", "--against", server.url, path)
-    assert (code, out) == (2, "")
-    assert "compare: 503: " in err
 
 
 def test_requests_are_lines() -> None:

@@ -38,13 +38,11 @@ BELOW: dict[str, float] = {
     "stores/redis_sentinel.py": 79.0,  # the connections to sentinels: tests/system/test_sentinel.py
     "telemetry/spans.py": 54.0,  # the way out is tested by processes and a collector: tests/system/test_spans.py
     "workers/worker.py": 51.0,  # the rest is the life of a process: tests/system/test_supervisor.py
-    "writing.py": 87.0,  # writes in steps, and forwarded ones: tests/system/test_writing.py
 }
 """Modules of which their own tests run less, and how much it is at least. Numbers here may grow, and not shrink."""
 
 WITHOUT: dict[str, str] = {
     "__main__.py": "it calls `cli.main`: tests/cli/test_main.py starts it as a process",
-    "cli/compare.py": "tests/diagnosis/test_compare.py starts it as a process",
     "cli/demo_repository.py": "it is a program: tests/cli/test_demo.py starts it as a process",
     "cli/doctor.py": "tests/diagnosis/test_doctor.py starts it as a process",
     "cli/explain.py": "tests/diagnosis/test_explain.py starts it as a process",
