@@ -111,6 +111,7 @@ def saying(*answers: bytes, hold: threading.Event | None = None) -> Iterator[tup
     """
     heard: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)  # if nobody comes
 
         def serve() -> None:
             with suppress(OSError), listener.accept()[0] as connection:

@@ -636,7 +636,11 @@ class AnswerError(ValueError):
 
 
 class AnswerParser:
-    """Parses the answer of another server to one request. Interim answers (100 Continue) are skipped."""
+    """Parses the answer of another server to one request.
+
+    Interim answers (100 Continue) are skipped. What follows the answer is discarded: there was no second request that
+    it could answer, and the client must not get it as a part of the body (RFC 9112 6.3).
+    """
 
     def __init__(self, max_head_bytes: int) -> None:
         self._max_head_bytes = max_head_bytes
@@ -660,7 +664,8 @@ class AnswerParser:
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserUpgrade, httptools.HttpParserError):
-            raise AnswerError("what came is no answer of HTTP/1.1") from None
+            if not self.complete:
+                raise AnswerError("what came is no answer of HTTP/1.1") from None
         if not self.status and self._head_bytes > self._max_head_bytes:
             raise AnswerError(f"the head of the answer is longer than {self._max_head_bytes} bytes")
         piece = b"".join(self._pieces)
@@ -677,24 +682,27 @@ class AnswerParser:
         del self._parser
 
     def on_message_begin(self) -> None:
-        self.headers.clear()
+        if not self.status:
+            self.headers.clear()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.status:  # otherwise it is a trailer
+        if not self.status:  # otherwise it is a trailer, or follows the answer
             self.headers.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if status < 200:
+        if status < 200 or self.status:
             return
         self.status = status
         found = dict(self.headers)
         self._framed = b"transfer-encoding" in found or b"content-length" in found or status in _WITHOUT_BODY
-        if b"transfer-encoding" not in found and _is_number(found.get(b"content-length", b"")):
+        has_length = status not in _WITHOUT_BODY and b"transfer-encoding" not in found
+        if has_length and _is_number(found.get(b"content-length", b"")):
             self.length = int(found[b"content-length"])
 
     def on_body(self, body: bytes) -> None:
-        self._pieces.append(body)
+        if not self.complete:
+            self._pieces.append(body)
 
     def on_message_complete(self) -> None:
         self.complete = self.status > 0

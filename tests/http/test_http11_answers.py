@@ -1,0 +1,203 @@
+"""HTTP/1.1 for `forward`: the answer of another server by RFC 9112, the headers that a request keeps for that server,
+and the heads of answers whose bodies come piece by piece.
+
+It does not matter how the bytes are cut. tests/http/test_forward.py has the same over sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from tests.http.test_http11 import cuts
+from yummy_fast.http.http11 import AnswerError, AnswerParser, RequestParser, Response, streamed_head
+
+MAX_HEAD_BYTES = 400
+OK = b"HTTP/1.1 200 OK\r\n"
+FIVE = OK + b"Content-Length: 5\r\n\r\nhello"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n3;name=value\r\nhel\r\n2\r\nlo\r\n0\r\nX-Trailer: 1\r\n\r\n"
+
+
+def answered(pieces: Iterable[bytes], *, ends: bool = False) -> tuple[AnswerParser, bytes]:
+    """The parser that got these pieces, and the body that it made of them; `ends`: then the connection ended."""
+    parser = AnswerParser(MAX_HEAD_BYTES)
+    body = b"".join([parser.feed(piece) for piece in pieces])
+    if ends:
+        parser.feed_end()
+    return parser, body
+
+
+# ------------------------------------------------------------------------------------------ another server's answer
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "length", "body"),
+    [
+        (FIVE, 200, 5, b"hello"),
+        (CHUNKED, 200, None, b"hello"),
+        (b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", 503, 0, b""),
+        # RFC 9110 15.2: a client has to parse any number of interim answers, whether it asked for them or not
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + FIVE, 200, 5, b"hello"),
+        # RFC 9112 6.3, item 1: whatever the headers say, these have no body
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 204, None, b""),
+        (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", 304, None, b""),
+    ],
+)
+def test_an_answer_however_it_is_cut(data: bytes, status: int, length: int | None, body: bytes) -> None:
+    for pieces in cuts(data):
+        parser, found = answered(pieces)
+        assert (parser.status, parser.length, found, parser.complete) == (status, length, body, True), pieces
+
+
+@pytest.mark.parametrize("data", [FIVE, CHUNKED])
+def test_an_answer_that_breaks_off_is_not_complete(data: bytes) -> None:
+    """RFC 9112 8: neither fewer bytes than Content-Length says, nor chunks without the last, which has no bytes."""
+    for end in range(1, len(data)):
+        parser, _ = answered([data[:end]], ends=True)
+        assert not parser.complete, data[:end]
+    assert answered([data])[0].complete
+
+
+@pytest.mark.parametrize("head", [OK + b"\r\n", b"HTTP/1.0 200 OK\r\nServer: old\r\n\r\n"])
+def test_without_length_or_chunks_the_end_of_the_connection_is_that_of_the_body(head: bytes) -> None:
+    """RFC 9112 6.3, item 8."""
+    for pieces in cuts(head + b"hello"):
+        parser, body = answered(pieces)
+        assert (parser.length, body, parser.complete) == (None, b"hello", False)
+        parser.feed_end()
+        assert parser.complete
+
+
+def test_the_end_of_a_connection_within_a_head_completes_nothing() -> None:
+    parser, _ = answered([b"HTTP/1.1 100 Continue\r\n\r\n" + OK], ends=True)
+    assert (parser.status, parser.complete) == (0, False)
+
+
+def test_the_headers_of_an_answer_are_those_of_its_own_head() -> None:
+    """Neither those of an interim answer nor a trailer. Names in lower case, values without the space around them."""
+    interim = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    head = OK + b"Set-Cookie: a \r\nSET-COOKIE:\tb\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for pieces in cuts(interim + head + b"1\r\nx\r\n0\r\nX-Trailer: 1\r\n\r\n"):
+        parser, _ = answered(pieces)
+        assert parser.headers == [(b"set-cookie", b"a"), (b"set-cookie", b"b"), (b"transfer-encoding", b"chunked")]
+
+
+@pytest.mark.parametrize("second", [b"HTTP/1.1 404 Not Found\r\nX: 1\r\nContent-Length: 3\r\n\r\nbad", b"\x00bad"])
+@pytest.mark.parametrize("data", [FIVE, CHUNKED])
+def test_what_follows_an_answer_is_no_part_of_it(data: bytes, second: bytes) -> None:
+    """RFC 9112 6.3: a client must not take it for another answer, and may discard it. There was one request."""
+    expected = answered([data])[0]
+    for pieces in cuts(data + second):
+        parser, body = answered(pieces)
+        assert (body, parser.status, parser.length) == (b"hello", 200, expected.length)
+        assert parser.headers == expected.headers
+        assert parser.complete
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
+        b"\x16\x03\x01\x02\x00",
+        b"HTTP/1.1 2x0 OK\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+        OK + b"Content-Length: five\r\n\r\nhello",
+        OK + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello",  # RFC 9112 6.3, item 5
+        OK + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",  # item 3: "handled as an error"
+        OK + b"Transfer-Encoding: chunked\r\n\r\nno length\r\n",
+    ],
+)
+def test_what_is_no_answer_however_it_is_cut(data: bytes) -> None:
+    for pieces in cuts(data):
+        with pytest.raises(AnswerError, match=r"^what came is no answer of HTTP/1\.1$"):
+            answered(pieces)
+
+
+@pytest.mark.parametrize(("more", "refused"), [(0, False), (1, True)])
+def test_a_head_without_end_is_refused_and_a_long_body_is_not(more: int, refused: bool) -> None:
+    start = OK + b"X: "
+    pieces = [start, b"x" * (MAX_HEAD_BYTES - len(start) + more)]
+    if refused:
+        with pytest.raises(AnswerError, match=rf"^the head of the answer is longer than {MAX_HEAD_BYTES} bytes$"):
+            answered(pieces)
+    else:
+        assert answered(pieces)[0].status == 0
+    _, body = answered([OK + b"Content-Length: 4000\r\n\r\n", *[b"x" * 1_000] * 4])
+    assert len(body) == 4_000
+
+
+def test_interim_answers_without_end_are_refused() -> None:
+    with pytest.raises(AnswerError, match="the head of the answer is longer"):
+        answered([b"HTTP/1.1 100 Continue\r\n\r\n"] * 100)
+
+
+# ------------------------------------------------------------------------------- headers that are kept for that server
+
+
+def kept(pieces: Iterable[bytes]) -> list[tuple[bytes, tuple[tuple[bytes, bytes], ...]]]:
+    """Targets and kept headers of the requests in these pieces, of a server that forwards what begins with /mcp."""
+    parser = RequestParser(100, kept_for=(b"/mcp", b"/docs"))
+    return [(request.url, request.headers) for piece in pieces for request in parser.feed(piece)]
+
+
+def test_all_headers_of_a_request_that_is_forwarded_are_kept() -> None:
+    data = b"POST /mcp/a HTTP/1.1\r\nHost: a\r\nX-A: 1 \r\nx-a:\t2\r\nTransfer-Encoding: chunked\r\n\r\n"
+    headers = ((b"host", b"a"), (b"x-a", b"1"), (b"x-a", b"2"), (b"transfer-encoding", b"chunked"))
+    for pieces in cuts(data + b"1\r\nx\r\n0\r\nX-Trailer: 1\r\n\r\n"):
+        assert kept(pieces) == [(b"/mcp/a", headers)], pieces
+
+
+def test_each_request_has_its_own_headers() -> None:
+    """The second of a kind is known by its head, and not parsed again."""
+    mcp = b"GET /mcp HTTP/1.1\r\nHost: a\r\nX-A: %d\r\n\r\n"
+    other = b"GET /mc HTTP/1.1\r\nHost: a\r\nX-A: 1\r\n\r\n"
+    requests = [mcp % 1, mcp % 1, other, mcp % 2, other, mcp % 1]
+    expected: list[Any] = [
+        (b"/mcp", ((b"host", b"a"), (b"x-a", request[-5:-4]))) if request != other else (b"/mc", ())
+        for request in requests
+    ]
+    assert kept(requests) == expected
+    assert kept([b"".join(requests)]) == expected
+
+
+# --------------------------------------------------------------------- heads of answers whose bodies come in pieces
+
+
+class Body:
+    """A BodyStream of which only the length is asked."""
+
+    def __init__(self, length: int | None) -> None:
+        self.length = length
+
+    def start(self, sink: object, /) -> None:
+        raise AssertionError
+
+    pause = resume = close = lambda self: None
+
+
+@pytest.mark.parametrize(
+    ("status", "length", "version", "keep_alive", "line", "framing", "chunked"),
+    [
+        (200, 5, "1.1", True, b"200 OK", b"content-length: 5\r\n", False),
+        (200, 0, "1.1", False, b"200 OK", b"content-length: 0\r\nconnection: close\r\n", False),
+        (200, 5, "1.0", True, b"200 OK", b"content-length: 5\r\nconnection: keep-alive\r\n", False),
+        (200, None, "1.1", True, b"200 OK", b"transfer-encoding: chunked\r\n", True),
+        (404, None, "1.1", False, b"404 Not Found", b"transfer-encoding: chunked\r\nconnection: close\r\n", True),
+        # RFC 9112 6.1: a client of HTTP/1.0 must not get chunks; there the body ends with the connection
+        (200, None, "1.0", False, b"200 OK", b"connection: close\r\n", False),
+        # RFC 9112 6.1: no Transfer-Encoding with a 204; and no body with it or a 304
+        (204, None, "1.1", True, b"204 No Content", b"", False),
+        (304, None, "1.1", True, b"304 Not Modified", b"", False),
+        (204, 5, "1.1", False, b"204 No Content", b"connection: close\r\n", False),
+        # RFC 9112 4: the space before a reason stays where there is none
+        (299, 5, "1.1", True, b"299 ", b"content-length: 5\r\n", False),
+    ],
+)
+def test_heads_of_streams(
+    status: int, length: int | None, version: str, keep_alive: bool, line: bytes, framing: bytes, chunked: bool
+) -> None:
+    response = Response(status, b"", b"x: y\r\n")
+    head = streamed_head(response, Body(length), b"date: D\r\n", keep_alive, version)
+    assert head == (b"HTTP/1.1 " + line + b"\r\ndate: D\r\nx: y\r\n" + framing + b"\r\n", chunked)
