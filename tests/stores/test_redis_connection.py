@@ -37,6 +37,7 @@ from yummy_fast.stores.redis_connection import (
     NO_HASH,
     WINDOW,
     WIRE_SHARE,
+    PendingAsked,
     PendingFetch,
     PendingWrite,
     RedisConnection,
@@ -1210,3 +1211,172 @@ def test_a_command_longer_than_the_window_is_sent() -> None:
             assert plain(await future) == [[[None], [None]]]
 
     run(receiving())
+
+
+# ---------------------------------------------------------------------------------------------------- one of several
+
+
+def asked_of(fake: Fake) -> asyncio.Future[Rows]:
+    """A fetch behind an ASKING."""
+    future: asyncio.Future[Rows] = fake.loop.create_future()
+    fake.wire.send(PendingAsked(future, ONE), [b"ASKING\r\n", b"GET\r\n"])
+    return future
+
+
+def test_a_fetch_behind_an_asking_has_the_second_reply() -> None:
+    fake = Fake()
+    future, other = asked_of(fake), fake.fetch()
+    fake.receive(b"+OK\r\n")
+    assert not future.done()
+    fake.receive(b"*1\r\n$1\r\nv\r\n" + reply(1))
+    assert plain(future.result()) == [[[b"v"]]]
+    assert plain(other.result()) == [[row(1)]]
+
+
+def test_an_asking_that_is_refused_fails_its_fetch_whatever_comes_behind_it() -> None:
+    fake = Fake()
+    refused, moved, other = asked_of(fake), asked_of(fake), fake.fetch()
+    fake.receive(b"-ERR no cluster\r\n*1\r\n$1\r\nv\r\n" + b"+OK\r\n-MOVED 5 h:1\r\n" + reply(1))
+    assert error_of(refused) == "StoreError: The online store answered ERR"
+    error = moved.exception()
+    assert isinstance(error, StoreError)
+    assert error.reply == "MOVED 5 h:1"
+    assert plain(other.result()) == [[row(1)]]
+
+
+def test_an_order_is_answered_with_a_word() -> None:
+    fake = Fake()
+    found: list[str] = []
+    fake.wire.send_order(b"READONLY\r\n", found.append)
+    fake.wire.send_order(b"READWRITE\r\n", found.append)
+    other = fake.fetch()
+    assert fake.wire.in_flight == 1, "nobody waits for an order"
+    fake.loop.run_ready()
+    assert fake.transport.writes == [b"READONLY\r\nREADWRITE\r\nGET\r\n"]
+    fake.receive(b"+OK\r\n-ERR no cluster\r\n" + reply(1))
+    assert found == ["", "ERR no cluster"]
+    assert plain(other.result()) == [[row(1)]]
+
+
+def test_an_order_that_is_lost_says_nothing() -> None:
+    fake = Fake()
+    found: list[str] = []
+    fake.wire.send_order(b"READONLY\r\n", found.append)
+    fake.wire.connection_lost(None)
+    fake.wire.send_order(b"READONLY\r\n", found.append)
+    fake.loop.run_ready()
+    assert found == []
+
+
+def test_those_who_wait_for_rows_are_told_each_once() -> None:
+    """A long fetch has several turns in the FIFO, and more that are not sent yet."""
+    fake = Fake()
+    fetch, write = fake.fetch(), write_of(fake)
+    long: asyncio.Future[Rows] = fake.loop.create_future()
+    keys = [b"%d" % number for number in range(3 * WINDOW)]
+    fake.wire.send_in_turns(long, [Part(CommandTemplate(b"GET"), ONE, keys)])
+    queued: asyncio.Future[Rows] = fake.loop.create_future()
+    fake.wire.send_in_turns(queued, [Part(CommandTemplate(b"GET"), ONE, keys)])
+    fake.probe()
+    assert fake.wire.receivers() == [fetch, long, queued]
+    assert not write.done()
+    fake.receive(reply(1))
+    assert fake.wire.receivers() == [long, queued]
+
+
+def test_a_connection_stalls_when_no_byte_comes_though_one_is_due() -> None:
+    fake = Fake()
+    fake.loop.pass_time(TIMEOUT_S)
+    assert fake.wire.find_stalled(1.0) == (), "nothing is due"
+    fetch, _ = fake.fetch(), fake.probe()
+    fake.loop.pass_time(0.9)
+    late = fake.fetch()
+    assert fake.wire.find_stalled(1.0) == ()
+    assert fake.wire.responsive
+    fake.loop.pass_time(0.2)
+    assert fake.wire.find_stalled(1.0) == [fetch, late]
+    assert not fake.wire.responsive
+    fake.receive(reply(1))
+    assert fake.wire.responsive
+    assert fake.wire.find_stalled(1.0) == (), "a byte has come"
+    fake.loop.pass_time(1.0)
+    assert fake.wire.find_stalled(1.0) == [late], "of a probe nobody waits for rows"
+    fake.wire.connection_lost(None)
+    assert not fake.wire.responsive
+    assert error_of(late) == LOST
+
+
+def test_what_has_come_and_is_not_looked_at_yet_does_not_stall() -> None:
+    fake = Fake()
+    fetch = fake.fetch(ROWS)
+    fake.transport.receive(b"".join(map(reply, range(ROWS))))
+    fake.loop.be_busy(2.0)
+    assert not fetch.done()
+    assert fake.wire.find_stalled(1.0) == ()
+    fake.loop.run_ready()
+    assert fetch.done()
+
+
+def test_turns_that_stall_name_their_fetch_once() -> None:
+    fake = Fake()
+    long: asyncio.Future[Rows] = fake.loop.create_future()
+    fake.wire.send_in_turns(long, [Part(CommandTemplate(b"GET"), ONE, [b"k"] * 3 * WINDOW)])
+    fake.loop.run_ready()
+    fake.loop.pass_time(1.0)
+    assert fake.wire.find_stalled(1.0) == [long]
+
+
+def test_a_node_is_asked_whether_it_has_room_before_a_fetch_is_made() -> None:
+    async def asking() -> None:
+        async with connected(max_commands=10_000) as side:
+            side.wire.check_room(20_000)  # nothing waits, so it would be tried
+            side.fetch_in_turns(9_000)
+            await asyncio.sleep(0)
+            side.wire.check_room(1)
+            with pytest.raises(StoreOverloadedError, match="the limit is 10000 commands"):
+                side.wire.check_room(9_000)
+
+    run(asking())
+
+
+def test_nothing_long_is_sent_to_what_is_lost_or_silent() -> None:
+    fake = Fake()
+    waiting = fake.fetch()
+    fake.loop.pass_time(TIMEOUT_S)
+    assert error_of(waiting) == TOO_LATE
+
+    def refused() -> list[str]:
+        fetch: asyncio.Future[Rows] = fake.loop.create_future()
+        fake.wire.send_in_turns(fetch, [Part(CommandTemplate(b"GET"), ONE, [b"k"])])
+        write: asyncio.Future[None] = fake.loop.create_future()
+        fake.wire.write(write, [Part(Rows50(), None, range(3_000))], 2)
+        return [error_of(fetch), error_of(write)]
+
+    assert refused() == [SILENT, SILENT], "neither was sent, so nothing may have been written"
+    fake.wire.connection_lost(None)
+    assert refused() == [LOST, LOST]
+
+
+def test_few_rows_are_written_at_once() -> None:
+    fake = Fake()
+    future: asyncio.Future[None] = fake.loop.create_future()
+    fake.wire.write(future, [Part(Rows50(), None, range(2)), Part(Rows50(), None, range(2, 3))], 2)
+    fake.loop.run_ready()
+    assert fake.transport.writes == [Rows50().render(range(3))]
+    fake.receive(b":1\r\n" * 5)
+    assert not future.done()
+    fake.receive(b":1\r\n")
+    assert future.result() is None
+
+
+def test_rows_for_which_there_is_no_room_wait_for_their_turn() -> None:
+    fake = Fake()
+    long: asyncio.Future[Rows] = fake.loop.create_future()
+    fake.wire.send_in_turns(long, [Part(CommandTemplate(b"GET"), ONE, [b"k"] * 3 * WINDOW)])
+    future: asyncio.Future[None] = fake.loop.create_future()
+    fake.wire.write(future, [Part(Rows50(), None, range(2))], 2)
+    fake.loop.run_ready()
+    assert b"HSET" not in b"".join(fake.transport.writes)
+    sent = b"".join(fake.transport.writes).count(b"GET")
+    fake.receive(b"*1\r\n$1\r\nv\r\n" * sent)
+    assert b"HSET 0\r\nEXPIRE 0\r\nHSET 1\r\nEXPIRE 1\r\n" in b"".join(fake.transport.writes)

@@ -9,14 +9,18 @@ from typing import Any
 import pytest
 
 import yummy_fast.stores.redis_nodes
-from tests.harness import run
-from tests.stores.cluster_load import soon
-from yummy_fast.errors import StoreOverloadedError
+from tests.harness import PATIENCE_S, run
+from tests.stores.cluster_load import key, lookup, soon
+from yummy_fast.errors import StoreOverloadedError, StoreRefusedError, StoreUnavailableError
+from yummy_fast.features.plan import Rows
+from yummy_fast.native.owner import Picker
 from yummy_fast.stores.online_store import StoreState
-from yummy_fast.stores.redis_connection import CHECK_KEY
+from yummy_fast.stores.redis_connection import CHECK_KEY, PendingFetch
+from yummy_fast.stores.redis_hash import HashReader
 from yummy_fast.stores.redis_link import Link, LinkSettings, Place
 from yummy_fast.stores.redis_nodes import Nodes
-from yummy_fast.stores.redis_slots import Address, Redirect, Shard, Topology, slot_of
+from yummy_fast.stores.redis_slots import SLOTS, Address, Redirect, Shard, Topology, slot_of
+from yummy_fast.stores.row_cache import RowCache
 
 A, B, A2, A3, B2, D = (Address(f"10.0.0.{number}", 1) for number in range(6))
 TIMEOUT_S = 0.2
@@ -30,12 +34,30 @@ class FakeConnection:
         self.refusal: StoreOverloadedError | None = None
         self.orders: list[bytes] = []
         self.ended = ""
+        self.room = 1000
+        self.sent: list[PendingFetch] = []
+        self.probed: list[bytes] = []
+        self.stalls = False
 
     def find_stalled(self, after_s: float) -> Sequence[Any]:
-        return ()
+        self.responsive = not self.stalls
+        return [pending.watched() for pending in self.sent] if self.stalls else ()
 
     def receivers(self) -> Sequence[Any]:
-        return ()
+        return [pending.receiver for pending in self.sent]
+
+    def send(self, pending: PendingFetch, commands: list[bytes], cost: int = 0) -> None:
+        pending.deadline = asyncio.get_running_loop().time() + PATIENCE_S
+        self.sent.append(pending)
+
+    def answer(self) -> None:
+        """Answer what was sent first."""
+        pending = self.sent.pop(0)
+        pending.add([(b"1",)])
+        pending.finish()
+
+    def probe(self, command: bytes, picker: Any, found: Any) -> None:
+        self.probed.append(command)
 
     def check_room(self, keys: int) -> None:
         if self.refusal is not None:
@@ -323,5 +345,239 @@ def test_redirections_make_no_end_of_links(monkeypatch: pytest.MonkeyPatch) -> N
             assert side.nodes.link_to(D) is None
             assert side.nodes.reads.table[5] is before
             assert side.nodes.link_to(A) is side.at(A)
+
+    run(following())
+
+
+# ------------------------------------------------------------------------------------------- fetches, and what is kept
+
+
+def fetch(side: Side) -> asyncio.Future[Rows]:
+    """A fetch of one key, whose slot is B's."""
+    future: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
+    assert slot_of(key(1) + b"corpus") >= 100
+    side.nodes.reads.fetch(future, [HashReader(lookup(), "hmget", b"corpus")], [[key(1)]])
+    return future
+
+
+def test_a_fetch_from_a_node_that_stalls_is_sent_to_its_replica_as_well() -> None:
+    async def following() -> None:
+        async with Side(FIRST) as side:
+            future = fetch(side)
+            side.at(B).connection.stalls = True
+            await soon(lambda: side.at(B2).connection.sent)
+            assert not side.at(B).connection.responsive
+            side.at(B2).connection.answer()
+            assert await future == [[(b"1",)]]
+            assert side.state.replica_reads == 1
+
+    run(following())
+
+
+def test_when_a_store_is_closed_what_is_tried_again_later_fails() -> None:
+    async def following() -> None:
+        side = Side(FIRST)
+        await side.nodes.open()
+        side.at(B).connection = side.at(B2).connection = None
+        side.at(B).down_since = asyncio.get_running_loop().time() + PATIENCE_S
+        future = fetch(side)
+        assert not future.done()
+        await side.nodes.close()
+        with pytest.raises(StoreUnavailableError, match="is closed"):
+            await future
+
+    run(following())
+
+
+def test_nodes_that_were_never_opened_can_be_closed() -> None:
+    async def following() -> None:
+        await Side(FIRST).nodes.close()
+
+    run(following())
+
+
+def test_fetches_are_counted_as_long_as_they_wait() -> None:
+    async def following() -> None:
+        async with Side(FIRST) as side:
+            assert side.nodes.in_flight == 0
+            first, second = fetch(side), fetch(side)
+            assert side.nodes.in_flight == 2
+            side.at(B).connection.answer()
+            side.at(B).connection.answer()
+            await asyncio.gather(first, second)
+            assert side.nodes.in_flight == 0
+            side.at(A).connection = None
+            assert side.nodes.in_flight == 0
+
+    run(following())
+
+
+def test_each_node_is_probed_that_is_connected() -> None:
+    async def following() -> None:
+        async with Side(FIRST, spread=True) as side:
+            for link in side.made:
+                link._probes = lambda: {"hmget": (b"HMGET", b"k", b"f")}
+            gone, side.at(A2).connection = side.at(A2).connection, None
+            side.nodes.probe({"hmget": Picker([b"f"], False)})
+            for address in (A, A3, B, B2):
+                assert side.at(address).connection.probed == [b"*3\r\n$5\r\nHMGET\r\n$1\r\nk\r\n$1\r\nf\r\n"]
+            assert gone.probed == []
+
+    run(following())
+
+
+def test_a_connection_that_is_lost_has_the_topology_read() -> None:
+    """One that is made does not, nor does the end of one to a node that is not named any more."""
+
+    async def following() -> None:
+        async with Side(FIRST) as side:
+            lost = side.at(B)
+            pace: list[str] = []
+            side.nodes.refresh = lambda: pace.append("asked")  # type: ignore[method-assign]
+            lost._changed(lost)
+            assert pace == []
+            lost.connection = None
+            lost._changed(lost)
+            assert pace == ["asked"]
+            lost.retired = True
+            lost._changed(lost)
+            assert pace == ["asked"]
+
+    run(following())
+
+
+def test_a_standby_that_is_being_connected_to_is_kept() -> None:
+    async def following() -> None:
+        async with Side(FIRST) as side:
+            (standby,) = set(side.nodes._links) & {A2, A3}
+            side.at(standby).connection = None
+            side.at(standby).attempted.clear()
+            await side.follow(two(Shard(A, (A2, A3)), Shard(D)))
+            assert set(side.nodes._links) & {A2, A3} == {standby}
+
+    run(following())
+
+
+def test_an_old_master_without_a_connection_is_dropped_as_well() -> None:
+    async def following() -> None:
+        async with Side(Topology.of_one(Shard(A))) as side:
+            side.source.drops_at_once = True
+            gone = side.at(A)
+            gone.connection = None
+            await side.follow(Topology.of_one(Shard(B)))
+            await soon(lambda: gone.closed)
+            assert side.nodes.address_of(gone) == Address("", 0), "nobody knows it any more"
+
+    run(following())
+
+
+def test_slots_that_nobody_serves_are_so_since_they_first_were() -> None:
+    async def following() -> None:
+        async with Side(FIRST) as side:
+            assert side.nodes.reads.uncovered_since == float("inf")
+            await side.follow(Topology((Shard(A),), ((0, 99, 0),)))
+            since = side.nodes.reads.uncovered_since
+            assert since <= asyncio.get_running_loop().time()
+            await side.follow(Topology((Shard(A),), ((0, 98, 0),)))
+            assert side.nodes.reads.uncovered_since == since
+            await side.follow(FIRST)
+            assert side.nodes.reads.uncovered_since == float("inf")
+
+    run(following())
+
+
+def test_a_shard_that_was_lost_a_moment_ago_is_not_said_to_be_unusable() -> None:
+    async def following() -> None:
+        async with Side(FIRST) as side:
+            (shard,) = (links for spec, links in side.nodes._shards.items() if spec.primary == B)
+            side.at(B).connection = side.at(B2).connection = None
+            loop = asyncio.get_running_loop()
+            shard.usable_at = loop.time() + PATIENCE_S
+            side.nodes._watch(loop.time())
+            assert side.state.unusable == ""
+            shard.usable_at = loop.time() - 1.1
+            side.nodes._watch(loop.time())
+            assert side.state.unusable == "no node for the slots 100-16383"
+
+    run(following())
+
+
+def test_a_watch_that_comes_late_does_not_hedge() -> None:
+    """Replies may lie unread in the sockets."""
+
+    async def following() -> None:
+        async with Side(FIRST) as side:
+            assert side.nodes._watching is not None
+            side.nodes._watching.cancel()
+            side.at(B).connection.stalls = True
+            side.nodes._watch(asyncio.get_running_loop().time() - 1.0)
+            assert side.at(B).connection.responsive
+
+    run(following())
+
+
+def test_nodes_without_connections_refuse_nothing() -> None:
+    """Whoever asks is told when it fetches."""
+
+    async def following() -> None:
+        async with Side(FIRST) as side:
+            side.at(A).connection = None
+            side.at(B).connection.refusal = StoreOverloadedError("full")
+            with pytest.raises(StoreOverloadedError):
+                side.nodes.check_room(10)
+            side.at(B).connection = None
+            side.nodes.check_room(10)
+
+    run(following())
+
+
+class Kept(RowCache):
+    """Says which slots it was told to forget."""
+
+    def __init__(self, state: StoreState) -> None:
+        super().__init__(1 << 20, state, slots=SLOTS)
+        self.dropped: list[list[int]] = []
+
+    def drop_slots(self, slots: Any, now: float) -> None:
+        self.dropped.append(list(slots))
+        super().drop_slots(slots, now)
+
+
+def test_rows_are_forgotten_when_their_slot_has_another_primary() -> None:
+    async def following() -> None:
+        side = Side(FIRST)
+        cache = Kept(side.state)
+        side.nodes.reads.keep_rows_in(cache)
+        async with side:
+            assert cache.dropped == [list(range(SLOTS))], "before, no slot had one"
+            cache.dropped.clear()
+            await side.follow(two(Shard(A), Shard(B, (B2,))))
+            assert cache.dropped == [], "replicas do not matter"
+            await side.follow(two(Shard(A), Shard(B2, (B,))))
+            assert cache.dropped == [list(range(100, SLOTS))]
+            cache.dropped.clear()
+            side.nodes.moved(Redirect("MOVED", 5, B2), side.at(A))
+            assert cache.dropped == [[5]]
+
+    run(following())
+
+
+def test_a_redirection_without_a_host_is_to_the_node_that_sent_it() -> None:
+    """Redis leaves it out where it does not know its own address: MOVED 5 :7."""
+
+    async def following() -> None:
+        async with Side(FIRST) as side:
+            future = fetch(side)
+            pending = side.at(B).connection.sent.pop()
+            error = StoreRefusedError("refused")
+            error.reply = f"ASK {slot_of(key(1) + b'corpus')} :7"
+            pending.watched().set_exception(error)
+            await soon(lambda: Address(B.host, 7) in side.nodes._links)
+            await soon(lambda: side.at(Address(B.host, 7)).connection.sent)
+            asked = side.at(Address(B.host, 7)).connection.sent.pop()
+            assert not asked.add(None)
+            asked.add([(b"1",)])
+            asked.finish()
+            assert await future == [[(b"1",)]]
 
     run(following())

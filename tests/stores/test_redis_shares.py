@@ -13,16 +13,21 @@ from typing import Any, cast
 
 import pytest
 
-from tests.fakes import FakeLoop
+from tests.fakes import FakeLoop, FakeTransport
 from tests.stores.cluster_load import key, lookup, stored_key
 from yummy_fast.errors import StoreError, StoreRefusedError, StoreTimeoutError, StoreUnavailableError
-from yummy_fast.features.plan import Rows
+from yummy_fast.feast_format.keys import feature_field
+from yummy_fast.feast_format.values import ValueType
+from yummy_fast.features.plan import Feature, HashContents, Lookup, Rows
+from yummy_fast.native.owner import ReplyReader
 from yummy_fast.stores.online_store import StoreState
 from yummy_fast.stores.redis_connection import PendingAsked, PendingFetch
-from yummy_fast.stores.redis_hash import HashReader
+from yummy_fast.stores.redis_hash import HGETALL_FROM_FIELDS, LISTPACK_VALUE_BYTES, HashReader
 from yummy_fast.stores.redis_link import Link
 from yummy_fast.stores.redis_shares import MAX_HOPS, Reads, ShardLinks, Try
 from yummy_fast.stores.redis_slots import SLOTS, Address, Redirect, slot_of
+from yummy_fast.stores.redis_tracking import TrackedConnection, Tracker
+from yummy_fast.stores.row_cache import RowCache
 
 TIMEOUT_S = 1.0
 LOST = StoreUnavailableError("lost")
@@ -118,6 +123,7 @@ class FakeLink:
         self.name = name
         self.connection: FakeConnection | None = FakeConnection(loop)
         self.down_since = 0.0
+        self.replica = False
 
 
 class Side:
@@ -461,3 +467,312 @@ def test_fetches_are_counted_once_however_many_nodes_they_wait_for(side: Side) -
     side.loop.run_ready()
     receivers = [sent.receiver for name in "abc" for sent, _, _ in side.at(name).sent]
     assert len(side.reads.waiting(receivers)) == 2
+
+
+def test_who_has_given_up_is_not_answered(side: Side) -> None:
+    """In the FIFO of a connection, such a fetch keeps its place."""
+    (driver,) = side.drivers_of("a", 1)
+    for drivers in ([driver], list(range(9))):
+        future = side.fetch(*drivers)
+        future.cancel()
+        for name in "abc":
+            while side.at(name).sent:
+                side.at(name).answer()
+        assert future.cancelled()
+
+
+def test_several_lookups_of_one_node_are_one_write(side: Side) -> None:
+    a, b, c = side.drivers_of("a", 3)
+    reader = side.prepared[0]
+    for only in (None, side.shards["a"]):
+        side.reads.only = only
+        future: asyncio.Future[Rows] = side.loop.create_future()
+        side.reads.fetch(future, [reader, reader], [list(map(key, [a, b])), [key(c)]])
+        assert side.at("a").drivers == [[a, b, c]]
+        sent, _, _ = side.at("a").sent.pop()
+        sent.set_result([[(b"a",), (b"b",)], [(b"c",)]])
+        assert [[row[0] for row in rows] for rows in future.result()] == [[b"a", b"b"], [b"c"]]
+
+
+def test_lookups_of_different_nodes_have_their_rows_whole(side: Side) -> None:
+    a, b = side.drivers_of("a", 2), side.drivers_of("b", 2)
+    reader = side.prepared[0]
+    future: asyncio.Future[Rows] = side.loop.create_future()
+    side.reads.fetch(future, [reader, reader], [list(map(key, b)), list(map(key, a))])
+    side.at("a").answer()
+    side.at("b").answer()
+    assert [[int(row[0] or b"-1") for row in rows] for rows in future.result()] == [b, a]
+
+
+def test_who_gives_up_during_a_wait_is_not_asked_for_again(side: Side) -> None:
+    future = side.fetch(*side.drivers_of("a", 1))
+    side.at("a").fail(refused("CLUSTERDOWN"))
+    side.loop.run_ready()
+    assert len(side.reads.delayed) == 1
+    future.cancel()
+    side.loop.pass_time(0.05)
+    assert not side.at("a").sent
+    assert not side.reads.delayed
+
+
+@pytest.mark.parametrize("way", ["fetch", "fetch_from_primaries", "kept"])
+def test_after_a_long_value_hashes_are_read_with_hmget(side: Side, way: str) -> None:
+    """Such a hash is a table in Redis, of which HGETALL is slow (`HashReader`)."""
+    features = tuple(Feature("many", f"f{number}", ValueType.STRING) for number in range(HGETALL_FROM_FIELDS))
+    texts = Lookup(
+        features=features,
+        views=("many",),
+        view_of=(0,) * len(features),
+        join_keys=(("driver_id", "driver_id"),),
+        holds=HashContents.of(features),
+    )
+    reader = HashReader(texts, "auto", b"corpus")
+    if way == "kept":
+        side.reads.keep_rows_in(RowCache(1 << 20, side.state, slots=SLOTS))
+    ask = side.reads.fetch_from_primaries if way == "fetch_from_primaries" else side.reads.fetch
+
+    def command() -> str:
+        future: asyncio.Future[Rows] = side.loop.create_future()
+        ask(future, [reader], [[key(side.drivers_of("a", 1)[0])]])
+        return reader.name
+
+    assert [command(), command()] == ["hgetall", "hgetall"]
+    replies = ReplyReader()
+    replies.expect(reader.picker, 1)
+    value = b"x" * (LISTPACK_VALUE_BYTES + 1)
+    replies.feed(b"*2\r\n$4\r\n%b\r\n$%d\r\n%b\r\n" % (feature_field("many", "f0"), len(value), value))
+    assert command() == "hmget"
+
+
+def test_replicas_share_a_fetch_from_several_nodes() -> None:
+    """So does the replica of a primary that is gone."""
+    loop = FakeLoop()
+    with loop.running():
+        side = Side(loop, spread=True)
+        for _ in range(4):
+            side.fetch(*range(30))
+        assert [len(side.at(name).sent) for name in ("a", "b", "c", "a2", "b2", "c2")] == [2] * 6
+        assert side.state.replica_reads == 6
+        side = Side(loop)
+        side.links["b"].connection = None
+        future = side.fetch(*range(30))
+        for name in ("a", "b2", "c"):
+            side.at(name).answer()
+        assert rows_of(future) == list(range(30))
+        assert side.state.replica_reads == 1
+
+
+def test_a_slot_moves_to_a_node_that_cannot_be_reached_yet(side: Side) -> None:
+    """It is asked again after a while, where ASK says; that is not the table's business."""
+    (driver,) = side.drivers_of("a", 1)
+    away = side.links["d"].connection
+    side.links["d"].connection = None
+    future = side.fetch(driver)
+    ask = refused(f"ASK {slot_of(stored_key(driver))} d:1")
+    side.at("a").fail(ask)
+    side.loop.run_ready()
+    assert not side.at("a").sent
+    side.links["d"].connection = away
+    side.loop.pass_time(0.05)
+    side.at("a").fail(ask)
+    side.loop.run_ready()
+    ((sent, drivers, asking),) = side.at("d").sent
+    assert (drivers, asking) == ([driver], True)
+    sent.set_result([[(b"%d" % driver,)]])
+    assert rows_of(future) == [driver]
+
+
+def test_several_keys_of_a_slot_that_is_being_moved_are_asked_for_one_by_one(side: Side) -> None:
+    drivers = side.drivers_of("a", 2)
+    future = side.fetch(*drivers)
+    side.at("a").fail(refused(f"ASK {slot_of(stored_key(drivers[0]))} d:1"))
+    side.loop.run_ready()
+    assert side.at("a").drivers == [[driver] for driver in drivers]
+    assert not side.at("d").sent
+    side.at("a").answer()
+    side.at("a").answer()
+    assert rows_of(future) == drivers
+
+
+def test_keys_of_one_shard_find_their_places_when_slots_leave_it(side: Side) -> None:
+    """After a wait, what was asked of one node has two: the rows stand where those of the first fetch would."""
+    drivers = [*side.drivers_of("a", 4), *side.drivers_of("b", 1)]
+    future = side.fetch(*drivers)
+    side.at("a").fail(refused("TRYAGAIN"))
+    side.loop.run_ready()
+    side.reads.table[slot_of(stored_key(drivers[1]))] = side.shards["c"]
+    side.loop.pass_time(0.05)
+    assert side.at("c").drivers == [[drivers[1]]]
+    assert side.at("a").drivers == [[drivers[0], drivers[2], drivers[3]]]
+    for name in "bca":
+        side.at(name).answer()
+    assert rows_of(future) == drivers
+
+
+def test_a_replica_that_is_asked_in_vain_leaves_it_at_the_first_node(side: Side) -> None:
+    """Of a fetch that was sent to two nodes, the failure of the first one is no news."""
+    drivers = side.drivers_of("a", 2)
+    future = side.fetch(*drivers)
+    side.at("a").responsive = False
+    first = cast("Try", side.at("a").sent[0][0].watched())
+    side.reads.hedge(first)
+    side.at("a").fail(refused("WRONGTYPE"))
+    side.loop.run_ready()
+    assert not future.done()
+    side.at("a2").answer()
+    assert rows_of(future) == drivers
+    side.reads.hedge(first)
+    assert not side.at("a2").sent
+
+
+# ---------------------------------------------------------------------------------------------------- from primaries
+
+
+def fetch_from_primaries(side: Side, *drivers: int) -> asyncio.Future[Rows]:
+    future: asyncio.Future[Rows] = side.loop.create_future()
+    side.reads.fetch_from_primaries(future, side.prepared, [list(map(key, drivers))])
+    return future
+
+
+def test_what_primaries_alone_are_asked() -> None:
+    """Before a write, the times that are stored: replicas may lag behind, also where they are read in turn."""
+    loop = FakeLoop()
+    with loop.running():
+        side = Side(loop, spread=True)
+        (driver,) = side.drivers_of("b", 1)
+        for drivers in (list(range(30)), [driver]):
+            for _ in range(3):
+                future = fetch_from_primaries(side, *drivers)
+                assert not any(side.at(name).sent for name in ("a2", "b2", "c2"))
+                for name in "abc":
+                    for _ in list(side.at(name).sent):
+                        side.at(name).answer()
+                assert rows_of(future) == drivers
+        side.reads.only = side.shards["c"]
+        future = fetch_from_primaries(side, *range(9))
+        assert side.at("c").drivers == [list(range(9))]
+        side.at("c").answer()
+        assert rows_of(future) == list(range(9))
+        assert side.state.replica_reads == 0
+
+
+@pytest.mark.parametrize("error", [LOST, refused("LOADING soon")], ids=str)
+def test_a_primary_that_fails_is_asked_again_itself(side: Side, error: StoreError) -> None:
+    drivers = side.drivers_of("a", 2)
+    future = fetch_from_primaries(side, *drivers)
+    side.at("a").fail(error)
+    side.loop.pass_time(0.05)
+    assert side.at("a").drivers == [drivers]
+    side.reads.hedge(cast("Try", side.at("a").sent[0][0].watched()))
+    side.at("a").responsive = False
+    side.at("a").fail(error)
+    side.loop.pass_time(0.05)
+    assert not side.at("a2").sent
+    side.at("a").responsive = True
+    side.loop.pass_time(0.2)
+    side.at("a").answer()
+    assert rows_of(future) == drivers
+    assert side.state.replica_reads == 0
+
+
+def test_a_primary_that_stays_away_is_an_error_though_there_is_a_replica(side: Side) -> None:
+    side.links["a"].connection = None
+    side.links["a"].down_since = side.loop.time() - TIMEOUT_S - 0.1
+    future = fetch_from_primaries(side, *side.drivers_of("a", 2))
+    side.loop.pass_time(TIMEOUT_S)
+    assert isinstance(future.exception(), StoreUnavailableError | StoreTimeoutError)
+    assert not side.at("a2").sent
+
+
+# ------------------------------------------------------------------------------------------------------ what is kept
+
+
+class Kept(Side):
+    """Rows are kept. The nodes of shard a are connections that Redis tells of changes, on transports of the test's."""
+
+    def __init__(self, loop: FakeLoop) -> None:
+        super().__init__(loop)
+        self.rows = RowCache(1 << 20, self.state, slots=SLOTS)
+        self.reads.keep_rows_in(self.rows)
+        tracker = Tracker(self.rows, b"corpus")
+        self.transports = {name: FakeTransport(loop) for name in ("a", "a2")}
+        for name, transport in self.transports.items():
+            connection = TrackedConnection(tracker, transport, TIMEOUT_S, 1 << 20, self.state)
+            self.links[name].connection = cast("FakeConnection", connection)
+
+    def answer_at(self, name: str, *drivers: int) -> None:
+        """The replies to HMGET, each with the driver's number."""
+        self.loop.run_ready()
+        values = [b"%d" % driver for driver in drivers]
+        replies = [b"*2\r\n$%d\r\n%b\r\n$2\r\n\x08\x01\r\n" % (len(value), value) for value in values]
+        self.transports[name].receive(b"".join(replies))
+        self.loop.run_ready()
+
+    def kept(self, *drivers: int) -> list[bytes | None]:
+        shape = self.prepared[0].shape
+        rows = [self.rows.get(key(driver), shape, self.loop.time()) for driver in drivers]
+        return [None if row is None else row[0] for row in rows]
+
+
+@pytest.fixture
+def keeping() -> Iterator[Kept]:
+    loop = FakeLoop()
+    with loop.running():
+        yield Kept(loop)
+    assert not loop.blamed
+
+
+def test_what_a_primary_answers_is_kept(keeping: Kept) -> None:
+    """Of a fetch from several nodes, the rows of those that tell of changes."""
+    first, second, third = keeping.drivers_of("a", 3)
+    (elsewhere,) = keeping.drivers_of("b", 1)
+    future = keeping.fetch(first)
+    keeping.answer_at("a", first)
+    assert rows_of(future) == [first]
+    future = keeping.fetch(second, elsewhere, third)
+    keeping.at("b").answer()
+    keeping.answer_at("a", second, third)
+    assert rows_of(future) == [second, elsewhere, third]
+    assert keeping.kept(first, second, third) == [b"%d" % driver for driver in (first, second, third)]
+    assert keeping.kept(elsewhere) == [None]
+
+
+def test_what_is_kept_goes_with_its_slot(keeping: Kept) -> None:
+    first, second = keeping.drivers_of("a", 2)
+    future = keeping.fetch(first, second)
+    keeping.answer_at("a", first, second)
+    assert future.done()
+    keeping.rows.drop_slots((slot_of(stored_key(first)),), keeping.loop.time())
+    assert keeping.kept(first, second) == [None, b"%d" % second]
+
+
+def test_what_changes_while_it_is_read_is_not_kept(keeping: Kept) -> None:
+    first, second = keeping.drivers_of("a", 2)
+    future = keeping.fetch(first, second)
+    keeping.rows.forget([key(second)])
+    keeping.answer_at("a", first, second)
+    assert rows_of(future) == [first, second]
+    assert keeping.kept(first, second) == [b"%d" % first, None]
+
+
+def test_what_a_replica_answers_is_not_kept(keeping: Kept) -> None:
+    """Nor what a primary does while it is taken for a replica: by its connection, it still is one."""
+    (driver,) = keeping.drivers_of("a", 1)
+    tracked, keeping.links["a"].connection = keeping.links["a"].connection, None
+    future = keeping.fetch(driver)
+    keeping.answer_at("a2", driver)
+    assert rows_of(future) == [driver]
+    assert keeping.kept(driver) == [None]
+    keeping.links["a"].connection, keeping.links["a"].replica = tracked, True
+    future = keeping.fetch(driver)
+    keeping.answer_at("a", driver)
+    assert rows_of(future) == [driver]
+    assert keeping.kept(driver) == [None]
+
+
+def test_what_primaries_alone_are_asked_is_not_kept(keeping: Kept) -> None:
+    (driver,) = keeping.drivers_of("a", 1)
+    future = fetch_from_primaries(keeping, driver)
+    keeping.answer_at("a", driver)
+    assert rows_of(future) == [driver]
+    assert keeping.kept(driver) == [None]

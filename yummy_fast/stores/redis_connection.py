@@ -370,9 +370,7 @@ class PendingAsked(PendingFetch):
         """As PendingFetch.add. The first answer is the one to ASKING."""
         if not self._asked:
             self._asked = True
-            if isinstance(answer, list):
-                raise OutOfStepError("a hash instead of a word")
-            if answer is not None:
+            if isinstance(answer, str):
                 self._error = store_error(answer)
             return False
         super().add(answer)
@@ -393,9 +391,7 @@ class Order:
 
     def add(self, answer: list[Row] | str | None) -> bool:
         """As PendingFetch.add. There is one answer."""
-        if isinstance(answer, list):
-            raise OutOfStepError("a hash instead of a word")
-        self._found(answer or "")
+        self._found(answer if isinstance(answer, str) else "")
         return True
 
     def finish(self) -> None:
