@@ -35,6 +35,8 @@ from tests.harness import (
     run,
     tls_server_context,
 )
+from tests.stores.cluster_load import opened, soon
+from tests.stores.write_load import VIEWS, rows_of, written_view
 from yummy_fast.config.settings import Config
 from yummy_fast.endpoints import Endpoints
 from yummy_fast.errors import ConfigError, StoreError, StoreTimeoutError, StoreUnavailableError
@@ -44,6 +46,7 @@ from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.catalog import Catalog
 from yummy_fast.features.plan import Feature, HashContents, Lookup, Rows
 from yummy_fast.features.transforms import Transforms
+from yummy_fast.features.written import Chosen
 from yummy_fast.http.connection import Connection, Connections
 from yummy_fast.server.app import build_catalog
 from yummy_fast.sources.yaml_text import load_config
@@ -727,6 +730,200 @@ def test_a_request_of_no_lookups_harms_nobody(tmp_path: Path, valkey: Valkey) ->
             assert server.ask("/get-online-features", body).columns["trips_plus"] == [42]
             client.send(features_request(1002))
             assert client.answer().columns["trips"] == [1]
+
+
+# ------------------------------------------------------------------------------- what is written, kept, and looked into
+
+
+def block_of(folder: Path, *lines: str) -> Config:
+    """A repository whose online_store block has these lines besides its type."""
+    repository(folder, "redis", "localhost:1")
+    path = folder / "feature_store.yaml"
+    kept = [line for line in path.read_text().splitlines() if "connection_string" not in line]
+    place = next(place for place, line in enumerate(kept) if "type: redis" in line)
+    kept[place + 1 : place + 1] = [f"  {line}" for line in lines]
+    path.write_text("\n".join(kept))
+    return load_config(chdir=str(folder), environ={})
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("key_ttl_seconds: -1", "key_ttl_seconds: expected a whole number of seconds, got -1"),
+        ("key_ttl_seconds: true", "key_ttl_seconds: expected a whole number of seconds, got True"),
+        ("key_ttl_seconds: soon", "key_ttl_seconds: expected a whole number of seconds, got 'soon'"),
+        ("skip_dedup: 1", "skip_dedup: expected true or false, got 1"),
+        ("sentinel_master: 5", "sentinel_master: expected a name"),
+    ],
+)
+def test_values_that_feast_would_not_take(tmp_path: Path, line: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        redis_store(block_of(tmp_path / "r", line))
+    assert str(raised.value).endswith(f"online_store.{expected}")
+
+
+def test_rows_are_written_as_feast_would_and_read_back(tmp_path: Path, own_valkey: Valkey) -> None:
+    """Of rows that are chosen, and of these alone; each hash with its ttl."""
+    block = (f"connection_string: 127.0.0.1:{own_valkey.port}", "key_ttl_seconds: 500", "skip_dedup: true")
+
+    async def writing() -> None:
+        store = redis_store(block_of(tmp_path / "r", *block))
+        assert not store.compares_times
+        writers = [store.prepare_write(written_view(name)) for name in VIEWS]
+        async with opened(store):
+            await answered(store)
+            first, second = rows_of([7001, 7002], 5), rows_of([7001, 7002], 6)
+            await store.write([(writers[0], Chosen(first, [0])), (writers[1], Chosen(second, []))])
+            await store.write([(writers[0], Chosen(first, [])), (writers[1], Chosen(second, []))])
+            lookups = tuple(lookup("a", view=name) for name in VIEWS)
+            found = await store.fetch(store.prepare(lookups), [[key(7001), key(7002)]] * 2)
+            assert [[row[0] for row in rows] for rows in found] == [[b"5", None], [None, None]]
+
+    run(writing())
+    stored = own_valkey.do("HGETALL", key(7001) + b"corpus")
+    fields = dict(zip(stored[::2], stored[1::2], strict=True))
+    assert fields == {timestamp_field("first"): b"5", **{feature_field("first", name): b"5" for name in "abc"}}
+    assert 0 < own_valkey.do("TTL", key(7001) + b"corpus") <= 500
+    assert own_valkey.do("EXISTS", key(7002) + b"corpus") == 0
+
+
+def test_nothing_is_written_without_a_connection(tmp_path: Path) -> None:
+    async def writing() -> None:
+        store = redis_store(config_for(tmp_path / "r", f"127.0.0.1:{free_port()}"))
+        writer = store.prepare_write(written_view("first"))
+        async with opened(store):
+            await store.write([(writer, Chosen(rows_of([1], 5), []))])  # there is nothing to do
+            with pytest.raises(StoreUnavailableError, match="cannot be reached"):
+                await store.write([(writer, Chosen(rows_of([1], 5), [0]))])
+            store.check_room(10**9)  # the fetch will say so
+            assert store.in_flight == 0
+
+    run(writing())
+
+
+def test_times_before_a_write_are_read_beside_the_cache(tmp_path: Path, own_valkey: Valkey) -> None:
+    """What the cache has may be a moment old. What it says of itself is what was read through it."""
+    config = config_for(tmp_path / "r", f"127.0.0.1:{own_valkey.port}", cache_mb=8, store_timeout_ms=5000)
+
+    async def reading() -> None:
+        store = redis_store(config)
+        prepared = store.prepare((stats(),))
+        async with opened(store):
+            row = list((await answered(store))[0][0])
+            assert row[0] is not None
+            assert list((await store.fetch(prepared, [[key(1002)]]))[0][0]) == row
+            before = store.cache()
+            assert before["limit_bytes"] == 8 << 20
+            assert (before["hits"], before["misses"], before["entities"]) == (1, 1, 1)
+            assert 0 < before["bytes"] <= before["limit_bytes"]
+            own_valkey.do("CONFIG", "RESETSTAT")
+            assert list((await store.fetch_times(prepared, [[key(1002)]]))[0][0]) == row
+            assert b"cmdstat_hmget:calls=1," in own_valkey.do("INFO", "commandstats")
+            assert await store.fetch_times([], []) == []
+            assert store.cache() == before
+
+    run(reading())
+    assert redis_store(config_for(tmp_path / "none", f"127.0.0.1:{own_valkey.port}")).cache() == {}
+
+
+def test_a_cache_that_redis_does_not_keep_true_says_why(tmp_path: Path, own_valkey: Valkey) -> None:
+    rights = ("~*", "+hmget", "+hello", "+select", "+client|setinfo", "+client|setname")
+    own_valkey.do("ACL", "SETUSER", "reader", "on", ">word", *rights)
+    where = f"127.0.0.1:{own_valkey.port},username=reader,password=word"
+
+    async def reading() -> None:
+        async with opened(redis_store(config_for(tmp_path / "r", where, cache_mb=8))) as store:
+            for _ in range(2):
+                assert (await answered(store))[0][0][0] is not None
+            assert "CLIENT TRACKING" in store.cache()["problem"]
+            assert (store.cache()["hits"], store.cache()["entities"]) == (0, 0)
+
+    run(reading())
+
+
+def test_while_a_long_fetch_has_the_wire_others_wait_for_their_turns(tmp_path: Path, valkey: Valkey) -> None:
+    """Of one lookup or of several; and a key that several ask for at once is read once then, too."""
+    count = 20_000
+    write_drivers(valkey, count)
+    config = config_for(tmp_path / "r", f"127.0.0.1:{valkey.port},db=3", store_timeout_ms=60_000)
+
+    async def reading() -> None:
+        async with opened(redis_store(config)) as store:
+            many = store.prepare((lookup("n", view="many"),))
+            two = store.prepare((lookup("n", view="many"), lookup(view="many")))
+            assert not (await store.fetch(many, [[key(count)]]))[0][0][0]
+            long = store.fetch(many, [list(map(key, range(count)))])
+            wire: Any = store._connection
+            assert wire.room < 1
+            one, same = store.fetch(many, [[key(7)]]), store.fetch(many, [[key(7)]])
+            assert store.state.shared_reads == 1
+            several = store.fetch(two, [[key(8), key(9)], [key(10)]])
+            assert store.in_flight >= 3
+            store.check_room(1)
+            assert [row[0] for row in (await long)[0]] == [b"%d" % driver for driver in range(count)]
+            assert [(await future)[0][0][0] for future in (one, same)] == [b"7", b"7"]
+            first, second = await several
+            assert [row[0] for row in first] == [b"8", b"9"]
+            assert [row[0] for row in second] == [Timestamp(seconds=1).SerializeToString()]
+            await asyncio.sleep(0)
+            assert store._asked == wire.asked == {}
+            assert store.in_flight == 0
+
+    run(reading())
+
+
+def test_a_redis_that_is_idle_is_asked_whether_it_answers(tmp_path: Path, valkey: Valkey) -> None:
+    async def asking() -> None:
+        store = redis_store(config_for(tmp_path / "r", f"127.0.0.1:{valkey.port}"))
+        store.ping_if_idle()  # before there is anything to ask
+        async with opened(store):
+            await answered(store)
+            store.state.answered_at = 0.0  # the loop's clock may stand still for a millisecond
+            store.ping_if_idle()
+            await soon(lambda: store.state.answered_at > 0)
+            assert store.nodes() == [], "there is one, which has no name"
+
+    run(asking())
+
+
+def test_a_survey_of_one_redis(tmp_path: Path, own_valkey: Valkey) -> None:
+    """As `check` makes it: of the database that the repository names, for this project."""
+    own_valkey.do("HSET", b"a-corpus", timestamp_field("stats"), "x", db=5)
+    own_valkey.do("HSET", b"b-other", timestamp_field("stats"), "x", db=5)
+    store = redis_store(config_for(tmp_path / "r", f"127.0.0.1:{own_valkey.port},db=5"))
+    found = run(store.survey(["stats", "more"]))
+    assert (found.keys, found.views, found.complete) == ((b"a-",), frozenset({"stats"}), True)
+    assert (found.address, found.place) == (f"127.0.0.1:{own_valkey.port}", ", database 5")
+    looks = store.looks()
+    with contextlib.closing(looks):
+        assert (looks.kind, looks.db, looks.mode()) == ("redis", 5, "standalone")
+        assert looks.scan(db=5, suffix=b"corpus", max_keys=10, time_s=1).keys == [b"a-corpus"]
+
+
+@pytest.mark.parametrize("redis_type", ["redis", "redis_cluster", "redis_sentinel"])
+def test_what_cannot_be_reached_cannot_be_looked_into(tmp_path: Path, redis_type: str) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    store = redis_store(block_of(tmp_path / "r", f"redis_type: {redis_type}", f"connection_string: {address}"))
+    with pytest.raises(StoreUnavailableError, match=address):
+        run(store.survey(["stats"]))
+    with pytest.raises(StoreUnavailableError, match=address):
+        run(store.ping())
+    with contextlib.closing(store.looks()) as looks, pytest.raises(StoreUnavailableError, match=address):
+        looks.read(b"a", 0)
+
+
+def test_a_node_of_a_cluster_that_is_taken_for_the_one_redis(tmp_path: Path) -> None:
+    bus = ("--cluster-port", str(free_port()))
+    with Valkey("--cluster-enabled", "yes", "--dir", str(tmp_path), *bus) as node:
+        store = redis_store(config_for(tmp_path / "r", f"127.0.0.1:{node.port}"))
+        with pytest.raises(StoreUnavailableError, match="is a node of a Redis Cluster"):
+            run(store.ping())
+        several = block_of(
+            tmp_path / "several", "redis_type: redis_cluster", f"connection_string: 127.0.0.1:{node.port}"
+        )
+        store = redis_store(several)
+        with pytest.raises(StoreUnavailableError, match=str(node.port)):
+            run(store.ping())  # it has no slots yet
 
 
 # ----------------------------------------------------------------------------------------------------- coming and going
