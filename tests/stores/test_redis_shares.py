@@ -596,14 +596,14 @@ def test_several_keys_of_a_slot_that_is_being_moved_are_asked_for_one_by_one(sid
 
 def test_keys_of_one_shard_find_their_places_when_slots_leave_it(side: Side) -> None:
     """After a wait, what was asked of one node has two: the rows stand where those of the first fetch would."""
-    drivers = [*side.drivers_of("a", 4), *side.drivers_of("b", 1)]
+    drivers = [*side.drivers_of("b", 1), *side.drivers_of("a", 4)]
     future = side.fetch(*drivers)
     side.at("a").fail(refused("TRYAGAIN"))
     side.loop.run_ready()
-    side.reads.table[slot_of(stored_key(drivers[1]))] = side.shards["c"]
+    side.reads.table[slot_of(stored_key(drivers[2]))] = side.shards["c"]
     side.loop.pass_time(0.05)
-    assert side.at("c").drivers == [[drivers[1]]]
-    assert side.at("a").drivers == [[drivers[0], drivers[2], drivers[3]]]
+    assert side.at("c").drivers == [[drivers[2]]]
+    assert side.at("a").drivers == [[drivers[1], drivers[3], drivers[4]]]
     for name in "bca":
         side.at(name).answer()
     assert rows_of(future) == drivers
@@ -619,9 +619,13 @@ def test_a_replica_that_is_asked_in_vain_leaves_it_at_the_first_node(side: Side)
     side.at("a").fail(refused("WRONGTYPE"))
     side.loop.run_ready()
     assert not future.done()
+    side.at("a").responsive = True
+    second = cast("Try", side.at("a2").sent[0][0].watched())
     side.at("a2").answer()
     assert rows_of(future) == drivers
     side.reads.hedge(first)
+    side.reads.hedge(second)
+    assert not side.at("a").sent
     assert not side.at("a2").sent
 
 

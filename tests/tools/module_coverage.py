@@ -33,7 +33,6 @@ BELOW: dict[str, float] = {
     "features/binding.py": 80.0,  # in steps: tests/registries.py binds whatever test_vectors.py asks
     "features/large_answers.py": 88.0,  # tests/registries.py makes all answers of test_vectors.py in steps too
     "server/app.py": 63.0,  # the rest is the life of a process: tests/system/test_start.py, test_lifecycle.py
-    "stores/redis.py": 70.0,  # several nodes: tests/system/test_cluster.py, test_sentinel.py
     "stores/redis_link.py": 76.0,  # how it connects: what connects a store, tests/stores/test_redis.py above all
     "stores/redis_sentinel.py": 79.0,  # the connections to sentinels: tests/system/test_sentinel.py
     "telemetry/spans.py": 54.0,  # the way out is tested by processes and a collector: tests/system/test_spans.py
