@@ -11,6 +11,7 @@ the code runs in other processes.
 from __future__ import annotations
 
 import argparse
+import importlib
 import io
 import re
 import sys
@@ -78,6 +79,11 @@ class Contexts:
     def __init__(self, measured: coverage.Coverage) -> None:
         self._measured = measured
         self._file = ""
+
+    def pytest_sessionstart(self) -> None:
+        """Import all modules before there is a context: else a test of another may be the one that runs the `def`s."""
+        for module in modules():
+            importlib.import_module(f"yummy_fast.{module.removesuffix('.py').replace('/', '.')}")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[Any]:
