@@ -64,11 +64,11 @@ INHERITED = "YUMMY_FAST_NATIVE"
 T = TypeVar("T")
 
 
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
+def run(coroutine: Coroutine[Any, Any, T], patience_s: float = PATIENCE_S) -> T:
     """Run a test's coroutine on the loop that the server uses, for as long as patience lasts."""
 
     async def bounded() -> T:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s):
             return await coroutine
 
     return uvloop.run(bounded())

@@ -36,6 +36,8 @@ from yummy_fast.stores.row_cache import RowCache, keys_without
 Command = tuple[str | bytes, ...]
 STAMP = Timestamp(seconds=1).SerializeToString()
 FIELDS = (feature_field("many", "n"), timestamp_field("many"))
+LONG_S = 3 * PATIENCE_S
+"""For what takes seconds of CPU, besides."""
 
 
 def make_single(folder: Path, port: int, **settings: Any) -> RedisStore:
@@ -458,7 +460,7 @@ def test_a_checker_finds_nothing_old(tmp_path: Path, binary: str) -> None:
 
     with Node([], binary=binary) as node:
         until(lambda: node.do("PING") == b"PONG", "a node")
-        run(checking(node))
+        run(checking(node), LONG_S)
 
 
 @pytest.mark.parametrize("broken", ["a key's invalidations are lost", "replies under way are kept"])
@@ -609,7 +611,7 @@ def test_nothing_old_on_a_cluster_that_is_resharded(
             assert reader.store.state.cache_differences == 0
 
     assert len(absent) > 5
-    run(checking())
+    run(checking(), LONG_S)
 
 
 def migrate(cluster: Cluster, first: int, last: int) -> object:
@@ -647,7 +649,7 @@ def test_nothing_old_through_a_failover(own_cluster: Cluster, tmp_path: Path) ->
             assert reader.store.state.cache_differences == 0
             assert reader.store.state.cache_flushes > 0
 
-    run(checking())
+    run(checking(), LONG_S)
 
 
 def waiting_writer_to(cluster: Cluster) -> Callable[[Sequence[Command]], object]:
@@ -727,7 +729,7 @@ def test_nothing_old_behind_sentinels(tmp_path: Path) -> None:
                 await reader.barrier()
                 assert await reader.read(*versions) == [b"%d" % (version + 1) for version in versions.values()]
 
-        run(checking())
+        run(checking(), LONG_S)
 
 
 # ------------------------------------------------------------------------------------------------- the same answers
