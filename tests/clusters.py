@@ -254,6 +254,22 @@ class Cluster:
         self._stack.close()
 
 
+class Recorder:
+    """A transport that notes each write, by the name of its node."""
+
+    def __init__(self, transport: object, name: str, wrote: list[str]) -> None:
+        self._transport = transport
+        self._name = name
+        self._wrote = wrote
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        self._wrote.append(self._name)
+        self._transport.write(data)  # type: ignore[attr-defined]
+
+
 class Watched:
     """A master with two replicas, and three sentinels that watch over them."""
 

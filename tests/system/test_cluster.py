@@ -19,7 +19,7 @@ from urllib.request import urlopen
 import pytest
 import trustme
 
-from tests.clusters import BINARIES, REDIS, Cluster, Node, cluster_port, frozen, until
+from tests.clusters import BINARIES, REDIS, Cluster, Node, Recorder, cluster_port, frozen, until
 from tests.conformance.test_conformance import cases_of, check_case
 from tests.harness import PATIENCE_S, Server, command_line, eventually, free_port, run
 from tests.stores.cluster_load import (
@@ -97,22 +97,6 @@ def test_one_write_to_each_node(cluster: Cluster, tmp_path: Path) -> None:
             assert len(wrote) == len(set(wrote)) == 3
 
     run(reading())
-
-
-class Recorder:
-    """A transport that notes who writes."""
-
-    def __init__(self, transport: object, name: str, wrote: list[str]) -> None:
-        self._transport = transport
-        self._name = name
-        self._wrote = wrote
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        self._wrote.append(self._name)
-        self._transport.write(data)  # type: ignore[attr-defined]
 
 
 def test_a_dead_seed_and_the_docstrings_option(cluster: Cluster, tmp_path: Path) -> None:

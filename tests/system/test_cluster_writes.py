@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.clusters import BINARIES, Cluster, Node, Watched, frozen, until
+from tests.clusters import BINARIES, Cluster, Node, Recorder, Watched, frozen, until
 from tests.harness import Server, repository, run
 from tests.stores.cluster_load import key, make_store, opened, soon
 from tests.stores.write_load import VIEWS, WriteLoad, hashes_of, rows_of, written_view
@@ -131,28 +131,12 @@ def test_one_write_to_each_node(valkeys: Cluster, tmp_path: Path) -> None:
             for shard in store._nodes._shards.values():
                 connection = shard.primary.connection
                 assert connection is not None
-                connection._transport = _Recorder(connection._transport, shard.primary.name, wrote)
+                connection._transport = Recorder(connection._transport, shard.primary.name, wrote)
             chosen = Chosen(rows_of(range(30), 1), range(30))
             await store.write([(store.prepare_write(written_view(name)), chosen) for name in VIEWS])
             assert len(wrote) == len(set(wrote)) == 3
 
     run(writing())
-
-
-class _Recorder:
-    """A transport that notes who writes."""
-
-    def __init__(self, transport: object, name: str, wrote: list[str]) -> None:
-        self._transport = transport
-        self._name = name
-        self._wrote = wrote
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        self._wrote.append(self._name)
-        self._transport.write(data)  # type: ignore[attr-defined]
 
 
 # --------------------------------------------------------------------------------------------------- things that break

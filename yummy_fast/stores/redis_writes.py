@@ -79,7 +79,7 @@ class Piece(NamedTuple):
 
 
 class Whole:
-    """A write, all shares of which somebody waits for."""
+    """A write that is waited for, in all its shares."""
 
     __slots__ = ("_error", "_has_timer", "deadline", "future", "left", "on_wire", "stored")
 
