@@ -354,6 +354,25 @@ def test_a_client_that_leaves_ends_the_connection(after_head: bool) -> None:
         thread.join()
 
 
+def test_an_answer_in_the_tick_in_which_its_request_is_given_up() -> None:
+    """The future is cancelled, and `forward` has not gone on yet: the answer is dropped."""
+
+    async def giving_up() -> None:
+        forwarder = Forwarder(f"http://127.0.0.1:{port}", 100)
+        asking = asyncio.ensure_future(forwarder.forward(request()))
+        await asyncio.sleep(0)
+        (call,) = forwarder._waiting
+        asking.cancel()
+        call.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert not forwarder._waiting
+        assert not forwarder._streams
+
+    with silent_server() as port:
+        run(giving_up())
+
+
 def test_no_call_is_left_to_the_cycle_collector() -> None:
     """See "No cycles" in docs/architecture.md: a reload would keep it for ever."""
 
