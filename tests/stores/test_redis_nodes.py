@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -385,6 +386,28 @@ def test_when_a_store_is_closed_what_is_tried_again_later_fails() -> None:
         await side.nodes.close()
         with pytest.raises(StoreUnavailableError, match="is closed"):
             await future
+
+    run(following())
+
+
+def test_a_library_that_keeps_a_cancellation_for_itself_delays_the_close_and_no_more() -> None:
+    async def following() -> None:
+        side = Side(FIRST)
+        await side.nodes.open()
+        begun, never = asyncio.Event(), asyncio.Event()
+
+        async def read() -> None:
+            begun.set()
+            with suppress(asyncio.CancelledError):
+                await never.wait()
+            await never.wait()
+
+        assert side.nodes._keeping is not None
+        side.nodes._keeping.cancel()
+        side.nodes._keeping = asyncio.create_task(read())
+        await begun.wait()
+        await side.nodes.close()
+        assert side.nodes._keeping.cancelled()
 
     run(following())
 
