@@ -11,7 +11,8 @@ It measures nothing. matplotlib is needed here and nowhere else.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -169,14 +170,29 @@ def wider(colours: Colours, path: Path) -> None:
     finish(figure, colours, title, [below, source(YUMMY)], path)
 
 
+def medians(rungs: Iterable[Record]) -> list[Record]:
+    """Of the rounds of each peer and rate: the median p99, and the least success."""
+    rounds: dict[tuple[str, int], list[Record]] = {}
+    for rung in rungs:
+        rounds.setdefault((rung["peer"], rung["rate"]), []).append(rung)
+    return [
+        {
+            **some[0],
+            "p99_us": median(one["p99_us"] or math.inf for one in some),
+            "success": min(one["success"] for one in some),
+        }
+        for some in rounds.values()
+    ]
+
+
 def p99(colours: Colours, path: Path, results: Sequence[str], rows: int, features: int, title: str) -> None:
     """p99 against the rate. A line ends at the last rate that was answered whole; what came of the next is written."""
     figure, axis = canvas(colours, 4.3)
-    rungs = [
+    rungs = medians(
         rung
         for rung in records(results, "open_loop")
         if rung["set"] == "ints" and (rung["rows"], rung["features"]) == (rows, features) and rung["peer"] in NAMES
-    ]
+    )
     for peer, name in NAMES.items():
         mine = sorted((rung for rung in rungs if rung["peer"] == peer), key=lambda rung: rung["rate"])
         whole = [rung for rung in mine if rung["success"] == 1]
