@@ -86,6 +86,20 @@ static inline void free_object(PyObject *self)
     Py_DECREF(type);
 }
 
+static inline uint32_t load_16(const void *bytes)
+{
+    uint16_t word;
+    memcpy(&word, bytes, sizeof word);
+    return word;
+}
+
+static inline uint32_t load_32(const void *bytes)
+{
+    uint32_t word;
+    memcpy(&word, bytes, sizeof word);
+    return word;
+}
+
 static inline uint64_t load_64(const void *bytes)
 {
     uint64_t word;

@@ -20,6 +20,8 @@
 
 #include <structmember.h>
 
+enum { CR_LF = '\r' | '\n' << 8 }; /* as load_16 has it */
+
 #ifndef MAX_ROW_BYTES /* a build for tests has a small one */
 #define MAX_ROW_BYTES (UINT32_MAX - 1)
 #endif
@@ -503,6 +505,39 @@ static Kind take_element(Reader *reader, Picker *picker, Kind kind, const Elemen
     return kind;
 }
 
+/* Pairs as nearly all are, most of which are stepped over: a name that was guessed, and a value of less than ten bytes.
+ *
+ *     $4\r\nx9a!\r\n   $3\r\n\x18\xd2\x09\r\n
+ *
+ * It stops at the first pair that is another, or so near to the end that it may not be whole. Where that is: */
+static inline const uint8_t *take_usual_pairs(Reader *reader, const Picker *picker, const uint8_t *here,
+                                              const uint8_t *end, uint64_t *elements, uint64_t *place, size_t *longest)
+{
+    enum { LOOKED_AT = 32 }; /* bytes of a pair at most: 10, 4, then 16 that are copied at once, whatever the length */
+    const uint32_t value_head = '$' | CR_LF << 16, but_its_digit = 0xFFFF00FF;
+    while (*elements > 1 && *place < picker->guesses_room && end - here >= LOOKED_AT) {
+        const Guess *guess = &picker->guesses[*place];
+        uint32_t head = load_32(here + 10), length = (head >> 8 & 0xFF) - '0';
+        if (load_64(here) != guess->head || load_16(here + 8) != CR_LF || (head & but_its_digit) != value_head ||
+            length > 9 || load_16(here + 14 + length) != CR_LF)
+            break;
+        if (guess->cell != UNWANTED) {
+            Text *bytes = &reader->bytes;
+            size_t start = text_length(bytes);
+            if (start + 16 > MAX_ROW_BYTES || !text_room(bytes, 16))
+                break;
+            memcpy(bytes->at, here + 14, 16);
+            bytes->at += length;
+            reader->cells[guess->cell] = (Cell){(uint32_t)start, length};
+        }
+        *longest = *longest < length ? length : *longest;
+        here += 16 + length;
+        *elements -= 2;
+        ++*place;
+    }
+    return here;
+}
+
 /* The usual elements of a hash's reply, as long as they are usual: names that were guessed, and short values. It stops
  * where something is not, or not whole; what `next_element` then says of it counts. */
 static Kind take_usual_elements(Reader *reader, Picker *picker, const uint8_t **at, const uint8_t *end)
@@ -515,6 +550,9 @@ static Kind take_usual_elements(Reader *reader, Picker *picker, const uint8_t **
     Kind kind = BYTES_ELEMENT;
     while (elements > 0 && kind == BYTES_ELEMENT) {
         if (!at_value) {
+            here = take_usual_pairs(reader, picker, here, end, &elements, &place, &longest);
+            if (elements == 0)
+                break;
             const Guess *guess = place < picker->guesses_room ? &picker->guesses[place] : NULL;
             if (LIKELY(guess && guess->head && end - here >= 10 && load_64(here) == guess->head && here[8] == '\r' &&
                        here[9] == '\n')) {
