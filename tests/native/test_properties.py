@@ -6,7 +6,7 @@ import math
 import random
 from array import array as numbers
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, cycle, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,8 @@ def outcome(
         if wanted is not None:
             picker = pickers.setdefault((wanted, named), room.Picker(wanted, named))
         reader.expect(picker, count)
-    answers = [answer for piece in pieces for answer in reader.feed(piece)]
+    forms = cycle((bytes, memoryview))
+    answers = [answer for piece, form in zip(pieces, forms, strict=False) for answer in reader.feed(form(piece))]
     return list(map(_plain, answers)), reader.failed is not None, reader.take_invalidated()
 
 

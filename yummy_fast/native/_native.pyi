@@ -34,7 +34,7 @@ class ReplyReader:
     def __init__(self) -> None: ...
     def expect(self, picker: Picker | None, replies: int) -> None:
         """After all that is expected so far, this many replies come for `picker`, or for nobody."""
-    def feed(self, data: bytes) -> list[list[Sequence[bytes | None]] | str | None]:
+    def feed(self, data: bytes | memoryview) -> list[list[Sequence[bytes | None]] | str | None]:
         """For each `expect` of which no reply is missing any more, its rows. If one of its replies was no row: the text
         of the first such reply if that was an error, else None."""
     def take_invalidated(self) -> list[bytes | None]:

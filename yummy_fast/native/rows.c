@@ -144,11 +144,16 @@ typedef struct {
 
 static uint32_t name_hash(const uint8_t *name, size_t length)
 {
+    const uint64_t mix = 0x9E3779B97F4A7C15;
     uint64_t hash = length;
-    for (; length >= 8; name += 8, length -= 8)
-        hash = (hash ^ load_64(name)) * 0x9E3779B97F4A7C15;
-    for (; length > 0; name++, length--)
-        hash = (hash ^ *name) * 0x9E3779B97F4A7C15;
+    if (length < 8) {
+        for (; length > 0; name++, length--)
+            hash = (hash ^ *name) * mix;
+    } else {
+        for (; length > 8; name += 8, length -= 8)
+            hash = (hash ^ load_64(name)) * mix;
+        hash = (hash ^ load_64(name + length - 8)) * mix; /* bytes before these may be in it twice */
+    }
     return (uint32_t)(hash >> 32);
 }
 
@@ -746,41 +751,73 @@ static bool read_replies(Reader *reader, const uint8_t **at, const uint8_t *end,
     return true;
 }
 
+/* Read on from `*at`, `fresh` of whose bytes have not been counted. */
+static bool read_piece(Reader *reader, const uint8_t **at, const uint8_t *end, size_t fresh, PyObject *answers)
+{
+    const uint8_t *reply_end = NULL;
+    bool done = read_replies(reader, at, end, answers, &reply_end);
+    reader->unfinished_bytes = reply_end ? (uint64_t)(end - reply_end) : reader->unfinished_bytes + fresh;
+    return done;
+}
+
+/* Read what has come. An element that is not whole is kept; the next time, it is made whole with some of what has come
+ * then, and the others are read where they are. Only if that does not make it whole, all is copied behind it. */
+static bool read_all(Reader *reader, const uint8_t *bytes, size_t length, PyObject *answers)
+{
+    enum { SOME_BYTES = 64 }; /* a name and a number have less */
+    Text *rest = &reader->rest;
+    size_t kept = text_length(rest), copied = 0;
+    if (kept > 0) {
+        copied = length < SOME_BYTES ? length : SOME_BYTES;
+        if (!text_add(rest, bytes, copied))
+            return false;
+        const uint8_t *at = (const uint8_t *)rest->start;
+        if (!read_piece(reader, &at, (const uint8_t *)rest->at, copied, answers))
+            return false;
+        size_t taken = (size_t)(at - (const uint8_t *)rest->start);
+        if (reader->failed)
+            return true;
+        if (taken < kept) {
+            if (!text_add(rest, bytes + copied, length - copied))
+                return false;
+            at = (const uint8_t *)rest->start + taken;
+            if (copied < length && !read_piece(reader, &at, (const uint8_t *)rest->at, length - copied, answers))
+                return false;
+            size_t left = (size_t)((const uint8_t *)rest->at - at);
+            memmove(rest->start, at, left);
+            rest->at = rest->start + left;
+            return true;
+        }
+        rest->at = rest->start;
+        bytes += taken - kept;
+        length -= taken - kept;
+        copied -= taken - kept;
+    }
+    const uint8_t *at = bytes, *end = bytes + length;
+    return read_piece(reader, &at, end, length - copied, answers) &&
+           (reader->failed || text_add(rest, at, (size_t)(end - at)));
+}
+
 static PyObject *reader_feed(PyObject *self, PyObject *data)
 {
     Reader *reader = (Reader *)self;
-    char *bytes;
-    Py_ssize_t length;
-    if (PyBytes_AsStringAndSize(data, &bytes, &length) < 0)
+    Py_buffer fed;
+    if (PyObject_GetBuffer(data, &fed, PyBUF_SIMPLE) < 0)
         return NULL;
     PyObject *answers = PyList_New(0); /* before any pointer is taken: this may run Python, even feed this reader */
-    if (answers == NULL || reader->failed != NULL || length == 0)
-        return answers;
-    Text *rest = &reader->rest;
-    bool kept = text_length(rest) > 0, done = true;
-    const uint8_t *at = (const uint8_t *)bytes, *end = at + length, *reply_end = NULL;
-    if (kept) {
-        done = text_add(rest, bytes, (size_t)length);
-        at = (const uint8_t *)rest->start;
-        end = (const uint8_t *)rest->at;
+    if (answers != NULL && reader->failed == NULL && fed.len > 0) {
+        bool done = read_all(reader, fed.buf, (size_t)fed.len, answers);
+        if (text_length(&reader->rest) == 0 || !done || reader->failed)
+            text_release(&reader->rest, KEPT_BYTES);
+        if (reader->elements == 0)
+            text_release(&reader->bytes, KEPT_BYTES); /* of a Row that was given up, there may be bytes */
+        if (!done) { /* what had come is lost with the list: whoever feeds this reader has to give up on it */
+            reader->failed = "no memory";
+            Py_CLEAR(answers);
+            PyErr_NoMemory();
+        }
     }
-    done = done && read_replies(reader, &at, end, answers, &reply_end);
-    reader->unfinished_bytes = reply_end ? (uint64_t)(end - reply_end) : reader->unfinished_bytes + (uint64_t)length;
-    if (done && !reader->failed && kept) {
-        memmove(rest->start, at, (size_t)(end - at));
-        rest->at = rest->start + (end - at);
-    } else if (done && !reader->failed) {
-        done = text_add(rest, at, (size_t)(end - at));
-    }
-    if (text_length(rest) == 0 || !done || reader->failed)
-        text_release(rest, KEPT_BYTES);
-    if (reader->elements == 0)
-        text_release(&reader->bytes, KEPT_BYTES); /* of a Row that was given up, there may be bytes */
-    if (!done) { /* what had come is lost with the list: whoever feeds this reader has to give up on it */
-        reader->failed = "no memory";
-        Py_CLEAR(answers);
-        PyErr_NoMemory();
-    }
+    PyBuffer_Release(&fed);
     return answers;
 }
 

@@ -281,7 +281,7 @@ class ReplyReader:
             raise TypeError("expected a Picker or None, and a number of replies above zero")
         self._expected.append(_Answer(picker, replies))
 
-    def feed(self, data: bytes) -> list[list[Row] | str | None]:
+    def feed(self, data: bytes | memoryview) -> list[list[Row] | str | None]:
         answers: list[list[Row] | str | None] = []
         if self.failed is not None:
             return answers
@@ -296,10 +296,10 @@ class ReplyReader:
         taken, self._invalidated = self._invalidated, []
         return taken
 
-    def _read(self, data: bytes, answers: list[list[Row] | str | None]) -> None:
+    def _read(self, data: bytes | memoryview, answers: list[list[Row] | str | None]) -> None:
         reader, expected, size = self._reader, self._expected, len(data)
         for start in range(0, size, self._PIECE_BYTES):
-            reader.feed(data, start, min(self._PIECE_BYTES, size - start))
+            reader.feed(data, start, min(self._PIECE_BYTES, size - start))  # type: ignore[arg-type]  # it takes views
             for reply in iter(reader.gets, _INCOMPLETE):
                 self.unfinished_bytes = 0  # about: how much of `data` follows this reply is not known
                 if type(reply) is hiredis.PushNotification:

@@ -468,7 +468,7 @@ class RedisConnection(asyncio.Protocol):
         self.asked: dict[Any, asyncio.Future[Rows]] = {}
         """Fetches of which that write has the commands, by what `redis` knows them by. It is emptied with the write: so
         nobody needs a callback of its own for that."""
-        self._chunks: deque[bytes] = deque()
+        self._chunks: deque[memoryview] = deque()
         """What was received and not yet parsed."""
         self._reading = True
         self._timer: asyncio.TimerHandle | None = None
@@ -724,7 +724,8 @@ class RedisConnection(asyncio.Protocol):
                 self._parse(data)
                 return
             self._loop.call_soon(self._parse_next_chunk)
-        chunks.extend(data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES))
+        received = memoryview(data)
+        chunks.extend(received[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES))
         if len(chunks) > MAX_CHUNKS and self._reading:
             self._reading = False
             self._transport.pause_reading()
@@ -740,7 +741,7 @@ class RedisConnection(asyncio.Protocol):
             self._reading = True
             self._transport.resume_reading()
 
-    def _parse(self, data: bytes) -> None:
+    def _parse(self, data: bytes | memoryview) -> None:
         """Give the answers that `data` completes to the fetches at the head of the FIFO."""
         waiting, reader = self._waiting, self._reader
         answered = []

@@ -92,7 +92,7 @@ class TrackedReader:
         self._changed = changed
         self.expect = reader.expect
 
-    def feed(self, data: bytes) -> list[Any]:
+    def feed(self, data: bytes | memoryview) -> list[Any]:
         """As ReplyReader.feed."""
         answers = self._reader.feed(data)
         keys = self._reader.take_invalidated()
