@@ -211,12 +211,14 @@ static Outcome write_columns(const Writer *writer, State *state, size_t count)
             const uint8_t *stored = cell_bytes(rows[i], column->place, &length);
             if (UNLIKELY(length > MAX_VALUE_BYTES || text_length(text) > MAX_BODY_BYTES))
                 return UNUSUAL;
-            if (i > 0 && !TEXT_ADD(text, ","))
-                return NO_MEMORY;
             Outcome outcome = write_value(text, stored, length);
             if (UNLIKELY(outcome != WRITTEN))
                 return outcome;
+            if (UNLIKELY(!text_room(text, 1)))
+                return NO_MEMORY;
+            *text->at++ = ',';
         }
+        text->at--; /* there is one row at least */
         size_t start = column->view == 0 ? 0 : writer->tails[column->view - 1];
         if (!text_add(text, state->tails.start + start, writer->tails[column->view] - start))
             return NO_MEMORY;

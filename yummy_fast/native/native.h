@@ -33,6 +33,7 @@
 #define OBJECT(pointer) ((PyObject *)(uintptr_t)(pointer)) /* where a function of Python's takes no other type */
 #define LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+#define ALWAYS_INLINE inline __attribute__((always_inline)) /* so that each caller has what its arguments need */
 
 /* How writing text ends. NO_MEMORY goes without an exception; the function that Python called sets it. */
 typedef enum { WRITTEN = 0, UNUSUAL, NO_MEMORY } Outcome;

@@ -178,7 +178,7 @@ static inline bool read_varint(const uint8_t **at, const uint8_t *end, uint64_t 
 }
 
 /* One scalar, without its tag. `*at` moves behind it. */
-static inline Outcome write_scalar(Text *text, Kind kind, const uint8_t **at, const uint8_t *end)
+static ALWAYS_INLINE Outcome write_scalar(Text *text, Kind kind, const uint8_t **at, const uint8_t *end)
 {
     uint64_t number;
     switch (kind) {
@@ -260,11 +260,9 @@ static Outcome write_list(Text *text, Kind kind, const uint8_t *at, const uint8_
     return TEXT_ADD(text, "]") ? WRITTEN : NO_MEMORY;
 }
 
-Outcome write_value(Text *text, const uint8_t *stored, size_t length)
+/* A Value of whatever kind. */
+static Outcome write_other_value(Text *text, const uint8_t *at, const uint8_t *end)
 {
-    if (length == 0)
-        return TEXT_ADD(text, "null") ? WRITTEN : NO_MEMORY;
-    const uint8_t *at = stored, *end = stored + length;
     uint32_t tag = *at++;
     if (tag >= 0x80) { /* fields from 16 on: two bytes */
         if (at == end || *at >= 0x80)
@@ -282,6 +280,31 @@ Outcome write_value(Text *text, const uint8_t *stored, size_t length)
     if (kind == OTHER || (tag & 7) != WIRE_TYPES[kind])
         return UNUSUAL;
     Outcome outcome = write_scalar(text, kind, &at, end);
+    return outcome == WRITTEN && at != end ? UNUSUAL : outcome;
+}
+
+Outcome write_value(Text *text, const uint8_t *stored, size_t length)
+{
+    if (length == 0)
+        return TEXT_ADD(text, "null") ? WRITTEN : NO_MEMORY;
+    const uint8_t *at = stored + 1, *end = stored + length;
+    Outcome outcome;
+    switch (*stored) { /* of the most usual ones the tag says all */
+    case 3 << 3 | VARINT:
+        outcome = write_scalar(text, INT32, &at, end);
+        break;
+    case 4 << 3 | VARINT:
+        outcome = write_scalar(text, INT64, &at, end);
+        break;
+    case 5 << 3 | FIXED_64:
+        outcome = write_scalar(text, DOUBLE, &at, end);
+        break;
+    case 6 << 3 | FIXED_32:
+        outcome = write_scalar(text, FLOAT, &at, end);
+        break;
+    default:
+        return write_other_value(text, stored, end);
+    }
     return outcome == WRITTEN && at != end ? UNUSUAL : outcome;
 }
 
