@@ -25,12 +25,9 @@ from typing import Any
 RESULTS = Path(__file__).resolve().with_name("results")
 MEASURED = RESULTS / "2026-11-26-clusters.json"
 
-CACHE_MEASURED: Path | None = None
-"""INPUT for the cache of stored rows: a file of perf/results with what a request costs at several hit rates, beside one
-Redis without the cache in the same run. Where it is set, all tables have a row for each of its hit rates. Its form:
-
-    {"figures": [{"rows": 1, "features": 50, "hit_rate": 0.9, "server_cpu_us": ..., "redis_cpu_us": ...,
-                  "redis_system_us": ..., "redis_bytes": ..., "response_bytes": ...}, ...]}
+CACHE_MEASURED = RESULTS / "2026-11-26-caching.json"
+"""What perf/caching.py measured: what a request costs at several hit rates of the cache of stored rows. All tables have
+a row for each of them.
 """
 
 WORKER_BUSY = 0.6
@@ -92,8 +89,7 @@ class Figures:
     @classmethod
     def read(cls) -> Figures:
         """From the files of perf/results."""
-        cache = None if CACHE_MEASURED is None else json.loads(CACHE_MEASURED.read_text())
-        return cls(json.loads(MEASURED.read_text()), cache)
+        return cls(json.loads(MEASURED.read_text()), json.loads(CACHE_MEASURED.read_text()))
 
     def shapes(self) -> list[tuple[str, int, int]]:
         """Set, rows and features of each shape that was measured."""
