@@ -28,7 +28,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from yummy_fast.errors import ConfigError, FeastOnlyError, ForwardError, LimitError
-from yummy_fast.http.http11 import AnswerError, AnswerParser, Request, Response, Sink, split_target
+from yummy_fast.http.answer_parser import AnswerError, AnswerParser
+from yummy_fast.http.http11 import Request, Response, Sink, split_target
 
 FORWARDED: dict[bytes, tuple[bytes, ...]] = {
     b"/materialize": (b"POST",),

@@ -1,9 +1,8 @@
-"""HTTP/1.1 on the wire: bytes to requests, within limits on heads and bodies; responses to the bytes of their heads;
-and, for `forward`, the bytes of another server's answer to its parts.
+"""HTTP/1.1 on the wire: bytes to requests, within limits on heads and bodies; responses to the bytes of their heads.
 
 Nothing here does I/O: `connection` owns the socket. Its only input but bytes is the time that `Clock.tick` reads.
-httptools (llhttp) does the parsing, and only this file imports it. httptools would wrap what a callback raises,
-so the callbacks only record what they saw and what is wrong with it, and `RequestParser.feed` raises.
+httptools (llhttp) does the parsing. It would wrap what a callback raises, so the callbacks only record what they saw
+and what is wrong with it, and `RequestParser.feed` raises. `answer_parser` reads what other servers answer.
 
 llhttp refuses folded header lines, control characters, malformed names, conflicting or repeated Content-Lengths, and
 malformed chunks. This file adds the checks that llhttp leaves to its user: Host, version, target, transfer and content
@@ -64,7 +63,8 @@ _AUTHORITY = rb"(?:(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+|\[(?=.*:.*:)[0
 _is_host = re.compile(_AUTHORITY).fullmatch
 # RFC 9112 3.2.2. An empty host and user information are to be refused (RFC 9110 4.2.1, 4.2.4).
 _is_absolute = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://" + _AUTHORITY + rb"(?:[/?].*)?").fullmatch
-_is_number = re.compile(rb"[0-9]{1,9}").fullmatch
+is_number = re.compile(rb"[0-9]{1,9}").fullmatch
+"""Whether the value of a header is a number, and of no more digits than any that has a meaning here."""
 
 
 class Request(NamedTuple):
@@ -388,7 +388,7 @@ class RequestParser:
                     pass
                 elif self._timeouts > 1:
                     self._refuse_later(400, "Bad Request: X-Request-Timeout-Ms: expected one such header")
-                elif _is_number(value.strip(b" \t")):
+                elif is_number(value.strip(b" \t")):
                     self._timeout_ms = int(value)
                 else:
                     self._refuse_later(400, "Bad Request: X-Request-Timeout-Ms: expected milliseconds")
@@ -555,6 +555,9 @@ ResponseOrCoroutine = Response | Coroutine[Any, Any, Response]
 CLIENT_LEFT = 499
 """The status in metrics and logs of a request whose client disconnected before the answer. nginx uses this number."""
 
+WITHOUT_BODY = (204, 304)
+"""Statuses of answers that end with their heads, whatever these say: RFC 9112 6.3."""
+
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
@@ -613,7 +616,7 @@ def streamed_head(
     HTTP/1.0 has no chunks: there the body ends with the connection, so `keep_alive` is false. 204 and 304 have no body.
     """
     chunked = False
-    if response.status in _WITHOUT_BODY:
+    if response.status in WITHOUT_BODY:
         framing = b""
     elif stream.length is not None:
         framing = b"content-length: %d\r\n" % stream.length
@@ -626,86 +629,6 @@ def streamed_head(
         framing += b"connection: keep-alive\r\n"
     line = _STATUS_LINES.get(response.status, b"HTTP/1.1 %d \r\n" % response.status)
     return b"%b%b%b%b\r\n" % (line, date, response.headers, framing), chunked
-
-
-_WITHOUT_BODY = (204, 304)
-
-
-class AnswerError(ValueError):
-    """What another server has sent is no answer that we pass on."""
-
-
-class AnswerParser:
-    """Parses the answer of another server to one request.
-
-    Interim answers (100 Continue) are skipped. What follows the answer is discarded: there was no second request that
-    it could answer, and the client must not get it as a part of the body (RFC 9112 6.3).
-    """
-
-    def __init__(self, max_head_bytes: int) -> None:
-        self._max_head_bytes = max_head_bytes
-        self._head_bytes = 0
-        self._parser = httptools.HttpResponseParser(self)
-        self._pieces: list[bytes] = []
-        self._framed = False
-        self.status = 0
-        """0 until the head is complete."""
-        self.headers: list[tuple[bytes, bytes]] = []
-        """Names in lower case."""
-        self.length: int | None = None
-        """The value of Content-Length, if the body is as long as that."""
-        self.complete = False
-        """Whether the last byte of the body has come."""
-
-    def feed(self, data: bytes) -> bytes:
-        """The part of the body that `data` has. Raises AnswerError."""
-        if not self.status:
-            self._head_bytes += len(data)
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserUpgrade, httptools.HttpParserError):
-            if not self.complete:
-                raise AnswerError("what came is no answer of HTTP/1.1") from None
-        if not self.status and self._head_bytes > self._max_head_bytes:
-            raise AnswerError(f"the head of the answer is longer than {self._max_head_bytes} bytes")
-        piece = b"".join(self._pieces)
-        self._pieces.clear()
-        return piece
-
-    def feed_end(self) -> None:
-        """The connection has ended in order. A body without length or chunks is complete by that: RFC 9112 6.3."""
-        if self.status and not self._framed:
-            self.complete = True
-
-    def close(self) -> None:
-        """As RequestParser.close."""
-        del self._parser
-
-    def on_message_begin(self) -> None:
-        if not self.status:
-            self.headers.clear()
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.status:  # otherwise it is a trailer, or follows the answer
-            self.headers.append((name.lower(), value.strip(b" \t")))
-
-    def on_headers_complete(self) -> None:
-        status = self._parser.get_status_code()
-        if status < 200 or self.status:
-            return
-        self.status = status
-        found = dict(self.headers)
-        self._framed = b"transfer-encoding" in found or b"content-length" in found or status in _WITHOUT_BODY
-        has_length = status not in _WITHOUT_BODY and b"transfer-encoding" not in found
-        if has_length and _is_number(found.get(b"content-length", b"")):
-            self.length = int(found[b"content-length"])
-
-    def on_body(self, body: bytes) -> None:
-        if not self.complete:
-            self._pieces.append(body)
-
-    def on_message_complete(self) -> None:
-        self.complete = self.status > 0
 
 
 def split_target(url: bytes) -> tuple[bytes, bytes]:

@@ -1,18 +1,18 @@
-"""HTTP/1.1 for `forward`: the answer of another server by RFC 9112, the headers that a request keeps for that server,
-and the heads of answers whose bodies come piece by piece.
+"""The answer of another server by RFC 9112, as `forward` gets it. It does not matter how the bytes are cut.
 
-It does not matter how the bytes are cut. tests/http/test_forward.py has the same over sockets.
+tests/http/test_forward.py has the same over sockets.
 """
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterable
-from typing import Any
 
 import pytest
 
 from tests.http.test_http11 import cuts
-from yummy_fast.http.http11 import AnswerError, AnswerParser, RequestParser, Response, streamed_head
+from yummy_fast.http.answer_parser import AnswerError, AnswerParser
 
 MAX_HEAD_BYTES = 400
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -27,9 +27,6 @@ def answered(pieces: Iterable[bytes], *, ends: bool = False) -> tuple[AnswerPars
     if ends:
         parser.feed_end()
     return parser, body
-
-
-# ------------------------------------------------------------------------------------------ another server's answer
 
 
 @pytest.mark.parametrize(
@@ -124,8 +121,9 @@ def test_a_head_without_end_is_refused_and_a_long_body_is_not(more: int, refused
             answered(pieces)
     else:
         assert answered(pieces)[0].status == 0
-    _, body = answered([OK + b"Content-Length: 4000\r\n\r\n", *[b"x" * 1_000] * 4])
-    assert len(body) == 4_000
+    head = OK + b"Content-Length: 4000\r\n\r\n"
+    for pieces in [head, *[b"x" * 1_000] * 4], [head + b"x" * 4_000]:
+        assert answered(pieces)[1] == b"x" * 4_000
 
 
 def test_interim_answers_without_end_are_refused() -> None:
@@ -133,71 +131,16 @@ def test_interim_answers_without_end_are_refused() -> None:
         answered([b"HTTP/1.1 100 Continue\r\n\r\n"] * 100)
 
 
-# ------------------------------------------------------------------------------- headers that are kept for that server
-
-
-def kept(pieces: Iterable[bytes]) -> list[tuple[bytes, tuple[tuple[bytes, bytes], ...]]]:
-    """Targets and kept headers of the requests in these pieces, of a server that forwards what begins with /mcp."""
-    parser = RequestParser(100, kept_for=(b"/mcp", b"/docs"))
-    return [(request.url, request.headers) for piece in pieces for request in parser.feed(piece)]
-
-
-def test_all_headers_of_a_request_that_is_forwarded_are_kept() -> None:
-    data = b"POST /mcp/a HTTP/1.1\r\nHost: a\r\nX-A: 1 \r\nx-a:\t2\r\nTransfer-Encoding: chunked\r\n\r\n"
-    headers = ((b"host", b"a"), (b"x-a", b"1"), (b"x-a", b"2"), (b"transfer-encoding", b"chunked"))
-    for pieces in cuts(data + b"1\r\nx\r\n0\r\nX-Trailer: 1\r\n\r\n"):
-        assert kept(pieces) == [(b"/mcp/a", headers)], pieces
-
-
-def test_each_request_has_its_own_headers() -> None:
-    """The second of a kind is known by its head, and not parsed again."""
-    mcp = b"GET /mcp HTTP/1.1\r\nHost: a\r\nX-A: %d\r\n\r\n"
-    other = b"GET /mc HTTP/1.1\r\nHost: a\r\nX-A: 1\r\n\r\n"
-    requests = [mcp % 1, mcp % 1, other, mcp % 2, other, mcp % 1]
-    expected: list[Any] = [
-        (b"/mcp", ((b"host", b"a"), (b"x-a", request[-5:-4]))) if request != other else (b"/mc", ())
-        for request in requests
-    ]
-    assert kept(requests) == expected
-    assert kept([b"".join(requests)]) == expected
-
-
-# --------------------------------------------------------------------- heads of answers whose bodies come in pieces
-
-
-class Body:
-    """A BodyStream of which only the length is asked."""
-
-    def __init__(self, length: int | None) -> None:
-        self.length = length
-
-    def start(self, sink: object, /) -> None:
-        raise AssertionError
-
-    pause = resume = close = lambda self: None
-
-
-@pytest.mark.parametrize(
-    ("status", "length", "version", "keep_alive", "line", "framing", "chunked"),
-    [
-        (200, 5, "1.1", True, b"200 OK", b"content-length: 5\r\n", False),
-        (200, 0, "1.1", False, b"200 OK", b"content-length: 0\r\nconnection: close\r\n", False),
-        (200, 5, "1.0", True, b"200 OK", b"content-length: 5\r\nconnection: keep-alive\r\n", False),
-        (200, None, "1.1", True, b"200 OK", b"transfer-encoding: chunked\r\n", True),
-        (404, None, "1.1", False, b"404 Not Found", b"transfer-encoding: chunked\r\nconnection: close\r\n", True),
-        # RFC 9112 6.1: a client of HTTP/1.0 must not get chunks; there the body ends with the connection
-        (200, None, "1.0", False, b"200 OK", b"connection: close\r\n", False),
-        # RFC 9112 6.1: no Transfer-Encoding with a 204; and no body with it or a 304
-        (204, None, "1.1", True, b"204 No Content", b"", False),
-        (304, None, "1.1", True, b"304 Not Modified", b"", False),
-        (204, 5, "1.1", False, b"204 No Content", b"connection: close\r\n", False),
-        # RFC 9112 4: the space before a reason stays where there is none
-        (299, 5, "1.1", True, b"299 ", b"content-length: 5\r\n", False),
-    ],
-)
-def test_heads_of_streams(
-    status: int, length: int | None, version: str, keep_alive: bool, line: bytes, framing: bytes, chunked: bool
-) -> None:
-    response = Response(status, b"", b"x: y\r\n")
-    head = streamed_head(response, Body(length), b"date: D\r\n", keep_alive, version)
-    assert head == (b"HTTP/1.1 " + line + b"\r\ndate: D\r\nx: y\r\n" + framing + b"\r\n", chunked)
+def test_a_parser_that_is_closed_goes_without_the_cycle_collector() -> None:
+    gone = []
+    gc.collect()
+    gc.disable()
+    try:
+        for data in (FIVE, FIVE[:-1], OK):
+            parser, _ = answered([data])
+            parser.close()
+            gone.append(weakref.ref(parser))
+            del parser
+        assert [ref() for ref in gone] == [None] * 3
+    finally:
+        gc.enable()

@@ -1,0 +1,95 @@
+r"""The answer of another server, for `forward`: from its bytes, cut anywhere, to its status, headers and body.
+
+`http11` has our own side of the protocol: requests in, answers out. Here one answer comes in, and each piece of its
+body is handed on as it comes:
+
+    HTTP/1.1 100 Continue\r\n\r\n                       an interim answer: skipped
+    HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel     status 200, length 5, and b"hel"
+    loHTTP/1.1 404 ...                                  b"lo"; the answer is complete, and the rest is discarded
+
+httptools (llhttp) does the parsing. Nothing here does I/O: `forward` owns the socket, and decides which headers the
+client gets. The head has a limit; the body has none, because nothing of it is kept.
+"""
+
+from __future__ import annotations
+
+import httptools
+
+from yummy_fast.http.http11 import WITHOUT_BODY, is_number
+
+
+class AnswerError(ValueError):
+    """What another server has sent is no answer that we pass on."""
+
+
+class AnswerParser:
+    """Parses the answer of another server to one request.
+
+    Interim answers (100 Continue) are skipped. What follows the answer is discarded: there was no second request that
+    it could answer, and the client must not get it as a part of the body (RFC 9112 6.3).
+    """
+
+    def __init__(self, max_head_bytes: int) -> None:
+        self._max_head_bytes = max_head_bytes
+        self._head_bytes = 0
+        self._parser = httptools.HttpResponseParser(self)
+        self._pieces: list[bytes] = []
+        self._framed = False
+        self.status = 0
+        """0 until the head is complete."""
+        self.headers: list[tuple[bytes, bytes]] = []
+        """Names in lower case."""
+        self.length: int | None = None
+        """The value of Content-Length, if the body is as long as that."""
+        self.complete = False
+        """Whether the last byte of the body has come."""
+
+    def feed(self, data: bytes) -> bytes:
+        """The part of the body that `data` has. Raises AnswerError."""
+        if not self.status:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserUpgrade, httptools.HttpParserError):
+            if not self.complete:
+                raise AnswerError("what came is no answer of HTTP/1.1") from None
+        if not self.status and self._head_bytes > self._max_head_bytes:
+            raise AnswerError(f"the head of the answer is longer than {self._max_head_bytes} bytes")
+        piece = b"".join(self._pieces)
+        self._pieces.clear()
+        return piece
+
+    def feed_end(self) -> None:
+        """The connection has ended in order. A body without length or chunks is complete by that: RFC 9112 6.3."""
+        if self.status and not self._framed:
+            self.complete = True
+
+    def close(self) -> None:
+        """As `http11.RequestParser.close`."""
+        del self._parser
+
+    def on_message_begin(self) -> None:
+        if not self.status:
+            self.headers.clear()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.status:  # otherwise it is a trailer, or follows the answer
+            self.headers.append((name.lower(), value.strip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status < 200 or self.status:
+            return
+        self.status = status
+        found = dict(self.headers)
+        self._framed = b"transfer-encoding" in found or b"content-length" in found or status in WITHOUT_BODY
+        has_length = status not in WITHOUT_BODY and b"transfer-encoding" not in found
+        if has_length and is_number(found.get(b"content-length", b"")):
+            self.length = int(found[b"content-length"])
+
+    def on_body(self, body: bytes) -> None:
+        if not self.complete:
+            self._pieces.append(body)
+
+    def on_message_complete(self) -> None:
+        self.complete = self.status > 0
