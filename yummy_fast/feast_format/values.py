@@ -42,6 +42,7 @@ from google.protobuf.message import DecodeError
 
 from yummy_fast.errors import CorruptValueError
 from yummy_fast.feast_format._proto.value_pb2 import Value, Values
+from yummy_fast.feast_format.wire_format import varint
 
 
 class ValueType(IntEnum):
@@ -380,11 +381,11 @@ def parse_in_steps(stored: bytes | None) -> Generator[None, None, Value | None]:
             begin = items if head else start
             some = stored[begin:end]
             if head:
-                some = head + _varint_bytes(len(some)) + some
+                some = head + varint(len(some)) + some
                 items = end
             else:
                 start = end
-            message.MergeFromString(stored[:at] + _varint_bytes(len(some)) + some)
+            message.MergeFromString(stored[:at] + varint(len(some)) + some)
             yield
     except (DecodeError, IndexError, _OddError):
         return parse_value(stored)
@@ -447,15 +448,6 @@ def _varint(stored: bytes, at: int) -> tuple[int, int]:
             return number, at
         shift += 7
     raise _OddError
-
-
-def _varint_bytes(number: int) -> bytes:
-    some = bytearray()
-    while number > 0x7F:
-        some.append(number & 0x7F | 0x80)
-        number >>= 7
-    some.append(number)
-    return bytes(some)
 
 
 MAX_SCALAR_BYTES, MAX_LIST_BYTES = 64 << 10, 1 << 20

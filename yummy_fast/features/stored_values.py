@@ -11,7 +11,8 @@ protobuf, written in C, and a varint ends with its first byte below 0x80, so a r
 
     [7, 300]  ->  0a 03 07 ac 02  ->  07 | ac 02  ->  20 07 | 20 ac 02
 
-`large_values` and `values` decode what is encoded here. Pure: it knows types, not views; `writes` says what is what.
+`large_values` and `values` decode what is encoded here; `usual_values` is quicker for one value. Pure: it knows types,
+not views; `writes` says what is what.
 """
 
 from __future__ import annotations
@@ -30,6 +31,17 @@ import orjson
 from yummy_fast.errors import InexactNumberError, RequestError
 from yummy_fast.feast_format._proto.value_pb2 import Int32List, Int64List
 from yummy_fast.feast_format.values import ValueType
+from yummy_fast.feast_format.wire_format import (
+    BLOCK,
+    FIXED32,
+    FIXED64,
+    LOW_64_BITS,
+    ONE_BYTE,
+    VARINT,
+    block,
+    field_tag,
+    varint,
+)
 from yummy_fast.features.collection_values import INT64_LIMITS, MAX_LEVEL
 from yummy_fast.features.entities import INT32_LIMITS, shown
 from yummy_fast.features.event_times import parse_time
@@ -38,7 +50,7 @@ NULL = b""
 """What Feast stores for a null: a Value without a value."""
 
 
-class _MismatchError(Exception):
+class MismatchError(Exception):
     """A value that its column does not take. The message is what was expected."""
 
 
@@ -47,7 +59,7 @@ class _InexactError(Exception):
 
 
 REFUSALS = (
-    _MismatchError,
+    MismatchError,
     _InexactError,
     ValueError,
     TypeError,
@@ -101,28 +113,20 @@ def convert_column(
     if encoder is None:
         return list(values)  # of a type that no key has, or of none: that is found out when keys are made
     if set(map(type, values)) <= encoder.kinds:
-        least, most = _LIMITS.get(value_type, (0, 0))
+        least, most = INTEGER_LIMITS.get(value_type, (0, 0))
         if not least or not values or (least <= min(values) and max(values) <= most):
             return list(values)
     converted: list[Any] = []
     for row, value in enumerate(values, start):
         try:
             if value is None or value != value:
-                raise _MismatchError("a key value")
+                raise MismatchError("a key value")
             plain = encoder.convert(value, exact)
             encoder.encode([plain])
         except REFUSALS as error:
             raise _mistake(name, row, encoder, value, error) from None
         converted.append(plain)
     return converted
-
-
-def usual_encoder(value_type: ValueType) -> tuple[frozenset[type], Callable[[Any], bytes]] | None:
-    """What encodes a single value as `encode_column` does, at a third of the price; and which types it takes.
-
-    It raises what REFUSALS has for a value that `encode_column` may refuse, or convert. None for types that are rare.
-    """
-    return _USUAL.get(value_type)
 
 
 def _refusal(name: str, encoder: _Encoder, values: Sequence[Any], exact: bool, start: int) -> RequestError:
@@ -138,7 +142,7 @@ def _refusal(name: str, encoder: _Encoder, values: Sequence[Any], exact: bool, s
 
 
 def _mistake(name: str, row: int, encoder: _Encoder, value: Any, error: Exception) -> RequestError:
-    expected = str(error) if isinstance(error, _MismatchError) and str(error) else encoder.expected
+    expected = str(error) if isinstance(error, MismatchError) and str(error) else encoder.expected
     kind = InexactNumberError if isinstance(error, _InexactError) else RequestError
     return kind(f"df.{name}[{row}]: expected {expected}, got {shown(value)}")
 
@@ -156,36 +160,9 @@ class _Encoder(NamedTuple):
     nan_is_null: bool = True
 
 
-# ----------------------------------------------------------------------------------------------------- protobuf's bytes
+# ------------------------------------------------------------------------------------------------------ whole columns
 
-
-def _varint(number: int) -> bytes:
-    """An unsigned number as protobuf writes it: seven bits a byte, the lowest first."""
-    if number < 0x80:
-        return _BYTES[number]
-    parts = bytearray()
-    while number >= 0x80:
-        parts.append(number & 0x7F | 0x80)
-        number >>= 7
-    parts.append(number)
-    return bytes(parts)
-
-
-_BYTES = tuple(bytes((number,)) for number in range(256))
-_VARINT, _FIXED64, _BLOCK, _FIXED32 = 0, 1, 2, 5
-"""The wire types: how the bytes behind a tag are to be read."""
-
-
-def _tag(field: int, wire_type: int) -> bytes:
-    return _varint(field << 3 | wire_type)
-
-
-def _block(tag: bytes, content: bytes) -> bytes:
-    """A field of bytes, text or a message."""
-    return tag + _varint(len(content)) + content
-
-
-_ITEM = _tag(1, _BLOCK)
+ITEM = field_tag(1, BLOCK)
 """The tag of what is in a list's message, and of a map's entries."""
 _split_varints: Callable[[bytes], list[bytes]] = re.compile(rb"[\x80-\xff]*[\x00-\x7f]").findall
 
@@ -196,18 +173,17 @@ def _varints(message: Any, numbers: Sequence[int]) -> list[bytes]:
         return []
     least, most = min(numbers), max(numbers)
     if least >= 0 and most < 0x80:
-        return [_BYTES[number] for number in numbers]
+        return [ONE_BYTE[number] for number in numbers]
     if len(numbers) <= FEW:
         if not _RANGES[message][0] <= least <= most <= _RANGES[message][1]:
             raise OverflowError
-        return [_varint(number & _64_BITS) for number in numbers]
+        return [varint(number & LOW_64_BITS) for number in numbers]
     packed = message(val=numbers).SerializeToString()
     return _split_varints(packed)[2:]  # without the list's own tag and length
 
 
 FEW = 16
 """For so few numbers, protobuf takes longer than we do."""
-_64_BITS = (1 << 64) - 1
 _RANGES: Mapping[Any, tuple[int, int]] = {Int32List: INT32_LIMITS, Int64List: INT64_LIMITS}
 
 
@@ -238,21 +214,20 @@ def _float32(value: float) -> bytes:
 
 
 def _texts(tag: bytes) -> Callable[[Sequence[str]], list[bytes]]:
-    heads = tuple(tag + _BYTES[length] for length in range(0x80))
+    heads = tuple(tag + ONE_BYTE[length] for length in range(0x80))
 
     def encode(values: Sequence[str]) -> list[bytes]:
-        return [
-            (heads[len(text)] + text) if len(text) < 0x80 else _block(tag, text) for text in map(str.encode, values)
-        ]
+        return [(heads[len(text)] + text) if len(text) < 0x80 else block(tag, text) for text in map(str.encode, values)]
 
     return encode
 
 
 def _booleans(values: Sequence[bool]) -> list[bytes]:
-    return [_TRUE if value else _FALSE for value in values]
+    return [TRUE if value else FALSE for value in values]
 
 
-_FALSE, _TRUE = (_tag(ValueType.BOOL, _VARINT) + _BYTES[value] for value in (0, 1))
+FALSE, TRUE = (field_tag(ValueType.BOOL, VARINT) + ONE_BYTE[value] for value in (0, 1))
+"""The stored Values of the two booleans."""
 
 # -------------------------------------------------------------------------------------------------------------- scalars
 
@@ -260,7 +235,7 @@ _FALSE, _TRUE = (_tag(ValueType.BOOL, _VARINT) + _BYTES[value] for value in (0, 
 def _integer(value: Any, exact: bool) -> int:
     """As int() in Feast: "77", 3.7 and true are integers."""
     if isinstance(value, float) and not -(1 << 63) < value < 1 << 63 and not exact:
-        raise _MismatchError("an integer in range")
+        raise MismatchError("an integer in range")
     return int(_scalar(value))
 
 
@@ -280,13 +255,13 @@ def _float(value: Any, _: bool) -> float:
 
 def _double(value: Any, _: bool) -> float:
     if type(value) not in (int, float):
-        raise _MismatchError
+        raise MismatchError
     return float(value)
 
 
 def _boolean(value: Any, _: bool) -> bool:
     if not isinstance(value, int):
-        raise _MismatchError
+        raise MismatchError
     return bool(value)
 
 
@@ -298,7 +273,7 @@ def _text(value: Any, exact: bool) -> str:
 
 def _only_text(value: Any, _: bool) -> str:
     if not isinstance(value, str):
-        raise _MismatchError
+        raise MismatchError
     return value
 
 
@@ -322,22 +297,22 @@ def _zoned_timestamps(values: Sequence[datetime]) -> list[bytes]:
         zone = "" if moment.tzinfo is None else str(moment.tzinfo)
         aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
         seconds = int(aware.timestamp())
-        content = b"\x08" + _varint(seconds & (1 << 64) - 1) if seconds else b""
-        content += _block(b"\x12", zone.encode()) if zone else b""
-        encoded.append(_block(_tag(ValueType.ZONED_TIMESTAMP, _BLOCK), content))
+        content = b"\x08" + varint(seconds & (1 << 64) - 1) if seconds else b""
+        content += block(b"\x12", zone.encode()) if zone else b""
+        encoded.append(block(field_tag(ValueType.ZONED_TIMESTAMP, BLOCK), content))
     return encoded
 
 
 def _scalar(value: Any) -> Any:
     if isinstance(value, list | dict):
-        raise _MismatchError
+        raise MismatchError
     return value
 
 
 def _bytes(value: Any, _: bool) -> bytes:
     """JSON carries none, but the function of an on-demand view may return some."""
     if not isinstance(value, bytes):
-        raise _MismatchError
+        raise MismatchError
     return value
 
 
@@ -345,7 +320,7 @@ def _bytes(value: Any, _: bool) -> bytes:
 
 _Cut = Callable[[int, int], bytes]
 """The items from one position to another, as they stand in a list's message."""
-_Pack = Callable[[list[Any]], _Cut]
+Pack = Callable[[list[Any]], _Cut]
 """Encodes items: those of all lists of a column, one list behind the other. Raises what REFUSALS has."""
 
 
@@ -353,21 +328,21 @@ def _joined(parts: Sequence[bytes]) -> _Cut:
     return lambda start, end: b"".join(parts[start:end])
 
 
-def _pack_integers(message: Any) -> _Pack:
+def _pack_integers(message: Any) -> Pack:
     def pack(items: list[Any]) -> _Cut:
         if not {int}.issuperset(map(type, items)):
-            raise _MismatchError
+            raise MismatchError
         return _joined(_varints(message, items))
 
     return pack
 
 
-def _pack_floats(code: str) -> _Pack:
+def _pack_floats(code: str) -> Pack:
     size = struct.calcsize(code)
 
     def pack(items: list[Any]) -> _Cut:
         if not {int, float}.issuperset(map(type, items)):
-            raise _MismatchError
+            raise MismatchError
         try:
             packed = struct.pack(f"<{len(items)}{code}", *items)
         except OverflowError:
@@ -381,51 +356,51 @@ def _pack_floats(code: str) -> _Pack:
 
 def _pack_texts(items: list[Any]) -> _Cut:
     if not {str}.issuperset(map(type, items)):
-        raise _MismatchError
+        raise MismatchError
     return _joined(_item_texts(items))
 
 
-_item_texts = _texts(_ITEM)
+_item_texts = _texts(ITEM)
 
 
 def _pack_booleans(items: list[Any]) -> _Cut:
     if not {bool}.issuperset(map(type, items)):
-        raise _MismatchError
+        raise MismatchError
     packed = bytes(items)
     return lambda start, end: packed[start:end]
 
 
 def _pack_timestamps(items: list[Any]) -> _Cut:
     if not {int, str}.issuperset(map(type, items)):
-        raise _MismatchError
+        raise MismatchError
     return _joined(_varints(Int64List, [_seconds(item, True) for item in items]))
 
 
 def _pack_json(items: list[Any]) -> _Cut:
     if None in items:
-        raise _MismatchError
+        raise MismatchError
     return _joined(_item_texts([_json_text(item) for item in items]))
 
 
 def _pack_bytes(items: list[Any]) -> _Cut:
     if not {bytes}.issuperset(map(type, items)):
-        raise _MismatchError
-    return _joined([_block(_ITEM, item) for item in items])
+        raise MismatchError
+    return _joined([block(ITEM, item) for item in items])
 
 
-_PACKED = ("INT32", "INT64", "UNIX_TIMESTAMP", "FLOAT", "DOUBLE", "BOOL")
+PACKED = ("INT32", "INT64", "UNIX_TIMESTAMP", "FLOAT", "DOUBLE", "BOOL")
 """Lists of these are one field of bytes: their items have no tags of their own."""
 
 
-def _collection(value_type: ValueType, pack: _Pack, expected: str) -> _Encoder:
-    tag = _tag(value_type, _BLOCK)
+def _collection(value_type: ValueType, pack: Pack, expected: str) -> _Encoder:
+    tag = field_tag(value_type, BLOCK)
     kind, _, collection = value_type.name.rpartition("_")
-    inner = _ITEM if kind in _PACKED else b""
-    empty = tag + _BYTES[0]
+    inner = ITEM if kind in PACKED else b""
+    empty = tag + ONE_BYTE[0]
 
     def encode(values: Sequence[Any]) -> list[bytes]:
         if not {list}.issuperset(map(type, values)):
-            raise _MismatchError
+            raise MismatchError
         if collection == "SET":
             values = [list(dict.fromkeys(items)) for items in values]
         cut = pack(list(chain.from_iterable(values)))
@@ -439,8 +414,8 @@ def _collection(value_type: ValueType, pack: _Pack, expected: str) -> _Encoder:
             content = cut(start, end)
             start = end
             if inner:
-                content = inner + _varint(len(content)) + content
-            encoded.append(tag + _varint(len(content)) + content)
+                content = inner + varint(len(content)) + content
+            encoded.append(tag + varint(len(content)) + content)
         return encoded
 
     return _Encoder(_as_it_is, encode, expected)
@@ -452,7 +427,7 @@ def _as_it_is(value: Any, _: bool) -> Any:
 
 # ----------------------------------------------------------------------------------------------------- maps and structs
 
-_NESTED_LISTS: Mapping[type, tuple[ValueType, _Pack]] = {
+_NESTED_LISTS: Mapping[type, tuple[ValueType, Pack]] = {
     int: (ValueType.INT64_LIST, _pack_integers(Int64List)),
     float: (ValueType.DOUBLE_LIST, _pack_floats("d")),
     str: (ValueType.STRING_LIST, _pack_texts),
@@ -461,7 +436,7 @@ _NESTED_LISTS: Mapping[type, tuple[ValueType, _Pack]] = {
 }
 """The type that Feast infers from a list's first item, where none is declared."""
 
-_INT64, _DOUBLE = _tag(ValueType.INT64, _VARINT), _tag(ValueType.DOUBLE, _FIXED64)
+_INT64, _DOUBLE = field_tag(ValueType.INT64, VARINT), field_tag(ValueType.DOUBLE, FIXED64)
 
 
 def _nested(value: Any, level: int) -> bytes:
@@ -469,60 +444,60 @@ def _nested(value: Any, level: int) -> bytes:
     if value is None or value != value:
         return NULL
     if isinstance(value, dict):
-        return _block(_tag(ValueType.MAP, _BLOCK), _map(value, level + 1))
+        return block(field_tag(ValueType.MAP, BLOCK), _map(value, level + 1))
     if isinstance(value, list):
         return _nested_list(value, level)
     if isinstance(value, bool):
-        return _TRUE if value else _FALSE
+        return TRUE if value else FALSE
     if isinstance(value, int):
         if not INT64_LIMITS[0] <= value <= INT64_LIMITS[1]:
-            raise _MismatchError("integers in range")
-        return _INT64 + _varint(value & (1 << 64) - 1)
+            raise MismatchError("integers in range")
+        return _INT64 + varint(value & (1 << 64) - 1)
     if isinstance(value, float):
         return _DOUBLE + struct.pack("<d", value)
     if isinstance(value, bytes):
-        return _block(_tag(ValueType.BYTES, _BLOCK), value)
-    return _block(_tag(ValueType.STRING, _BLOCK), value.encode())
+        return block(field_tag(ValueType.BYTES, BLOCK), value)
+    return block(field_tag(ValueType.STRING, BLOCK), value.encode())
 
 
 def _nested_list(items: list[Any], level: int) -> bytes:
     if not items:
-        raise _MismatchError("no empty array in it, whose type cannot be known")
+        raise MismatchError("no empty array in it, whose type cannot be known")
     if isinstance(items[0], dict):
-        return _block(_tag(ValueType.MAP_LIST, _BLOCK), _maps(items, level + 1))
+        return block(field_tag(ValueType.MAP_LIST, BLOCK), _maps(items, level + 1))
     found = _NESTED_LISTS.get(type(items[0]))
     if found is None:
-        raise _MismatchError
+        raise MismatchError
     value_type, pack = found
     if level + 1 > MAX_LEVEL:
-        raise _MismatchError("fewer brackets in brackets")
+        raise MismatchError("fewer brackets in brackets")
     content = pack(items)(0, len(items))
-    if value_type.name.removesuffix("_LIST") in _PACKED:
-        content = _block(_ITEM, content)
-    return _block(_tag(value_type, _BLOCK), content)
+    if value_type.name.removesuffix("_LIST") in PACKED:
+        content = block(ITEM, content)
+    return block(field_tag(value_type, BLOCK), content)
 
 
 def _map(value: Mapping[str, Any], level: int) -> bytes:
     """The content of a Map's message, which is at this level: its entries, each with a key and a Value."""
     if level + (2 if value else 0) > MAX_LEVEL:
-        raise _MismatchError("fewer brackets in brackets")
+        raise MismatchError("fewer brackets in brackets")
     return b"".join(
         [
-            _block(_ITEM, _block(b"\x0a", key.encode()) + _block(b"\x12", _nested(item, level + 2)))
+            block(ITEM, block(b"\x0a", key.encode()) + block(b"\x12", _nested(item, level + 2)))
             for key, item in value.items()
         ]
     )
 
 
 def _maps(items: Sequence[Any], level: int) -> bytes:
-    return b"".join([_block(_ITEM, _map(_object(item), level + 1)) for item in items])
+    return b"".join([block(ITEM, _map(_object(item), level + 1)) for item in items])
 
 
 def _object(value: Any) -> Mapping[str, Any]:
     """A map may come as JSON text, as Feast's remote store sends it."""
     parsed = json.loads(value) if isinstance(value, str) else value
     if not isinstance(parsed, dict):
-        raise _MismatchError
+        raise MismatchError
     return parsed
 
 
@@ -533,7 +508,7 @@ def _to_map(value: Any, _: bool) -> bytes:
 def _to_maps(value: Any, _: bool) -> bytes:
     items = json.loads(value) if isinstance(value, str) else value
     if not isinstance(items, list):
-        raise _MismatchError
+        raise MismatchError
     return _maps(items, 1)
 
 
@@ -544,7 +519,7 @@ def _to_struct(value: Any, _: bool) -> bytes:
 
 def _to_scalar_map(value: Any, _: bool) -> bytes:
     if value != {}:
-        raise _MismatchError
+        raise MismatchError
     return b""
 
 
@@ -555,71 +530,72 @@ def _to_lists(value: Any, _: bool) -> bytes:
 def _lists(value: Any, level: int) -> bytes:
     """The content of a RepeatedValue: lists in a list. An inner one that is empty is stored as a null."""
     if not isinstance(value, list):
-        raise _MismatchError
+        raise MismatchError
     if level + 1 > MAX_LEVEL:
-        raise _MismatchError("fewer brackets in brackets")
+        raise MismatchError("fewer brackets in brackets")
     inner = []
     for items in value:
         if items is not None and not isinstance(items, list):
-            raise _MismatchError
+            raise MismatchError
         if not items:
             inner.append(NULL)
         elif any(isinstance(item, list) for item in items):
-            inner.append(_block(_tag(ValueType.VALUE_LIST, _BLOCK), _lists(items, level + 2)))
+            inner.append(block(field_tag(ValueType.VALUE_LIST, BLOCK), _lists(items, level + 2)))
         else:
             inner.append(_nested_list(items, level + 1))
-    return b"".join([_block(_ITEM, content) for content in inner])
+    return b"".join([block(ITEM, content) for content in inner])
 
 
 def _blocks(value_type: ValueType) -> Callable[[Sequence[bytes]], list[bytes]]:
-    tag = _tag(value_type, _BLOCK)
-    return lambda contents: [_block(tag, content) for content in contents]
+    tag = field_tag(value_type, BLOCK)
+    return lambda contents: [block(tag, content) for content in contents]
 
 
 # ------------------------------------------------------------------------------------------------------------ the table
 
-_LIMITS: Mapping[ValueType, tuple[int, int]] = {
+INTEGER_LIMITS: Mapping[ValueType, tuple[int, int]] = {
     ValueType.INT32: INT32_LIMITS,
     ValueType.INT64: INT64_LIMITS,
     ValueType.UNIX_TIMESTAMP: INT64_LIMITS,
 }
+"""The least and the greatest value of each type that is stored as a varint, but for booleans."""
 _INT, _STR = frozenset((int,)), frozenset((str,))
 _NO_BYTES = "bytes, which JSON cannot carry"
 
 _SCALARS: Mapping[ValueType, _Encoder] = {
     ValueType.INT32: _Encoder(
-        _integer, _integers(_tag(ValueType.INT32, _VARINT), Int32List), "a 32-bit integer in range", _INT
+        _integer, _integers(field_tag(ValueType.INT32, VARINT), Int32List), "a 32-bit integer in range", _INT
     ),
     ValueType.INT64: _Encoder(
-        _integer, _integers(_tag(ValueType.INT64, _VARINT), Int64List), "an integer in range", _INT
+        _integer, _integers(field_tag(ValueType.INT64, VARINT), Int64List), "an integer in range", _INT
     ),
     ValueType.UNIX_TIMESTAMP: _Encoder(
         _seconds,
-        _integers(_tag(ValueType.UNIX_TIMESTAMP, _VARINT), Int64List),
+        _integers(field_tag(ValueType.UNIX_TIMESTAMP, VARINT), Int64List),
         "seconds since the epoch, or ISO 8601",
         _INT,
     ),
     ValueType.FLOAT: _Encoder(
-        _float, _fixed(_tag(ValueType.FLOAT, _FIXED32), "f"), "a number", frozenset((float, int))
+        _float, _fixed(field_tag(ValueType.FLOAT, FIXED32), "f"), "a number", frozenset((float, int))
     ),
     ValueType.DOUBLE: _Encoder(
-        _double, _fixed(_tag(ValueType.DOUBLE, _FIXED64), "d"), "a number", frozenset((float, int))
+        _double, _fixed(field_tag(ValueType.DOUBLE, FIXED64), "d"), "a number", frozenset((float, int))
     ),
     ValueType.BOOL: _Encoder(_boolean, _booleans, "a boolean", frozenset((bool,))),
-    ValueType.STRING: _Encoder(_text, _texts(_tag(ValueType.STRING, _BLOCK)), "a string", _STR),
+    ValueType.STRING: _Encoder(_text, _texts(field_tag(ValueType.STRING, BLOCK)), "a string", _STR),
     **{
-        value_type: _Encoder(_only_text, _texts(_tag(value_type, _BLOCK)), "a string", _STR)
+        value_type: _Encoder(_only_text, _texts(field_tag(value_type, BLOCK)), "a string", _STR)
         for value_type in (ValueType.UUID, ValueType.TIME_UUID, ValueType.DECIMAL)
     },
     **{
         value_type: _Encoder(_bytes, _blocks(ValueType.BYTES), _NO_BYTES)
         for value_type in (ValueType.BYTES, ValueType.PDF_BYTES, ValueType.IMAGE_BYTES)
     },
-    ValueType.JSON: _Encoder(_json_text, _texts(_tag(ValueType.JSON, _BLOCK)), "JSON text", nan_is_null=False),
+    ValueType.JSON: _Encoder(_json_text, _texts(field_tag(ValueType.JSON, BLOCK)), "JSON text", nan_is_null=False),
     ValueType.ZONED_TIMESTAMP: _Encoder(_zoned, _zoned_timestamps, "a time as ISO 8601"),
 }
 
-_ITEM_TYPES: Mapping[str, tuple[_Pack, str]] = {
+ITEM_TYPES: Mapping[str, tuple[Pack, str]] = {
     "INT32": (_pack_integers(Int32List), "integers"),
     "INT64": (_pack_integers(Int64List), "integers"),
     "UNIX_TIMESTAMP": (_pack_timestamps, "seconds since the epoch, or of ISO 8601"),
@@ -637,7 +613,7 @@ _ENCODERS: Mapping[ValueType, _Encoder] = {
     **_SCALARS,
     **{
         value_type: _collection(value_type, pack, f"an array of {items}, none of them null")
-        for kind, (pack, items) in _ITEM_TYPES.items()
+        for kind, (pack, items) in ITEM_TYPES.items()
         for value_type in (ValueType[f"{kind}_LIST"], ValueType[f"{kind}_SET"])
     },
     ValueType.JSON_LIST: _collection(ValueType.JSON_LIST, _pack_json, "an array of JSON texts, none of them null"),
@@ -650,67 +626,4 @@ _ENCODERS: Mapping[ValueType, _Encoder] = {
     ),
     ValueType.VALUE_LIST: _Encoder(_to_lists, _blocks(ValueType.VALUE_LIST), "an array of arrays"),
     ValueType.VALUE_SET: _Encoder(_to_lists, _blocks(ValueType.VALUE_SET), "an array of arrays"),
-}
-
-# ----------------------------------------------------------------------------------------------------- a single value
-
-
-def _one_integer(value_type: ValueType) -> Callable[[Any], bytes]:
-    tag = _tag(value_type, _VARINT)
-    least, most = _LIMITS[value_type]
-
-    def encode(value: Any) -> bytes:
-        if not least <= value <= most:
-            raise _MismatchError
-        return tag + _varint(value & _64_BITS)
-
-    return encode
-
-
-def _one_fixed(tag: bytes, code: str) -> Callable[[Any], bytes]:
-    pack = struct.Struct(f"<{code}").pack
-
-    def encode(value: Any) -> bytes:
-        if value != value:
-            raise _MismatchError  # it is a null
-        return tag + pack(value)
-
-    return encode
-
-
-def _one_text(tag: bytes) -> Callable[[Any], bytes]:
-    return lambda value: _block(tag, value.encode())
-
-
-def _one_boolean(value: Any) -> bytes:
-    return _TRUE if value else _FALSE
-
-
-def _one_collection(value_type: ValueType, pack: _Pack) -> Callable[[Any], bytes]:
-    """As `_collection`."""
-    tag = _tag(value_type, _BLOCK)
-    kind, _, collection = value_type.name.rpartition("_")
-
-    def encode(items: list[Any]) -> bytes:
-        if not items:
-            return tag + _BYTES[0]
-        if collection == "SET":
-            items = list(dict.fromkeys(items))
-        content = pack(items)(0, len(items))
-        return _block(tag, _block(_ITEM, content) if kind in _PACKED else content)
-
-    return encode
-
-
-_USUAL: Mapping[ValueType, tuple[frozenset[type], Callable[[Any], bytes]]] = {
-    **{value_type: (_INT, _one_integer(value_type)) for value_type in _LIMITS},
-    ValueType.FLOAT: (frozenset((float, int)), _one_fixed(_tag(ValueType.FLOAT, _FIXED32), "f")),
-    ValueType.DOUBLE: (frozenset((float, int)), _one_fixed(_tag(ValueType.DOUBLE, _FIXED64), "d")),
-    ValueType.BOOL: (frozenset((bool,)), _one_boolean),
-    ValueType.STRING: (_STR, _one_text(_tag(ValueType.STRING, _BLOCK))),
-    **{
-        value_type: (frozenset((list,)), _one_collection(value_type, pack))
-        for kind, (pack, _) in _ITEM_TYPES.items()
-        for value_type in (ValueType[f"{kind}_LIST"], ValueType[f"{kind}_SET"])
-    },
 }

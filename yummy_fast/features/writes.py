@@ -2,8 +2,9 @@
 
 It is the mirror of reading. What depends on the registry alone is compiled with the catalog to a `WritePlan`, one for
 each push source and one for each view: which columns, under which names and of which types, and what makes their keys.
-A request is bound to its plan: columns become stored Values (`stored_values`), times (`event_times`) and entity keys.
-Everything is bound before anything is sent, so a push that is refused has written nothing, to none of its views.
+A request is bound to its plan: columns become stored Values (`stored_values`; of one row mostly `usual_values`), times
+(`event_times`) and entity keys. Everything is bound before anything is sent, so a push that is refused has written
+nothing, to none of its views.
 
     {"driver_id": [7], "trips": [42], "event_timestamp": ["2026-03-01T10:00:00"]}
     ViewRows of view `stats`:   keys [<driver 7>], moments [(1772359200000000000, 08a09c90cd06)], values [[20 2a]]
@@ -45,7 +46,8 @@ from yummy_fast.features.event_times import Moment, moment_of, parse_times
 from yummy_fast.features.plan import Feature, HashContents, Lookup, Row
 from yummy_fast.features.python_values import UserFunction
 from yummy_fast.features.steps import Steps
-from yummy_fast.features.stored_values import REFUSALS, convert_column, encode_column, usual_encoder
+from yummy_fast.features.stored_values import REFUSALS, convert_column, encode_column
+from yummy_fast.features.usual_values import usual_encoder
 from yummy_fast.features.views import stored_name
 from yummy_fast.features.write_query import WriteQuery
 from yummy_fast.features.written import Chosen, InputColumn, UsualValue, ViewRows, WrittenView

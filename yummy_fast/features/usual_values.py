@@ -1,0 +1,102 @@
+"""The short path for a push of one row: a single value to a stored Value, if it needs no conversion.
+
+Most pushes are one row whose values have the types that are declared. For these `stored_values.encode_column` does too
+much: it looks through a column for nulls and for what has to be converted. Here, per type, one function makes the same
+bytes of one value:
+
+    INT64, 300     ->  20 ac 02
+    INT64, 2**63   ->  it raises: whether that is refused, and in which words, is for `encode_column` to say
+    INT64, "7"     ->  it is not asked: the types that it takes are given with it
+
+For what is not encoded here, `writes` takes the way of all other pushes. Pure: it knows types, not views.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from yummy_fast.feast_format.values import ValueType
+from yummy_fast.feast_format.wire_format import (
+    BLOCK,
+    FIXED32,
+    FIXED64,
+    LOW_64_BITS,
+    ONE_BYTE,
+    VARINT,
+    block,
+    field_tag,
+    varint,
+)
+from yummy_fast.features.stored_values import FALSE, INTEGER_LIMITS, ITEM, ITEM_TYPES, PACKED, TRUE, MismatchError, Pack
+
+
+def usual_encoder(value_type: ValueType) -> tuple[frozenset[type], Callable[[Any], bytes]] | None:
+    """What encodes a single value as `encode_column` does, at a third of the price; and which types it takes.
+
+    It raises what `stored_values.REFUSALS` has for a value that `encode_column` may refuse, or convert. None for types
+    that are rare.
+    """
+    return _USUAL.get(value_type)
+
+
+def _one_integer(value_type: ValueType) -> Callable[[Any], bytes]:
+    tag = field_tag(value_type, VARINT)
+    least, most = INTEGER_LIMITS[value_type]
+
+    def encode(value: Any) -> bytes:
+        if not least <= value <= most:
+            raise MismatchError
+        return tag + varint(value & LOW_64_BITS)
+
+    return encode
+
+
+def _one_fixed(tag: bytes, code: str) -> Callable[[Any], bytes]:
+    pack = struct.Struct(f"<{code}").pack
+
+    def encode(value: Any) -> bytes:
+        if value != value:
+            raise MismatchError  # it is a null
+        return tag + pack(value)
+
+    return encode
+
+
+def _one_text(tag: bytes) -> Callable[[Any], bytes]:
+    return lambda value: block(tag, value.encode())
+
+
+def _one_boolean(value: Any) -> bytes:
+    return TRUE if value else FALSE
+
+
+def _one_collection(value_type: ValueType, pack: Pack) -> Callable[[Any], bytes]:
+    """As `stored_values` encodes a column of them."""
+    tag = field_tag(value_type, BLOCK)
+    kind, _, collection = value_type.name.rpartition("_")
+
+    def encode(items: list[Any]) -> bytes:
+        if not items:
+            return tag + ONE_BYTE[0]
+        if collection == "SET":
+            items = list(dict.fromkeys(items))
+        content = pack(items)(0, len(items))
+        return block(tag, block(ITEM, content) if kind in PACKED else content)
+
+    return encode
+
+
+_USUAL: Mapping[ValueType, tuple[frozenset[type], Callable[[Any], bytes]]] = {
+    **{value_type: (frozenset((int,)), _one_integer(value_type)) for value_type in INTEGER_LIMITS},
+    ValueType.FLOAT: (frozenset((float, int)), _one_fixed(field_tag(ValueType.FLOAT, FIXED32), "f")),
+    ValueType.DOUBLE: (frozenset((float, int)), _one_fixed(field_tag(ValueType.DOUBLE, FIXED64), "d")),
+    ValueType.BOOL: (frozenset((bool,)), _one_boolean),
+    ValueType.STRING: (frozenset((str,)), _one_text(field_tag(ValueType.STRING, BLOCK))),
+    **{
+        value_type: (frozenset((list,)), _one_collection(value_type, pack))
+        for kind, (pack, _) in ITEM_TYPES.items()
+        for value_type in (ValueType[f"{kind}_LIST"], ValueType[f"{kind}_SET"])
+    },
+}
