@@ -1,7 +1,8 @@
 """A connection to Redis from within: replies that come by the megabyte, deadlines, and whatever happens in the middle.
 
 The other side is a socket of the test's own, so it is known which bytes come together; or a fake, with which the test
-has the time in its hands as well. test_redis.py has what needs a real Redis.
+has the time in its hands as well. test_redis.py has what needs a real Redis; test_redis_pending.py has what gathers the
+replies.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from tests.harness import run
 from yummy_fast.errors import (
     StoreError,
     StoreOverloadedError,
-    StoreRefusedError,
     StoreTimeoutError,
     StoreUnavailableError,
 )
@@ -34,14 +34,11 @@ from yummy_fast.stores.redis_connection import (
     GRACE_S,
     LATE_S,
     MAX_CHUNKS,
-    NO_HASH,
     WINDOW,
     WIRE_SHARE,
-    PendingAsked,
-    PendingFetch,
-    PendingWrite,
     RedisConnection,
 )
+from yummy_fast.stores.redis_pending import NO_HASH, PendingAsked, PendingFetch, PendingWrite
 from yummy_fast.stores.redis_turns import QUANTUM, Part
 from yummy_fast.stores.resp import CommandTemplate
 
@@ -640,26 +637,6 @@ def test_a_probe_that_is_not_answered_ends_the_connection() -> None:
     assert fake.lost() == "no reply for 10 s"
 
 
-@pytest.mark.parametrize(
-    ("code", "status"),
-    [
-        *((code, 503) for code in ("LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "READONLY", "OOM")),
-        *((code, 503) for code in ("NOPERM", "NOAUTH")),
-        *((code, 502) for code in ("WRONGTYPE", "ERR", "MOVED", "LOADINGS")),
-    ],
-)
-def test_errors_that_pass_are_told_from_those_that_do_not(code: str, status: int) -> None:
-    """503 with Retry-After for what is about the store as a whole; 502 for what was asked for."""
-    fake = Fake()
-    future, other = fake.fetch(), fake.fetch()
-    fake.receive(f"-{code} and what Redis says of it\r\n".encode() + reply(1))
-    error = future.exception()
-    assert isinstance(error, StoreError)
-    assert (error.status, str(error)) == (status, f"The online store answered {code}")
-    assert isinstance(error, StoreRefusedError) is (status == 503)
-    assert plain(other.result()) == [[row(1)]]
-
-
 # ------------------------------------------------------------------------------------------------------- out of step
 
 OUT_OF_STEP = "its replies are out of step: "
@@ -1230,17 +1207,6 @@ def test_a_fetch_behind_an_asking_has_the_second_reply() -> None:
     assert not future.done()
     fake.receive(b"*1\r\n$1\r\nv\r\n" + reply(1))
     assert plain(future.result()) == [[[b"v"]]]
-    assert plain(other.result()) == [[row(1)]]
-
-
-def test_an_asking_that_is_refused_fails_its_fetch_whatever_comes_behind_it() -> None:
-    fake = Fake()
-    refused, moved, other = asked_of(fake), asked_of(fake), fake.fetch()
-    fake.receive(b"-ERR no cluster\r\n*1\r\n$1\r\nv\r\n" + b"+OK\r\n-MOVED 5 h:1\r\n" + reply(1))
-    assert error_of(refused) == "StoreError: The online store answered ERR"
-    error = moved.exception()
-    assert isinstance(error, StoreError)
-    assert error.reply == "MOVED 5 h:1"
     assert plain(other.result()) == [[row(1)]]
 
 

@@ -16,10 +16,11 @@ from yummy_fast.errors import StoreOverloadedError, StoreRefusedError, StoreUnav
 from yummy_fast.features.plan import Rows
 from yummy_fast.native.owner import Picker
 from yummy_fast.stores.online_store import StoreState
-from yummy_fast.stores.redis_connection import CHECK_KEY, PendingFetch
+from yummy_fast.stores.redis_connection import CHECK_KEY
 from yummy_fast.stores.redis_hash import HashReader
 from yummy_fast.stores.redis_link import Link, LinkSettings, Place
 from yummy_fast.stores.redis_nodes import Nodes
+from yummy_fast.stores.redis_pending import PendingFetch
 from yummy_fast.stores.redis_slots import SLOTS, Address, Redirect, Shard, Topology, slot_of
 from yummy_fast.stores.row_cache import RowCache
 

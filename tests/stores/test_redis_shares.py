@@ -21,9 +21,9 @@ from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.plan import Feature, HashContents, Lookup, Rows
 from yummy_fast.native.owner import ReplyReader
 from yummy_fast.stores.online_store import StoreState
-from yummy_fast.stores.redis_connection import PendingAsked, PendingFetch
 from yummy_fast.stores.redis_hash import HGETALL_FROM_FIELDS, LISTPACK_VALUE_BYTES, HashReader
 from yummy_fast.stores.redis_link import Link
+from yummy_fast.stores.redis_pending import PendingAsked, PendingFetch
 from yummy_fast.stores.redis_shares import MAX_HOPS, Reads, ShardLinks, Try
 from yummy_fast.stores.redis_slots import SLOTS, Address, Redirect, slot_of
 from yummy_fast.stores.redis_tracking import TrackedConnection, Tracker

@@ -12,7 +12,7 @@ from tests.harness import run
 from tests.native.resp import array, invalidation
 from yummy_fast.native.owner import Picker
 from yummy_fast.stores.online_store import StoreState
-from yummy_fast.stores.redis_connection import PendingFetch
+from yummy_fast.stores.redis_pending import PendingFetch
 from yummy_fast.stores.redis_tracking import TrackedConnection, Tracker, ask_to_track, version_in
 from yummy_fast.stores.row_cache import RowCache
 

@@ -19,8 +19,8 @@ from tests.stores.write_load import rows_of, written_view
 from yummy_fast.errors import StoreError, StoreUnavailableError, UnknownOutcomeError
 from yummy_fast.features.written import Chosen
 from yummy_fast.stores.online_store import StoreState
-from yummy_fast.stores.redis_connection import PendingWrite
 from yummy_fast.stores.redis_link import Link
+from yummy_fast.stores.redis_pending import PendingWrite
 from yummy_fast.stores.redis_rows import HashWriter
 from yummy_fast.stores.redis_shares import MAX_HOPS, Reads, ShardLinks
 from yummy_fast.stores.redis_slots import SLOTS, Address, Redirect, slot_of

@@ -2,12 +2,13 @@
 
 Reading order: `online_store` (what a store has to do, and the table of stores), `redis` (Feast's Redis layout, one
 round trip per request) with `connection_string`, `redis_link` (keeps the connection to one node) and
-`redis_credentials`, `redis_connection` (one connection, shared by all requests, and what each error reply means to
-them), `redis_turns` (commands that wait for room on it), `redis_hash` (HMGET or HGETALL) and `resp` (commands as bytes;
-`native` reads the replies). Rows are written by `redis_rows`. For several nodes: `redis_slots` (which node has a key),
-`redis_shares` (a fetch whose keys are at several), `redis_nodes` (links to all) with `redis_topology` (of a cluster)
-and `redis_sentinel`. `sqlite` is Feast's local default. No part of serving: `survey` and `redis_survey` for `check`;
-`looks` with `redis_looks`, `redis_cluster_looks` and `sqlite_looks` for `explain` and `doctor`.
+`redis_credentials`, `redis_connection` (one connection, shared by all requests), `redis_pending` (what waits there for
+its replies, and what each error reply means to it), `redis_turns` (commands that wait for room on it), `redis_hash`
+(HMGET or HGETALL) and `resp` (commands as bytes; `native` reads the replies). Rows are written by `redis_rows`. For
+several nodes: `redis_slots` (which node has a key), `redis_shares` (a fetch whose keys are at several), `redis_nodes`
+(links to all) with `redis_topology` (of a cluster) and `redis_sentinel`. `sqlite` is Feast's local default. No part of
+serving: `survey` and `redis_survey` for `check`; `looks` with `redis_looks`, `redis_cluster_looks` and `sqlite_looks`
+for `explain` and `doctor`.
 
 A store hands on stored bytes. It must not decode Values, build answers, or know HTTP. Only `online_store` knows which
 stores exist.

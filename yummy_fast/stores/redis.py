@@ -44,7 +44,7 @@ from yummy_fast.stores import redis_hash
 from yummy_fast.stores.connection_string import check_files, parse_target
 from yummy_fast.stores.online_store import StoreState, check_keys
 from yummy_fast.stores.redis_cached import CachedReads
-from yummy_fast.stores.redis_connection import PendingFetch, RedisConnection
+from yummy_fast.stores.redis_connection import RedisConnection
 from yummy_fast.stores.redis_credentials import open_credentials
 from yummy_fast.stores.redis_hash import HashReader
 from yummy_fast.stores.redis_link import (
@@ -60,6 +60,7 @@ from yummy_fast.stores.redis_link import (
     reason,
 )
 from yummy_fast.stores.redis_nodes import Nodes, Source
+from yummy_fast.stores.redis_pending import PendingFetch
 from yummy_fast.stores.redis_rows import HashWriter, RowsCommand
 from yummy_fast.stores.redis_sentinel import SentinelSource
 from yummy_fast.stores.redis_slots import SLOTS, Topology, describe_ranges

@@ -23,8 +23,9 @@ from yummy_fast.errors import StoreError
 from yummy_fast.features.plan import Row, Rows
 from yummy_fast.features.written import Chosen
 from yummy_fast.stores.online_store import StoreState
-from yummy_fast.stores.redis_connection import PendingFetch, RedisConnection
+from yummy_fast.stores.redis_connection import RedisConnection
 from yummy_fast.stores.redis_hash import HashReader
+from yummy_fast.stores.redis_pending import PendingFetch
 from yummy_fast.stores.redis_rows import HashWriter
 from yummy_fast.stores.redis_tracking import TrackedConnection
 from yummy_fast.stores.redis_turns import cost_of

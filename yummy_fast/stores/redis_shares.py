@@ -37,9 +37,9 @@ from yummy_fast.features.plan import Rows
 from yummy_fast.native import owner
 from yummy_fast.native.owner import Picker
 from yummy_fast.stores.online_store import StoreState
-from yummy_fast.stores.redis_connection import PendingAsked, PendingFetch, Receiver
 from yummy_fast.stores.redis_hash import HashReader
 from yummy_fast.stores.redis_link import Link
+from yummy_fast.stores.redis_pending import PendingAsked, PendingFetch, Receiver
 from yummy_fast.stores.redis_rows import ASKING
 from yummy_fast.stores.redis_slots import SLOTS, Address, Redirect, parse_redirect
 from yummy_fast.stores.redis_tracking import TrackedConnection

@@ -47,8 +47,8 @@ from yummy_fast.errors import (
 from yummy_fast.features.written import Chosen, ViewRows
 from yummy_fast.native import owner
 from yummy_fast.stores.online_store import StoreState
-from yummy_fast.stores.redis_connection import store_error
 from yummy_fast.stores.redis_link import Link
+from yummy_fast.stores.redis_pending import store_error
 from yummy_fast.stores.redis_rows import HashWriter, RefusedCommand, RowsCommand
 from yummy_fast.stores.redis_shares import (
     FIRST_WAIT_S,
