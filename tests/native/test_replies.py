@@ -125,6 +125,13 @@ class TestReader:
             assert plain(answers) == [rows], most
             assert reader.unfinished_bytes == 0
 
+    def test_zeros_are_no_name_that_is_not_known_yet(self, room: Any) -> None:
+        """What stands for a name at no known place must not be met by bytes that come in its place."""
+        reader = room.ReplyReader()
+        reader.expect(room.Picker(NAMES, True), 1)
+        assert reader.feed(b"*20\r\n" + bytes(8) + b"\r\n$3\r\nabc\r\n$40\r\n" + b"x" * 20) == []
+        assert reader.failed is not None
+
     def test_the_first_of_several_problems_is_told_for_all_replies(self, room: Any) -> None:
         reader = room.ReplyReader()
         for _ in range(2):

@@ -524,8 +524,8 @@ static inline const uint8_t *take_usual_pairs(Reader *reader, const Picker *pick
     while (*elements > 1 && *place < picker->guesses_room && end - here >= LOOKED_AT) {
         const Guess *guess = &picker->guesses[*place];
         uint32_t head = load_32(here + 10), length = (head >> 8 & 0xFF) - '0';
-        if (load_64(here) != guess->head || load_16(here + 8) != CR_LF || (head & but_its_digit) != value_head ||
-            length > 9 || load_16(here + 14 + length) != CR_LF)
+        if (guess->head == 0 || load_64(here) != guess->head || load_16(here + 8) != CR_LF ||
+            (head & but_its_digit) != value_head || length > 9 || load_16(here + 14 + length) != CR_LF)
             break;
         if (guess->cell != UNWANTED) {
             Text *bytes = &reader->bytes;
