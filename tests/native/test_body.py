@@ -53,6 +53,24 @@ def test_columns_of_several_lookups_in_any_order() -> None:
     assert mixed.write([], found, [None, None], 1, b"]") == b'{"results":[' + b",".join(columns) + b"]"
 
 
+def test_statuses_that_are_exact() -> None:
+    """Of three rows, one is there, one has nothing but a stored null, and one is from before the ttl."""
+    exact = native_room.BodyWriter(
+        numbers("I", [2, 1]).tobytes(), numbers("I", [0, 0, 0, 0, 1, 0]).tobytes(), numbers("q", [5_000_000]).tobytes()
+    )
+    found = rows([ONE, TWO, b"\x08\x0a"], [b"", None, b"\x08\x0a"], [ONE, TWO, TIME])
+    body = exact.write([], [found], [None], 3, b"]", 6_000_001)
+    times = b'"1970-01-01T00:00:10Z","1970-01-01T00:00:10Z","1970-01-01T00:00:01Z"]}'
+    assert body == (
+        b'{"results":[{"values":[1,null,1],"statuses":["PRESENT","NULL_VALUE","OUTSIDE_MAX_AGE"],"event_timestamps":['
+        + times
+        + b',{"values":["b",null,"b"],"statuses":["PRESENT","NOT_FOUND","OUTSIDE_MAX_AGE"],"event_timestamps":['
+        + times
+        + b"]"
+    )
+    assert b"OUTSIDE" not in exact.write([], [found], [None], 3, b"]", 6_000_000), "as old as the ttl is not too old"
+
+
 def test_no_columns() -> None:
     assert writer([], []).write([], [], [], 1, b"]") == b'{"results":[]'
 

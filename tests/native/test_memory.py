@@ -35,9 +35,10 @@ def rows(count: int, room: Any = native_room) -> list[Any]:
     return list(batch)
 
 
-def writer(room: Any = native_room) -> Any:
+def writer(room: Any = native_room, *, ttls: int | None = None) -> Any:
     columns = [number for place in range(6) for number in (0, place, 0)]
-    return room.BodyWriter(numbers("I", [6, 1]).tobytes(), numbers("I", columns).tobytes())
+    exact = () if ttls is None else (numbers("q", [ttls]).tobytes(),)
+    return room.BodyWriter(numbers("I", [6, 1]).tobytes(), numbers("I", columns).tobytes(), *exact)
 
 
 def read_a_lot() -> None:
@@ -71,6 +72,9 @@ def write_a_lot() -> None:
             write(odd, [rows(count)], [None], count, b"")
         write(entities, [rows(count)], [[count] * count], count, b"")
         write(entities, [[[]] * count], [None], count, b"")
+    write = writer(ttls=1_000_000).write
+    for now in (0, 1 << 50):  # none of the rows is too old, and all are
+        assert write([[1, 2, 3]], [rows(3)], [None], 3, b"]}", now) is not None
     native_room.value_text(b"\x12\x01\xff")
     native_room.value_text(b"\x18\x01")
     native_room.timestamp_text(STAMP)
@@ -93,6 +97,13 @@ def refuse_a_lot() -> None:
         lambda: reader().expect(5, 1),
         lambda: reader().feed("text"),
         lambda: native_room.BodyWriter(b"\x01\0\0\0\x01\0\0\0", b"\xff" * 12),
+        lambda: native_room.BodyWriter(b"\x01\0\0\0\x01\0\0\0", b"", b""),
+        lambda: writer(ttls=1 << 62),
+        lambda: writer(ttls=0).write([], [], [], 1, b""),
+        lambda: writer(ttls=0).write([], [], [], 1, b"", None),
+        lambda: writer(ttls=0).write([], [], [], 1, b"", 1 << 62),
+        lambda: writer(ttls=0).write([], [], [], 1, b"", 1 << 70),
+        lambda: writer().write([], [], [], 1, b"", 5),
         lambda: writer().write([], [], [], "1", b""),
         lambda: writer().write([], [], [], -1, b""),
         lambda: rows(1)[0][99],

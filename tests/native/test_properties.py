@@ -6,6 +6,8 @@ import math
 import random
 from array import array as numbers
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import accumulate, cycle, pairwise
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,8 @@ from yummy_fast.feast_format.timestamps import decode_timestamps
 from yummy_fast.feast_format.values import ValueType, decode_value, spell_non_finite
 from yummy_fast.features.binding import Bound
 from yummy_fast.features.plan import Plan
-from yummy_fast.features.vectors import encode_vectors
+from yummy_fast.features.statuses import StatusPolicy
+from yummy_fast.features.vectors import Layout, Tails, encode_vectors
 
 # --------------------------------------------------------------------------------------------------------- replies
 
@@ -326,7 +329,7 @@ def packed_rows(rows: Sequence[Sequence[bytes | None]]) -> list[Any]:
     return list(packed)
 
 
-def written(plan: Plan, bound: Bound, rows: list[list[Any]]) -> bytes | None:
+def written(layout: Layout, plan: Plan, bound: Bound, rows: list[list[Any]], now: datetime) -> bytes | None:
     """The body that a writer makes."""
     lookups = [number for lookup in plan.lookups for number in (len(lookup.features), len(lookup.views))]
     first_views = [0, *accumulate(len(lookup.views) for lookup in plan.lookups)]
@@ -339,18 +342,38 @@ def written(plan: Plan, bound: Bound, rows: list[list[Any]]) -> bytes | None:
             first_views[column.lookup] + plan.lookups[column.lookup].view_of[column.position],
         )
     ]
-    writer = native_room.BodyWriter(numbers("I", lookups).tobytes(), numbers("I", columns).tobytes())
+    exact: dict[str, Any] = {}
+    moment: list[int] = []
+    if layout.policy is StatusPolicy.EXACT:
+        ttls_s = [ttl_s for lookup in plan.lookups for ttl_s in lookup.ttls_s]
+        exact["ttls"] = numbers("q", [round(ttl_s * 1e6) for ttl_s in ttls_s]).tobytes()
+        moment.append((now - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1))
+    writer = native_room.BodyWriter(numbers("I", lookups).tobytes(), numbers("I", columns).tobytes(), **exact)
     joined_names = [column.join_key for column in bound.binding.answered]
     feature_names = orjson.dumps([*joined_names, *(column.name for column in plan.columns)])
     end = b'],"metadata":{"feature_names":' + feature_names + b"}}"
-    text: bytes | None = writer.write(bound.entity_columns, rows, bound.row_to_key, bound.rows, end)
+    text: bytes | None = writer.write(bound.entity_columns, rows, bound.row_to_key, bound.rows, end, *moment)
     return text
 
 
+def a_moment(data: st.DataObject, plan: Plan, rows: list[list[Any]]) -> datetime:
+    """When a request comes: about when one of the rows becomes too old."""
+    moments = [datetime(2026, 3, 1, tzinfo=UTC)]
+    for lookup, some in zip(plan.lookups, rows, strict=True):
+        for row in some:
+            for stamp, ttl_s in zip(row[len(lookup.features) :], lookup.ttls_s, strict=True):
+                try:
+                    moments.append(decode_timestamps([stamp])[0] + timedelta(seconds=ttl_s))
+                except (CorruptValueError, OverflowError):
+                    continue
+    moment = data.draw(st.sampled_from(moments))
+    return moment + timedelta(microseconds=data.draw(st.integers(-1, 1))) if moment.year < 9999 else moment
+
+
 @needs_native
-@given(data=st.data(), usual=st.booleans())
-def test_bodies_are_written_as_python_writes_them(data: st.DataObject, usual: bool) -> None:
-    """Views over one entity or the other; any types; repeated entities; features in any order; gaps."""
+@given(data=st.data(), usual=st.booleans(), policy=st.sampled_from([StatusPolicy.PRESENT, StatusPolicy.EXACT]))
+def test_bodies_are_written_as_python_writes_them(data: st.DataObject, usual: bool, policy: StatusPolicy) -> None:
+    """Views over one entity or the other; any types; repeated entities; features in any order; gaps; rows too old."""
     join_keys = {"a": ("a_id", ValueType.INT64), "b": ("b_id", ValueType.STRING), "c": ("c_id", ValueType.DOUBLE)}
     if usual:
         del join_keys["c"]
@@ -369,7 +392,16 @@ def test_bodies_are_written_as_python_writes_them(data: st.DataObject, usual: bo
         st.permutations([f"{name}:f{place}" for name, (_, types) in views.items() for place in range(len(types))])
     )
     compiled_plan = compiled.plan_for(None, asked, True)
-    plan, layout = compiled_plan.plan, compiled_plan.layout
+    nothing = st.sampled_from([None, b""])
+    ttls_s = st.sampled_from([0.0, 1.5, 86_400.0, 1e9])
+    plan = replace(
+        compiled_plan.plan,
+        lookups=tuple(
+            replace(lookup, ttls_s=tuple(data.draw(ttls_s) for _ in lookup.views))
+            for lookup in compiled_plan.plan.lookups
+        ),
+    )
+    layout = Layout(plan, policy, Tails())
     count = data.draw(st.integers(1, 4))
     entities: dict[str, list[Any]] = {
         "a_id": data.draw(st.lists(st.one_of(st.just(1), int64s), min_size=count, max_size=count)),
@@ -381,10 +413,11 @@ def test_bodies_are_written_as_python_writes_them(data: st.DataObject, usual: bo
     rows: list[list[Any]] = []
     packed: list[list[Any]] = []
     for lookup, keys in zip(plan.lookups, bound.keys, strict=True):
-        cell = [(well_stored if usual else stored)(feature.type) for feature in lookup.features]
+        cell = [st.one_of(nothing, (well_stored if usual else stored)(feature.type)) for feature in lookup.features]
         rows.append([data.draw(st.tuples(*cell, *[stamps] * len(lookup.views))) for _ in keys])
         packed.append(packed_rows(rows[-1]))
-    expected = encode_vectors(layout, bound, rows)
-    assert encode_vectors(layout, bound, packed) == expected
-    assert written(plan, bound, packed) in ([expected] if usual else [expected, None])
-    assert written(plan, bound, rows) is None, "rows that are no Rows"
+    now = a_moment(data, plan, rows)
+    expected = encode_vectors(layout, bound, rows, now=now)
+    assert encode_vectors(layout, bound, packed, now=now) == expected
+    assert written(layout, plan, bound, packed, now) in ([expected] if usual else [expected, None])
+    assert written(layout, plan, bound, rows, now) is None, "rows that are no Rows"

@@ -5,7 +5,8 @@ a null (feast/utils.py and feast/infra/online_stores/redis.py). Whether the stat
 on this store, or those that are true (`--compat strict`), is a StatusPolicy: one is the server's, and a request may ask
 for another (X-Feast-Compat).
 
-Pure. `vectors`, `large_answers` and native/body.c write the text around the statuses; body.c writes only PRESENT.
+Pure. `vectors`, `large_answers` and native/body.c write the text around the statuses. body.c, which knows those of
+stored values that are nothing unusual, has to say the same.
 """
 
 from __future__ import annotations
@@ -48,8 +49,17 @@ INVALID = b'"INVALID"'
 NO_MOMENT = datetime.min.replace(tzinfo=UTC)
 """Stands for the time of a request where no policy asks for ages."""
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_FAR_US = 1 << 60
+
 _LONGEST_TTL_S = timedelta.max.total_seconds() - 1
 """A registry can hold a longer ttl than a timedelta. It means "for ever" all the same."""
+
+
+def microseconds_of(moment: datetime) -> int:
+    """Since the epoch."""
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 class LookupStatuses:
@@ -62,6 +72,12 @@ class LookupStatuses:
         self.view_of = lookup.view_of
         self._ttls = [timedelta(seconds=min(ttl_s, _LONGEST_TTL_S)) if ttl_s else None for ttl_s in lookup.ttls_s]
         self._expires = policy is StatusPolicy.EXACT and any(self._ttls)
+
+    @property
+    def ttls_us(self) -> list[int]:
+        """The ttl of each view in microseconds; 0 for none, and for one that no two times can be apart."""
+        microseconds = [0 if ttl is None else ttl // _MICROSECOND for ttl in self._ttls]
+        return [one if -_FAR_US < one < _FAR_US else 0 for one in microseconds]
 
     def all_fresh(self, stamps: Sequence[bytes | None], now: datetime) -> bool:
         """Whether no view's values are too old. Raises CorruptValueError for a timestamp that does not decode."""

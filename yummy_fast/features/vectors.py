@@ -24,7 +24,7 @@ orjson writing the whole answer from dictionaries, this takes half the time for 
 (perf/experiments/orjson_spliced_or_whole.py).
 
 Where the native room serves, it makes the usual answer's body from stored bytes in one call: the same bytes, which
-tests/native proves. What it leaves to this file is listed at `native/body.c`: first of all other statuses than PRESENT.
+tests/native proves. What it leaves to this file is listed at `native/body.c`.
 
 Pure. It does not decode Values (`feast_format.values`) and does not decide about statuses (`statuses`).
 """
@@ -44,7 +44,14 @@ from yummy_fast.feast_format.values import RowDecoder, bytes_at_once, column_dec
 from yummy_fast.features.binding import Bound
 from yummy_fast.features.json_text import about_bytes, array_text, column_texts, json_text, value_texts
 from yummy_fast.features.plan import ComputedColumn, Lookup, Plan, Row, Rows
-from yummy_fast.features.statuses import NO_MOMENT, NULL_VALUE, PRESENT, LookupStatuses, StatusPolicy
+from yummy_fast.features.statuses import (
+    NO_MOMENT,
+    NULL_VALUE,
+    PRESENT,
+    LookupStatuses,
+    StatusPolicy,
+    microseconds_of,
+)
 from yummy_fast.features.timestamp_text import Stamp, TimestampMemo, TimestampTexts
 from yummy_fast.native.owner import body_writer
 
@@ -203,9 +210,22 @@ class Layout:
         starts = list(accumulate((len(lookup.features) for lookup in plan.lookups), initial=0))
         order = [starts[column.lookup] + column.position for column in plan.columns]
         self.arrange = None if order == list(range(starts[-1])) else order
-        usual = policy is StatusPolicy.PRESENT and not plan.computed
-        self.write_body = _native_writer(plan) if usual and body_writer is not None else None
+        usual = policy is not StatusPolicy.MISSING_AWARE and not plan.computed
+        self.write_body = self._native_writer(plan) if usual and body_writer is not None else None
         """The native room's way to such bodies; it returns None for one that it leaves to Python."""
+
+    def _native_writer(self, plan: Plan) -> Callable[..., bytes | None]:
+        first_view = list(accumulate((len(lookup.views) for lookup in plan.lookups), initial=0))
+        lookups, columns, ttls = array("I"), array("I"), array("q")
+        for lookup, layout in zip(plan.lookups, self.lookups, strict=True):
+            lookups.extend((len(lookup.features), len(lookup.views)))
+            ttls.extend(layout.statuses.ttls_us)
+        for column in plan.columns:
+            view = first_view[column.lookup] + plan.lookups[column.lookup].view_of[column.position]
+            columns.extend((column.lookup, column.position, view))
+        assert body_writer is not None  # noqa: S101  # the caller has looked
+        exact = (ttls.tobytes(),) if self.policy is StatusPolicy.EXACT else ()
+        return body_writer(lookups.tobytes(), columns.tobytes(), *exact).write
 
     def fits_at_once(self, bound: Bound, rows: Rows, computed: Sequence[ComputedColumn] = ()) -> bool:
         """Whether `encode_vectors` may make this answer, as far as can be said without decoding: in some 10 ms.
@@ -220,22 +240,6 @@ class Layout:
                 if sum(bound.spread(number, sizes)) > lookup.bytes_at_once:
                     return False
         return not computed or sum(about_bytes(column.values) for column in computed) <= MAX_COMPUTED_AT_ONCE
-
-
-WriteBody = Callable[[list[list[Any]], Rows, list[list[int] | None], int, bytes], bytes | None]
-"""From entity columns, rows, `row_to_key`, the number of rows, and what follows the last column, to a body."""
-
-
-def _native_writer(plan: Plan) -> WriteBody:
-    first_view = list(accumulate((len(lookup.views) for lookup in plan.lookups), initial=0))
-    lookups, columns = array("I"), array("I")
-    for lookup in plan.lookups:
-        lookups.extend((len(lookup.features), len(lookup.views)))
-    for column in plan.columns:
-        view = first_view[column.lookup] + plan.lookups[column.lookup].view_of[column.position]
-        columns.extend((column.lookup, column.position, view))
-    assert body_writer is not None  # noqa: S101  # the caller has looked
-    return body_writer(lookups.tobytes(), columns.tobytes()).write
 
 
 # ------------------------------------------------------------------------------------------------------------- encoding
@@ -271,7 +275,11 @@ def encode_vectors(
     names, end = bound.binding.names_text, layout.ends[version_metadata]
     if layout.write_body is not None:
         end_of_body = b"".join((_METADATA_BEHIND_COLUMN, names, end))
-        body = layout.write_body(bound.entity_columns, rows, bound.row_to_key, bound.rows, end_of_body)
+        if layout.policy is StatusPolicy.PRESENT:
+            body = layout.write_body(bound.entity_columns, rows, bound.row_to_key, bound.rows, end_of_body)
+        else:
+            moment = microseconds_of(now)
+            body = layout.write_body(bound.entity_columns, rows, bound.row_to_key, bound.rows, end_of_body, moment)
         if body is not None:
             return body
     encode = _encode_row if bound.rows == 1 else _encode_columns

@@ -50,12 +50,15 @@ class ReplyReader:
 class BodyWriter:
     """Writes the bodies of one plan's answers."""
 
-    def __init__(self, lookups: bytes, columns: bytes) -> None:
+    def __init__(self, lookups: bytes, columns: bytes, ttls: bytes = ...) -> None:
         """Arrays of the machine's unsigned 32-bit integers.
 
         - `lookups`: for each, how many features its rows have, and how many views' timestamps behind them.
         - `columns`: for each column of the answer its lookup, which of its features it is, and which view it is of,
           counted through all lookups.
+
+        `ttls`, an array of signed 64-bit integers, has the ttl of each view in microseconds, 0 for none. Without it,
+        all statuses are PRESENT; with it, they are those of StatusPolicy.EXACT.
         """
     def write(
         self,
@@ -64,12 +67,14 @@ class BodyWriter:
         row_to_key: list[list[int] | None],
         count: int,
         end: bytes,
+        now: int = ...,
     ) -> bytes | None:
-        """The body of an answer that has PRESENT for every status; None if it is not one that is written here.
+        """The body of an answer; None if it is not one that is written here.
 
         - `rows`, for each lookup, and `row_to_key`: as in `Rows` and `Bound` of features.plan.
         - `count`: how many rows the answer has.
         - `end`: all that follows the last column.
+        - `now`: in microseconds since the epoch, if there are ttls, and only then.
         """
 
 def slot_of(key: bytes, suffix: bytes, /) -> int:

@@ -6,8 +6,10 @@
  *
  * All columns of one view share what stands behind the values: their tail, which is written once and then copied.
  *
- * This is for the usual answer: every status is PRESENT, as Feast says for Redis; all rows are Rows; all Values and
- * times are of the kinds that values.c knows. Of anything else `write` returns None, and Python makes the body.
+ * This is for the usual answer: all rows are Rows; all Values and times are of the kinds that values.c knows. Of anything
+ * else `write` returns None, and Python makes the body. Every status is PRESENT, as Feast says for Redis; or, of a writer
+ * that was given the ttls of the views (`--compat strict`), it is what features.statuses says of the cell. Few columns of
+ * such an answer have another status than PRESENT: these have statuses of their own, and the rest of the tail is copied.
  */
 #include "native.h"
 
@@ -22,9 +24,10 @@ typedef struct {
 
 typedef struct {
     PyObject_HEAD
-    PyObject *held[2]; /* the bytes that these two are in */
+    PyObject *held[3]; /* the bytes that these three are in */
     const Lookup *lookups;
     const Column *columns;
+    const int64_t *ttls; /* of each view, in microseconds, 0 for none; null: every status is PRESENT */
     size_t lookups_count, columns_count, views_count;
     size_t *tails; /* where the tail of each view ends, lookup after lookup; scratch of `write` */
 } Writer;
@@ -33,11 +36,13 @@ typedef struct {
 enum { MAX_BODY_BYTES = 8 << 20 };
 /* So is a longer value: a text of control characters is written six times as long. */
 enum { MAX_VALUE_BYTES = 1 << 20 };
+static const int64_t FAR = (int64_t)1 << 61; /* in microseconds: 73,000 years. No difference of two is out of range */
 enum { KEPT_TEXT = 4 << 20, KEPT_ROWS = 64 << 10 }; /* of scratch, and of rows in it, what is kept */
 
 #define VALUES "{\"values\":["
 #define STATUSES "],\"statuses\":["
 #define TIMESTAMPS "],\"event_timestamps\":["
+#define PRESENT "\"PRESENT\""
 #define EPOCH "\"1970-01-01T00:00:00Z\""
 
 static Outcome repeat(Text *text, const char *item, size_t length, size_t count)
@@ -57,7 +62,7 @@ static Outcome write_statuses(Text *text, size_t count)
 {
     if (!TEXT_ADD(text, STATUSES))
         return NO_MEMORY;
-    return repeat(text, "\"PRESENT\"", 9, count);
+    return repeat(text, PRESENT, sizeof PRESENT - 1, count);
 }
 
 /* What entity columns hold: integers or texts. */
@@ -155,9 +160,11 @@ static inline const uint8_t *cell_bytes(const Row *row, size_t place, size_t *le
     return row_bytes(row) + (cell.start == ABSENT ? 0 : cell.start);
 }
 
-/* The tail of one view's columns. Most rows were written at one time: a time like the one before is copied. */
-static Outcome write_tail(Text *text, Row *const *rows, size_t count, size_t place)
+/* The tail of one view's columns. Most rows were written at one time: a time like the one before is copied. `old`, which
+ * may be null, gets which of the rows are from before `oldest`. */
+static Outcome write_tail(Text *text, Row *const *rows, size_t count, size_t place, int64_t oldest, char *old)
 {
+    int64_t moment;
     const uint8_t *last = NULL;
     size_t last_length = 0, last_text = 0, last_text_length = 0;
     if (write_statuses(text, count) != WRITTEN || !TEXT_ADD(text, TIMESTAMPS))
@@ -172,30 +179,57 @@ static Outcome write_tail(Text *text, Row *const *rows, size_t count, size_t pla
                 return NO_MEMORY;
             memcpy(text->at, text->start + last_text, last_text_length);
             text->at += last_text_length;
+            if (old)
+                old[i] = old[i - 1];
             continue;
         }
         last = stored;
         last_length = length;
         last_text = text_length(text);
-        Outcome outcome = write_timestamp(text, stored, length);
+        Outcome outcome = write_timestamp(text, stored, length, &moment);
         if (outcome != WRITTEN)
             return outcome;
+        if (old)
+            old[i] = moment < oldest;
         last_text_length = text_length(text) - last_text;
     }
     return TEXT_ADD(text, "]},") ? WRITTEN : NO_MEMORY;
 }
 
-static Outcome write_tails(const Writer *writer, State *state, size_t count)
+static Outcome write_tails(const Writer *writer, State *state, size_t count, int64_t now)
 {
     size_t *tail = writer->tails;
+    const int64_t *ttl = writer->ttls;
+    if (ttl && !text_room(&state->old, writer->views_count * count))
+        return NO_MEMORY;
     for (size_t lookup = 0; lookup < writer->lookups_count; lookup++)
         for (size_t view = 0; view < writer->lookups[lookup].views; view++) {
             Row *const *rows = state->rows + lookup * count;
-            Outcome outcome = write_tail(&state->tails, rows, count, writer->lookups[lookup].width + view);
+            int64_t oldest = ttl == NULL || *ttl == 0 ? INT64_MIN : now - *ttl;
+            char *old = ttl ? state->old.start + (size_t)(tail - writer->tails) * count : NULL;
+            size_t place = writer->lookups[lookup].width + view;
+            Outcome outcome = write_tail(&state->tails, rows, count, place, oldest, old);
             if (outcome != WRITTEN)
                 return outcome;
             *tail++ = text_length(&state->tails);
+            ttl += ttl != NULL;
         }
+    return WRITTEN;
+}
+
+/* The statuses of a column, of which some may not be PRESENT. */
+static Outcome write_exact_statuses(Text *text, Row *const *rows, size_t count, size_t place, const char *old)
+{
+    static const char *const TEXTS[] = {"\"PRESENT\",", "\"OUTSIDE_MAX_AGE\",", "\"NULL_VALUE\",", "\"NOT_FOUND\","};
+    if (!TEXT_ADD(text, STATUSES))
+        return NO_MEMORY;
+    for (size_t i = 0; i < count; i++) {
+        Cell cell = rows[i]->cells[place];
+        const char *status = TEXTS[cell.start == ABSENT ? 3 : cell.length == 0 ? 2 : old[i]];
+        if (!text_add(text, status, strlen(status)))
+            return NO_MEMORY;
+    }
+    text->at--; /* there is one row at least */
     return WRITTEN;
 }
 
@@ -204,11 +238,13 @@ static Outcome write_columns(const Writer *writer, State *state, size_t count)
     Text *text = &state->body;
     for (const Column *column = writer->columns; column < writer->columns + writer->columns_count; column++) {
         Row *const *rows = state->rows + column->lookup * count;
+        bool has_nulls = false;
         if (!TEXT_ADD(text, VALUES))
             return NO_MEMORY;
         for (size_t i = 0; i < count; i++) {
             size_t length;
             const uint8_t *stored = cell_bytes(rows[i], column->place, &length);
+            has_nulls |= length == 0;
             if (UNLIKELY(length > MAX_VALUE_BYTES || text_length(text) > MAX_BODY_BYTES))
                 return UNUSUAL;
             Outcome outcome = write_value(text, stored, length);
@@ -220,20 +256,26 @@ static Outcome write_columns(const Writer *writer, State *state, size_t count)
         }
         text->at--; /* there is one row at least */
         size_t start = column->view == 0 ? 0 : writer->tails[column->view - 1];
+        const char *old = writer->ttls ? state->old.start + column->view * count : NULL;
+        if (old && (has_nulls || memchr(old, 1, count) != NULL)) {
+            if (write_exact_statuses(text, rows, count, column->place, old) != WRITTEN)
+                return NO_MEMORY;
+            start += sizeof STATUSES - 1 + count * (sizeof PRESENT) - 1; /* with commas between them */
+        }
         if (!text_add(text, state->tails.start + start, writer->tails[column->view] - start))
             return NO_MEMORY;
     }
     return WRITTEN;
 }
 
-static Outcome write_body(const Writer *writer, State *state, PyObject *const *arguments, size_t count)
+static Outcome write_body(const Writer *writer, State *state, PyObject *const *arguments, size_t count, int64_t now)
 {
     Text *text = &state->body;
     PyObject *entity_columns = arguments[0];
     if (!PyList_CheckExact(entity_columns) || count == 0)
         return UNUSUAL;
     Outcome outcome = gather_rows(writer, state, arguments[1], arguments[2], count);
-    if (outcome != WRITTEN || (outcome = write_tails(writer, state, count)) != WRITTEN)
+    if (outcome != WRITTEN || (outcome = write_tails(writer, state, count, now)) != WRITTEN)
         return outcome;
     if (!TEXT_ADD(text, "{\"results\":["))
         return NO_MEMORY;
@@ -252,17 +294,28 @@ static Outcome write_body(const Writer *writer, State *state, PyObject *const *a
 
 static PyObject *writer_write(PyObject *self, PyObject *const *arguments, Py_ssize_t arguments_count)
 {
-    if (arguments_count != 5 || !PyLong_CheckExact(arguments[3]) || !PyBytes_CheckExact(arguments[4])) {
-        PyErr_SetString(PyExc_TypeError, "expected write(entity_columns, rows, row_to_key, count: int, end: bytes)");
+    const Writer *writer = (Writer *)self;
+    if (arguments_count != (writer->ttls ? 6 : 5) || !PyLong_CheckExact(arguments[3]) ||
+        !PyBytes_CheckExact(arguments[4])) {
+        PyErr_SetString(PyExc_TypeError, "expected write(entity_columns, rows, row_to_key, count: int, end: bytes), "
+                                         "and now: int behind them if there are ttls");
+        return NULL;
+    }
+    int64_t now = writer->ttls ? PyLong_AsLongLong(arguments[5]) : 0;
+    if (now == -1 && PyErr_Occurred())
+        return NULL;
+    if (now < -FAR || now > FAR) {
+        PyErr_SetString(PyExc_ValueError, "expected a moment in microseconds");
         return NULL;
     }
     size_t count = PyLong_AsSize_t(arguments[3]);
     if (count == (size_t)-1 && PyErr_Occurred())
         return NULL;
     State *state = PyType_GetModuleState(Py_TYPE(self));
-    PyObject *body = text_object(&state->body, write_body((const Writer *)self, state, arguments, count));
+    PyObject *body = text_object(&state->body, write_body(writer, state, arguments, count, now));
     text_release(&state->body, KEPT_TEXT);
     text_release(&state->tails, KEPT_TEXT);
+    text_release(&state->old, KEPT_TEXT);
     if (state->rows_room > KEPT_ROWS) {
         PyMem_Free(state->rows);
         state->rows = NULL;
@@ -273,9 +326,9 @@ static PyObject *writer_write(PyObject *self, PyObject *const *arguments, Py_ssi
 
 static PyObject *writer_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"lookups", "columns", NULL};
-    PyObject *lookups, *columns;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "SS:BodyWriter", names, &lookups, &columns))
+    static char *names[] = {"lookups", "columns", "ttls", NULL};
+    PyObject *lookups, *columns, *ttls = NULL;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "SS|S:BodyWriter", names, &lookups, &columns, &ttls))
         return NULL;
     Writer *writer = (Writer *)PyType_GenericAlloc(type, 0); /* zeroed */
     if (writer == NULL)
@@ -288,6 +341,17 @@ static PyObject *writer_new(PyTypeObject *type, PyObject *arguments, PyObject *k
     writer->columns_count = (size_t)PyBytes_Size(columns) / sizeof(Column);
     for (size_t i = 0; i < writer->lookups_count; i++)
         writer->views_count += writer->lookups[i].views;
+    if (ttls != NULL) {
+        writer->held[2] = Py_NewRef(ttls);
+        writer->ttls = (const int64_t *)PyBytes_AsString(ttls);
+        bool fit = (size_t)PyBytes_Size(ttls) == writer->views_count * sizeof(int64_t);
+        for (size_t i = 0; fit && i < writer->views_count; i++)
+            fit = writer->ttls[i] >= -FAR && writer->ttls[i] <= FAR;
+        if (!fit) {
+            PyErr_SetString(PyExc_ValueError, "expected a ttl for each view, in microseconds");
+            goto failed;
+        }
+    }
     for (size_t i = 0; i < writer->columns_count; i++) {
         const Column *column = &writer->columns[i];
         if (column->lookup >= writer->lookups_count || column->place >= writer->lookups[column->lookup].width ||
@@ -312,18 +376,19 @@ static void writer_dealloc(PyObject *self)
     Writer *writer = (Writer *)self;
     Py_XDECREF(writer->held[0]);
     Py_XDECREF(writer->held[1]);
+    Py_XDECREF(writer->held[2]);
     PyMem_Free(writer->tails);
     free_object(self);
 }
 
 static PyMethodDef writer_methods[] = {
     {"write", (PyCFunction)(void (*)(void))writer_write, METH_FASTCALL,
-     "write(entity_columns, rows, row_to_key, count, end): the body; None if it is not a usual one."},
+     "write(entity_columns, rows, row_to_key, count, end[, now]): the body; None if it is not a usual one."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot writer_slots[] = {
-    {Py_tp_doc, "Writes the bodies of one plan. lookups: (width, views) each; columns: (lookup, place, view) each."},
+    {Py_tp_doc, "Writes the bodies of one plan. lookups: (width, views) each; columns: (lookup, place, view) each; ttls of views."},
     {Py_tp_new, writer_new},
     {Py_tp_dealloc, writer_dealloc},
     {Py_tp_methods, writer_methods},

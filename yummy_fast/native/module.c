@@ -21,10 +21,16 @@ static PyObject *value_text(PyObject *module, PyObject *stored)
     return text_of(stored, write_value);
 }
 
+static Outcome write_moment(Text *text, const uint8_t *stored, size_t length)
+{
+    int64_t moment;
+    return write_timestamp(text, stored, length, &moment);
+}
+
 static PyObject *timestamp_text(PyObject *module, PyObject *stored)
 {
     (void)module;
-    return text_of(stored, write_timestamp);
+    return text_of(stored, write_moment);
 }
 
 static int fill_powers_of_ten(void)
@@ -81,6 +87,7 @@ static void module_free(void *module)
     module_clear(module);
     PyMem_Free(state->body.start);
     PyMem_Free(state->tails.start);
+    PyMem_Free(state->old.start);
     PyMem_Free(state->rows);
 }
 

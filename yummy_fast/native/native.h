@@ -123,7 +123,7 @@ extern uint64_t powers_of_ten[POWERS][2]; /* filled at import; see powers_of_ten
 
 Outcome write_value(Text *text, const uint8_t *stored, size_t length);
 Outcome write_string(Text *text, const uint8_t *string, size_t length);
-Outcome write_timestamp(Text *text, const uint8_t *stored, size_t length);
+Outcome write_timestamp(Text *text, const uint8_t *stored, size_t length, int64_t *moment);
 
 /* --- rows.c ------------------------------------------------------------------------------------------------------- */
 
@@ -164,6 +164,7 @@ enum { ROW, PICKER, TYPES = 4 };
 typedef struct {
     PyTypeObject *types[TYPES]; /* Row, Picker, and two that are not asked for in C */
     Text body, tails;  /* scratch of the writers: nothing runs Python while one of them is in use */
+    Text old;          /* a byte for each view and row: whether the row is older than the ttl */
     Row **rows;        /* and the rows of the answer that is being written */
     size_t rows_room;
 } State;

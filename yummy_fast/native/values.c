@@ -327,8 +327,9 @@ static void civil_date(uint32_t day, uint32_t *year, uint32_t *month, uint32_t *
 }
 
 /* A google.protobuf.Timestamp from 1970 to 9999 as Feast's Redis store reads it: its seconds and nanoseconds are added
- * as floats and rounded to microseconds, half to even, as datetime.fromtimestamp does. Fractions have 3 or 6 digits. */
-Outcome write_timestamp(Text *text, const uint8_t *stored, size_t length)
+ * as floats and rounded to microseconds, half to even, as datetime.fromtimestamp does. Fractions have 3 or 6 digits.
+ * `moment_of` gets the microseconds since 1970. */
+Outcome write_timestamp(Text *text, const uint8_t *stored, size_t length, int64_t *moment_of)
 {
     const uint8_t *at = stored, *end = stored + length;
     uint64_t seconds = 0, nanos = 0, micros = 0;
@@ -361,6 +362,7 @@ Outcome write_timestamp(Text *text, const uint8_t *stored, size_t length)
     }
     if (!text_room(text, 32))
         return NO_MEMORY;
+    *moment_of = (int64_t)(seconds * 1000000 + micros);
     uint32_t year, month, day, second = (uint32_t)(seconds % 86400);
     civil_date((uint32_t)(seconds / 86400), &year, &month, &day);
     const uint32_t pairs[] = {year / 100, year % 100, month, day, second / 3600, second / 60 % 60, second % 60};
