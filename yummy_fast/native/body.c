@@ -212,7 +212,8 @@ static Outcome write_tails(const Writer *writer, State *state, size_t count, int
             if (outcome != WRITTEN)
                 return outcome;
             *tail++ = text_length(&state->tails);
-            ttl += ttl != NULL;
+            if (ttl)
+                ttl++;
         }
     return WRITTEN;
 }
