@@ -300,6 +300,14 @@ class TestNativeReader:
             assert reader.feed(piece) == []
         assert len(reader.feed(b"\n")[0]) == 1_000_004
 
+    @pytest.mark.parametrize("length", [3, 9, 10, 100])
+    def test_the_longest_value_is_noted_also_where_names_are_known(self, length: int) -> None:
+        reader, picker = native_room.ReplyReader(), native_room.Picker([b"abcd"], True)
+        for value in (b"1", b"x" * length):
+            reader.expect(picker, 1)
+            assert plain(reader.feed(array([b"abcd", value, b"efgh", bytes(2)] * 9))) == [[(value,)]]
+        assert picker.longest == max(length, len(b"abcd"))
+
     def test_it_is_fed_bytes_alone(self) -> None:
         for data in ("text", None, 5):
             with pytest.raises(TypeError):

@@ -6,10 +6,12 @@
  *
  * All columns of one view share what stands behind the values: their tail, which is written once and then copied.
  *
- * This is for the usual answer: all rows are Rows; all Values and times are of the kinds that values.c knows. Of anything
- * else `write` returns None, and Python makes the body. Every status is PRESENT, as Feast says for Redis; or, of a writer
- * that was given the ttls of the views (`--compat strict`), it is what features.statuses says of the cell. Few columns of
- * such an answer have another status than PRESENT: these have statuses of their own, and the rest of the tail is copied.
+ * This is for the usual answer: all rows are Rows; all Values and times are of the kinds that values.c knows. For any
+ * other, `write` returns None, and Python makes the body.
+ *
+ * Without the ttls of the views, every status is PRESENT, as Feast says for Redis. With them (`--compat strict`), each
+ * cell has the status that features.statuses gives it. Few columns of such an answer have another one than PRESENT:
+ * their statuses are written one by one, and only the times of the tail are copied.
  */
 #include "native.h"
 
@@ -389,7 +391,8 @@ static PyMethodDef writer_methods[] = {
 };
 
 static PyType_Slot writer_slots[] = {
-    {Py_tp_doc, "Writes the bodies of one plan. lookups: (width, views) each; columns: (lookup, place, view) each; ttls of views."},
+    {Py_tp_doc, "Writes the bodies of one plan. lookups: (width, views) each; columns: (lookup, place, view) each; ttls: "
+                "of the views, for exact statuses."},
     {Py_tp_new, writer_new},
     {Py_tp_dealloc, writer_dealloc},
     {Py_tp_methods, writer_methods},

@@ -154,7 +154,7 @@ static uint32_t name_hash(const uint8_t *name, size_t length)
             hash = (hash ^ load_64(name)) * mix;
         hash = (hash ^ load_64(name + length - 8)) * mix; /* bytes before these may be in it twice */
     }
-    hash = (hash ^ hash >> 32) * mix; /* the last bytes, which tell names apart, have moved nothing but the highest bits */
+    hash = (hash ^ hash >> 32) * mix; /* until here, the last bytes, which tell names apart, moved the highest bits only */
     return (uint32_t)(hash >> 32);
 }
 
