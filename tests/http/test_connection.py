@@ -21,16 +21,9 @@ from tests.fakes import FakeLoop, FakeTransport, without_complaints
 from tests.harness import eventually
 from yummy_fast.config.settings import HttpLimits, Timeouts
 from yummy_fast.errors import YummyError
-from yummy_fast.http import connection as module
-from yummy_fast.http.connection import (
-    LARGE_BODY_BYTES,
-    LINGER_S,
-    MUCH_BYTES,
-    PROBE_S,
-    SLICE_BYTES,
-    Connection,
-    Connections,
-)
+from yummy_fast.http import answer_writer
+from yummy_fast.http.answer_writer import LARGE_BODY_BYTES, MUCH_BYTES, SLICE_BYTES
+from yummy_fast.http.connection import LINGER_S, PROBE_S, Connection, Connections
 from yummy_fast.http.http11 import CONTINUE, Request, Response, ResponseOrCoroutine
 from yummy_fast.http.trace_headers import Trace
 
@@ -588,7 +581,7 @@ def test_over_tls_what_is_encrypted_and_not_sent_is_counted_and_no_idleness(monk
     below = FakeTransport(rig.loop)
     below.client_reads = False
     below.write(b"x" * 5_000)
-    monkeypatch.setattr(module, "transport_below", lambda _: below)
+    monkeypatch.setattr(answer_writer, "transport_below", lambda _: below)
     client = rig.connect(tls=True)
     client.receive(get(b"/big/1000"))
     assert client.get_write_buffer_size() == 0

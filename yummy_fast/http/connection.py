@@ -1,8 +1,8 @@
 """One HTTP client's connection: the order of its answers, limits, backpressure, deadlines, and its end.
 
-A `Connection` parses bytes into requests, passes each to `handle`, and writes the answers in the order of the requests,
-in whichever order they are finished (RFC 9112 9.3.2). It knows nothing of features: `handle` returns a Response, or a
-coroutine that returns one.
+A `Connection` parses bytes into requests, passes each to `handle`, and has the answers written in the order of the
+requests, in whichever order they are finished (RFC 9112 9.3.2). It knows nothing of features: `handle` returns a
+Response, or a coroutine that returns one. `answer_writer` turns Responses into bytes.
 
 The coroutine does not become a Task. An `Exchange` runs it up to the first Future that it awaits, and that Future's
 callback runs it on. The code reads the same, and costs half of what a Task does (perf/experiments/task_or_future.py).
@@ -19,42 +19,20 @@ docs/reliability.md has the table of limits.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import socket
-import struct
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from yummy_fast.config.settings import HttpLimits, Timeouts
 from yummy_fast.errors import LimitError, ProtocolError, YummyError
-from yummy_fast.http.http11 import (
-    CONTINUE,
-    BodyStream,
-    Clock,
-    Request,
-    RequestParser,
-    Response,
-    ResponseOrCoroutine,
-    response_head,
-    streamed_head,
-)
+from yummy_fast.http.answer_writer import MUCH_BYTES, AnswerWriter
+from yummy_fast.http.http11 import CONTINUE, Clock, Request, RequestParser, Response, ResponseOrCoroutine
 
 logger = logging.getLogger("yummy_fast")
 
 Handle = Callable[[Request], ResponseOrCoroutine]
-
-LARGE_BODY_BYTES = 64 << 10
-"""Larger bodies are passed to the transport apart from the head: to copy both into one bytes object would cost more."""
-
-SLICE_BYTES = 256 << 10
-"""Of a larger body, the transport is given a slice whenever it has room. Given the whole, TLS would encrypt it in one
-go and hold it twice.
-"""
-
-MUCH_BYTES = 64 << 10
-"""While a client has left more than this of its answers unread, no request of it begins. uvloop's high-water mark."""
 
 CLIENT_SHARE = 4
 """Of the bytes that may be unsent, one connection may have this part: a quarter."""
@@ -291,24 +269,17 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_advancing",
         "_begun",
-        "_below",
-        "_body_bytes",
-        "_chunked",
         "_deaf",
         "_last_request",
         "_loop",
         "_parser",
-        "_paused",
         "_probed",
         "_progress_at",
         "_queued",
-        "_read_bytes",
         "_reading",
         "_refused",
-        "_rest",
-        "_stream",
         "_transport",
-        "_unsent_bytes",
+        "_writer",
         "held_bytes",
         "shared",
     )
@@ -322,22 +293,11 @@ class Connection(asyncio.Protocol):
         self._begun: deque[Exchange] = deque()
         """Requests that have begun and whose answers are not written, in their order."""
         self._transport: Any = None
-        self._below: Any = None
-        """With TLS, the transport that sends what `_transport` has encrypted; without, None."""
-        self._rest: memoryview | None = None
-        """What the transport had no room for of the body that is being written. Only while `_paused`."""
-        self._body_bytes = 0
-        """The size of that body."""
-        self._stream: BodyStream | None = None
-        """What the body comes from that is being written, if it comes piece by piece, and ..."""
-        self._chunked = False
-        """... whether its pieces are sent as chunks."""
+        self._writer: AnswerWriter
         self.held_bytes = 0
         """How much of the answers to this client is in memory: what is counted in `Connections.unsent_bytes`."""
         self._advancing = False
         self._reading = True
-        self._paused = False
-        """Whether the client reads so slowly that the transport's buffer is full."""
         self._refused = False
         """Whether the client was refused, and may still be sending."""
         self._last_request = False
@@ -348,21 +308,13 @@ class Connection(asyncio.Protocol):
         """Whether a client that sends nothing more was asked whether it still reads."""
         self._progress_at = loop.time()
         """When the client last made progress, by the rules of `sweep`."""
-        self._unsent_bytes = 0
-        """How much of the answers was still to be sent at the last sweep."""
-        self._read_bytes = 0
-        """How much less that was than at the sweep before. If it was more, the client had read all that there was, or
-        nearly all, and counts as having read this much as well.
-        """
 
     # ------------------------------------------------------------------------------------ what asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        if transport.get_extra_info("sslcontext") is not None:
-            self._below = transport_below(transport)
-            self._transport.set_write_buffer_limits(high=MUCH_BYTES)  # uvloop's is 512 KiB, on top of the one below
         shared = self.shared
+        self._writer = AnswerWriter(transport, shared.clock)
         limits = shared.limits
         # Not in __init__: after a failed TLS handshake nothing calls `connection_lost`, which closes the parser.
         self._parser = RequestParser(
@@ -395,7 +347,7 @@ class Connection(asyncio.Protocol):
         self._last_request = True
         self._drop_requests()
         self._set_held_bytes(0)
-        self._below = None
+        self._writer.close()
         self._parser.close()
 
     def data_received(self, data: bytes) -> None:
@@ -417,7 +369,7 @@ class Connection(asyncio.Protocol):
         if requests:
             self._progress_at = now = self._loop.time()
             request = requests[0]
-            if len(requests) == 1 and request.keep_alive and not (self._begun or self._queued or self._paused):
+            if len(requests) == 1 and request.keep_alive and not (self._begun or self._queued or self._writer.paused):
                 # The usual case, on a short path: one request, and none before it.
                 exchange = Exchange(self, request)
                 self._begun.append(exchange)
@@ -451,7 +403,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends nothing more, but may still read. True keeps the connection, for its answers."""
         self._last_request = self._deaf = True
-        if self._transport.get_extra_info("sslcontext") is not None or self._stream is not None:
+        if self._transport.get_extra_info("sslcontext") is not None or self._writer.streams:
             # asyncio cannot keep one half of a TLS connection open, and logs a warning for True. It writes nothing more
             # either, so the answers could not be delivered. And a client that ends its half while an answer comes piece
             # by piece has left, as far as we know, and as for nginx: within an answer, `_probe` cannot ask it.
@@ -465,19 +417,14 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The transport's buffer is full: the client reads slower than we write. No request of it begins meanwhile."""
-        self._paused = True
-        if self._stream is not None:
-            self._stream.pause()
+        self._writer.pause()
         self._set_reading()
         if not self._advancing:  # otherwise it is counted after the write
             self._count_held_bytes()
 
     def resume_writing(self) -> None:
-        self._paused = False
         self._progress_at = self._loop.time()
-        self._write_rest()
-        if self._stream is not None:
-            self._stream.resume()
+        self._writer.resume()
         self.advance()
 
     # ------------------------------------------------------------------------------------------- answers
@@ -497,9 +444,9 @@ class Connection(asyncio.Protocol):
         if self._advancing:  # a write below has called resume_writing(), which has called this
             return
         self._advancing = True
-        begun, queued = self._begun, self._queued
+        begun, queued, writer = self._begun, self._queued, self._writer
         self._write_answers()
-        while queued and not self._paused and self.held_bytes <= MUCH_BYTES and len(begun) < self.shared.max_pipelined:
+        while queued and not writer.paused and self.held_bytes <= MUCH_BYTES and len(begun) < self.shared.max_pipelined:
             request = queued.popleft()
             if not request.keep_alive:
                 # The client has announced that this is its last. What it has sent after it is ignored, even if it is
@@ -516,132 +463,59 @@ class Connection(asyncio.Protocol):
         if not queued and self._parser.refusal is not None and not self._refused:
             self._refuse(self._parser.refusal)
             return
-        if not begun and not queued and self._rest is None and self._stream is None:
+        if not begun and not queued and not writer.busy:
             self._progress_at = self._loop.time()
             if self._last_request:
                 self._end()
                 return
             if self._parser.expects_continue:
                 self._continue()
-            if self._reading and not self._paused:
+            if self._reading and not writer.paused:
                 return  # the usual case: nothing is held of this client, and its socket is read
         self._set_reading()
 
     def _write_answers(self) -> None:
-        begun = self._begun
-        transport = self._transport
-        while begun and self._rest is None and self._stream is None:
+        begun, writer = self._begun, self._writer
+        while begun and not writer.busy:
             exchange = begun[0]
             response = exchange.response
             if response is None:
                 break
             begun.popleft()
-            if transport.is_closing():
+            if self._transport.is_closing():
                 exchange.abandon()
                 continue
             if self.shared.closing:
                 self._last_request = True
-            keep_alive = not self._last_request or bool(begun or self._queued)
-            request = exchange.request
+            request, stream = exchange.request, response.stream
             if request.trace is not None:
                 response = response._replace(headers=response.headers + request.trace.head_lines())
-            status, body, headers, _, stream = response
-            if stream is not None:
-                self._begin_stream(response, stream, request, keep_alive=keep_alive)
-                continue
-            size = len(body)
-            clock = self.shared.clock
-            if keep_alive and status == 200 and request.trace is None and request.version == "1.1":
-                head = b"%b%d\r\n\r\n" % (clock.heads.get(headers) or clock.usual_head(headers), size)
+            if stream is not None and stream.length is None and request.version != "1.1":
+                self._last_request = True  # only the connection's end can say where such a body ends
+                self._drop_requests()
+            keep_alive = not self._last_request or bool(begun or self._queued)
+            if stream is None:
+                writer.write(response, request, keep_alive=keep_alive)
             else:
-                head = response_head(response, clock.line, keep_alive, request.version)
-            if request.method == b"HEAD":
-                transport.write(head)
-            elif size <= LARGE_BODY_BYTES:
-                transport.write(head + body)
-            elif size <= SLICE_BYTES:
-                transport.writelines((head, body))
-            else:
-                view = memoryview(body)
-                self._body_bytes = size
-                self._rest = view[SLICE_BYTES:]  # before the write, which may call resume_writing()
-                transport.writelines((head, view[:SLICE_BYTES]))
-                self._write_rest()
-        if begun or self._paused or self.held_bytes:
+                writer.write_streamed(response, stream, request, keep_alive=keep_alive, ended=self.advance)
+        if begun or writer.paused or self.held_bytes:
             self._count_held_bytes()
-
-    def _write_rest(self) -> None:
-        """Write on at a body, as long as the transport has room."""
-        while self._rest is not None and not self._paused:
-            piece, rest = self._rest[:SLICE_BYTES], self._rest[SLICE_BYTES:]
-            self._rest = rest if rest and not self._transport.is_closing() else None
-            if not self._transport.is_closing():
-                self._transport.write(piece)
-
-    def _begin_stream(self, response: Response, stream: BodyStream, request: Request, *, keep_alive: bool) -> None:
-        """Write the head of an answer whose body comes piece by piece, and let it come."""
-        if request.version != "1.1" and stream.length is None:
-            self._last_request, keep_alive = True, False
-            self._drop_requests()
-        head, self._chunked = streamed_head(response, stream, self.shared.clock.line, keep_alive, request.version)
-        self._stream = stream  # before the write, which may call pause_writing()
-        self._transport.write(head)
-        if request.method == b"HEAD":
-            self._stream = None
-            stream.close()
-        else:
-            stream.start(self)
-
-    def stream_data(self, data: bytes) -> None:
-        """As Sink.stream_data. What the client does not read is held by the transport, up to its high-water mark."""
-        if self._transport.is_closing():
-            return
-        if self._chunked:
-            self._transport.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
-        else:
-            self._transport.write(data)
-
-    def stream_end(self) -> None:
-        """As Sink.stream_end."""
-        self._stream = None
-        if self._chunked and not self._transport.is_closing():
-            self._transport.write(b"0\r\n\r\n")
-        self.advance()
-
-    def stream_lost(self) -> None:
-        """As Sink.stream_lost. The connection is reset: in HTTP/1.0, its orderly end would be that of the body."""
-        self._stream = None
-        connection = self._transport.get_extra_info("socket")
-        if connection is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.abort()
 
     def _count_held_bytes(self) -> None:
         """Count what is in memory of the answers: those that wait for an earlier one, and those that are unsent."""
         held = sum(len(exchange.response.body) for exchange in self._begun if exchange.response is not None)
-        if self._rest is not None:
-            held += self._body_bytes  # all of it stays until the last slice is written
-        if self._paused and (self._rest is None or self._below is not None):
-            held += self._buffered_bytes()  # otherwise slices of that body; with TLS, they are copies
-        self._set_held_bytes(held)
+        self._set_held_bytes(held + self._writer.held_bytes)
 
     def _set_held_bytes(self, held: int) -> None:
         self.shared.unsent_bytes += held - self.held_bytes
         self.held_bytes = held
-
-    def _buffered_bytes(self) -> int:
-        """What the transports hold."""
-        size: int = self._transport.get_write_buffer_size()
-        if self._below is not None:
-            size += self._below.get_write_buffer_size()
-        return size
 
     def has_no_room_for(self, exchange: Exchange) -> bool:
         """Whether the answer of `exchange` may not be made now: too much is unsent, or of this client alone."""
         most = self.shared.limits.max_unsent_bytes
         if self.shared.unsent_bytes > most:
             return True
-        if self._begun[0] is exchange and not self._paused:
+        if self._begun[0] is exchange and not self._writer.paused:
             return False  # it is written at once, and what waits behind it as well
         return self.held_bytes > most // CLIENT_SHARE
 
@@ -676,7 +550,7 @@ class Connection(asyncio.Protocol):
         the answers to the requests that had begun by then, as long as `has_no_room_for` lets them be made.
         """
         full = len(self._begun) >= self.shared.max_pipelined or self.held_bytes > MUCH_BYTES
-        wanted = not (self._deaf or self._paused or self._queued or full)
+        wanted = not (self._deaf or self._writer.paused or self._queued or full)
         if wanted is not self._reading and not self._transport.is_closing():
             self._reading = wanted
             if wanted:
@@ -721,14 +595,13 @@ class Connection(asyncio.Protocol):
             ):
                 exchange.time_out()
         age = now - self._progress_at
-        buffered = self._buffered_bytes()
-        unsent = buffered + (len(self._rest) if self._rest is not None else 0)
+        writer = self._writer
         self._count_held_bytes()
-        if not self._paused:
-            self._set_held_bytes(self.held_bytes + buffered)
-        self._read_bytes = self._unsent_bytes - unsent if self._unsent_bytes >= unsent else unsent
-        if unsent:
-            if not 0 < self._unsent_bytes <= unsent:  # less than at the last sweep, or nothing was unsent then
+        if not writer.paused:
+            self._set_held_bytes(self.held_bytes + writer.buffered_bytes)
+        writer.measure()
+        if writer.unsent_bytes:
+            if writer.is_read:
                 self._progress_at = now
             elif age > timeouts.send_s:
                 self.abort()
@@ -743,7 +616,6 @@ class Connection(asyncio.Protocol):
                 self._transport.close()
         elif age > (timeouts.body_s if self._parser.in_body else timeouts.header_s):
             self._refuse(ProtocolError(408, "Request Timeout: the request did not come to its end"))
-        self._unsent_bytes = unsent
 
     def sweep_surplus(self, now: float) -> None:
         """`sweep` for one connection too many. After its 503, `_end` has set the deadlines."""
@@ -757,22 +629,19 @@ class Connection(asyncio.Protocol):
     @property
     def reads_too_slowly(self) -> bool:
         """Whether reading what is unsent would take longer than --send-timeout, at the pace of the last second."""
-        return self._read_bytes * self.shared.timeouts.send_s < self._unsent_bytes
+        return self._writer.read_bytes * self.shared.timeouts.send_s < self._writer.unsent_bytes
 
     @property
     def busy(self) -> bool:
         """Whether the client waits for an answer, or the transport for the rest of one."""
-        return bool(self._begun or self._queued or self._rest is not None or self._stream is not None)
+        return bool(self._begun or self._queued or self._writer.busy)
 
     def _drop_requests(self) -> None:
         self._queued.clear()
         for exchange in self._begun:
             exchange.abandon()
         self._begun.clear()
-        self._rest = None
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.close()
+        self._writer.drop()
 
     def _probe(self) -> None:
         """Ask a client that has closed its half of a TCP connection whether it has closed the other as well.
@@ -802,20 +671,6 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once, and drop what is not written yet."""
         self._transport.abort()
-
-
-def transport_below(transport: asyncio.BaseTransport) -> asyncio.Transport | None:
-    """The transport of the socket, below uvloop's TLS transport.
-
-    uvloop's get_write_buffer_size() leaves out what is encrypted and handed to it: that is all of an answer that a
-    client is slow to read, so that the connection would seem idle, and be closed. No attribute leads there, so it is
-    found among the objects that uvloop's SSLProtocol refers to.
-    """
-    found = gc.get_referents(transport.get_extra_info("uvloop.sslproto"))
-    below: asyncio.Transport | None = next(
-        (each for each in found if hasattr(each, "get_write_buffer_size") and each is not transport), None
-    )
-    return below
 
 
 def _was_reset(transport: asyncio.BaseTransport) -> bool:

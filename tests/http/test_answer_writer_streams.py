@@ -12,7 +12,7 @@ import pytest
 
 from tests.fakes import FakeTransport
 from tests.http.test_connection import Rig, get
-from yummy_fast.http.connection import MUCH_BYTES
+from yummy_fast.http.answer_writer import MUCH_BYTES
 from yummy_fast.http.http11 import Request, Response, ResponseOrCoroutine, Sink
 
 
