@@ -1,8 +1,8 @@
-/* What the files of the native room share: text that grows, a Row, and the doors between the files.
+/* What the files of the native room share: text that grows, Rows and Pickers, and the doors between the files.
  *
- * Reading order: numbers.c (integers and doubles to text), values.c (stored Values and times to JSON), rows.c (replies
- * of Redis to Rows), body.c (Rows to the body of an answer), slots.c (keys to the nodes of a cluster), module.c (what
- * Python sees).
+ * Reading order: numbers.c (integers and doubles to text), values.c (stored Values and times to JSON), rows.c (Rows,
+ * and which fields of a hash they are made of), replies.c (replies of Redis to Rows), body.c (Rows to the body of an
+ * answer), slots.c (keys to the nodes of a cluster), module.c (what Python sees).
  *
  * The rules that all of them keep:
  * - The limited API of Python 3.11 (abi3): one binary for every later version.
@@ -144,7 +144,42 @@ static inline const uint8_t *row_bytes(const Row *row)
     return (const uint8_t *)(row->cells + Py_SIZE(OBJECT(row)));
 }
 
-extern PyType_Spec row_spec, picker_spec, reader_spec;
+enum { UNWANTED = -1 };
+
+typedef struct {
+    const uint8_t *name; /* within the bytes that `Picker.names` holds */
+    size_t length;
+    int32_t same; /* the earlier cell that has the same name, and so the same value; or UNWANTED */
+} Wanted;
+
+/* What stood at one place of the last hash: Redis keeps the order, and most hashes are written in one. */
+typedef struct {
+    uint64_t head; /* the first eight bytes of a name of four, "$4\r\nx9a!"; 0 for names of other lengths */
+    int32_t cell;
+} Guess;
+
+/* Which fields of a hash make a Row. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *names; /* a tuple of bytes */
+    Wanted *wanted;
+    uint32_t width;
+    bool named;      /* HGETALL: names and values in turn. HMGET: the values, in the order of the names */
+    bool has_twins;
+    uint32_t mask;
+    int32_t *table;  /* open addressing, at most half full: cells by the hash of their name; UNWANTED is free */
+    Guess *guesses;
+    size_t guesses_room;
+    size_t longest;
+} Picker;
+
+int32_t cell_of_name(Picker *picker, uint64_t place, const uint8_t *name, size_t length);
+void make_guesses(Picker *picker, uint64_t names);
+extern PyType_Spec row_spec, picker_spec;
+
+/* --- replies.c ---------------------------------------------------------------------------------------------------- */
+
+extern PyType_Spec reader_spec;
 
 /* --- body.c ------------------------------------------------------------------------------------------------------- */
 
