@@ -741,6 +741,28 @@ def test_what_a_primary_answers_is_kept(keeping: Kept) -> None:
     assert keeping.kept(elsewhere) == [None]
 
 
+def test_what_comes_only_in_the_end_is_kept(keeping: Kept) -> None:
+    """At the second try, or since there was no connection to begin with."""
+    first, second = keeping.drivers_of("a", 2)
+    future = keeping.fetch(first)
+    keeping.loop.run_ready()
+    keeping.transports["a"].receive(b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n")
+    keeping.loop.pass_time(0.05)
+    keeping.answer_at("a", first)
+    assert rows_of(future) == [first]
+    assert keeping.kept(first) == [b"%d" % first]
+    connections = {name: keeping.links[name].connection for name in ("a", "a2")}
+    for name in connections:
+        keeping.links[name].connection, keeping.links[name].down_since = None, keeping.loop.time()
+    future = keeping.fetch(second)
+    for name, connection in connections.items():
+        keeping.links[name].connection = connection
+    keeping.loop.pass_time(0.05)
+    keeping.answer_at("a", second)
+    assert rows_of(future) == [second]
+    assert keeping.kept(second) == [b"%d" % second]
+
+
 def test_what_is_kept_goes_with_its_slot(keeping: Kept) -> None:
     first, second = keeping.drivers_of("a", 2)
     future = keeping.fetch(first, second)

@@ -52,6 +52,9 @@ FIRST_WAIT_S, LAST_WAIT_S = 0.02, 0.16
 STALLED_SHARE = 0.25
 """A node from which nothing came for this part of the store's timeout is asked no more while there is another one."""
 
+NOT_KEPT = -1
+"""The ticket of a fetch whose rows are not kept in the cache."""
+
 NO_NODE = "No node of the online store can be reached that holds the entity"
 _WAIT = ("CLUSTERDOWN", "TRYAGAIN")
 _OTHER_NODE = ("LOADING", "MASTERDOWN")
@@ -129,7 +132,13 @@ class Whole:
     __slots__ = ("_has_timer", "counts", "deadline", "future", "left", "only_primaries", "tables", "ticket")
 
     def __init__(
-        self, future: asyncio.Future[Rows], counts: Sequence[int], deadline: float, *, only_primaries: bool = False
+        self,
+        future: asyncio.Future[Rows],
+        counts: Sequence[int],
+        deadline: float,
+        *,
+        ticket: int = NOT_KEPT,
+        only_primaries: bool = False,
     ) -> None:
         self.future = future
         self.only_primaries = only_primaries
@@ -142,8 +151,8 @@ class Whole:
         self.tables: list[Any] | None = None
         """The rows so far; None while there is one share, whose rows are those of the fetch."""
         self._has_timer = False
-        self.ticket = -1
-        """What its rows are kept by (`row_cache`)."""
+        self.ticket = ticket
+        """What its rows are kept by in the cache (`row_cache`); below zero they are not kept."""
 
     def put(self, pieces: Sequence[Piece], rows: Rows) -> None:
         """The rows of a share have come."""
@@ -230,7 +239,7 @@ class Try:
         if share.callbacks:
             share.finish(self._reads.loop)
         if share.whole.ticket >= 0:
-            self._reads.keep(share, self.link, rows)
+            self._reads.keep(share.shard, self.link, share.pieces, rows, share.whole.ticket)
         share.whole.put(share.pieces, rows)
 
     def set_exception(self, error: StoreError, /) -> None:
@@ -248,7 +257,7 @@ class FirstTry(PendingFetch):
     of the future.
     """
 
-    __slots__ = ("_keys", "_link", "_prepared", "_reads", "_shard")
+    __slots__ = ("_keys", "_link", "_prepared", "_reads", "_shard", "_ticket")
 
     def __init__(
         self,
@@ -259,11 +268,13 @@ class FirstTry(PendingFetch):
         link: Link,
         prepared: Sequence[HashReader],
         keys: Sequence[Sequence[bytes]],
+        ticket: int,
     ) -> None:
         super().__init__(future, parts)
         self._reads = reads
         self._shard = shard
         self._link = link
+        self._ticket = ticket
         self._prepared = prepared
         self._keys = keys
 
@@ -272,10 +283,13 @@ class FirstTry(PendingFetch):
         future = self._future
         if future.done():
             return
-        if self._error is None:
-            future.set_result(self._rows_by_lookup)
-        else:
+        if self._error is not None:
             self.watched().set_exception(self._error)
+            return
+        if self._ticket >= 0:
+            pieces = pieces_of(self._prepared, self._keys)
+            self._reads.keep(self._shard, self._link, pieces, self._rows_by_lookup, self._ticket)
+        future.set_result(self._rows_by_lookup)
 
     def fail(self, error: StoreError) -> None:
         """As PendingFetch.fail."""
@@ -292,7 +306,7 @@ class FirstTry(PendingFetch):
     def _make_share(self, future: asyncio.Future[Rows]) -> Share:
         reads = self._reads
         # A connection that refuses it at once has set no deadline.
-        whole = Whole(future, list(map(len, self._keys)), self.deadline or reads.new_deadline())
+        whole = Whole(future, list(map(len, self._keys)), self.deadline or reads.new_deadline(), ticket=self._ticket)
         whole.left = 1
         return Share(whole, self._shard, pieces_of(self._prepared, self._keys))
 
@@ -311,7 +325,7 @@ class FirstTryOfPart(FirstTry):
         link: Link,
         pieces: list[Piece],
     ) -> None:
-        super().__init__(whole.future, parts, reads, shard, link, (), ())
+        super().__init__(whole.future, parts, reads, shard, link, (), (), whole.ticket)
         self._whole = whole
         self._pieces = pieces
 
@@ -321,6 +335,8 @@ class FirstTryOfPart(FirstTry):
         if self._error is not None or isinstance(future, Try):
             super().finish()
         elif not future.done():
+            if self._ticket >= 0:
+                self._reads.keep(self._shard, self._link, self._pieces, self._rows_by_lookup, self._ticket)
             self._whole.put(self._pieces, self._rows_by_lookup)
 
     def _make_share(self, future: asyncio.Future[Rows]) -> Share:
@@ -401,18 +417,10 @@ class Reads:
     def keep_rows_in(self, cache: RowCache) -> None:
         """From now on, keep what primaries answer."""
         self.cache = cache
-        self.fetch = self._fetch_and_keep  # type: ignore[method-assign]  # without a cache, nothing is asked about it
 
-    def _fetch_and_keep(
-        self, future: asyncio.Future[Rows], prepared: Sequence[HashReader], keys: Sequence[Sequence[bytes]]
-    ) -> None:
-        """As `fetch`. A Try knows which node has answered."""
-        assert self.cache is not None  # noqa: S101
-        for reader in prepared:
-            reader.check_lengths()
-        whole = Whole(future, list(map(len, keys)), self.new_deadline())
-        whole.ticket = self.cache.ticket(sum(whole.counts))
-        self._start_all(whole, pieces_of(prepared, keys))
+    def _ticket(self, count: int) -> int:
+        """What the rows of a fetch of `count` keys are kept by, which is about to be sent."""
+        return NOT_KEPT if self.cache is None else self.cache.ticket(count)
 
     def _fetch_from_one(
         self,
@@ -424,8 +432,9 @@ class Reads:
         link = shard.pick(None, spread=self._spread)
         connection = None if link is None else link.connection
         count = len(keys[0]) if len(keys) == 1 else sum(map(len, keys))
+        ticket = self._ticket(count)
         if link is None or connection is None or count > connection.room:
-            whole = Whole(future, list(map(len, keys)), self.new_deadline())
+            whole = Whole(future, list(map(len, keys)), self.new_deadline(), ticket=ticket)
             whole.left = 1
             self._start(Share(whole, shard, pieces_of(prepared, keys)))
             return
@@ -438,7 +447,7 @@ class Reads:
             parts = [(reader.picker, len(group)) for reader, group in zip(prepared, keys, strict=True)]
             commands = [reader.command.render(group) for reader, group in zip(prepared, keys, strict=True)]
             cost = cost_of(count, sum(map(len, commands)))
-        connection.send(FirstTry(future, parts, self, shard, link, prepared, keys), commands, cost)
+        connection.send(FirstTry(future, parts, self, shard, link, prepared, keys, ticket), commands, cost)
 
     def _fetch_from_several(
         self, future: asyncio.Future[Rows], prepared: Sequence[HashReader], keys: Sequence[Sequence[bytes]]
@@ -449,7 +458,8 @@ class Reads:
             if shard is not None:
                 self._fetch_from_one(shard, future, prepared, keys)
                 return
-        whole = Whole(future, list(map(len, keys)), self.new_deadline())
+        counts = list(map(len, keys))
+        whole = Whole(future, counts, self.new_deadline(), ticket=self._ticket(sum(counts)))
         whole.left = len(found)
         whole.make_tables()
         for shard, pieces in found.items():
@@ -529,14 +539,14 @@ class Reads:
             turns = [Part(piece.reader.command, piece.reader.picker, piece.keys) for piece in pieces]
             connection.send_in_turns(receiver, turns)
 
-    def keep(self, share: Share, link: Link, rows: Rows) -> None:
+    def keep(self, shard: ShardLinks | None, link: Link, pieces: Sequence[Piece], rows: Rows, ticket: int) -> None:
         """Put what a primary has answered into the cache. Of a replica's rows nobody knows how old they are."""
         connection, cache = link.connection, self.cache
-        if share.shard is None or link is not share.shard.primary or link.replica or cache is None:
+        if shard is None or link is not shard.primary or link.replica or cache is None:
             return
         if isinstance(connection, TrackedConnection):
-            now, ticket, generation = self.loop.time(), share.whole.ticket, connection.generation
-            for (reader, _, keys, _), found in zip(share.pieces, rows, strict=True):
+            now, generation = self.loop.time(), connection.generation
+            for (reader, _, keys, _), found in zip(pieces, rows, strict=True):
                 cache.put(
                     keys,
                     found,
