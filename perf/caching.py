@@ -2,10 +2,12 @@
 
     python perf/caching.py [--shapes 1x50 10x50] [--shares 0 0.5 0.9 0.99] [--rounds 3] [--seconds 3] [--what caching]
 
+With `--cluster`, both read from a cluster of three primaries instead.
+
 A share of the requests asks for 1,000 hot entities, by Zipf's law; the rest walks through the other 9,000 (zipf.lua).
 The cache has room for a third of all, so the share is about the hit rate; the hit rate itself is read from the metrics
-of the server. Both servers run all the time on one core, Redis and the generator on the other; the one that is not
-asked does nothing but probe Redis once a second.
+of the server. Both servers run all the time on one core, Redis (all its nodes) and the generator on the other; the one
+that is not asked does nothing but probe Redis once a second.
 
 Prints a table, medians of the rounds: requests/s and the CPU of a request, of the server and of Redis, with 16
 connections that never wait; and p50 with one connection, so without a queue. The last column has ratios: how many times
@@ -25,7 +27,7 @@ import sys
 import tempfile
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -41,6 +43,8 @@ import peers  # noqa: E402
 import procfs  # noqa: E402
 import rivals  # noqa: E402
 import saturate  # noqa: E402
+
+from tests.clusters import Cluster  # noqa: E402
 
 CONNECTIONS = 16
 HOT = 1000
@@ -87,22 +91,37 @@ def lookups(port: int) -> tuple[float, float]:
     return found["yummy_fast_store_cache_hits_total"], found["yummy_fast_store_cache_misses_total"]
 
 
-def sent_bytes(redis_port: int) -> int:
-    """What Redis has sent so far."""
-    with closing(Redis(port=redis_port)) as redis:
-        return int(redis.info("stats")["total_net_output_bytes"])
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The one Redis, or the nodes of the cluster."""
+
+    pids: Sequence[int]
+    ports: Sequence[int]
+    redis_type: str = "redis"
+    addresses: str = ""
+
+    def cpu_s(self) -> tuple[float, float]:
+        """The user's part, and the kernel's."""
+        users, systems = zip(*map(procfs.process_cpu_s, self.pids), strict=True)
+        return sum(users), sum(systems)
+
+    def sent_bytes(self) -> int:
+        """What it has sent so far."""
+        sent = 0
+        for port in self.ports:
+            with closing(Redis(port=port)) as redis:
+                sent += int(redis.info("stats")["total_net_output_bytes"])
+        return sent
 
 
-def measure(
-    port: int, server: int, redis: int, redis_port: int, rows: int, features: int, share: float, seconds: int
-) -> Figures:
+def measure(port: int, server: int, store: Store, rows: int, features: int, share: float, seconds: int) -> Figures:
     wrk(port, rows, features, share, CONNECTIONS, 1)  # the hot entities come into the cache
     saturate.settle(server)
     hits, misses = lookups(port)
-    server_s, (user_s, system_s), sent = procfs.cpu_s(server), procfs.process_cpu_s(redis), sent_bytes(redis_port)
+    server_s, (user_s, system_s), sent = procfs.cpu_s(server), store.cpu_s(), store.sent_bytes()
     result = wrk(port, rows, features, share, CONNECTIONS, seconds)
-    server_s, (user_after_s, system_after_s) = procfs.cpu_s(server) - server_s, procfs.process_cpu_s(redis)
-    sent = sent_bytes(redis_port) - sent
+    server_s, (user_after_s, system_after_s) = procfs.cpu_s(server) - server_s, store.cpu_s()
+    sent = store.sent_bytes() - sent
     hits_after, misses_after = lookups(port)
     alone = wrk(port, rows, features, share, 1, seconds)
     wanted = hits_after - hits + misses_after - misses
@@ -123,16 +142,33 @@ def median(rounds: list[Figures], name: str) -> float:
     return statistics.median(getattr(figures, name) for figures in rounds)
 
 
+def filled(stack: ExitStack, data_set: data.DataSet, folder: Path, options: argparse.Namespace) -> Store:
+    """Start the store, and write the data into it."""
+    if not options.cluster:
+        store = Store([stack.enter_context(peers.redis(options.port, rivals.LOAD_CORE, folder))], [options.port])
+        data.fill(data_set, options.port)
+        return store
+    os.sched_setaffinity(0, {rivals.LOAD_CORE})  # the nodes inherit it
+    cluster = stack.enter_context(
+        Cluster(replicas=0, binary="redis-server", options=("--cluster-node-timeout", "60000"))
+    )
+    for some in data.batches(data_set, "store"):
+        cluster.write(some)
+    pids, ports = [node.process.pid for node in cluster.nodes], [node.port for node in cluster.nodes]
+    return Store(pids, ports, "redis_cluster", cluster.addresses)
+
+
 def compare(stack: ExitStack, shape: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Start Redis and both servers, drive them in turn, and print a table. Returns the medians of each share."""
     rows, features = map(int, shape.split("x"))
     data_set = data.SETS["ints"]
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="caching-"))).resolve()
-    redis = stack.enter_context(peers.redis(options.port, rivals.LOAD_CORE, folder))
-    data.fill(data_set, options.port)
+    store = filled(stack, data_set, folder, options)
     servers: dict[str, tuple[int, int]] = {}
     for place, name in enumerate(("without", "with"), 1):
-        config = data.write_repository(data_set, folder / name, options.port)
+        config = data.write_repository(
+            data_set, folder / name, options.port, redis_type=store.redis_type, addresses=store.addresses
+        )
         if name == "with":
             config.write_text(config.read_text() + f"yummy_fast: {{cache_mb: {CACHE_MB[shape]}}}\n")
         port = options.port + place
@@ -150,7 +186,7 @@ def compare(stack: ExitStack, shape: str, options: argparse.Namespace) -> Iterat
         found: dict[str, list[Figures]] = {"without": [], "with": []}
         for _ in range(options.rounds):
             for name, (port, pid) in servers.items():
-                found[name].append(measure(port, pid, redis, options.port, rows, features, share, options.seconds))
+                found[name].append(measure(port, pid, store, rows, features, share, options.seconds))
         medians = {
             name: {one.name: median(rounds, one.name) for one in fields(Figures)} for name, rounds in found.items()
         }
@@ -168,6 +204,7 @@ def main() -> None:
         "--shapes", nargs="+", default=["1x50"], choices=CACHE_MB, help="rows x features (default: 1x50)"
     )
     parser.add_argument("--shares", nargs="+", type=float, default=[0, 0.5, 0.9, 0.99], help="of hot requests")
+    parser.add_argument("--cluster", action="store_true", help="of three primaries, instead of one Redis")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=3, help="of each figure (default: %(default)s)")
     parser.add_argument("--port", type=int, default=7380, help="Redis's; the servers' are the next two")
