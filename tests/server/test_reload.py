@@ -26,10 +26,10 @@ THRESHOLDS = gc.get_threshold()
 KEPT = "registry not reloaded, the previous one stays in use: "
 
 
-class Told:
+class ScriptedSource:
     """A source that gives what a test has put there; an exception for data is raised."""
 
-    name = "told"
+    name = "scripted"
     look_every_s = 0.001
 
     def __init__(self, data: bytes | BaseException = b"one") -> None:
@@ -67,9 +67,9 @@ class Piece:
 
 
 class Watch:
-    """A Reloader at work on a Told source that a catalog was compiled from already."""
+    """A Reloader at work on a ScriptedSource that a catalog was compiled from already."""
 
-    def __init__(self, source: Told, ttl_s: int = 1000) -> None:
+    def __init__(self, source: ScriptedSource, ttl_s: int = 1000) -> None:
         self.source = source
         self.swapped: list[Any] = []
         self.let_go: list[bytes] = []
@@ -127,7 +127,7 @@ def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> C
 
 def test_a_change_is_compiled_and_swapped_in(said: Callable[[], list[str]]) -> None:
     async def scenario() -> None:
-        async with Watch(Told()) as watch:
+        async with Watch(ScriptedSource()) as watch:
             await watch.looks(5)
             assert watch.source.reads == 0, "looking is cheaper than reading"
             watch.source.put(b"two")
@@ -144,7 +144,7 @@ def test_a_change_is_compiled_and_swapped_in(said: Callable[[], list[str]]) -> N
 
 def test_a_change_back_to_an_older_registry_is_one_like_any_other(said: Callable[[], list[str]]) -> None:
     async def scenario() -> None:
-        async with Watch(Told()) as watch:
+        async with Watch(ScriptedSource()) as watch:
             for data in (b"two", b"one"):
                 watch.source.put(data)
                 await watch.until(lambda data=data: watch.swapped[-1:] == [data])  # type: ignore[misc]
@@ -195,7 +195,7 @@ def test_what_dies_meanwhile_does_not_become_permanent(said: Callable[[], list[s
         alive.append(sum(each() is not None for each in died))
 
     async def scenario() -> None:
-        async with Watch(Told()) as watch:
+        async with Watch(ScriptedSource()) as watch:
             watch.compiling = compiling
             frozen = gc.get_freeze_count()
             watch.source.put(b"two")
@@ -210,9 +210,9 @@ def test_what_dies_meanwhile_does_not_become_permanent(said: Callable[[], list[s
 @pytest.mark.parametrize(
     ("failure", "message"),
     [
-        (RegistryError("told: the registry is empty"), "told: the registry is empty"),
-        (KeyError("ours"), "told: KeyError('ours')"),
-        (SystemExit(7), "told: RuntimeError('SystemExit(7)')"),
+        (RegistryError("scripted: the registry is empty"), "scripted: the registry is empty"),
+        (KeyError("ours"), "scripted: KeyError('ours')"),
+        (SystemExit(7), "scripted: RuntimeError('SystemExit(7)')"),
     ],
 )
 @pytest.mark.parametrize("where", ["stamp", "read", "compile"])
@@ -220,7 +220,7 @@ def test_a_failure_is_said_once_and_the_catalog_stays(
     said: Callable[[], list[str]], where: str, failure: BaseException, message: str
 ) -> None:
     async def scenario() -> None:
-        async with Watch(Told()) as watch:
+        async with Watch(ScriptedSource()) as watch:
             source = watch.source
             if where == "stamp":
                 source.mark = failure
@@ -234,16 +234,16 @@ def test_a_failure_is_said_once_and_the_catalog_stays(
             assert watch.swapped == []
             assert watch.reloader.last_error == message
             # Another failure is said too, the first not again.
-            source.mark = RegistryError("told: another")
+            source.mark = RegistryError("scripted: another")
             await watch.looks(3)
             source.mark = RegistryError(message) if where == "stamp" else 7
             await watch.looks(10)
-            assert said() == [KEPT + message, KEPT + "told: another"]
+            assert said() == [KEPT + message, KEPT + "scripted: another"]
             # It is whole again, and the same as before.
             source.put(b"one")
             watch.failing = None
             await watch.until(lambda: len(said()) == 3)
-            assert said()[-1] == "registry unchanged: told"
+            assert said()[-1] == "registry unchanged: scripted"
             assert watch.reloader.last_error == ""
             # From now on, a failure is news.
             source.mark = RegistryError(message)
@@ -257,10 +257,10 @@ def test_a_failure_goes_without_the_cycle_collector(said: Callable[[], list[str]
     """A registry that cannot be read is asked for every second, and a reload makes permanent what is there."""
     raised: list[weakref.ref[BaseException]] = []
 
-    class Failing(Told):
+    class Failing(ScriptedSource):
         def stamp(self) -> Hashable:
             self.looks += 1
-            error = RegistryError("told: gone")
+            error = RegistryError("scripted: gone")
             raised.append(weakref.ref(error))
             try:
                 raise error
@@ -281,8 +281,8 @@ def test_a_failure_goes_without_the_cycle_collector(said: Callable[[], list[str]
 
 def test_what_does_not_compile_is_not_compiled_again_before_it_changes(said: Callable[[], list[str]]) -> None:
     async def scenario() -> None:
-        async with Watch(Told()) as watch:
-            watch.failing = RegistryError("told: bad")
+        async with Watch(ScriptedSource()) as watch:
+            watch.failing = RegistryError("scripted: bad")
             watch.source.put(b"two")
             await watch.looks(20)
             assert watch.source.reads == 1
@@ -294,11 +294,11 @@ def test_who_asks_is_always_answered(said: Callable[[], list[str]]) -> None:
     """SIGHUP reads at once, even with a TTL of 0, which never looks; and says what came of it, also what is known."""
 
     async def scenario() -> None:
-        async with Watch(Told(), ttl_s=0) as watch:
+        async with Watch(ScriptedSource(), ttl_s=0) as watch:
             for times in (1, 2):
                 watch.reloader.reload_now()
                 await watch.until(lambda times=times: len(said()) == times)  # type: ignore[misc]
-            watch.source.put(RegistryError("told: gone"))
+            watch.source.put(RegistryError("scripted: gone"))
             for times in (3, 4):
                 watch.reloader.reload_now()
                 await watch.until(lambda times=times: len(said()) == times)  # type: ignore[misc]
@@ -308,8 +308,8 @@ def test_who_asks_is_always_answered(said: Callable[[], list[str]]) -> None:
 
     run(scenario())
     assert said() == [
-        *["registry unchanged: told"] * 2,
-        *[KEPT + "told: gone"] * 2,
+        *["registry unchanged: scripted"] * 2,
+        *[KEPT + "scripted: gone"] * 2,
         "registry reloaded: project two, 0 feature views, 0 feature services",
     ]
 
@@ -318,22 +318,22 @@ def test_one_request_is_one_read(said: Callable[[], list[str]]) -> None:
     """After it, the source is only looked at again."""
 
     async def scenario() -> None:
-        async with Watch(Told()) as watch:
+        async with Watch(ScriptedSource()) as watch:
             watch.reloader.reload_now()
             await watch.until(lambda: watch.source.reads)
             await watch.looks(20)
             assert watch.source.reads == 1
 
     run(scenario())
-    assert said() == ["registry unchanged: told"]
+    assert said() == ["registry unchanged: scripted"]
 
 
 def test_whoever_asks_gets_the_outcome_of_a_read_that_began_afterwards(said: Callable[[], list[str]]) -> None:
     outcomes: list[str] = []
 
     async def scenario() -> None:
-        async with Watch(Told()) as watch:
-            watch.source.put(RegistryError("told: gone"))
+        async with Watch(ScriptedSource()) as watch:
+            watch.source.put(RegistryError("scripted: gone"))
             watch.reloader.reload_now(outcomes.append)
             await watch.until(lambda: watch.source.reads)
             watch.reloader.reload_now(outcomes.append)  # while the first is at work
@@ -348,7 +348,7 @@ def test_whoever_asks_gets_the_outcome_of_a_read_that_began_afterwards(said: Cal
 
 def test_what_gives_no_sign_of_change_is_read_when_its_time_has_come(said: Callable[[], list[str]]) -> None:
     async def scenario() -> None:
-        source = Told()
+        source = ScriptedSource()
         source.mark = None
         async with Watch(source, ttl_s=1000) as watch:
             source.data = b"two"
@@ -363,7 +363,7 @@ def test_what_gives_no_sign_of_change_is_read_when_its_time_has_come(said: Calla
 
 
 def test_a_registry_that_is_being_written_is_read_when_it_is_whole(said: Callable[[], list[str]]) -> None:
-    class Written(Told):
+    class Written(ScriptedSource):
         def read(self) -> bytes:
             super().read()
             if self.reads < 3:  # somebody goes on writing
@@ -386,7 +386,7 @@ def test_a_registry_that_is_being_written_is_read_when_it_is_whole(said: Callabl
 def test_a_source_that_hangs_holds_nobody_up(said: Callable[[], list[str]]) -> None:
     asked, forever = threading.Event(), threading.Event()
 
-    class Hanging(Told):
+    class Hanging(ScriptedSource):
         def stamp(self) -> Hashable:
             asked.set()
             forever.wait()
@@ -404,7 +404,7 @@ def test_a_look_finds_a_change_and_comes_once_a_second(said: Callable[[], list[s
     """For pushes that must not rely on an old registry."""
 
     async def scenario() -> None:
-        async with Watch(Told()) as watch:
+        async with Watch(ScriptedSource()) as watch:
             await watch.looks(1)
             watch.reloader._looked_at = -math.inf  # as if a second had passed
             watch.source.put(b"two")
@@ -421,7 +421,7 @@ def test_a_look_finds_a_change_and_comes_once_a_second(said: Callable[[], list[s
 
 def test_a_look_at_what_cannot_be_read_is_no_error(said: Callable[[], list[str]]) -> None:
     async def scenario() -> None:
-        async with Watch(Told()) as watch:
+        async with Watch(ScriptedSource()) as watch:
             await watch.looks(1)
             watch.reloader._looked_at = -math.inf
             watch.source.put(RegistryError("gone"))

@@ -73,24 +73,24 @@ def test_what_is_no_answer(reply: Any, replicas: Any) -> None:
         parse_answer(reply, replicas)
 
 
-class Told(SentinelSource):
+class ScriptedSource(SentinelSource):
     """A source whose sentinels say what a test wants."""
 
     def __init__(self, count: int = 3, options: str = "") -> None:
         addresses = ",".join(f"10.1.0.{number}:26379" for number in range(count))
         target = parse_target(addresses + options, "redis_sentinel", "here")
         super().__init__(target, "mymaster", LinkSettings({}, 1.0, 1 << 20))
-        self.told: list[Answer | Exception | None] = []
+        self.answers: list[Answer | Exception | None] = []
         """For each sentinel; None hangs."""
 
     async def _ask_one(self, sentinel: Address) -> Answer:
-        told = self.told[self._sentinels.index(sentinel)]
-        if told is None:
+        answer = self.answers[self._sentinels.index(sentinel)]
+        if answer is None:
             await asyncio.get_running_loop().create_future()
-        if isinstance(told, Exception):
-            raise told
-        assert told is not None
-        return told
+        if isinstance(answer, Exception):
+            raise answer
+        assert answer is not None
+        return answer
 
 
 def said(
@@ -101,10 +101,10 @@ def said(
 
 def test_the_highest_epoch_counts_and_none_is_waited_for() -> None:
     async def asking() -> None:
-        source = Told()
-        source.told = [None, said(A, epoch=1), said(B, epoch=2, in_step=(C,))]
+        source = ScriptedSource()
+        source.answers = [None, said(A, epoch=1), said(B, epoch=2, in_step=(C,))]
         assert (await source.read(())).shards == (Shard(B, (C,)),)
-        source.told = [OSError("refused"), said(A, down=True), said(A)]
+        source.answers = [OSError("refused"), said(A, down=True), said(A)]
         assert await source.place(A) == Place({"host": A.host, "port": A.port})
 
     run(asking())
@@ -112,18 +112,18 @@ def test_the_highest_epoch_counts_and_none_is_waited_for() -> None:
 
 def test_nobody_connects_to_a_master_by_memory() -> None:
     async def asking() -> None:
-        source = Told()
-        source.told = [said(A)] * 3
+        source = ScriptedSource()
+        source.answers = [said(A)] * 3
         await source.read(())
-        source.told = [said(B, epoch=2, in_step=(C,))] * 3
+        source.answers = [said(B, epoch=2, in_step=(C,))] * 3
         with pytest.raises(SentinelError, match=r"name 10\.0\.0\.1:2 as the master"):
             await source.place(A)
         await source.place(C)
-        source.told = [said(A, down=True, in_step=())] * 3
+        source.answers = [said(A, down=True, in_step=())] * 3
         for address in (A, B, C):
             with pytest.raises(SentinelError):
                 await source.place(address)
-        source.told = [said(A, down=True, in_step=()), said(A, in_step=())._replace(promoted=(B,)), None]
+        source.answers = [said(A, down=True, in_step=()), said(A, in_step=())._replace(promoted=(B,)), None]
         await source.place(B)
 
     run(asking())
@@ -131,14 +131,14 @@ def test_nobody_connects_to_a_master_by_memory() -> None:
 
 def test_without_a_master_the_replicas_stay_that_were_in_step() -> None:
     async def asking() -> None:
-        source = Told()
-        source.told = [said(A, in_step=(B,))] * 3
+        source = ScriptedSource()
+        source.answers = [said(A, in_step=(B,))] * 3
         assert (await source.read((A,))).shards == (Shard(A, (B,)),)
-        source.told = [said(A, in_step=())] * 3  # not noticed by the sentinels yet, but by us
+        source.answers = [said(A, in_step=())] * 3  # not noticed by the sentinels yet, but by us
         assert (await source.read((B,))).shards == (Shard(A, (B,)),)
-        source.told = [said(A, down=True, in_step=())] * 3
+        source.answers = [said(A, down=True, in_step=())] * 3
         assert (await source.read((B,))).shards == (Shard(A, (B,)),)
-        source.told = [said(A, in_step=())] * 3
+        source.answers = [said(A, in_step=())] * 3
         assert (await source.read((A, B))).shards == (Shard(A),)
 
     run(asking())
@@ -146,14 +146,14 @@ def test_without_a_master_the_replicas_stay_that_were_in_step() -> None:
 
 def test_sentinels_that_cannot_be_used() -> None:
     async def asking() -> None:
-        source = Told(2, ",min_other_sentinels=2")
-        source.told = [said(A, others=1), OSError("refused")]
+        source = ScriptedSource(2, ",min_other_sentinels=2")
+        source.answers = [said(A, others=1), OSError("refused")]
         with pytest.raises(SentinelError, match=r"it knows 1 other sentinels.*refused"):
             await source.read(())
-        source.told = [said(A, others=2), OSError("refused")]
+        source.answers = [said(A, others=2), OSError("refused")]
         assert (await source.read(())).shards == (Shard(A, (B, C)),)
-        forced = Told(1, ",force_master_ip=10.9.9.9")
-        forced.told = [said(A)]
+        forced = ScriptedSource(1, ",force_master_ip=10.9.9.9")
+        forced.answers = [said(A)]
         assert (await forced.read(())).shards[0].primary == Address("10.9.9.9", 1)
 
     run(asking())

@@ -101,11 +101,11 @@ def explanation_lines(explanation: Explanation, *, values: bool) -> list[str]:
 
 def _view_row(one: ViewFound, explanation: Explanation) -> tuple[str, ...]:
     moment = one.event_time
-    told = "not in the registry" if not one.known else "older than its ttl" if one.is_expired(explanation.now) else ""
+    note = "not in the registry" if not one.known else "older than its ttl" if one.is_expired(explanation.now) else ""
     if moment is None:
-        return (one.name, "not a timestamp", "", "", told)
+        return (one.name, "not a timestamp", "", "", note)
     age = span((explanation.now - moment).total_seconds())
-    return (one.name, f"{moment:%Y-%m-%dT%H:%M:%SZ}", age, span(one.ttl_s) if one.ttl_s else "none", told)
+    return (one.name, f"{moment:%Y-%m-%dT%H:%M:%SZ}", age, span(one.ttl_s) if one.ttl_s else "none", note)
 
 
 def key_text(question: Question) -> str:
