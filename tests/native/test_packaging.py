@@ -1,4 +1,4 @@
-"""How the package is built: with a compiler for CPython from 3.11 on, without one pure; and which of the two serves."""
+"""With a C compiler, one wheel is built for CPython from 3.11 on; without, a pure one. And which reader serves then."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def build(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Build a wheel of a copy of the sources: setuptools leaves its own beside them."""
+    """Build a wheel from a copy of the sources: setuptools leaves files of its own beside them."""
     copy = folder / "source"
     if not copy.exists():
         shutil.copytree(REPOSITORY / "yummy_fast", copy / "yummy_fast", ignore=shutil.ignore_patterns("*.so", "*.pyc"))
@@ -101,6 +101,6 @@ def test_a_wish_that_cannot_be_granted_is_an_error() -> None:
 
 
 def test_without_the_global_lock_the_twin_serves() -> None:
-    """As a free-threaded Python says of itself that it is one; it could not load the binary either."""
+    """`get_config_var` answers as in a free-threaded Python, which could not load the binary either."""
     free_threaded = "import sysconfig; sysconfig.get_config_var = {'Py_GIL_DISABLED': 1}.get; "
     assert run(free_threaded + IN_USE).stdout == "python this Python runs without its global lock\n"

@@ -1,7 +1,7 @@
-"""What a command prints; and in a terminal, beyond plain text: colours, and a line about what takes over a second.
+"""What a command prints: plain text; in a terminal, with colours, and a line of progress after a second.
 
 Into a pipe or a file goes the same text without either, so scripts see one thing. NO_COLOR and TERM=dumb turn colours
-off in a terminal, too (https://no-color.org); FORCE_COLOR turns them on in a pipe (https://force-color.org), for the
+off in a terminal (https://no-color.org); FORCE_COLOR turns them on in a pipe (https://force-color.org), for the
 logs of CI. Colours are put on finished text: they change no width, and no command needs to know of them.
 
 Why not rich (15.0): to import its Console and Table takes 75 ms of CPU, and the modules that this file needs take 24,
@@ -9,8 +9,8 @@ in each command that prints a table (medians of 20, Python 3.11); with pygments 
 replace this file, since tables are aligned without it as well. It would wrap cells in a narrow terminal; but these
 tables are searched with grep, for which a row has to stay one line.
 
-The line about progress is on standard error, is drawn again while it lasts, and is erased in the end. What is done
-within WAIT_S shows none.
+The line of progress goes to standard error, is drawn again every DRAW_S, and is erased in the end. A command that is
+done within WAIT_S shows none.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WAIT_S = 1.0
 """What takes longer shows that it goes on."""
 DRAW_S = 0.2
 _COLUMNS = 80
-"""What a terminal has that does not say."""
+"""The width of a terminal that does not tell its own."""
 _ERASE = "\r\x1b[K"
 """To the beginning of the line, and erase it (ECMA-48, 8.3.41)."""
 
@@ -45,8 +45,8 @@ _WORDS = (
     (r"^No problem was found\.$|^\d+ requests?: \d+ the same, 0 different$", _GREEN),
     (r"^\d+ requests?: \d+ the same, [1-9]\d* different$", _RED),
 )
-"""What is coloured within a line, by what it says. `re` compiles and keeps each when it is first needed: a server that
-starts has no tables to paint."""
+"""What is coloured within a line, by what it says. `re` compiles each when it is first used, and keeps it: here, it
+would cost time at the start of a server, which paints nothing."""
 
 
 class Stream(Protocol):
@@ -66,7 +66,7 @@ def is_coloured(stream: Stream) -> bool:
 
 
 def paint(text: str) -> str:
-    """The text with colours: the heads of its tables, statuses, problems and good ends."""
+    """The text with colours: the heads of its tables, statuses, problems and results."""
     lines = text.split("\n")
     painted = []
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
@@ -97,7 +97,7 @@ def write(text: str) -> None:
 
 
 class Progress:
-    """While the `with` block lasts, a line that says so, if `stream` is a terminal: "comparing: 120 requests, 3 s"."""
+    """A line of progress while the `with` block lasts, if `stream` is a terminal: "comparing: 120 requests, 3 s"."""
 
     def __init__(self, what: str, stream: Stream, *, wait_s: float = WAIT_S) -> None:
         self.detail = ""
@@ -133,7 +133,7 @@ class Progress:
         while True:
             detail = f": {self.detail}," if self.detail else ""
             line = f"{self._what}{detail} {time.monotonic() - began:.0f} s"
-            # One that wraps could not be erased. The last column stays empty: some terminals wrap when it is filled.
+            # A line that wraps could not be erased. The last column stays empty: some terminals wrap when it is filled.
             self._stream.write(f"{_ERASE}{line[: max(self._width() - 1, 1)]}")
             self._stream.flush()
             if self._ended.wait(DRAW_S):

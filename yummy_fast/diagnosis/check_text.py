@@ -1,6 +1,6 @@
-"""What `check` has found, as JSON for programs and as text for people. Pure: `check_run` prints it.
+"""What `check` has found, as JSON for programs and as text for people.
 
-The text has no commands of a store and no jargon of this program; `commands` in the JSON has what a store will be sent.
+The text has no commands of a store; `commands` in the JSON has what a store will be sent. Pure: `cli` prints it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Describe = Callable[[Any], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the store said when it was asked for what it is."""
+    """What the store answered to `OnlineStore.ping`."""
 
     reachable: bool
     text: str
@@ -40,7 +40,7 @@ def as_json(
     findings: Sequence[Finding],
     hot_path: str,
 ) -> dict[str, Any]:
-    """Everything, for programs. The text is made of it."""
+    """Everything, for programs. The text is made from it."""
     repository, registry = config.repository, catalog.registry
     return {
         "configuration": repository.source,
@@ -106,8 +106,8 @@ def _types(needs: Sequence[Need]) -> dict[str, str]:
 
 
 def _reads(plan: Plan) -> Iterator[str]:
-    """What is read of the store for each row, in words."""
-    pushed = dict(plan.pushed)  # these are read twice, and answered once
+    """What is read from the store for each row, in words."""
+    pushed = dict(plan.pushed)  # lookups that are read twice, and answered once
     for number, lookup in enumerate(plan.lookups):
         if lookup.is_pushed:
             continue

@@ -1,11 +1,11 @@
 """Plans: what feature services, and callers' lists of features, are compiled to.
 
 A feature service is a prepared statement, and a `Plan` is what it was prepared to: which hashes are read (`Lookup`),
-which columns are answered (`Column`), what functions of the user's compute from them (`ComputedView`). `catalog`
+which columns are answered (`Column`), what the user's functions compute from them (`ComputedView`). `catalog`
 compiles plans from the registry, `binding` binds the entities of requests to them, a store reads their lookups, and
 `vectors` writes their columns.
 
-Records only, and frozen. What others make of a plan is kept beside it, in `catalog.Compiled`.
+A plan is frozen records only. What others make of it is kept beside it, in `catalog.Compiled`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class HashContents:
     """What the registry knows of all features under one set of join keys; Redis keeps them in one hash."""
 
     fields: int
-    """How many fields it has at most: the features, and a timestamp for each view."""
+    """How many fields that hash has at most: the features, and a timestamp for each view."""
     types: Mapping[ValueType, int]
     """How many features there are of each type."""
 
@@ -95,7 +95,7 @@ class ComputedView(NamedTuple):
     outputs: tuple[tuple[str, str], ...]
     """(feature, the name of its column in the answer) of those that are asked for."""
     per_row: bool = False
-    """Whether a singleton's function is called for each row, and not for the first alone."""
+    """Whether the function of a view with `singleton=True` is called for each row, and not for the first alone."""
 
 
 class ComputedColumn(NamedTuple):

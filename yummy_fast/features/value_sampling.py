@@ -1,7 +1,7 @@
 """Sample what is served: for each feature view, which statuses its values have and how old they are.
 
-To count every value of every answer would cost a tenth of what it costs to make the answer. So there is a budget of
-time for it: all answers of a quiet server are sampled, and a few hundred a second of a busy one. What is seen in a
+To count every value of every answer would cost a tenth of what it costs to make the answer. So sampling has a
+budget of time: all answers of a quiet server are sampled, and a few hundred a second of a busy one. What is seen in a
 sample stands for all rows that were answered for the same ServiceSlots since the sample before. So the numbers of
 values add up to what was served, while the ages are those of the samples alone.
 
@@ -26,7 +26,7 @@ from yummy_fast.telemetry.metrics import Metrics, ServiceSlots
 BUDGET_NS_PER_HEARTBEAT = 500_000
 """The time for sampling in a tenth of a second: half a per cent of it. perf/stages.py measures one sample."""
 MAX_CELLS = 5_000
-"""Values and timestamps in one sample. Of a larger answer, rows at equal distances are sampled."""
+"""Values and timestamps of each Lookup in one sample. Of a larger one, rows at equal distances are sampled."""
 
 
 def sample(
@@ -42,7 +42,7 @@ def sample(
     # The rows of this answer, and of those before it that were not sampled.
     unsampled, slots.rows_sampled = slots.rows - slots.rows_sampled, slots.rows
     for number, lookup in enumerate(plan.lookups):
-        if lookup.is_pushed:  # its rows are in those of another lookup, as far as they are answered
+        if lookup.is_pushed:  # those of its rows that are answered are among the rows of another lookup
             continue
         cells = bound.rows * (len(lookup.features) + len(lookup.views))
         step = max(1, -(-cells // MAX_CELLS))  # rounded up

@@ -1,7 +1,7 @@
-"""The bytes of one client's answers, to its transport: whole where they are small, in slices or streamed otherwise.
+"""Write one client's answers to its transport: small bodies whole, large ones in slices, streams piece by piece.
 
-An `AnswerWriter` is given one answer after the other; which one is next, `connection` decides. It holds what the client
-has not read yet, and tells how much that is and how fast the client reads.
+An `AnswerWriter` is given one answer after the other; `connection` decides which one is next. It holds what the client
+has not read yet, and measures how much that is and how fast the client reads.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ LARGE_BODY_BYTES = 64 << 10
 """Larger bodies are passed to the transport apart from the head: to copy both into one bytes object would cost more."""
 
 SLICE_BYTES = 256 << 10
-"""Of a larger body, the transport is given a slice whenever it has room. Given the whole, TLS would encrypt it in one
+"""Of a larger body, the transport is given a slice whenever it has room. Given all of it, TLS would encrypt it in one
 go and hold it twice.
 """
 
 MUCH_BYTES = 64 << 10
-"""While a client has left more than this of its answers unread, no request of it begins. uvloop's high-water mark."""
+"""While a client has more than this of its answers unread, no request of it begins. It is uvloop's high-water mark."""
 
 
 class AnswerWriter:
@@ -59,7 +59,7 @@ class AnswerWriter:
         self._body_bytes = 0
         """The size of that body."""
         self._stream: BodyStream | None = None
-        """What the body comes from that is being written, if it comes piece by piece, and ..."""
+        """Where the body that is being written comes from, if it comes piece by piece, and ..."""
         self._chunked = False
         """... whether its pieces are sent as chunks, and ..."""
         self._stream_ended: Callable[[], None] | None = None
@@ -69,17 +69,17 @@ class AnswerWriter:
         self.unsent_bytes = 0
         """How much was still to be sent at the last `measure`."""
         self.read_bytes = 0
-        """How much less that was than at the `measure` before. If it was more, the client had read all that there was,
-        or nearly all, and counts as having read this much as well.
+        """How much less that was than at the `measure` before. If it was more, another answer was written, as is done
+        when little is unread: the client counts as having read `unsent_bytes`.
         """
         self.is_read = True
-        """Whether the client had read anything between these two, or had nothing to read at the first."""
+        """Whether `unsent_bytes` became less between these two, or was 0 at the first."""
 
     # --------------------------------------------------------------------------------------------- answers
 
     @property
     def busy(self) -> bool:
-        """Whether the answer that was written last is not wholly in the transport's hands. Then no other may be."""
+        """Whether the transport still lacks a part of the last answer. Then no other may be written."""
         return self._rest is not None or self._stream is not None
 
     @property
@@ -110,7 +110,7 @@ class AnswerWriter:
             self._write_rest()
 
     def _write_rest(self) -> None:
-        """Write on at a body, as long as the transport has room."""
+        """Write more of a body, as long as the transport has room."""
         while self._rest is not None and not self.paused:
             piece, rest = self._rest[:SLICE_BYTES], self._rest[SLICE_BYTES:]
             self._rest = rest if rest and not self._transport.is_closing() else None
@@ -122,7 +122,7 @@ class AnswerWriter:
     ) -> None:
         """As `write`, for a body that comes piece by piece, out of `stream`. `ended` is called after the last piece.
 
-        HTTP/1.0 with a stream of no known length has no `keep_alive`: the end of the connection is that of the body.
+        In HTTP/1.0, a stream of unknown length has no `keep_alive`: the end of the connection ends the body.
         """
         head, self._chunked = streamed_head(response, stream, self._clock.line, keep_alive, request.version)
         self._stream, self._stream_ended = stream, ended  # before the write, which may call pause_writing()
@@ -151,7 +151,7 @@ class AnswerWriter:
             ended()
 
     def stream_lost(self) -> None:
-        """As Sink.stream_lost. The connection is reset: in HTTP/1.0, its orderly end would be that of the body."""
+        """As Sink.stream_lost. The connection is reset: in HTTP/1.0, an orderly close would end the body."""
         self._stream = self._stream_ended = None
         connection = self._transport.get_extra_info("socket")
         if connection is not None:
@@ -190,7 +190,7 @@ class AnswerWriter:
 
     @property
     def held_bytes(self) -> int:
-        """How much of the answers is in memory; not what a transport holds that is not full: see `buffered_bytes`."""
+        """How much memory the answers take, without what a transport holds that is not full: see `buffered_bytes`."""
         held = self._body_bytes if self._rest is not None else 0  # all of it stays until the last slice is written
         if self.paused and (self._rest is None or self._below is not None):
             held += self.buffered_bytes  # otherwise slices of that body; with TLS, they are copies
@@ -205,7 +205,7 @@ class AnswerWriter:
         return size
 
     def measure(self) -> None:
-        """Look how much the client has read since the last look. To be called once a second."""
+        """See how much the client has read since the last call. To be called once a second."""
         before = self.unsent_bytes
         unsent = self.unsent_bytes = self.buffered_bytes + (len(self._rest) if self._rest is not None else 0)
         self.read_bytes = before - unsent if before >= unsent else unsent
@@ -215,9 +215,9 @@ class AnswerWriter:
 def transport_below(transport: asyncio.BaseTransport) -> asyncio.Transport | None:
     """The transport of the socket, below uvloop's TLS transport.
 
-    uvloop's get_write_buffer_size() leaves out what is encrypted and handed to it: that is all of an answer that a
-    client is slow to read, so that the connection would seem idle, and be closed. No attribute leads there, so it is
-    found among the objects that uvloop's SSLProtocol refers to.
+    The get_write_buffer_size() of uvloop's TLS transport leaves out what it has encrypted and handed down: that is all
+    of an answer that a client is slow to read, so the connection would seem idle, and be closed. No attribute leads
+    down, so the transport is found among the objects that uvloop's SSLProtocol refers to.
     """
     found = gc.get_referents(transport.get_extra_info("uvloop.sslproto"))
     below: asyncio.Transport | None = next(

@@ -1,5 +1,5 @@
 /* The native room as Python sees it: ReplyReader, Picker, Row, BodyWriter, three functions for clusters, and two for
- * tests to look closely. _native.pyi has the types, owner.py says when it is used, twin.py has the same in Python. */
+ * tests. _native.pyi has the types, owner.py decides whether this is used, twin.py has what serves in its place. */
 #include "native.h"
 
 /* What `write` makes of some stored bytes, as bytes; None if it leaves them to Python. */
@@ -95,7 +95,7 @@ static void module_free(void *module)
 
 static PyMethodDef functions[] = {
     {"slot_of", FASTCALL(slot_of), "slot_of(key, suffix): the slot of a key of a Redis Cluster."},
-    {"split_keys", FASTCALL(split_keys), "split_keys(keys, suffix, table): the keys by what the table has at their slots."},
+    {"split_keys", FASTCALL(split_keys), "split_keys(keys, suffix, table): the keys by the owners of their slots."},
     {"put_rows", FASTCALL(put_rows), "put_rows(rows, positions, table): put the rows at these positions of the table."},
     {"value_text", value_text, METH_O, "A stored Value as JSON; None if that is left to Python."},
     {"timestamp_text", timestamp_text, METH_O, "A stored event timestamp as JSON; None if that is left to Python."},

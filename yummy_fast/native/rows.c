@@ -1,14 +1,14 @@
 /* Rows, and which fields of a hash they are made of.
  *
  * A Row is one entity: a sequence of bytes and None, in one object. A Picker says which fields of a hash make one, and
- * in which order. It finds the cell of a name: in a table of its names, or without looking there if the hash has its
- * names in the order of the hash before.
+ * in which order. It finds the cell of a name in a hash table of its names; or without it, if the hash has its names
+ * in the order of the hash before.
  */
 #include "native.h"
 
 #include <structmember.h>
 
-enum { MAX_GUESSES = 1024 }; /* elements of a hash whose place is remembered, 16 bytes each; Redis's listpacks have 512 */
+enum { MAX_GUESSES = 1024 }; /* names of a hash whose order is kept, 16 bytes each; by default, a listpack has 512 */
 
 /* --- Row ---------------------------------------------------------------------------------------------------------- */
 
@@ -104,7 +104,7 @@ static uint32_t name_hash(const uint8_t *name, size_t length)
     } else {
         for (; length > 8; name += 8, length -= 8)
             hash = (hash ^ load_64(name)) * mix;
-        hash = (hash ^ load_64(name + length - 8)) * mix; /* bytes before these may be in it twice */
+        hash = (hash ^ load_64(name + length - 8)) * mix; /* some of these eight may be in it already */
     }
     hash = (hash ^ hash >> 32) * mix; /* until here, the last bytes, which tell names apart, moved the highest bits only */
     return (uint32_t)(hash >> 32);
@@ -143,7 +143,7 @@ int32_t cell_of_name(Picker *picker, uint64_t place, const uint8_t *name, size_t
     return cell;
 }
 
-/* Make room to remember the order of a hash of `names` names. Without memory, none is remembered: it is but a guess. */
+/* Make room to remember the order of a hash of `names` names. Without memory, no more is kept: it is only a guess. */
 void make_guesses(Picker *picker, uint64_t names)
 {
     size_t room = names < MAX_GUESSES ? names : MAX_GUESSES;

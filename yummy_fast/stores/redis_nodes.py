@@ -1,15 +1,15 @@
 """The nodes of a Redis Cluster, or of what Sentinel watches over: links to them, kept as the topology says.
 
     topology   what the source last said: shards, each a primary and its replicas
-    links      one to each primary; one to a replica of each shard, which stands by, or to all that are to be read
+    links      one to each primary; and one to a replica of each shard, which stands by, or to all if they are read
     table      slot -> shard, for `redis_shares`; MOVED corrects it before the next topology does
 
 A source (`redis_topology` of a cluster, `redis_sentinel`) reads the topology when `RefreshPace` says so, one reading at
-a time. A node that no topology names any more gets no further fetch, and its link is closed; a source may want that at
-once, with all that waits for it, which then is asked of the others.
+a time. A node that the topology names no longer gets no further fetch, and its link is closed after the store's
+timeout; or at once, if the source `drops_at_once`: then the fetches that wait for it are asked of other nodes.
 
-All that is watched is watched by one timer, `_watch`: nodes that stall, slots that nobody serves, and the numbers that
-other threads read. What happens to a fetch is decided in `redis_shares`, and what to a write in `redis_writes`.
+One timer, `_watch`, watches everything: nodes that stall, slots that no node serves, and the numbers that other threads
+read. What happens to a fetch is decided in `redis_shares`, and what to a write in `redis_writes`.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ WATCHES = 4
 """How often a node is looked at in the time after which it counts as stalled."""
 LEAST_WATCH_S = 0.005
 MAX_NODES = 1000
-"""Redirections make no links beyond so many: the largest cluster that Redis recommends."""
+"""Redirections make no links beyond this number: the largest cluster that Redis recommends."""
 LATE_SHARE = 0.5
-"""A watch that comes later than this part of its period says nothing: replies may lie unread in our sockets."""
+"""After a watch that is later than this part of its period, no node counts as stalled: our sockets may hold replies."""
 UNUSABLE_S = 1.0
 """A shard without a usable node for this long makes /readyz 503: a lost connection is mostly made again sooner."""
 
@@ -62,15 +62,15 @@ class Source(Protocol):
     regular_s: float
     """How often it is read when nothing seems wrong."""
     has_slots: bool
-    """Whether there are several shards, which may be lost one by one."""
+    """Whether there are slots: several shards, each of which may be lost by itself."""
     drops_at_once: bool
-    """Whether a node that is not named any more must not answer even what it was asked before."""
+    """Whether a node that is not named any more is cut off at once, with what it was asked before."""
 
     async def read(self, known: Sequence[Address]) -> Topology:
         """The topology now; `known` are nodes that answer. Raises what CANNOT_CONNECT lists."""
 
     async def place(self, address: Address) -> Place:
-        """Where to connect to for a node. Raises what CANNOT_CONNECT lists if that must not be connected to."""
+        """Where to connect to for a node. Raises what CANNOT_CONNECT lists if the node must not be connected to."""
 
     async def close(self) -> None:
         """End what it keeps open."""
@@ -104,7 +104,7 @@ class Nodes:
         self._addresses: dict[Link, Address] = {}
         self._shards: dict[Shard, ShardLinks] = {}
         self._moved: dict[Address, ShardLinks] = {}
-        """Of nodes that MOVED has named as primaries, until the next topology."""
+        """Shards of nodes that MOVED has named as primaries, until the next topology."""
         self._pace = RefreshPace(self._loop.time(), random.random, source.regular_s)
         self._refresh_now = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
@@ -116,7 +116,7 @@ class Nodes:
     # ------------------------------------------------------------------------------------------------ the topology
 
     async def open(self) -> None:
-        """Read the topology and connect: one attempt each, and then go on trying."""
+        """Read the topology and connect, waiting for one attempt at each; what fails is tried again later."""
         attempted = asyncio.Event()
         self._keeping = self._loop.create_task(self._keep(attempted))
         self._watch_in(self._period_s)
@@ -127,7 +127,7 @@ class Nodes:
         if self._watching is not None:
             self._watching.cancel()
         while self._keeping is not None and not self._keeping.done():
-            self._keeping.cancel()  # again, should a library below have taken the first for its own
+            self._keeping.cancel()  # again: a library below may have swallowed the first CancelledError
             await asyncio.wait((self._keeping,), timeout=0.1)
         closed = StoreUnavailableError("The online store is closed")
         for share in list(self.reads.delayed):
@@ -180,7 +180,7 @@ class Nodes:
             self._refresh_now.set()
 
     def _apply(self, topology: Topology) -> bool:
-        """Follow a topology. Returns whether it is another one than before."""
+        """Follow a topology. Returns whether it differs from the one before."""
         changed = topology != self.topology
         owner: list[int] = [-1] * SLOTS
         for first, last, number in topology.ranges:
@@ -236,7 +236,7 @@ class Nodes:
         return changed
 
     def _choose_replicas(self, shard: Shard) -> Sequence[Address]:
-        """Those to be connected to: all, or the one that stands by already, or any."""
+        """The replicas to connect to: all, or the one that stands by already, or any one."""
         if self._spread or not shard.replicas:
             return shard.replicas
         known = [address for address in shard.replicas if address in self._links]
@@ -261,7 +261,7 @@ class Nodes:
         return link
 
     def _retire(self, address: Address, link: Link) -> None:
-        """A node is not named any more: what it was asked it may still answer, unless the source minds."""
+        """A node is not named any more. It may still answer what it was asked, unless the source `drops_at_once`."""
         del self._links[address]
         link.retired = True
         task = self._loop.create_task(self._close_later(link, 0 if self._source.drops_at_once else self._timeout_s))
@@ -373,7 +373,7 @@ class Nodes:
             raise refusal
 
     def describe(self) -> list[dict[str, Any]]:
-        """For people: what is known of each node. Any thread may ask."""
+        """What is known of each node, for people. Any thread may ask."""
         primaries = {shard.primary: shard for shard in self._shards.values()}
         found = []
         for address, link in list(self._links.items()):

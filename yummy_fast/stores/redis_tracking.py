@@ -1,14 +1,14 @@
-"""A connection on which Redis says which of the keys that we have read are changed: what feeds a `RowCache`.
+"""A connection on which Redis reports changes of the keys that we have read: it feeds a `RowCache`.
 
     HELLO 3               from now on, replies are RESP3, and pushes may come between them
     CLIENT TRACKING ON    from now on, Redis remembers each key that we read, until it has told us that it has changed
 
-With OPTIN, each read would need a command and a reply more. With BCAST, a materialization would send every key to every
+With OPTIN, each read would need one more command and reply. With BCAST, a materialization would send every key to every
 worker. Redis 6 is refused: there, a push may stand within the reply to a command (redis#8935).
 
-Who may send neither command, or has an older Redis, is served without the cache: `Tracker.begin` says why, in one line.
+If Redis refuses either command or is older than 7, we serve without the cache; `Tracker.begin` logs why, in one line.
 
-This file does not know what is in the cache, nor whose rows are kept: `redis_cached` does that.
+This file does not know what is in the cache, or which rows are kept: `redis_cached` does.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ LEAST_VERSION = 7
 
 
 class Tracker:
-    """Makes connections that feed a cache. All links of a store have one together."""
+    """Makes connections that feed a cache. All links of a store share one."""
 
     def __init__(self, cache: RowCache, suffix: bytes) -> None:
         """`suffix` ends every key."""
         self.cache = cache
         self.suffix = suffix
         self.refusal = ""
-        """Why the node that was connected to last keeps no cache true; "" if it does."""
+        """Why the node that was connected to last reports no changes; "" if it does."""
 
     async def begin(self, connector: Any, name: str) -> bool:
         """Ask Redis to tell us of changes. `connector` is redis-py's connection. Returns whether it will.
 
-        Raises what redis-py raises, but for an answer that says no.
+        Raises what redis-py raises, except for a reply that refuses.
         """
         refusal = await ask_to_track(connector)
         if refusal and refusal != self.refusal:
@@ -84,7 +84,7 @@ def _text(part: Any) -> str:
 
 
 class TrackedReader:
-    """A reply reader that gives out what pushes say, before the answers that came with them."""
+    """A reply reader that hands on the keys that pushes name, before the replies that came with them."""
 
     def __init__(self, changed: Callable[[list[bytes | None]], None]) -> None:
         """`changed` gets keys, and None for all keys."""
@@ -112,7 +112,7 @@ class TrackedReader:
 
 
 class TrackedConnection(RedisConnection):
-    """A connection whose rows may be kept, as long as it lives and is heard of."""
+    """A connection whose rows may be kept as long as it is open and not silent (`row_cache.SILENCE_S`)."""
 
     def __init__(self, tracker: Tracker, transport: Any, *arguments: Any, **keywords: Any) -> None:
         """`tracker` has begun on it. The rest is as for RedisConnection."""
@@ -120,7 +120,7 @@ class TrackedConnection(RedisConnection):
         self._cache = tracker.cache
         self._suffix = tracker.suffix
         self._over = False
-        """Whether it feeds the cache no more."""
+        """Whether the connection feeds the cache no more."""
         self.generation = self._cache.begin(self, self._loop.time())
         self._reader = TrackedReader(self._changed)  # type: ignore[assignment]  # whose class in C has no subclasses
 
