@@ -1,8 +1,8 @@
-"""What the tests that need the real thing are made of: processes, sockets, a Valkey, a proxy that spoils things.
+"""Helpers for tests with real processes: servers, sockets, a Valkey, a proxy that disturbs connections.
 
-Nothing here sleeps. Whoever has to wait, waits for a condition (a line of a log, bytes on a socket, a process's end)
-and gives up after PATIENCE_S with what was seen until then: that is generous, since the machine may be busy, and costs
-nothing when the condition comes true.
+No wait here is for a fixed time. It is for a condition (a line of a log, bytes on a socket, a process's end), and is
+given up after PATIENCE_S with what was seen until then. PATIENCE_S is long, since the machine may be busy; a condition
+that comes true sooner ends the wait.
 
 Everything listens on 127.0.0.1 and a port that the kernel chose, and ends with its `with` block.
 """
@@ -59,7 +59,7 @@ CERTIFICATE_KEY = TESTS / "system" / "localhost.key"
 NOT_INHERITED = ("YUMMY_FAST_", "FEAST_", "OTEL_")
 """A test's process takes no settings from the shell that runs the tests."""
 INHERITED = "YUMMY_FAST_NATIVE"
-"""But for this one: the tests run once with the native room and once with its twin, and so do their processes."""
+"""But it takes this one: the tests run once with the native room and once with its twin, and so do their processes."""
 
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ def source_of(folder: Path, registry: object) -> Source:
 
 
 def refusal(source: Source, method: str = "read") -> str:
-    """What is said when it cannot be read, or is none, as the server asks: without its name in front."""
+    """The message of the RegistryError that `method` of the source raises in a server, without the source's name."""
     bounded = source if isinstance(source, BoundedSource) else BoundedSource(source)
     with pytest.raises(RegistryError) as caught:
         getattr(bounded, method)()
@@ -91,7 +91,7 @@ def refusal(source: Source, method: str = "read") -> str:
 
 
 def eventually(attempt: Callable[[], T | None], what: str, failures: type[Exception] = OSError) -> T:
-    """The first answer of `attempt` that is not None. One that raises `failures` is made again as well."""
+    """The first answer of `attempt` that is not None. An attempt that raises one of `failures` is repeated, too."""
     deadline = time.monotonic() + PATIENCE_S
     nothing = threading.Event()  # an event that never comes: a pause between attempts
     last: object = "no answer"
@@ -108,7 +108,7 @@ def eventually(attempt: Callable[[], T | None], what: str, failures: type[Except
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A port that no process listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -119,7 +119,7 @@ def free_port() -> int:
 
 
 class Heartbeat:
-    """How late this process's own clock runs: a thread that means to wake up every 10 ms, and notes how late it does.
+    """A thread that is due to wake up every 10 ms, and notes how late it wakes up.
 
     If it is late, so are the test's clients, proxies and deadlines, and the processes that it watches: all of them wait
     for a processor. What took too long then says nothing about the server.
@@ -150,15 +150,15 @@ class Heartbeat:
 
 
 STARVED_S = 0.05
-"""A clock that ran later than this belongs to a starved machine: a third of the shortest timeout that tests set. Beside
-nothing else it runs 5 to 20 ms late (clients, proxies and the heartbeat share an interpreter), beside two busy loops on
-two cores up to 75.
+"""If a heartbeat was later than this, the machine was starved. It is a third of the shortest timeout that tests set. On
+an idle machine a heartbeat is 5 to 20 ms late (clients, proxies and it share an interpreter), beside two busy loops on
+two cores up to 75 ms.
 """
 ATTEMPTS = 3
-"""How often a test is tried in all, if it fails on a starved machine. A fault of the server shows each time."""
+"""How often a test runs in all, if it fails on a starved machine. A fault of the server shows in each run."""
 
 starved: list[str] = []
-"""Which tests were tried again, and how late the clock was: for the end of the output."""
+"""Which tests were tried again, and how late the heartbeat was: for the end of the output."""
 
 
 def note_starved(what: str, late_s: float, why: str) -> None:
@@ -170,14 +170,14 @@ def note_starved(what: str, late_s: float, why: str) -> None:
 
 
 def inherited_environment() -> dict[str, str]:
-    """What a test's process has of the environment of the tests."""
+    """The variables that a test's process inherits from the tests' own environment."""
     return {
         name: value for name, value in os.environ.items() if name == INHERITED or not name.startswith(NOT_INHERITED)
     }
 
 
 class Process:
-    """A process whose lines can be waited for. The standard streams are one, unless `separate`."""
+    """A process whose lines can be waited for. Its standard output and standard error are one stream."""
 
     def __init__(self, command: Sequence[str | os.PathLike[str]], environment: Mapping[str, str] | None = None) -> None:
         self.command = [os.fspath(part) for part in command]
@@ -200,7 +200,7 @@ class Process:
         unfinished = b""
         while True:
             select.select([self._output], [], [])
-            with self._changed:  # from before a byte is taken until its line is there: see `lines`
+            with self._changed:  # held from before bytes are read until their lines are listed: see `lines`
                 data = os.read(self._output, 1 << 16)
                 *whole, unfinished = (unfinished + data).split(b"\n")
                 if not data and unfinished:
@@ -213,7 +213,7 @@ class Process:
 
     @property
     def lines(self) -> list[str]:
-        """What it has written, line by line: all that it had written when this was asked for.
+        """All that the process had written when this was called, line by line.
 
         A server logs before it answers, so the lines about a request are here when its answer is. On a busy machine
         they may still be in the pipe; this waits until they are read.
@@ -231,7 +231,7 @@ class Process:
         return int.from_bytes(fcntl.ioctl(self._output, termios.FIONREAD, bytes(4)), sys.byteorder)
 
     def wait_for(self, pattern: str, *, after: int = 0) -> re.Match[str]:
-        """The first line that `pattern` is found in, among those from number `after` on."""
+        """The match of `pattern` in the first line that has one, from line number `after` on."""
         place = after
         with self._changed:
             deadline = time.monotonic() + PATIENCE_S
@@ -276,10 +276,10 @@ class Process:
 
 
 class Server(Process):
-    """`yummy-fast serve` on a free port, begun to listen."""
+    """`yummy-fast serve` on a free port, listening already."""
 
     tracebacks_are_fine = False
-    """Functions of users' fail here, and those are logged with one."""
+    """Set by tests in which users' functions fail: the server logs a traceback of each failure."""
 
     def __init__(
         self,
@@ -289,7 +289,7 @@ class Server(Process):
         port: int = 0,
         program: Sequence[str | os.PathLike[str]] = ("-m", "yummy_fast"),
     ) -> None:
-        """`program`: what Python is to run, if it is not the server alone."""
+        """`program`: what Python runs instead of `-m yummy_fast`."""
         self.repository = repository
         super().__init__(
             [
@@ -326,7 +326,7 @@ class Server(Process):
 
 
 class Outcome(NamedTuple):
-    """How a command that was run to its end did."""
+    """What a command that ran to its end has returned and written."""
 
     code: int
     out: str
@@ -370,7 +370,7 @@ class Valkey(Process):
         try:
             return True if self.do("PING") == b"PONG" else None
         except hiredis.ReplyError as error:
-            if str(error).startswith("LOADING"):  # which is what the test wants to see
+            if str(error).startswith("LOADING"):  # a test that starts a Valkey in this state wants it so
                 return True
             raise
 
@@ -441,7 +441,7 @@ def _text(part: str | bytes | int) -> bytes:
 def repository(
     folder: Path, store: str, connection_string: str, *, settings: Mapping[str, object] | None = None
 ) -> Path:
-    """A copy of the corpus's repository for `store` in `folder`, for a Redis elsewhere and with settings of ours."""
+    """A copy of the corpus's repository for `store` in `folder`, with another connection_string and our settings."""
     folder.mkdir(exist_ok=True)
     text = (CORPUS / store / "feature_store.yaml").read_text()
     text = text.replace("connection_string: localhost:6379", f"connection_string: {json.dumps(connection_string)}")
@@ -457,9 +457,9 @@ def repository(
 def add_bad_views(registry: bytes) -> bytes:
     """A registry with three more on-demand feature views.
 
-    The function of `spoiled` cannot be loaded, that of `executed` has but a source, and that of `failing` raises.
+    `spoiled` has a function that does not load, `executed` one that loads from its source, `failing` one that raises.
 
-    They are as the corpus's, else: `driver_id` and `bonus` in, `trips_plus` out.
+    Otherwise they are like the corpus's view: `driver_id` and `bonus` in, `trips_plus` out.
     """
     message = Registry.FromString(registry)
     failing = dill.dumps(lambda inputs: inputs["nothing"])
@@ -470,7 +470,7 @@ def add_bad_views(registry: bytes) -> bytes:
         stored = view.spec.feature_transformation.user_defined_function
         stored.body = function
         if name != "executed":
-            stored.body_text = ""  # else the corpus's source would do
+            stored.body_text = ""  # otherwise the server would use the corpus's source
     return message.SerializeToString()
 
 
@@ -594,13 +594,13 @@ class Client:
 
 
 class Proxy:
-    """A TCP proxy on a port of its own that can refuse, reset, hold, swallow, delay, split and cut what passes.
+    """A TCP proxy on a port of its own that can refuse, reset, hold, swallow, delay, slow, split and cut what passes.
 
-    What spoils things concerns the way back, from the server to the client: commands arrive, but for those swallowed.
+    Answers alone are held, delayed, slowed and split. What clients send passes at once, unless it is swallowed.
     """
 
     def __init__(self, port: int, *, refuse: bool = False, tls: ssl.SSLContext | None = None) -> None:
-        """`refuse`: nobody can connect until `accept`. With `tls` the clients' side speaks TLS."""
+        """`refuse`: no client can connect until `accept`. With `tls` the clients' side speaks TLS."""
         self._to = port
         self._tls = tls
         self._changed = threading.Condition()
@@ -637,14 +637,14 @@ class Proxy:
         self.cut()
 
     def reset(self, on: bool = True) -> None:
-        """Reset all connections (RST), and new ones as soon as they are made, until told that it is over."""
+        """Reset all connections (RST), and new ones as soon as they are made, until `reset(False)`."""
         with self._changed:
             self._resetting = on
             pairs, self._pairs = (self._pairs, []) if on else ([], self._pairs)
             self._to_reset.update(near for near, _ in pairs)
         for _, far in pairs:
             with contextlib.suppress(OSError):
-                far.shutdown(socket.SHUT_RDWR)  # whoever reads there does the rest
+                far.shutdown(socket.SHUT_RDWR)  # the thread that reads from it resets the client's side
 
     def hold(self) -> None:
         """Keep back what the server answers."""
@@ -659,14 +659,14 @@ class Proxy:
             self._changed.notify_all()
 
     def swallow(self, on: bool = True) -> None:
-        """A black hole: connections that are there, or made until it is over, get no byte through, ever."""
+        """Let no byte pass, ever, of the connections that exist, or that are made before `swallow(False)`."""
         with self._changed:
             self._swallowing = on
             if on:
                 self._swallowed.update(near for near, _ in self._pairs)
 
     def delay(self, least_s: float, most_s: float) -> None:
-        """Pass each piece of an answer on so much later; what comes meanwhile waits behind it."""
+        """Pass each piece of an answer on after a random time in this range; what comes meanwhile waits behind it."""
         self._delay_s = (least_s, most_s)
 
     def limit(self, bytes_per_s: int) -> None:
@@ -700,7 +700,7 @@ class Proxy:
         self._wait(lambda: self._end_in is None, "the end of what may pass")
 
     def wait_until_seen(self, data: int) -> None:
-        """Until clients have sent so many bytes since the last call of `forget`."""
+        """Wait until clients have sent `data` bytes since the last call of `forget`."""
         self._wait(lambda: self._seen >= data, f"{data} bytes from clients")
 
     def forget(self) -> None:
@@ -708,7 +708,7 @@ class Proxy:
             self._seen = 0
 
     def wait_until_held(self) -> None:
-        """Until an answer is being held back."""
+        """Wait until an answer is being held back."""
         self._wait(lambda: self._held > 0, "an answer to hold back")
 
     def _wait(self, condition: Callable[[], bool], what: str) -> None:
@@ -718,7 +718,7 @@ class Proxy:
     # How it is done.
 
     def _bind(self) -> socket.socket:
-        # A socket that is bound and does not listen keeps its port, and refuses.
+        # A socket that is bound but does not listen keeps its port, and the kernel refuses connections to it.
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -767,7 +767,7 @@ class Proxy:
         forth = threading.Thread(target=self._forth, args=(near, far), daemon=True)
         forth.start()
         self._back(far, near)
-        # A socket that another thread reads would not be closed: wake that up first, by what sends no FIN.
+        # close() has no effect while another thread reads the socket: wake it first, without a FIN before a RST.
         reset = near in self._to_reset
         with contextlib.suppress(OSError):
             near.shutdown(socket.SHUT_RD if reset else socket.SHUT_RDWR)
@@ -863,7 +863,7 @@ class FileServer:
         self.files = dict(files)
         self.asked: list[Asked] = []
         self.status = 0
-        """What every request is answered with, and with no body, unless it is 0."""
+        """If not 0, the status of every answer. An answer with another status than 200 has no body."""
         self._modified = dict.fromkeys(files, 1_700_000_000)
         outer = self
 
@@ -884,14 +884,14 @@ class FileServer:
                 body = answer if answer is not None and status == 200 else b""
                 self.send_header("Content-Length", str(len(body) + outer.missing))
                 self.end_headers()
-                with contextlib.suppress(OSError):  # whoever asked for the ETag alone is gone
+                with contextlib.suppress(OSError):  # a client that wanted only the ETag has left
                     self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name is the base class's
                 pass
 
         self.missing = 0
-        """How many bytes less than announced are sent."""
+        """By how many bytes each Content-Length is too large."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
@@ -913,8 +913,8 @@ class FileServer:
 
 @contextlib.contextmanager
 def silent_server() -> Iterator[int]:
-    """The port of one that takes every connection, and never says a word."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:  # the kernel takes them
+    """The port of a server that takes connections, and never sends a byte."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # the kernel accepts the connections
         port: int = listener.getsockname()[1]
         yield port
 

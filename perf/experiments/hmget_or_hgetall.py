@@ -25,9 +25,9 @@ it is not, so a dict is built):
     600  510 |        127.0    111.0 |        18.7      35.9     62.3 |      145.7     146.9    173.3   (hash table)
 
 The verdict then: in a listpack HMGET costs about F * (0.1 + 0.004 N), HGETALL about 0.12 N in Redis and 0.06 N (by name
-0.09 N) in us. F and N cancel: the knee is a *number of fields asked*, nearly whatever the size of the hash. Redis alone
-gains from F = 20, Redis and we together from F = 35 (by order) or 45 (by name), and past the knee HMGET goes on
-growing while HGETALL does not. Hence
+0.09 N) in us. N nearly cancels: the knee is a *number of fields asked*, nearly whatever the size of the hash. Redis
+alone gains from F = 20, Redis and this server together from F = 35 (by order) or 45 (by name). Beyond the knee, HMGET
+costs more with each field and HGETALL does not. Hence
 
     HGETALL when F >= 32 and N <= 512, else HMGET
 
@@ -35,11 +35,11 @@ which is never more than about 15 % worse in sum (510 / 32, by order; a third by
 all servers share), and up to eleven times cheaper in all. A hash table (N > 512, or one value over 64 bytes) is left to
 HMGET.
 
-The price is the wire: HGETALL of 275 fields is 6 KB where HMGET of 50 is 0.5 KB. At 1 Gbit/s that is 50 us of line for
-each entity, so over a thin network the knee is nearer to F = N / 3.
+The price is bytes on the network: a reply to HGETALL of 275 fields has 6 KB, one to HMGET of 50 has 0.5 KB. At 1 Gbit/s
+6 KB take 50 us for each entity, so over a slow network the knee is nearer to F = N / 3.
 
-Asked again on 2026-11-26, when the native room came to read the replies (the same machine, but busy: Redis's figures
-jump by a half). Now our share hardly counts, and is what the script prints beside the twin's:
+Asked again on 2026-11-26, since C code now reads the replies (the same machine, but busy: Redis's figures vary by a
+half). Now our share hardly counts. (The script prints the share of the reader in use, `native` or its twin.)
 
       N    F | redis: HMGET  HGETALL | native: HMGET  by order  by name | sum: HMGET  by order  by name
      50   15 |         15.9     10.0 |           0.2       0.4      0.8 |       16.2      10.4     10.9
@@ -69,15 +69,15 @@ compare within a line):
     510   25 |         54.2     53.5 |           0.3       2.1      6.9 |       54.4      55.7     60.4
     510   30 |         67.8     62.4 |           0.4       3.1     45.1 |       68.2      65.5    107.5
 
-Verdict: Redis's share decides now, and its knee lies between 12 fields (N = 50) and 25 (N = 510). So
+Verdict: Redis's share decides now, and has its knee between 12 fields (N = 50) and 25 (N = 510). So
 
     HGETALL when F >= 24 and N <= 512, else HMGET
 
 Of 25 fields Redis then needs 1 % less time (N = 510), 15 % (275 and 100) or 40 % (50), and in sum no more than 3 % is
-lost; 11 % at N = 510 where each hash has an order of its own. Without the native room HGETALL costs us 13 us more at
+lost; 11 % at N = 510 where each hash has an order of its own. Without C code, HGETALL costs this server 13 us more at
 N = 275: between 24 and 35 fields the sum is up to a fifth worse there, but Redis, which all servers share, still needs
-less; and one rule serves with and without the room. From 20 fields on the rule would still pay for hashes of up to 100
-fields, but not for longer ones, and the bytes on the wire speak for HMGET.
+less; and one rule serves with and without C. From 20 fields on, HGETALL would still pay for hashes of up to 100 fields,
+but not for longer ones, and the bytes on the network speak for HMGET.
 
 Ask again when Redis or Valkey is new (both work on a faster lookup in listpacks; Valkey 8.1 has another hash table), or
 when fields are read as ranges or by HGETEX.
@@ -87,7 +87,7 @@ Int32 and half Double, fields of every hash inserted in one shuffled order of vi
 another shuffled order. Commands travel in pipelines of 10. Redis's cost is its CPU time from /proc/PID/schedstat, so
 it includes reading the command and writing the reply. Our cost is that of `ReplyReader.feed`; in the first table, that
 of hiredis.Reader plus, for HGETALL, comparing the names with the remembered order and one itemgetter. Not measured: the
-network, which ships more bytes for HGETALL.
+network, over which HGETALL sends more bytes.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def connect_when_up(server: subprocess.Popen[bytes]) -> socket.socket:
         try:
             return socket.create_connection(("127.0.0.1", PORT))
         except ConnectionRefusedError:
-            time.sleep(0.01)  # between two attempts; the condition is the connection
+            time.sleep(0.01)  # between two attempts to connect
     raise SystemExit(f"redis-server did not come up on port {PORT}")
 
 
@@ -190,8 +190,8 @@ def cpu_ns(pid: int) -> int:
 def redis_us(
     link: socket.socket, pid: int, commands: Sequence[Callable[[bytes], bytes]], batches: int
 ) -> tuple[float, ...]:
-    """Redis's CPU time for one of each of these commands, in microseconds. They take turns, batch by batch, so that
-    what else the machine does is the same for all; the median of nine runs.
+    """Redis's CPU time for one of each of these commands, in microseconds: the median of nine runs. The commands take
+    turns, batch by batch, so that whatever else the machine does slows all of them alike.
     """
     rng = random.Random(2)
     runs: list[list[float]] = []
@@ -211,7 +211,7 @@ def redis_us(
 
 
 def read_us(replies: Sequence[bytes], asked: list[bytes], named: bool) -> float:
-    """Our own cost of one of these replies, in microseconds; the best of 15 runs, as others share the machine."""
+    """This server's cost of one of these replies, in microseconds; the best of 15 runs, as others use the machine."""
     loops = 20
     best = float("inf")
     reader, picker = ReplyReader(), Picker(asked, named)
@@ -258,7 +258,7 @@ def measure(link: socket.socket, pid: int, options: argparse.Namespace) -> None:
         reply_all = raw_reply(link, whole(b"key:1"))
         for count in [f for f in options.asked if f <= size]:
             asked = random.Random(count).sample(names, count)
-            # Where the asked fields happen to sit decides what HMGET costs: 50 choices, the average of them.
+            # The places of the fields in the hash decide what HMGET costs, so this averages over 50 choices of fields.
             choices = itertools.cycle([asked] + [random.Random(i).sample(names, count) for i in range(49)])
 
             def some(key: bytes, choices: Iterator[list[bytes]] = choices) -> bytes:

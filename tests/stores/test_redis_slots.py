@@ -49,7 +49,7 @@ def test_slot(key: bytes, slot: int) -> None:
 
 
 def test_slots_are_those_of_a_server(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Of binary keys in which braces are frequent."""
+    """The keys are binary, and many have braces."""
     dice = random.Random(1)
     keys = [bytes(dice.choices(b"{}\x00\x01ab", k=dice.randrange(1, 14))) for _ in range(3000)]
     keys += [dice.randbytes(dice.randrange(1, 60)) for _ in range(3000)]
@@ -97,12 +97,12 @@ def test_topology() -> None:
     [
         ([b"10.0.0.1", 6379], "10.0.0.1"),  # Redis 3: no id
         (node_reply(b"node.example", 6379, b"ip", b"10.0.0.1"), "node.example"),
-        (node_reply(b"", 6379), "seed.example"),  # a cluster of one node, which nobody has told its address
+        (node_reply(b"", 6379), "seed.example"),  # a cluster of one node, which does not know its own address
         (
             node_reply(None, 6379, b"ip", b"10.0.0.1"),
             "seed.example",
         ),  # cluster-preferred-endpoint-type unknown-endpoint
-        (node_reply(b"?", 6379, b"ip", b"10.0.0.1"), "10.0.0.1"),  # ... hostname, of a node that has none
+        (node_reply(b"?", 6379, b"ip", b"10.0.0.1"), "10.0.0.1"),  # preferred-endpoint-type hostname, but it has none
         (node_reply(b"?", 6379), "seed.example"),
         (node_reply(b"::1", 6379, b"availability-zone", b"a"), "::1"),  # Valkey 9
     ],
@@ -172,7 +172,7 @@ def test_ranges_for_people() -> None:
 
 
 class Worker:
-    """What a worker does: it asks when the pace says so, and hears of trouble at every moment of a failover."""
+    """A worker that asks when its pace says so, and that hears of trouble in every millisecond of a failover."""
 
     def __init__(self, seed: int) -> None:
         self.pace = RefreshPace(0.0, random.Random(seed).random)
@@ -192,18 +192,18 @@ class Worker:
 
 
 def test_a_hundred_workers_make_no_storm() -> None:
-    """A failover of ten seconds, of which each worker hears a thousand times a second."""
+    """During a failover of ten seconds, each worker hears of trouble a thousand times a second."""
     workers = [Worker(seed) for seed in range(100)]
     for worker in workers:
         worker.live(60, (20.0, 30.0), change_at=29.5)
     asked = sorted(moment for worker in workers for moment in worker.asked_at if 20 <= moment < 31)
     by_tenth = [sum(begin / 10 <= moment < begin / 10 + 0.1 for moment in asked) for begin in range(200, 310)]
-    assert max(by_tenth) <= 101  # each once in a tenth of a second, and fewer and fewer
+    assert max(by_tenth) <= 101  # each worker at most once in a tenth of a second
     assert sum(by_tenth[:10]) < 100 * 5
     per_second = [sum(second <= moment < second + 1 for moment in asked) for second in range(23, 29)]
-    assert max(per_second) <= 100  # a pause of a second to one and a half each
+    assert max(per_second) <= 100  # each worker pauses for 1 to 1.5 s
     noticed = [min(m for m in worker.asked_at if m >= 29.5) for worker in workers]
-    assert max(noticed) < 31.1  # and each hears of the end within one and a half
+    assert max(noticed) < 31.1  # each worker reads the new topology within 1.6 s
 
 
 def test_a_quiet_cluster_is_asked_now_and_then() -> None:

@@ -1,4 +1,4 @@
-/* What the files of the native room share: text that grows, Rows and Pickers, and the doors between the files.
+/* What the C files share: a text buffer that grows, Rows and Pickers, and the functions that one file calls in another.
  *
  * Reading order: numbers.c (integers and doubles to text), values.c (stored Values and times to JSON), rows.c (Rows,
  * and which fields of a hash they are made of), replies.c (replies of Redis to Rows), body.c (Rows to the body of an
@@ -6,12 +6,12 @@
  *
  * The rules that all of them keep:
  * - The limited API of Python 3.11 (abi3): one binary for every later version.
- * - Bytes are not believed. A length is compared with what is there before it is used, and arithmetic on lengths is of
- *   64 bits.
- * - While a pointer into a buffer is in use, nothing is called that can run Python: no object that the cycle collector
- *   tracks is made (making one may start it), no method of an object is called.
+ * - No length in received bytes is trusted: it is compared with the bytes that are there before it is used. Arithmetic
+ *   on lengths has 64 bits.
+ * - While a pointer into a buffer is in use, nothing is called that can run Python: no object is made that the cycle
+ *   collector tracks (making one may start the collector), and no method of an object is called.
  * - Memory comes from PyMem_ and PyObject_ functions alone, so that a test can let every single allocation fail.
- * - What is unusual is not done here: it is UNUSUAL, and Python does it.
+ * - Unusual values are not written here: the function returns UNUSUAL, and Python writes the answer.
  */
 #ifndef YUMMY_FAST_NATIVE_H
 #define YUMMY_FAST_NATIVE_H
@@ -27,15 +27,15 @@
 #include <string.h>
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "protobuf's fixed numbers are copied as they are; without this room, its twin serves"
+#error "only for little-endian machines: fixed-width numbers of protobuf are copied as they are; use twin.py"
 #endif
 
-#define OBJECT(pointer) ((PyObject *)(uintptr_t)(pointer)) /* where a function of Python's takes no other type */
+#define OBJECT(pointer) ((PyObject *)(uintptr_t)(pointer)) /* for functions of Python's API; drops const */
 #define LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
-#define ALWAYS_INLINE inline __attribute__((always_inline)) /* so that each caller has what its arguments need */
+#define ALWAYS_INLINE inline __attribute__((always_inline)) /* compiled anew for the constant arguments of each call */
 
-/* How writing text ends. NO_MEMORY goes without an exception; the function that Python called sets it. */
+/* How writing text ends. With NO_MEMORY no exception is set yet: `text_object` sets it. */
 typedef enum { WRITTEN = 0, UNUSUAL, NO_MEMORY } Outcome;
 
 /* --- text that grows ---------------------------------------------------------------------------------------------- */
@@ -62,7 +62,7 @@ static inline bool text_add(Text *text, const void *bytes, size_t length)
 {
     if (UNLIKELY(!text_room(text, length)))
         return false;
-    if (length > 0) { /* null is no argument of memcpy's, and has no sums, whatever the length */
+    if (length > 0) { /* neither memcpy nor a sum takes a null pointer, even for 0 bytes */
         memcpy(text->at, bytes, length);
         text->at += length;
     }
@@ -71,7 +71,7 @@ static inline bool text_add(Text *text, const void *bytes, size_t length)
 
 #define TEXT_ADD(text, literal) text_add((text), (literal), sizeof(literal) - 1)
 
-/* What Python gets of it: bytes; None for what is UNUSUAL; NULL with an exception without memory. */
+/* What Python gets: the text as bytes; None if it is UNUSUAL; NULL and a MemoryError if there was NO_MEMORY. */
 static inline PyObject *text_object(const Text *text, Outcome outcome)
 {
     if (outcome == WRITTEN)
@@ -79,7 +79,7 @@ static inline PyObject *text_object(const Text *text, Outcome outcome)
     return outcome == UNUSUAL ? Py_NewRef(Py_None) : PyErr_NoMemory();
 }
 
-/* The end of an object of ours: its memory, and its hold on its type. */
+/* Free an object of one of our types, and give up its reference to the type. */
 static inline void free_object(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
@@ -110,7 +110,7 @@ static inline uint64_t load_64(const void *bytes)
 
 /* --- numbers.c ---------------------------------------------------------------------------------------------------- */
 
-enum { MAX_NUMBER_CHARS = 40 }; /* what writing a number may touch: digits are written 16 at a time, and moved */
+enum { MAX_NUMBER_CHARS = 40 }; /* what writing a number may touch: it writes 16 digits at a time, then moves them */
 
 char *write_unsigned(char *at, uint64_t number);
 char *write_signed(char *at, int64_t number);
@@ -152,9 +152,9 @@ typedef struct {
     int32_t same; /* the earlier cell that has the same name, and so the same value; or UNWANTED */
 } Wanted;
 
-/* What stood at one place of the last hash: Redis keeps the order, and most hashes are written in one. */
+/* Which field stood at one place of the last hash. Redis keeps the order of fields, and most hashes have the same. */
 typedef struct {
-    uint64_t head; /* the first eight bytes of a name of four, "$4\r\nx9a!"; 0 for names of other lengths */
+    uint64_t head; /* a name of four bytes as Redis sends it, "$4\r\nx9a!"; 0 for names of other lengths */
     int32_t cell;
 } Guess;
 
@@ -167,7 +167,7 @@ typedef struct {
     bool named;      /* HGETALL: names and values in turn. HMGET: the values, in the order of the names */
     bool has_twins;
     uint32_t mask;
-    int32_t *table;  /* open addressing, at most half full: cells by the hash of their name; UNWANTED is free */
+    int32_t *table;  /* open addressing, at most half full: cells by the hash of their name; UNWANTED in a free slot */
     Guess *guesses;
     size_t guesses_room;
     size_t longest;
@@ -197,7 +197,7 @@ PyObject *put_rows(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 enum { ROW, PICKER, TYPES = 4 };
 
 typedef struct {
-    PyTypeObject *types[TYPES]; /* Row, Picker, and two that are not asked for in C */
+    PyTypeObject *types[TYPES]; /* Row, Picker, and two that C never looks up */
     Text body, tails;  /* scratch of the writers: nothing runs Python while one of them is in use */
     Text old;          /* a byte for each view and row: whether the row is older than the ttl */
     Row **rows;        /* and the rows of the answer that is being written */

@@ -4,9 +4,9 @@
  * holds. `18 2a` is field 3, int32_val, of 42; `6a 03 0a 01 2a` is field 13, int32_list_val, a message of three bytes
  * that is itself one packed field of one byte.
  *
- * Here one field that ends where the bytes end is taken, with scalars, texts, bytes, or lists of those. The rest is
- * UNUSUAL: other types, several fields, unpacked numbers, whatever is corrupt. Python knows what to do with it, or what
- * to say of it. So nothing here can be wrong by being lenient; it can only be slow by being strict.
+ * This file writes a Value that is exactly one field: a scalar, a text, bytes, or a list of one of these. The rest is
+ * UNUSUAL: other types, several fields, unpacked numbers, corrupt bytes. Python writes or refuses it. So when in doubt,
+ * the code here is strict: that costs time, while leniency could give a wrong answer.
  */
 #include "native.h"
 
@@ -27,7 +27,7 @@ bool text_grow(Text *text, size_t room)
     return true;
 }
 
-/* Forget what is written, and the memory as well if it is more than `keep`. */
+/* Empty the text; free its memory if that is more than `keep` bytes. */
 void text_release(Text *text, size_t keep)
 {
     if ((size_t)(text->end - text->start) > keep) {
@@ -39,7 +39,7 @@ void text_release(Text *text, size_t keep)
 
 /* --- strings ------------------------------------------------------------------------------------------------------ */
 
-/* How many bytes the character takes that begins with `string`; 0 if it is none of UTF-8's (RFC 3629, section 4). */
+/* How many bytes the character at `string` takes; 0 if they are not valid UTF-8 (RFC 3629, section 4). */
 static size_t character_length(const uint8_t *string, size_t length)
 {
     uint8_t first = string[0];
@@ -63,7 +63,7 @@ static bool needs_a_look(uint64_t word)
 {
     const uint64_t ones = 0x0101010101010101, highs = 0x8080808080808080;
     uint64_t control = word - 0x20 * ones; /* borrows where a byte is below 0x20 ... */
-    uint64_t quote = (word ^ '"' * ones) - ones, backslash = (word ^ '\\' * ones) - ones; /* ... or is the one meant */
+    uint64_t quote = (word ^ '"' * ones) - ones, backslash = (word ^ '\\' * ones) - ones; /* ... or is that character */
     return ((control | quote | backslash | word) & highs) != 0;
 }
 
@@ -138,8 +138,8 @@ static Outcome write_base64(Text *text, const uint8_t *bytes, size_t length)
 
 typedef enum { OTHER = 0, BYTES, STRING, INT32, INT64, DOUBLE, FLOAT, BOOL, LIST = 0x10 } Kind;
 
-/* What each field of Value holds. Lists and sets are the same on the wire. Not here: null, maps, nested lists, times
- * with a zone, and whatever a later Feast adds. */
+/* What each field of Value holds. Lists and sets are the same on the wire. The fields that are missing here are OTHER:
+ * null, maps, nested lists, times with a zone, and whatever a later Feast adds. */
 static const uint8_t KINDS[] = {
     [1] = BYTES, [2] = STRING, [3] = INT32, [4] = INT64, [5] = DOUBLE, [6] = FLOAT, [7] = BOOL,
     [8] = INT64, /* unix_timestamp */
@@ -149,7 +149,7 @@ static const uint8_t KINDS[] = {
     [26] = LIST | DOUBLE, [27] = LIST | FLOAT, [28] = LIST | BOOL, [29] = LIST | INT64,
     [32] = STRING, [33] = LIST | STRING,                         /* json */
     [36] = STRING, [37] = STRING,                                /* uuid, time_uuid */
-    [38] = LIST | STRING, [39] = LIST | STRING, [40] = LIST | STRING, [41] = LIST | STRING,
+    [38] = LIST | STRING, [39] = LIST | STRING, [40] = LIST | STRING, [41] = LIST | STRING, /* lists and sets of them */
     [44] = STRING, [45] = LIST | STRING, [46] = LIST | STRING,   /* decimal */
 };
 
@@ -159,7 +159,7 @@ static const uint8_t WIRE_TYPES[] = {
     [DOUBLE] = FIXED_64, [FLOAT] = FIXED_32, [BOOL] = VARINT,
 };
 
-/* The varint that begins at `*at`, which moves behind it. False if it does not end in time, or has over 64 bits. */
+/* Read the varint at `*at`, and move `*at` behind it. False if it does not end before `end`, or has over 64 bits. */
 static inline bool read_varint(const uint8_t **at, const uint8_t *end, uint64_t *number)
 {
     const uint8_t *byte = *at;
@@ -199,7 +199,7 @@ static ALWAYS_INLINE Outcome write_scalar(Text *text, Kind kind, const uint8_t *
             return NO_MEMORY;
         if (kind == BOOL)
             return text_add(text, number ? "true" : "false", number ? 4 : 5) ? WRITTEN : NO_MEMORY;
-        /* As protobuf: an int32 is the lower half of what is there. */
+        /* As in protobuf, an int32 is the lower half of the varint. */
         text->at = write_signed(text->at, kind == INT32 ? (int32_t)(uint32_t)number : (int64_t)number);
         return WRITTEN;
     case DOUBLE:
@@ -218,7 +218,7 @@ static ALWAYS_INLINE Outcome write_scalar(Text *text, Kind kind, const uint8_t *
     }
 }
 
-/* The rest of a list of floats; an embedding has a thousand of them. Room is made for some at a time. */
+/* The numbers of a list, and its `]`. An embedding has a thousand floats: room is made for 64 at a time. */
 static Outcome write_float_list(Text *text, bool are_doubles, const uint8_t *at, const uint8_t *end)
 {
     size_t size = are_doubles ? 8 : 4, length = (size_t)(end - at);
@@ -230,7 +230,7 @@ static Outcome write_float_list(Text *text, bool are_doubles, const uint8_t *at,
             return NO_MEMORY;
         text->at = write_floats(text->at, at, some, are_doubles);
     }
-    text->at -= text->at[-1] == ','; /* behind the last one */
+    text->at -= text->at[-1] == ','; /* behind the last number */
     return TEXT_ADD(text, "]") ? WRITTEN : NO_MEMORY;
 }
 
@@ -289,7 +289,7 @@ Outcome write_value(Text *text, const uint8_t *stored, size_t length)
         return TEXT_ADD(text, "null") ? WRITTEN : NO_MEMORY;
     const uint8_t *at = stored + 1, *end = stored + length;
     Outcome outcome;
-    switch (*stored) { /* of the most usual ones the tag says all */
+    switch (*stored) { /* for the most frequent types, one comparison with the tag is enough */
     case 3 << 3 | VARINT:
         outcome = write_scalar(text, INT32, &at, end);
         break;
@@ -348,7 +348,7 @@ Outcome write_timestamp(Text *text, const uint8_t *stored, size_t length, int64_
     if (nanos != 0) {
         double moment = (double)seconds + (double)nanos / 1e9;
         seconds = (uint64_t)moment;
-        double fraction = (moment - (double)seconds) * 1e6; /* both exact but for the rounding of the product */
+        double fraction = (moment - (double)seconds) * 1e6; /* the difference is exact; only the product is rounded */
         micros = (uint64_t)fraction;
         double rest = fraction - (double)micros;
         if (rest > 0.5 || (rest == 0.5 && (micros & 1)))

@@ -1,8 +1,8 @@
 """What systemd is told of this server: that it serves, and that it stops (sd_notify(3)).
 
-A unit with Type=notify is started only once the server has said READY=1, so what is ordered after it finds a server
-that answers. The message is one datagram to the Unix socket that NOTIFY_SOCKET names. Without that variable nothing is
-sent. A manager that does not read it stops nothing here: the send does not block, and its failure is a line in the log.
+A unit with Type=notify counts as started only when the server has said READY=1, so units that are ordered after it find
+a server that answers. The message is one datagram to the Unix socket that NOTIFY_SOCKET names; without that variable
+nothing is sent. If systemd does not read it, the server goes on: sending never blocks, and a failure is only logged.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from yummy_fast.sources.sql import SqlSource
 T = TypeVar("T")
 
 ANSWER_TIMEOUT_S = 60.0
-"""For a whole `stamp` or `read`. The sources' own timeouts end sooner; this one is for what they do not bound."""
+"""For a whole `stamp` or `read`. The sources' own timeouts are shorter; this one bounds what those do not."""
 
 
 class BoundedSource:
@@ -47,7 +47,7 @@ class BoundedSource:
 
     def read(self) -> bytes:
         data = self._run(self._source.read)
-        if not data:  # it would parse, as a registry without views; it is a file that is being written, or a bad copy
+        if not data:  # it would parse, as a registry without views; but the file is being written, or a bad copy
             raise RegistryError(f"{self.name}: the registry is empty")
         if len(data) > MAX_REGISTRY_BYTES:
             raise RegistryError.unreadable(self.name, f"longer than {MAX_REGISTRY_BYTES} bytes")
@@ -80,12 +80,12 @@ def _source(repository: Repository) -> Source:
 
 
 _EXTRAS = {"s3": ("s3fs",), "gcs": ("gcsfs",), "sql": ("sqlalchemy", "psycopg")}
-"""Extra -> the modules that it installs. Drivers for other databases than PostgreSQL are in none."""
+"""Extra -> the modules that it installs. No extra has drivers for other databases than PostgreSQL."""
 
 
 @contextmanager
 def _extra(extra: str, what: str) -> Iterator[None]:
-    """Turn an ImportError into a ConfigError: `what`, the key in the file, needs a module, and how to install it."""
+    """Turn an ImportError into a ConfigError that says which module `what`, a key of the file, needs."""
     try:
         yield
     except ImportError as error:

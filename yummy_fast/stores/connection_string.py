@@ -1,15 +1,16 @@
-"""Feast's connection_string: addresses and options, and which options mean what for which `redis_type`.
+"""Feast's connection_string: its addresses and options, and what these mean for each `redis_type`.
 
 Feast's grammar: parts between commas. A part without "=" is host:port; the value of a part with "=" is read as JSON if
 it is JSON, else as text:
 
     localhost:6379,db=1,password=secret     ->   localhost:6379   {"db": 1, "password": "secret"}
 
-What the addresses are depends on `redis_type`: of `redis` the first one counts, of `redis_cluster` all are seeds, of
-`redis_sentinel` all are sentinels. Beyond Feast: spaces after commas, IPv6 addresses in brackets, and redis://, rediss://
-and unix:// URLs, which Yummy takes.
+What the addresses are depends on `redis_type`: for `redis` the first one counts, for `redis_cluster` all are seeds, for
+`redis_sentinel` all are sentinels. Beyond Feast, this server takes spaces after commas, IPv6 addresses in brackets, and
+redis://, rediss:// and unix:// URLs, as Yummy does.
 
-Names stay names here: each attempt to connect resolves them anew. No message quotes a value, which may be a password.
+Host names are not resolved here, but in each attempt to connect. No message quotes a value, which may be a password,
+except that of `ssl` and the path of a missing file.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Target:
     sentinel_options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments for connections to sentinels."""
     notices: tuple[str, ...] = ()
-    """What its author should know: a line each."""
+    """What the author of the string should know: a line each."""
     min_other_sentinels: int = 0
     force_master_ip: str = ""
 
@@ -69,12 +70,12 @@ class Target:
 
     @property
     def lacks_certificate(self) -> bool:
-        """Whether TLS is spoken without a certificate of our own."""
+        """Whether TLS is used without a client certificate."""
         return self.uses_tls and "ssl_certfile" not in self.options
 
 
 def parse_target(text: str, redis_type: str, where: str) -> Target:
-    """What `connection_string` means for a `redis_type`. Raises ConfigError, which never quotes it."""
+    """What the connection_string `text` means for a `redis_type`. Raises ConfigError."""
     addresses, options = _parse_url(text, where) if "://" in text else _parse_parts(text, redis_type, where)
     notices = drop_dotnet_options(options, where)
     if str(options.pop("protocol", 2)) != "2":
@@ -215,14 +216,14 @@ _DOTNET_OPTIONS = frozenset(
     )
 )
 """Options of StackExchange.Redis, the .NET client: Azure's portal shows a connection string for it. These say how that
-client connects, and change nothing of what is read. To ignore one is safe: without sslHost, the host's name is checked.
+client connects, and do not change what is read. Ignoring them is safe: without sslHost, the host's name is checked.
 """
 _DOTNET_NAMES = {"user": "username", "defaultDatabase": "db"}
-"""Those that do change what is read, and what Feast calls them."""
+"""Options of that client that change which data is read, or as which user; and what Feast calls them."""
 
 
 def drop_dotnet_options(options: dict[str, Any], where: str) -> tuple[str, ...]:
-    """Remove what only the .NET client knows; a line for people about it. Raises ConfigError for what matters here."""
+    """Remove the options of the .NET client; returns notices. Raises ConfigError for one that Feast calls otherwise."""
     known = {name.lower(): name for name in _DOTNET_OPTIONS}
     for name, ours in _DOTNET_NAMES.items():
         for given in options:
@@ -231,7 +232,7 @@ def drop_dotnet_options(options: dict[str, Any], where: str) -> tuple[str, ...]:
     found = [given for given in options if given.lower() in known]
     for given in found:
         del options[given]
-    # Feast reads a value as JSON if it is JSON, and True and False are none: they are texts, and any text means yes.
+    # True and False are not JSON, so Feast reads them as texts, and any text turns TLS on.
     notices = [f"{where}: {', '.join(found)}: ignored: only .NET clients know these options"] if found else []
     if options.get("ssl") in ("False", "FALSE"):
         notices.append(f"{where}: ssl={options['ssl']} turns TLS on, as in Feast: only ssl=false turns it off")
@@ -242,7 +243,7 @@ _FILE_OPTIONS = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
 
 
 def check_files(options: Mapping[str, Any], where: str) -> None:
-    """Raises ConfigError for a file that TLS needs and that is not there: when it connects, redis-py names no file."""
+    """Raises ConfigError if a file for TLS is missing. redis-py would find out when it connects, and name no file."""
     for name in _FILE_OPTIONS:
         path = options.get(name)
         if isinstance(path, str) and not Path(path).exists():

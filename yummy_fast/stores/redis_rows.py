@@ -6,13 +6,13 @@ A row of the view `stats` with one feature, for driver 1001 of the project `ride
     $9|_ts:stats|$6|08a09c90cd06|           when it happened
     $4|eb342a65|$2|202a|                    the feature's hashed name, and its Value
 
-With `key_ttl_seconds`, an EXPIRE of the whole hash follows each HSET, in the same turn: if the rest of a push is
-dropped because its time is up, no row is left without its ttl. An HSET is atomic, so there is never half a row.
+With `key_ttl_seconds`, an EXPIRE of the whole hash follows each HSET, in the same turn (`redis_turns`): if the rest of
+a push is dropped at its deadline, each row that was sent has its ttl. An HSET is atomic, so Redis never has half a row.
 
-Everything but keys, lengths and Values is rendered when the catalog is compiled. Columns are rendered one by one, since
-a loop over one column is faster than one over all columns of each row.
+Everything but keys, times, Values and their lengths is rendered when the catalog is compiled. Columns are rendered one
+by one, since a loop over one column is faster than one over all columns of each row.
 
-Pure: bytes out. `redis_connection` sends them.
+This file does no I/O: `redis_connection` sends the bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from yummy_fast.stores.resp import render_command
 
 ASKING = render_command(b"ASKING")
 _LENGTHS = tuple(b"$%d\r\n" % length for length in range(1024))
-"""How a bulk string begins, for each usual length."""
+"""The first line of a bulk string, for each usual length."""
 
 
 class HashWriter:
@@ -40,7 +40,7 @@ class HashWriter:
         names.insert(0, timestamp_field(view.store_name))
         self._start = b"*%d\r\n$4\r\nHSET\r\n" % (2 + 2 * len(names))
         self._fields = [b"\r\n$%d\r\n%b\r\n" % (len(name), name) for name in names]
-        """Each between the end of what precedes it and its value."""
+        """For each field, what stands between the key or value before it and its own value."""
         self._key_suffix = key_suffix
         self._expire = b"%d" % ttl_s if ttl_s else b""
         self.replies = 2 if ttl_s else 1
@@ -91,7 +91,7 @@ class HashWriter:
 
 
 class RowsCommand:
-    """The commands of one view's rows, rendered when they have a turn (`redis_turns`)."""
+    """The commands of one view's rows, rendered when it is their turn (`redis_turns`)."""
 
     __slots__ = ("_bytes", "_rows", "_writer")
 
@@ -105,15 +105,15 @@ class RowsCommand:
         return self._writer.render(self._rows, numbers)
 
     def about_bytes(self, _: int) -> int:
-        """How long the commands of a row are, about."""
+        """About how long the commands of a row are."""
         self._bytes = self._bytes or self._writer.about_bytes(self._rows)
         return self._bytes
 
 
 class RefusedCommand(RowsCommand):
-    """Commands that a node of a cluster has refused, for another one: the usual ones, or only EXPIRE.
+    """Commands that one node of a cluster has refused, for another node: all of a row, or only EXPIRE.
 
-    If the node is only about to get the slot, each of them needs an ASKING of its own, since that is for one command.
+    If that node is importing the slot, each command needs its own ASKING, which holds for one command.
     """
 
     __slots__ = ("_asking", "_only_expire")
@@ -131,11 +131,11 @@ class RefusedCommand(RowsCommand):
 
 
 def _bulk(value: bytes) -> bytes:
-    """A bulk string, but for the line end behind it."""
+    """A bulk string without its last line end."""
     length = len(value)
     return (_LENGTHS[length] if length < 1024 else b"$%d\r\n" % length) + value
 
 
 def _bulks(head: bytes, values: Sequence[bytes]) -> list[bytes]:
-    """Each value as a bulk string behind `head`, but for the line end that follows it."""
+    """For each value, `head` and the value as a bulk string, without the last line end."""
     return [head + (_LENGTHS[len(value)] if len(value) < 1024 else b"$%d\r\n" % len(value)) + value for value in values]
