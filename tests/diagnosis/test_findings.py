@@ -1,4 +1,4 @@
-"""What is said of a view without rows, by what the registry says was materialized."""
+"""The finding for a view without rows, which depends on what the registry says was materialized or may be pushed."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Makes the requests that are sent to both servers: good ones, odd ones, and every kind of mistake.
 
-All of them come from one random.Random, so a seed is a run. A request starts as a good one, drawn from what the
-manifest of the repository says there is; then it may be made odd (Feast may still answer it: 1001 as text, a column
-that nobody asked for, an entity's name for its key) and may be spoilt (FEAST.md 1.4 and 2.5 list the ways). Which of
-that makes a difference is not decided here: both servers are asked.
+All of them come from one random.Random, so the same seed makes the same requests. A request starts as a good one, of
+names and keys in the repository's manifest; then it may be made odd (Feast may still answer it: 1001 as text, a column
+that no feature needs, an entity's name for its join key) and may be spoilt (FEAST.md 1.4 and 2.5 list the ways). This
+module does not know which of that Feast refuses: both servers are asked.
 
 A request that is JSON keeps its parsed `query`, so that a failing one can be cut down.
 """
@@ -21,7 +21,7 @@ JSON_HEADERS = {"content-type": "application/json"}
 
 
 class Asked(NamedTuple):
-    """One request. `query` is what `body` says, if it is JSON that was made here; `story` how it came to be."""
+    """One request. `query` is the object in `body`, if `ask` made `body`; `story` says what was changed in it."""
 
     story: str
     method: str
@@ -33,7 +33,7 @@ class Asked(NamedTuple):
 
 def ask(query: Any, story: str = "") -> Asked:
     """The POST of a query. NaN and Infinity are written as Python's json writes them, and reads them."""
-    # Lone surrogates must survive: ensure_ascii writes them as \\ud800.
+    # Lone surrogates must survive: json.dumps writes them as \ud800, since ensure_ascii is on.
     return Asked(story, "POST", PATH, JSON_HEADERS, json.dumps(query), query if isinstance(query, dict) else None)
 
 
@@ -118,7 +118,7 @@ class Traffic:
         return {"features": refs, "entities": columns, "full_feature_names": rng.random() < 0.4}
 
     def _request_data(self, asks: list[str], rows: int) -> dict[str, list[Any]]:
-        """Columns of the request data of these names."""
+        """Columns of request data with these names."""
         rng = self._rng
         drawn: dict[str, list[Any]] = {
             "amount": [rng.randrange(-5, 1000) for _ in range(rows)],
@@ -152,7 +152,7 @@ class Traffic:
         return len(query["entities"][name]) if name else 1
 
     def _odd_key_values(self, query: Query) -> None:
-        """Key values in forms that int() and str() take: all of a column, or some."""
+        """All values of a column, or some, in forms that int() and str() take."""
         name = self._a_column(query)
         if name is None:
             return
@@ -189,7 +189,7 @@ class Traffic:
         query["entities"] = dict(items)
 
     def _another_key(self, query: Query) -> None:
-        """The key of an entity that may not be needed: it is echoed."""
+        """A column for a join key that the features may not need: the answer repeats it."""
         if type(query.get("entities")) is not dict:
             return
         key = self._rng.choice(list(self._keys))
@@ -260,7 +260,7 @@ class Traffic:
             ]
 
     def _null_keys_of_many(self, query: Query) -> None:
-        """One of several keys missing: found is nothing, but it is no error."""
+        """One of several columns is left out. A view with a part of its join keys finds nothing, which is no error."""
         entities = query.get("entities")
         if type(entities) is dict and len(entities) > 1:
             del entities[self._rng.choice(list(entities))]
@@ -337,7 +337,7 @@ class Traffic:
         query[name] = self._rng.choice((2, "maybe", None, 0.5, [], {}, "", -1, "ja", " yes", 10**30))
 
     def _colliding(self, query: Query) -> None:
-        """Every feature of several views under short names."""
+        """Every feature of four views under short names, some of which may be equal."""
         query.pop("feature_service", None)
         query["full_feature_names"] = False
         views = self._rng.sample(self._served, 4)

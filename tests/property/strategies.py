@@ -1,4 +1,4 @@
-"""Values, rows and bodies for hypothesis."""
+"""Strategies of hypothesis: Python values, stored Values of each type, and JSON."""
 
 from __future__ import annotations
 
@@ -122,14 +122,14 @@ nothing = st.sampled_from([None, b"", Value(null_val=values.NULL).SerializeToStr
 
 
 def well_stored(value_type: ValueType) -> st.SearchStrategy[bytes]:
-    """A Value stored by the type that its feature was declared with."""
+    """A stored Value of the type that is declared for its feature."""
     if value_type is ValueType.UNKNOWN:
         return anything
     return _stored_in(_OTHER_FIELDS.get(value_type, f"{value_type.name.lower()}_val"))
 
 
 def stored(value_type: ValueType) -> st.SearchStrategy[bytes | None]:
-    """Mostly a Value of its type; now and then nothing, or a Value of another type."""
+    """Mostly a stored Value of this type; now and then no Value, or one of any type."""
     well = well_stored(value_type)
     return st.one_of(well, well, well, nothing, anything)
 

@@ -1,4 +1,4 @@
-"""Clients that leave before they are answered: what they asked for ends; and those that only seem to leave."""
+"""Clients that leave before they are answered, whose requests end; clients that only seem to leave; and keep-alive."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 def in_flight(client: Client) -> float:
-    """How many requests wait, apart from this one."""
+    """How many requests wait, apart from this one for /metrics."""
     return samples(client.ask("/metrics").body, "yummy_fast_requests_in_flight")[()] - 1
 
 
 @pytest.mark.parametrize("line", ["X: y", "Connection: close"])
 @pytest.mark.parametrize("how", ["closes", "resets", "closes TLS", "says that it closes TLS"])
 def test_what_a_client_that_has_left_asked_for_ends(tmp_path: Path, valkey: Valkey, how: str, line: str) -> None:
-    """Within a second or so, and not when the store has answered, or has not in 15 s."""
+    """The request ends within a second or so, not only when Redis replies or --request-timeout-ms, 15 s, is over."""
     tls = tls_client_context() if "TLS" in how else None
     with (
         slow_server(tmp_path, valkey, *(TLS_FLAGS if tls else ())) as (server, proxy),
@@ -58,7 +58,7 @@ def test_what_a_client_that_has_left_asked_for_ends(tmp_path: Path, valkey: Valk
 
 
 def test_a_client_that_only_sends_no_more_is_answered(tmp_path: Path, valkey: Valkey) -> None:
-    """As `nc -N` does. If it has to wait, an interim response shows whether it is still there."""
+    """As `nc -N` does. If the client has to wait, an interim response shows whether it is still there."""
     with slow_server(tmp_path, valkey) as (server, proxy):
         with server.client() as client:
             client.send(features_request(1002))

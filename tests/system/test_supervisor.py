@@ -1,8 +1,8 @@
 """Several workers on one address: nothing is lost when they are stopped, replaced or killed.
 
-`Load` asks all the time, and checks every answer. What it calls lost is a request without its right answer: a client
-that keeps its connection must be told `Connection: close` before it ends, one that opens a connection for each request
-must never be cut off on it.
+`Load` asks all the time, and checks every answer. A request counts as lost if it does not get the right answer. A
+connection that a client keeps may end only after an answer with `Connection: close`; one that a client opens for a
+single request may end only after its answer.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from yummy_fast.workers.supervisor import count_workers
 
 ROOT = Path(__file__).resolve().parents[2]
 TRIPS = {1001: 0, 1002: 1}
-"""The right answers."""
+"""Driver -> trips: the right answers."""
 NEW_SERVICE = {"feature_service": "svc_new", "entities": {"driver_id": [1002]}}
 
 
@@ -73,7 +73,7 @@ class Fleet(Server):
         return [worker["pid"] for worker in self.status["workers"]]
 
     def until_workers(self, condition: Callable[[list[int]], object], what: str) -> list[int]:
-        """The workers, once there are such and all of them are ready."""
+        """The workers' process ids, once `condition` holds for them and all workers are ready."""
 
         def look() -> list[int] | None:
             status = self.status
@@ -83,7 +83,7 @@ class Fleet(Server):
         return eventually(look, what)
 
     def metric(self, name: str) -> float:
-        """The sum of a family's samples."""
+        """The sum of a metric's samples over all labels."""
         lines = self.see("/metrics")[1].splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((name + " ", name + "{")))
 
@@ -102,7 +102,7 @@ class Load:
         self.lost: list[str] = []
         self.answered = 0
         self.refused = 0
-        """Connections that were not opened: nothing was asked on them."""
+        """Attempts to connect that failed: no request was sent, so none was lost."""
         self.reopened = 0
         self._kinds = [True] * keeping + [False] * opening
         self._changed = threading.Condition()
@@ -149,7 +149,7 @@ class Load:
                 return
 
     def until_answered(self, more: int) -> None:
-        """Wait for so many more answers."""
+        """Wait for `more` answers from now on."""
         with self._changed:
             target = self.answered + more
             assert self._changed.wait_for(lambda: self.answered >= target, 20), (self.answered, self.lost)
@@ -306,7 +306,7 @@ def test_port_in_use_is_one_line(corpus: Path, server: Server) -> None:
 
 
 def test_a_worker_that_cannot_be_replaced_leaves_the_others_alone(corpus: Path, fleet: Fleet) -> None:
-    """The registry has become none: who serves from memory goes on, who would have to read it cannot."""
+    """The registry file is broken: a worker with the registry in memory serves on, one that has to read it cannot."""
     good = (corpus / "registry.db").read_bytes()
     replace_file(corpus / "registry.db", b"\xff\xff\xff no registry")
     first, second = fleet.workers
@@ -331,7 +331,7 @@ def test_a_rolling_restart_that_fails_changes_nothing(corpus: Path, fleet: Fleet
 def test_a_worker_that_dies_before_its_successor_serves(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a rolling restart, which goes on."""
+    """It dies in a rolling restart, which goes on."""
     orders = (
         "import os, time",
         "def held():",
@@ -376,7 +376,7 @@ def _no_processes(pid: int) -> Callable[[], None]:
 def test_what_is_missing_for_a_worker_may_come_back(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[int], Callable[[], None]]
 ) -> None:
-    """However long it takes: there are more attempts here than places for workers."""
+    """However long that takes: there are more attempts here (8) than slots for workers (6)."""
     orders = (
         "import os",
         "from yummy_fast.workers import policy",
@@ -407,7 +407,7 @@ def test_what_is_missing_for_a_worker_may_come_back(
 
 
 def test_the_admin_listener_comes_back(fleet: Fleet) -> None:
-    """It is a process of its own."""
+    """It has a process of its own, which the supervisor starts again."""
     children = Path(f"/proc/{fleet.process.pid}/task/{fleet.process.pid}/children")
     if not children.exists():
         pytest.skip("needs Linux")
@@ -462,7 +462,7 @@ def test_a_stopped_process_is_stuck_as_well(corpus: Path) -> None:
         with Load(fleet.port, keeping=0) as load:
             fleet.wait_for(rf"ERROR killing worker \d+ \({first}\)")
             fleet.until_workers(lambda pids: len(pids) == 2 and first not in pids, "a new worker")
-        # The listener is shared: nobody waited for the one that was stopped, but for whom it had taken already.
+        # The listener is shared: no client waited for the stopped worker, but on connections that it had accepted.
         assert len(load.lost) <= 2
 
 
@@ -509,7 +509,7 @@ def test_reload_over_http_reaches_all_workers(corpus: Path, fleet: Fleet) -> Non
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_readiness_goes_first(corpus: Path, workers: str) -> None:
-    """Told to stop, it says so, and goes on for --drain-delay; then it stops without waiting for the idle."""
+    """After SIGTERM, /readyz says 503, and requests are answered for --drain-delay; then idle connections end."""
     with (
         Fleet(corpus, "-w", workers, "--drain-delay", "2", "--drain-idle", "0.1") as fleet,
         fleet.client() as idle,
@@ -565,7 +565,7 @@ def test_what_does_not_end_is_cut_off(tmp_path: Path, valkey: Valkey, workers: s
 
 
 def test_a_request_that_is_on_its_way_is_answered(corpus: Path) -> None:
-    """Half of it was here when the server was told to stop."""
+    """All of it but five bytes was sent before the server was told to stop."""
     with Server(corpus, "-w", "2") as server, server.client() as client, server.client() as idle:
         assert idle.ask("/health").status == 200
         data = features_request(1002)

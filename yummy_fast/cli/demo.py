@@ -1,7 +1,7 @@
 """`yummy-fast demo`: a small repository with data, served.
 
-What it is made of is in `demo_repository`, which needs the extra `demo` and is imported when somebody asks for it. Here
-is the flag, and the line that says what to install.
+`demo_repository` makes the repository. It needs the extra `demo`, and is imported when the command is run. This module
+has the flag, and the line that says what to install.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@
     2026-03-01T10:00:00.5Z       half a second later; digits beyond microseconds are cut off, as Feast cuts them
     2026-03-01                   midnight
 
-Each time is read by itself. Feast's pandas takes the form of the first for all of them, and reads other forms besides
-("March 1, 2026"), which are refused here: what they mean depends on who reads them. A number is refused as well, since
-Feast reads it as nanoseconds and nearly everybody who sends one means seconds.
+Each time is read by itself. In Feast, pandas expects all times of a column in the form of the first one, and reads
+further forms ("March 1, 2026"), which are refused here: their meaning depends on the program that reads them. A number
+is refused as well, since Feast reads it as nanoseconds and nearly everybody who sends one means seconds.
 
 Pure.
 """
@@ -29,7 +29,7 @@ class Moment(NamedTuple):
     """A point in time, in the forms in which it is needed."""
 
     nanos: int
-    """Since the epoch."""
+    """Nanoseconds since the epoch."""
     stored: bytes
     """A serialised google.protobuf.Timestamp."""
 
@@ -41,7 +41,7 @@ def parse_time(text: str) -> datetime:
 
 
 def moment_of(time: datetime) -> Moment:
-    """`time` has a zone."""
+    """`time`, which has a zone, as a Moment."""
     since = time - _EPOCH
     seconds, nanos = since.days * 86_400 + since.seconds, since.microseconds * 1000
     return Moment(seconds * 1_000_000_000 + nanos, encode_timestamp(seconds, nanos))

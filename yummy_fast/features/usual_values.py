@@ -1,14 +1,15 @@
 """The short path for a push of one row: a single value to a stored Value, if it needs no conversion.
 
-Most pushes are one row whose values have the types that are declared. For these `stored_values.encode_column` does too
-much: it looks through a column for nulls and for what has to be converted. Here, per type, one function makes the same
-bytes of one value:
+Most pushes are one row whose values have the declared types. For these, `stored_values.encode_column` does too much: it
+looks through a column for nulls and for values to convert. Here, one function for each type makes the same bytes of one
+value:
 
     INT64, 300     ->  20 ac 02
-    INT64, 2**63   ->  it raises: whether that is refused, and in which words, is for `encode_column` to say
-    INT64, "7"     ->  it is not asked: the types that it takes are given with it
+    INT64, 2**63   ->  the function raises; `encode_column` then decides whether the value is refused, and how
+    INT64, "7"     ->  the function is not called: `usual_encoder` says which types it takes
 
-For what is not encoded here, `writes` takes the way of all other pushes. Pure: it knows types, not views.
+If a value of the row is not encoded here, `writes` encodes the row with `encode_column`. Pure: it knows types, not
+views.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ from yummy_fast.features.stored_values import FALSE, INTEGER_LIMITS, ITEM, ITEM_
 
 
 def usual_encoder(value_type: ValueType) -> tuple[frozenset[type], Callable[[Any], bytes]] | None:
-    """What encodes a single value as `encode_column` does, at a third of the price; and which types it takes.
+    """The Python types that a function takes; and the function, which makes the stored Value of a single value.
 
-    It raises what `stored_values.REFUSALS` has for a value that `encode_column` may refuse, or convert. None for types
-    that are rare.
+    It makes what `encode_column` makes, in a third of the time. For a value that `encode_column` may refuse or convert
+    it raises one of `stored_values.REFUSALS`. None for a rare `value_type`.
     """
     return _USUAL.get(value_type)
 
@@ -58,7 +59,7 @@ def _one_fixed(tag: bytes, code: str) -> Callable[[Any], bytes]:
 
     def encode(value: Any) -> bytes:
         if value != value:
-            raise MismatchError  # it is a null
+            raise MismatchError  # NaN is stored as a null
         return tag + pack(value)
 
     return encode
@@ -73,7 +74,7 @@ def _one_boolean(value: Any) -> bytes:
 
 
 def _one_collection(value_type: ValueType, pack: Pack) -> Callable[[Any], bytes]:
-    """As `stored_values` encodes a column of them."""
+    """A list or set of values, encoded as `stored_values` encodes a column of these."""
     tag = field_tag(value_type, BLOCK)
     kind, _, collection = value_type.name.rpartition("_")
 

@@ -1,14 +1,14 @@
 r"""The answer of another server, for `forward`: from its bytes, cut anywhere, to its status, headers and body.
 
-`http11` has our own side of the protocol: requests in, answers out. Here one answer comes in, and each piece of its
-body is handed on as it comes:
+`http11` has the server's side of the protocol: requests in, answers out. Here one answer comes in, and `feed` returns
+each piece of its body as it comes:
 
     HTTP/1.1 100 Continue\r\n\r\n                       an interim answer: skipped
     HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel     status 200, length 5, and b"hel"
     loHTTP/1.1 404 ...                                  b"lo"; the answer is complete, and the rest is discarded
 
 httptools (llhttp) does the parsing. Nothing here does I/O: `forward` owns the socket, and decides which headers the
-client gets. The head has a limit; the body has none, because nothing of it is kept.
+client gets. The head has a limit; the body has none, because the parser keeps nothing of it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from yummy_fast.http.http11 import WITHOUT_BODY, is_number
 
 
 class AnswerError(ValueError):
-    """What another server has sent is no answer that we pass on."""
+    """Another server has sent what is not an answer of HTTP/1.1, or a head that is too long."""
 
 
 class AnswerParser:
     """Parses the answer of another server to one request.
 
-    Interim answers (100 Continue) are skipped. What follows the answer is discarded: there was no second request that
-    it could answer, and the client must not get it as a part of the body (RFC 9112 6.3).
+    Interim answers (100 Continue) are skipped. Bytes after the answer are discarded: no second request was sent, and
+    the client must not get those bytes as a part of the body (RFC 9112 6.3).
     """
 
     def __init__(self, max_head_bytes: int) -> None:
@@ -40,12 +40,12 @@ class AnswerParser:
         self.headers: list[tuple[bytes, bytes]] = []
         """Names in lower case."""
         self.length: int | None = None
-        """The value of Content-Length, if the body is as long as that."""
+        """The value of Content-Length, if that is the length of the body; else None."""
         self.complete = False
-        """Whether the last byte of the body has come."""
+        """Whether the whole answer has come."""
 
     def feed(self, data: bytes) -> bytes:
-        """The part of the body that `data` has. Raises AnswerError."""
+        """The part of the body that is in `data`. Raises AnswerError."""
         if not self.status:
             self._head_bytes += len(data)
         try:
@@ -60,12 +60,12 @@ class AnswerParser:
         return piece
 
     def feed_end(self) -> None:
-        """The connection has ended in order. A body without length or chunks is complete by that: RFC 9112 6.3."""
+        """The server has closed the connection in order, which ends a body without length or chunks: RFC 9112 6.3."""
         if self.status and not self._framed:
             self.complete = True
 
     def close(self) -> None:
-        """As `http11.RequestParser.close`."""
+        """Break the reference cycle, as `http11.RequestParser.close` does."""
         del self._parser
 
     def on_message_begin(self) -> None:
@@ -73,7 +73,7 @@ class AnswerParser:
             self.headers.clear()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.status:  # otherwise it is a trailer, or follows the answer
+        if not self.status:  # otherwise the header is in a trailer, or follows the answer
             self.headers.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:

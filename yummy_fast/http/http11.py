@@ -1,8 +1,8 @@
 """HTTP/1.1 on the wire: bytes to requests, within limits on heads and bodies; responses to the bytes of their heads.
 
-Nothing here does I/O: `connection` owns the socket. Its only input but bytes is the time that `Clock.tick` reads.
-httptools (llhttp) does the parsing. It would wrap what a callback raises, so the callbacks only record what they saw
-and what is wrong with it, and `RequestParser.feed` raises. `answer_parser` reads what other servers answer.
+Nothing here does I/O: `connection` owns the socket. The only input but bytes is the time that `Clock.tick` reads.
+httptools (llhttp) does the parsing. It would wrap an exception from a callback, so the callbacks only record what they
+saw and what is wrong with it, and `RequestParser.feed` raises. `answer_parser` parses the answers of other servers.
 
 llhttp refuses folded header lines, control characters, malformed names, conflicting or repeated Content-Lengths, and
 malformed chunks. This file adds the checks that llhttp leaves to its user: Host, version, target, transfer and content
@@ -26,20 +26,18 @@ from yummy_fast.errors import ContentCodingError, ProtocolError
 from yummy_fast.http.trace_headers import TRACE_HEADERS, TRACESTATE, Trace, read_trace
 
 PIECE_BYTES = 64 << 10
-"""llhttp is fed pieces of this size, and the limits are checked after each: no limit is exceeded by more."""
+"""llhttp is fed pieces of this size, and the limits are checked after each: no limit is exceeded by more than that."""
 
 MAX_CACHED_HEADS = 8
 """How many heads a connection caches. A client repeats few heads, which differ in the length of the body."""
 MAX_CACHED_HEAD_BYTES = 1 << 10
-"""Longer heads are parsed each time, so that the heads in the cache of a connection take at most 8 KiB."""
+"""Longer heads are parsed each time, so that the cached heads of a connection take at most 8 KiB."""
 
 MAX_USUAL_HEADS = 8
-"""How many heads of answers are remembered for a second. Requests without ids of their own get few different ones."""
+"""How many heads of answers `Clock` keeps for a second. Few heads differ, but for those that repeat a request's id."""
 
 MAX_PIECES = 1 << 10
-"""Into how many pieces a body may be cut before they are joined: an object for each 2-byte chunk would cost 28 times
-its content.
-"""
+"""A body in more pieces is joined: an object for each 2-byte chunk would take 28 times the memory of its content."""
 
 _WIRE_BYTES_PER_BODY_BYTE = 17
 """How many bytes of a chunked body may arrive for each byte of content: see `_check_limits`."""
@@ -64,7 +62,7 @@ _is_host = re.compile(_AUTHORITY).fullmatch
 # RFC 9112 3.2.2. An empty host and user information are to be refused (RFC 9110 4.2.1, 4.2.4).
 _is_absolute = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://" + _AUTHORITY + rb"(?:[/?].*)?").fullmatch
 is_number = re.compile(rb"[0-9]{1,9}").fullmatch
-"""Whether the value of a header is a number, and of no more digits than any that has a meaning here."""
+"""Whether the value of a header is a number of at most nine digits. None with more has a meaning here."""
 
 
 class Request(NamedTuple):
@@ -79,15 +77,15 @@ class Request(NamedTuple):
     timeout_ms: int = 0
     """The value of X-Request-Timeout-Ms, how long the client will wait; 0 without one."""
     authorization: bytes = b""
-    """The value of Authorization, of which there may be one."""
+    """The value of Authorization; empty without one. A request with two is refused."""
     trace: Trace | None = None
     """The ids that the client gave the request; None without any."""
     version: str = "1.1"
     """The HTTP version: 1.1 or 1.0."""
     compat: bytes = b""
-    """The value of X-Feast-Compat, which `endpoints` reads; those of several lines with ", " between them."""
+    """The value of X-Feast-Compat, which `endpoints` reads; the values of several lines, with ", " between them."""
     headers: tuple[tuple[bytes, bytes], ...] = ()
-    """All headers, with names in lower case, if the target begins as `RequestParser` was told; else none."""
+    """All headers, with names in lower case, if the target begins with one of `kept_for`; else none."""
 
 
 class RequestParser:
@@ -142,7 +140,7 @@ class RequestParser:
         max_target_bytes: int = 8 << 10,
         kept_for: tuple[bytes, ...] = (),
     ) -> None:
-        """`kept_for`: of requests whose targets begin with one of these, all headers are kept."""
+        """`kept_for`: a request whose target begins with one of these has all its headers in `Request.headers`."""
         self._kept_for = kept_for
         self._max_body_bytes = max_body_bytes
         self._max_head_bytes = max_head_bytes
@@ -153,7 +151,7 @@ class RequestParser:
         self._deferred_refusal: ProtocolError | None = None
         """Why to refuse the request when its head or trailer ends: see `_refuse_later`."""
         self._head_cache: dict[bytes, tuple[int, tuple[Any, ...], tuple[Any, ...]]] = {}
-        """The bytes of a valid head -> the length of its body, and what a Request has before and behind its body."""
+        """The bytes of a valid head -> the length of its body, and the fields of a Request before and after `body`."""
         self._valid_host = b"-"
         """The last well-formed Host. A connection repeats it with each request, so most need no regular expression."""
         self.in_request = False
@@ -294,14 +292,14 @@ class RequestParser:
             self.refusal = ProtocolError(status, reason)
 
     def _refuse_later(self, status: int, reason: str) -> None:
-        # At the end of the head or trailer. llhttp reports a header when it has seen the first byte of the next line,
-        # which may be malformed:
+        # `refusal` is set when the head or trailer ends. llhttp reports a header when it has seen the first byte of the
+        # next line, which may be malformed:
         #
         #     Content-Length: 9999999999\r\n0\r\n\r\n
         #
         # If both lines arrive in one piece, llhttp fails at the line "0" right after it has reported the length, before
-        # `feed` can act on the length. If they arrive in two, `feed` would see the length first. Refused
-        # at the end of the head, the length gets a 400 in both cases.
+        # `feed` can act on the length. If they arrive in two, `feed` would see the length first, and the answer would
+        # be 413. With the refusal at the end of the head, it is 400 in both cases.
         if self._deferred_refusal is None:
             self._deferred_refusal = ProtocolError(status, reason)
 
@@ -312,9 +310,9 @@ class RequestParser:
         return f"Content Too Large: the limit is {self._max_body_bytes} bytes"
 
     def _check_limits(self) -> None:
-        # llhttp reports a header only when it ends, and never a chunk's extension. Both show only in the number of
-        # bytes that were fed since the request began (without the piece in which it began, where the request before may
-        # have ended). Content has a limit of its own (`on_body`) and is deducted, with its framing if it is chunked:
+        # llhttp reports a header only when it ends, and never a chunk's extension. Both show only in `_fed_bytes`, the
+        # number of bytes that were fed since the request began (without the piece in which it began, where the request
+        # before may have ended). Content has a limit of its own (`on_body`) and is deducted, with its chunks' framing:
         #
         #     1\r\n{\r\n                     6 bytes for one byte of content: the most without extensions
         #     1;name=value\r\n{\r\n         17 bytes: the most that is deducted for a byte of content
@@ -507,33 +505,33 @@ class RequestParser:
 
 
 class Sink(Protocol):
-    """Who writes a body that comes piece by piece."""
+    """What a body that comes piece by piece is written to."""
 
     def stream_data(self, data: bytes, /) -> None:
         """The next piece, of at least a byte."""
 
     def stream_end(self) -> None:
-        """There are no more."""
+        """The body is complete."""
 
     def stream_lost(self) -> None:
-        """There should be more, which nobody will get. The client must not take what it has for all."""
+        """The rest of the body is lost. The client must not take what it has got for the whole body."""
 
 
 class BodyStream(Protocol):
     """A body that comes piece by piece. The sink pauses it while its client does not read."""
 
     length: int | None
-    """How many bytes it has; None if nobody knows yet."""
+    """How many bytes the body has; None if that is not known yet."""
 
     def start(self, sink: Sink, /) -> None:
-        """Begin to give it to `sink`, which may get all of it within this call."""
+        """Begin to give the body to `sink`, which may get all of it within this call."""
 
     def pause(self) -> None: ...
 
     def resume(self) -> None: ...
 
     def close(self) -> None:
-        """Nobody wants what is left of it."""
+        """The sink does not want the rest of the body."""
 
 
 class Response(NamedTuple):
@@ -553,10 +551,10 @@ ResponseOrCoroutine = Response | Coroutine[Any, Any, Response]
 """What a handler returns: the response, or a coroutine that returns it, if it has to wait for something."""
 
 CLIENT_LEFT = 499
-"""The status in metrics and logs of a request whose client disconnected before the answer. nginx uses this number."""
+"""The status in metrics and logs of a request whose client disconnected before the answer; nginx uses it, too."""
 
 WITHOUT_BODY = (204, 304)
-"""Statuses of answers that end with their heads, whatever these say: RFC 9112 6.3."""
+"""Statuses of answers without a body, whatever their heads say of its length: RFC 9112 6.3."""
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -564,7 +562,10 @@ _STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phr
 
 
 class Clock:
-    """The Date header line. Formatting it takes longer than the rest of a head, so `tick` does it once a second."""
+    """The Date header line, and the heads of usual answers, which contain it.
+
+    Formatting the line takes longer than the rest of a head, so `connection` calls `tick` once a second.
+    """
 
     __slots__ = ("heads", "line")
 
@@ -580,8 +581,8 @@ class Clock:
         self.heads.clear()
 
     def usual_head(self, headers: bytes) -> bytes:
-        """The head of an answer with status 200, on a connection of HTTP/1.1 that stays open, as `response_head` makes
-        it, up to where the length of the body begins. `heads` keeps it until the next tick.
+        """The head of an answer with status 200 on a connection of HTTP/1.1 that stays open, as `response_head` makes
+        it, up to the length of the body. `heads` keeps MAX_USUAL_HEADS of them until the next tick.
         """
         head = response_head(Response(200, b"", headers), self.line, keep_alive=True)[: -len(b"0\r\n\r\n")]
         if len(self.heads) < MAX_USUAL_HEADS:
@@ -611,7 +612,7 @@ def response_head(response: Response, date: bytes, keep_alive: bool, version: st
 def streamed_head(
     response: Response, stream: BodyStream, date: bytes, keep_alive: bool, version: str = "1.1"
 ) -> tuple[bytes, bool]:
-    """As `response_head`, for a body that comes piece by piece; and whether it is to be sent in chunks.
+    """As `response_head`, for a body that comes piece by piece; and whether the body is to be sent in chunks.
 
     HTTP/1.0 has no chunks: there the body ends with the connection, so `keep_alive` is false. 204 and 304 have no body.
     """

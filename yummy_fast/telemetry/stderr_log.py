@@ -1,15 +1,16 @@
-"""Writes the log to standard error, and never waits for whoever reads it.
+"""Writes the log to standard error, and never waits for its reader.
 
-A pipe that nobody reads takes 64 KiB; then a write to it blocks for ever, and an event loop that logs stops with it. So
-a line is written at once only if the kernel takes it at once. Lines that it does not take are queued, up to
-MAX_QUEUED_BYTES (access log lines: half of that), and newer ones are dropped and counted. When the queue has been
-written, one more line says how many are missing. A queue is written by a thread, which may block; in the supervisor,
-which forks and therefore has no threads, by its loop, which calls `write_queued`. When the process ends, `flush` waits
-FLUSH_S at most.
+A pipe that is not read takes 64 KiB; then a write to it blocks for ever, and stops an event loop that logs. So a line
+is written at once only if the kernel takes it at once. Lines that the kernel does not take are queued, up to
+MAX_QUEUED_BYTES (access log lines: half of that); while the queue is full, new lines are dropped and counted. When the
+queue has been written, one more line says how many are missing. A thread, which may block, writes the queue; in the
+supervisor, which forks and therefore has no threads, its loop does, by calls of `write_queued`. When the process ends,
+`flush` waits FLUSH_S at most.
 
 Standard error belongs to other processes too (workers, a shell), so it is not made non-blocking. A pipe or a terminal
-is opened anew for that, a socket has a flag for each call. Regular files never say that they would block, but a dead
-network disk does: in a process with threads, the thread alone writes to those.
+is opened a second time, as non-blocking; for a socket, each call has a flag. A write to a regular file never fails
+because it would block, but on a dead network disk it blocks: in a process with threads, the thread alone writes to
+regular files.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ from collections.abc import Callable
 from contextlib import suppress
 
 ACCESS = "yummy_fast.access"
-"""The logger of the access log, whose lines are worth less than all others."""
+"""The logger of the access log, whose lines are dropped before all others."""
 MAX_QUEUED_BYTES = 1 << 20
-"""Of lines that wait to be written: some 10,000 of the access log. nginx buffers 64 KB, and blocks beyond."""
+"""Limit of the queue. Its half holds some 3,500 lines of the access log. nginx buffers 64 KB, and blocks beyond."""
 FLUSH_S = 1.0
-"""How long a process that ends waits until its last lines are written."""
+"""How long, at most, a process that ends waits for its last lines to be written."""
 PIPE_BUF = 4096
-"""As many bytes as a pipe takes whole or not at all (pipe(7)): lines of several processes do not mix."""
+"""A pipe takes up to so many bytes whole or not at all (pipe(7)): such lines of several processes do not mix."""
 _LINE_BYTES = 64
-"""What a queued line takes beside its text."""
+"""What a queued line takes in memory beside its text."""
 
 Write = Callable[[bytes], int]
-"""Writes what the kernel takes at once; how many bytes those were. Raises BlockingIOError for none, and OSError."""
+"""Writes what the kernel takes at once, and returns how many bytes. Raises BlockingIOError for none, and OSError."""
 
 
 class StderrLog(logging.Handler):
@@ -47,15 +48,15 @@ class StderrLog(logging.Handler):
     def __init__(self, descriptor: int = 2) -> None:
         super().__init__()
         self.dropped = 0
-        """Lines that were not written: nobody read them in time, or the write failed."""
+        """Lines that were not written: standard error was not read in time, or the write failed."""
         self._descriptor = descriptor
         self._changed = threading.Condition()
         self._lines: deque[bytes] = deque()
         self._rest = b""
-        """The end of a line that the kernel has taken in part."""
+        """What is left of the lines of one write, if the kernel took only a part."""
         self._queued_bytes = 0
         self._unsaid = 0
-        """How many of `dropped` no line has told of yet."""
+        """How many of `dropped` are not yet in a line that says so."""
         self._may_start_thread = False
         self._thread: threading.Thread | None = None
         self._socket: socket.socket | None = None
@@ -70,14 +71,14 @@ class StderrLog(logging.Handler):
                 self._wake_thread()
 
     def forget_queued(self) -> None:
-        """Forget what is queued: this process was forked, and its parent will write it."""
+        """Forget what is queued: this process was forked, and its parent writes those lines."""
         self._changed = threading.Condition()
         self._lines.clear()
         self._rest, self._queued_bytes, self._unsaid, self.dropped = b"", 0, 0, 0
 
     @property
     def has_queued(self) -> bool:
-        """Whether something waits to be written."""
+        """Whether lines wait to be written."""
         return self._queued_bytes > 0
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -95,13 +96,13 @@ class StderrLog(logging.Handler):
                 self._wake_thread()
 
     def write_queued(self) -> None:
-        """Write of the queue what the kernel takes at once, in a process whose loop does this instead of a thread."""
+        """Write as much of the queue as the kernel takes at once. For a process whose loop writes, and not a thread."""
         with self._changed:
             if self._thread is None:
                 self._write_what_fits()
 
     def flush(self) -> None:
-        """Wait until all is written, or FLUSH_S. `logging.shutdown` calls this when the process ends."""
+        """Wait until all is written, FLUSH_S at most. `logging.shutdown` calls this when the process ends."""
         deadline = time.monotonic() + FLUSH_S
         with self._changed:
             while self._queued_bytes and (left_s := deadline - time.monotonic()) > 0:
@@ -143,7 +144,7 @@ class StderrLog(logging.Handler):
         self._unsaid += lines
 
     def _next(self) -> tuple[bytes, int]:
-        """What to write next, and how many lines end in it: as many as a pipe takes whole."""
+        """What to write next, and how many lines that is: as many as a pipe takes whole; 1 for the rest of a write."""
         if self._rest:
             return self._rest, 1
         lines: list[bytes] = []
@@ -171,7 +172,7 @@ class StderrLog(logging.Handler):
             self._put(self._text(self._record(f"{missing} lines of the log are missing here: {why}")))
 
     def _failed(self, lines: int) -> None:
-        """What `_next` has returned cannot be written: nobody can read it any more, or the disk is full."""
+        """What `_next` has returned cannot be written: standard error has no reader any more, or the disk is full."""
         if self._rest:
             self._queued_bytes -= len(self._rest)
             self._rest = b""
@@ -214,7 +215,7 @@ class StderrLog(logging.Handler):
                 data, lines = self._next()
             try:
                 size = os.write(self._descriptor, data)
-            except BlockingIOError:  # whoever else has it made it non-blocking
+            except BlockingIOError:  # another process made the descriptor non-blocking
                 is_writable(self._descriptor, 1.0)
             except OSError:
                 with self._changed:
@@ -226,7 +227,7 @@ class StderrLog(logging.Handler):
     # ------------------------------------------------------------------------------------------ the descriptor
 
     def _non_blocking_write(self) -> Write | None:
-        """What writes and never blocks; None if there is nothing that keeps this promise."""
+        """A function that writes to the descriptor and never blocks; None if there can be none."""
         try:
             mode = os.fstat(self._descriptor).st_mode
             if stat.S_ISSOCK(mode):
@@ -237,7 +238,7 @@ class StderrLog(logging.Handler):
                 self._opened = opened = os.open(f"/proc/self/fd/{self._descriptor}", flags)
                 return lambda data: os.write(opened, data)
         except OSError:
-            pass  # another user's pipe, or nobody reads it any more
+            pass  # the pipe is another user's, or has no reader any more
         return None
 
     def _write_without_thread(self, data: bytes) -> int:
