@@ -108,6 +108,13 @@ def test_the_map_has_every_room() -> None:
     assert wings == set(rooms_document.WINGS)
 
 
+@pytest.mark.parametrize("wing", sorted(path.parent for path in (ROOT / "yummy_fast").glob("*/__init__.py")))
+def test_the_caption_of_a_wing_names_all_its_modules(wing: Path) -> None:
+    modules = {path.stem for path in wing.glob("*.py")} - {"__init__"}
+    named = set(re.findall(r"`(?:yummy-fast )?(\w+)`", (wing / "__init__.py").read_text()))
+    assert modules - named == set()
+
+
 def test_the_top_is_short() -> None:
     """What is no wing is at the top because everybody starts there, or everything uses it; the rest has a wing."""
     top = sorted(path.stem for path in (ROOT / "yummy_fast").glob("*.py") if path.stem != "__init__")

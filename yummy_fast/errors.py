@@ -1,4 +1,4 @@
-r"""Every exception that a request or an operator may see, and its HTTP answer; `LimitError`, where limits are enforced.
+r"""Every exception that a request or an operator may see, and its HTTP answer; `LimitError` says where each limit is.
 
     YummyError
     ├── ConfigError                   feature_store.yaml, flags, environment    at start: one line, exit 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import json
 import os
 import pty
 import re
@@ -104,6 +105,17 @@ def test_a_command_in_a_terminal_and_in_a_pipe(corpus: Path) -> None:
         assert process.wait(PATIENCE_S) == 0
     assert "\x1b[32mPRESENT\x1b[0m" in text
     assert SGR.sub("", text).strip() == plain.strip()
+
+
+def test_json_and_scripts_have_no_colours(corpus: Path) -> None:
+    """A program reads them: CI sets FORCE_COLOR for everything that runs there."""
+    for_ci = {"FORCE_COLOR": "1"}
+    asked = ["--chdir", str(corpus), "get", "-e", "driver_id=1002", "-f", "driver_stats:trips"]
+    assert "\x1b[32mPRESENT" in command_line(*asked, environment=for_ci).out
+    code, text, _ = command_line(*asked, "--json", environment=for_ci)
+    assert code == 0
+    assert json.loads(text)[0]["features"]["trips"]["status"] == "PRESENT"
+    assert "\x1b" not in command_line("completion", "bash", environment=for_ci).out
 
 
 def test_what_takes_long_says_so_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,13 +7,12 @@ start ends this command, too, with the same line and exit code 2. What it asks t
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import TYPE_CHECKING
 
 from yummy_fast.cli.help_format import Commands
 from yummy_fast.cli.options import add_json, add_repository, add_setting, load, setting_named
-from yummy_fast.cli.terminal import Progress, write
+from yummy_fast.cli.terminal import Progress, write, write_json
 from yummy_fast.config.settings import Config
 from yummy_fast.errors import ConfigError
 from yummy_fast.native import owner as native
@@ -57,7 +56,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     with Progress("asking the online store", sys.stderr):
         checked = Checked(config, source.name, catalog, store)
-    write(json.dumps(checked.found, indent=2) if arguments.json else "\n".join(checked.lines()))
+    if arguments.json:
+        write_json(checked.found, ensure_ascii=True)
+    else:
+        write("\n".join(checked.lines()))
     return exit_code(config, checked)
 
 

@@ -14,7 +14,7 @@ import sys
 
 from yummy_fast.cli.help_format import Commands
 from yummy_fast.cli.options import add_json, add_repository, load
-from yummy_fast.cli.terminal import Progress, write
+from yummy_fast.cli.terminal import Progress, write, write_json
 from yummy_fast.errors import ConfigError, StoreError
 from yummy_fast.native import owner as native
 
@@ -113,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not tally.asked:
         raise ConfigError("compare: there is no request to compare by")
     if arguments.json:
-        write(json.dumps(compare.as_json(tally, made.left_out, values=arguments.values), indent=2, ensure_ascii=False))
+        write_json(compare.as_json(tally, made.left_out, values=arguments.values))
     else:
         write("\n".join(compare.lines(tally, made.left_out, values=arguments.values)))
     return int(tally.outcomes["different"] > 0)

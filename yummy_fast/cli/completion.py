@@ -10,7 +10,7 @@ import argparse
 from functools import partial
 
 from yummy_fast.cli.help_format import Commands, Parser
-from yummy_fast.cli.terminal import write
+from yummy_fast.cli.terminal import write_script
 
 _DESCRIPTION = """\
 Write a script that has a shell complete commands, flags and their values. To have it always:
@@ -38,5 +38,5 @@ def add(commands: Commands, program: Parser) -> None:
 def run(program: Parser, arguments: argparse.Namespace) -> int:
     from yummy_fast.cli.completion_scripts import script
 
-    write(script(program, arguments.shell).rstrip("\n"))
+    write_script(script(program, arguments.shell).rstrip("\n"))
     return 0

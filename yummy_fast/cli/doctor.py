@@ -7,14 +7,13 @@ The sample is taken first: what it shows replaces the small look that `check` ta
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from datetime import UTC, datetime
 
 from yummy_fast.cli.check import exit_code
 from yummy_fast.cli.help_format import Commands
 from yummy_fast.cli.options import add_json, add_repository, load
-from yummy_fast.cli.terminal import Progress, write
+from yummy_fast.cli.terminal import Progress, write, write_json
 from yummy_fast.errors import ConfigError, StoreError
 from yummy_fast.native import owner as native
 from yummy_fast.server.app import build_catalog, open_store
@@ -78,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         looks.close()
     checked = Checked(config, source.name, catalog, store, examination.findings)
     if arguments.json:
-        write(json.dumps({**checked.found, "sample": examination.as_json()}, indent=2))
+        write_json({**checked.found, "sample": examination.as_json()}, ensure_ascii=True)
     else:
         write("\n".join(checked.lines(sample_lines(examination.census, examination.took_s))))
     return exit_code(config, checked)

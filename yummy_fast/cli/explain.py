@@ -7,13 +7,12 @@ values are shown only with --values. The admin listener answers the same questio
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from datetime import UTC, datetime
 
 from yummy_fast.cli.help_format import Commands
 from yummy_fast.cli.options import add_json, add_repository, load
-from yummy_fast.cli.terminal import Progress, write
+from yummy_fast.cli.terminal import Progress, write, write_json
 from yummy_fast.errors import ConfigError, RequestError, StoreError
 from yummy_fast.server.app import open_store
 
@@ -69,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         looks.close()
     if arguments.json:
-        write(json.dumps(explanation.as_json(values=arguments.values), indent=2, ensure_ascii=False))
+        write_json(explanation.as_json(values=arguments.values))
     else:
         write("\n".join(explanation_lines(explanation, values=arguments.values)))
     return int(explanation.cause.name != "present")

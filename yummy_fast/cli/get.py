@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from yummy_fast.cli.help_format import Commands
 from yummy_fast.cli.options import add_json, add_repository, load
-from yummy_fast.cli.terminal import write
+from yummy_fast.cli.terminal import write, write_json
 from yummy_fast.errors import ConfigError, RequestError
 from yummy_fast.native import owner as native
 
@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     except (KeyError, TypeError, ValueError, IndexError):
         raise ConfigError("get: the answer has no features: is this the URL of a feature server?") from None
     if arguments.json:
-        write(json.dumps(feature_table.as_json(rows), indent=2, ensure_ascii=False))
+        write_json(feature_table.as_json(rows))
     else:
         write("\n".join(table_lines(feature_table.table_rows(rows))))
     return 0

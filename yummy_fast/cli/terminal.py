@@ -15,6 +15,7 @@ done within WAIT_S shows none.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -87,8 +88,22 @@ def _in_colour(text: str, colour: int) -> str:
 
 def write(text: str) -> None:
     """Print to standard output, in colours if it is a terminal. Raises ConfigError if it cannot be written."""
+    _print(paint(text) if is_coloured(sys.stdout) else text)
+
+
+def write_json(found: object, *, ensure_ascii: bool = False) -> None:
+    """As `write`, JSON for a program: without colours, whatever FORCE_COLOR says."""
+    _print(json.dumps(found, indent=2, ensure_ascii=ensure_ascii))
+
+
+def write_script(text: str) -> None:
+    """As `write`, a script for a shell: without colours, too."""
+    _print(text)
+
+
+def _print(text: str) -> None:
     try:
-        print(paint(text) if is_coloured(sys.stdout) else text)
+        print(text)
         sys.stdout.flush()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest when it exits
