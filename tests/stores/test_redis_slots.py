@@ -92,6 +92,16 @@ def test_topology() -> None:
     assert set(topology.addresses()) == {Address("10.0.0.1", 1), Address("10.0.0.2", 2), Address("10.0.0.4", 4)}
 
 
+def test_the_order_in_which_a_node_lists_the_others_means_nothing() -> None:
+    """Each read asks a node by chance. A topology that seems to have changed is logged, and read again soon."""
+    first = [0, 100, node_reply(b"a", 1), node_reply(b"b", 2), node_reply(b"c", 3)]
+    second = [101, 200, node_reply(b"d", 4)]
+    turned_round = [*first[:3], *reversed(first[3:])]
+    topology = parse_slots([first, second], ASKED)
+    assert parse_slots([second, turned_round], ASKED) == topology
+    assert topology.shards[0].replicas == (Address("b", 2), Address("c", 3))
+
+
 @pytest.mark.parametrize(
     ("described", "host"),
     [
@@ -151,6 +161,7 @@ def test_what_is_no_topology(reply: Any) -> None:
         ("MOVED -1 h:1", None),
         ("MOVED x h:1", None),
         ("MOVED 1 h:99999", None),
+        ("MOVED 1 h:0", None),
         ("MOVED 1 h:", None),
         ("MOVED 1", None),
         ("MOVED", None),

@@ -112,22 +112,24 @@ def parse_slots(reply: object, asked: Address) -> Topology:
     """
     if not isinstance(reply, list) or not reply:
         raise TopologyError("it knows no slots yet" if reply == [] else "no answer to CLUSTER SLOTS")
-    shards: dict[Shard, int] = {}
-    ranges = []
+    found: list[tuple[int, int, Shard]] = []
     for entry in reply:
         try:
             first, last, primary, *replicas = entry
-            shard = Shard(_node(primary, asked), tuple(dict.fromkeys(_node(node, asked) for node in replicas)))
+            # Each node lists replicas and ranges in an order of its own: what means the same is to be equal.
+            shard = Shard(_node(primary, asked), tuple(sorted({_node(node, asked) for node in replicas})))
             valid = 0 <= first <= last < SLOTS
         except (TypeError, ValueError, IndexError, UnicodeDecodeError, AttributeError) as error:
             raise TopologyError("no answer to CLUSTER SLOTS") from error
         if not valid:
             raise TopologyError(f"slots {first} to {last}")
-        ranges.append((first, last, shards.setdefault(shard, len(shards))))
-    ranges.sort()
-    if any(before[1] >= after[0] for before, after in pairwise(ranges)):
+        found.append((first, last, shard))
+    found.sort()
+    if any(before[1] >= after[0] for before, after in pairwise(found)):
         raise TopologyError("two nodes for one slot")
-    return Topology(tuple(shards), tuple(ranges))
+    shards: dict[Shard, int] = {}
+    ranges = tuple((first, last, shards.setdefault(shard, len(shards))) for first, last, shard in found)
+    return Topology(tuple(shards), ranges)
 
 
 def _node(described: Any, asked: Address) -> Address:
@@ -159,6 +161,8 @@ def parse_redirect(text: str, asked: Address) -> Redirect | None:
     slot, _, where = rest.partition(" ")
     host, colon, port = where.rpartition(":")
     if code not in ("MOVED", "ASK") or not colon or not _is_number(slot, SLOTS) or not _is_number(port, 65_536):
+        return None
+    if int(port) == 0:  # that node has no port for clients such as this one, with TLS or without it
         return None
     host = host.strip("[]")
     return Redirect(code, int(slot), Address(asked.host if host in ("", "?") else host, int(port)))
