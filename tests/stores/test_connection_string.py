@@ -168,6 +168,17 @@ def test_what_sentinels_cannot_have(text: str, message: str) -> None:
         ("h:1,retry=s3cret", "retry: no such option of redis-py's"),
         ("h:1,protocol=3", "protocol: this server speaks version 2"),
         ("db=1", "expected host:port, then options; found no host"),
+        ("h:" + "1" * 5000, "expected host:port first"),
+        ("h:\u0661", "expected host:port first"),
+        ("h:1,db=" + "[" * 200_000, "db: expected a number"),
+        ("h:1,pasword=s3cret", "pasword: no such option of redis-py's"),
+        ("h:1,password=p,s3cret=x", "an option: no such option of redis-py's"),
+        ("rediss://h,password=s3cret", "options of a URL stand behind a question mark"),
+        ("redis://h:6379/2,password=s3cret", "options of a URL stand behind a question mark"),
+        ("redis://:s3cret@h:6379/2,ssl=true", "options of a URL stand behind a question mark"),
+        ("unix:///tmp/redis.sock,db=2", "options of a URL stand behind a question mark"),
+        ("redis://h/s3cret", "expected the number of a database behind the host"),
+        ("redis://h/1/s3cret", "expected the number of a database behind the host"),
     ],
 )
 def test_what_is_refused(text: str, message: str) -> None:
@@ -176,6 +187,20 @@ def test_what_is_refused(text: str, message: str) -> None:
         parse_target(text, "redis", "here")
     assert str(caught.value).startswith(f"here: {message}")
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("h:1,password=a://b", {"password": "a://b"}),
+        ("h:1,password=" + "1" * 5000, {"password": "1" * 5000}),
+        ("redis://:a,b@h:1/2", {"password": "a,b", "db": 2}),
+        ("redis://h:1/", {}),
+        ("redis://h:1?db=3", {"db": 3}),
+    ],
+)
+def test_what_looks_like_something_else(text: str, options: dict[str, Any]) -> None:
+    assert parse_target(text, "redis", "here") == Target((Address("h", 1),), options)
 
 
 def test_what_only_dotnet_clients_know_is_ignored_and_said() -> None:

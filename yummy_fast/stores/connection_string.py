@@ -20,8 +20,10 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis.asyncio
 from redis.asyncio.connection import parse_url
@@ -76,7 +78,9 @@ class Target:
 
 def parse_target(text: str, redis_type: str, where: str) -> Target:
     """What the connection_string `text` means for a `redis_type`. Raises ConfigError."""
-    addresses, options = _parse_url(text, where) if "://" in text else _parse_parts(text, redis_type, where)
+    addresses, options = (
+        _parse_url(text, where) if re.match(r"\s*\w+://", text) else _parse_parts(text, redis_type, where)
+    )
     notices = drop_dotnet_options(options, where)
     if str(options.pop("protocol", 2)) != "2":
         raise ConfigError(f"{where}: protocol: this server speaks version 2, as Feast does")
@@ -96,6 +100,7 @@ def _parse_url(text: str, where: str) -> tuple[list[Address], dict[str, Any]]:
     if re.search(r",\s*(?:(?:redis|rediss|unix)://|[^@/,\s]+:\d+(?=[,/]|$))", text):
         raise ConfigError(f"{where}: expected the URL of one Redis, got a list of URLs")
     try:
+        parts = urlsplit(text)
         options: dict[str, Any] = dict(parse_url(text))
     except ValueError:
         # Its message would quote the part at fault, which may be a part of the password.
@@ -103,6 +108,14 @@ def _parse_url(text: str, where: str) -> tuple[list[Address], dict[str, Any]]:
             f"{where}: expected a URL such as redis://:password@host:6379/0; special characters in the password "
             "have to be percent-encoded"
         ) from None
+    # redis-py takes a comma for a part of the host's name or of the path, and passes over a path that is no number: it
+    # would read another database than was meant, or without TLS.
+    if "," in parts.netloc.rpartition("@")[2] + parts.path:
+        raise ConfigError(
+            f"{where}: options of a URL stand behind a question mark, such as redis://host:6379?db=1"
+        )
+    if parts.scheme != "unix" and not re.fullmatch(r"/?|/\d{1,9}/?", parts.path):
+        raise ConfigError(f"{where}: expected the number of a database behind the host, such as redis://host:6379/0")
     options.pop("connection_class", None)
     if "path" in options:
         options["unix_socket_path"] = options.pop("path")
@@ -122,7 +135,7 @@ def _parse_parts(text: str, redis_type: str, where: str) -> tuple[list[Address],
             continue
         try:
             options[key] = json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # also of a number, or of brackets, without end
             options[key] = value
     if not found:
         raise ConfigError(f"{where}: expected host:port, then options; found no host")
@@ -138,7 +151,7 @@ def _parse_address(text: str, where: str) -> Address:
             f"{where}: expected host:port first, without a user or password: these are options, such as "
             "localhost:6379,username=...,password=..., or parts of a URL, redis://username:password@localhost:6379"
         )
-    if not colon or not port.isdecimal() or int(port) > 65535 or not host:
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535 or not host:
         raise ConfigError(f"{where}: expected host:port first, such as localhost:6379 or [::1]:6379")
     return Address(host.strip("[]"), int(port))
 
@@ -182,7 +195,9 @@ def _check(options: Mapping[str, Any], where: str) -> None:
     known = inspect.signature(redis.asyncio.Redis).parameters
     for name in options:
         if name not in known or name in ("connection_pool", "retry", "auto_close_connection_pool", "from_pool"):
-            raise ConfigError(f"{where}: {name}: no such option of redis-py's")
+            # A password with a comma in it ends there, and what follows may look like an option.
+            is_known = name in known or get_close_matches(name, [*known, *CLUSTER_OPTIONS, *SENTINEL_OPTIONS], 1, 0.7)
+            raise ConfigError(f"{where}: {name if is_known else 'an option'}: no such option of redis-py's")
     for name in ("port", "db", *_SECONDS):  # redis-py checks them when it connects
         value = options.get(name, 0)
         if type(value) is not int and not (type(value) is float and name in _SECONDS):
