@@ -208,10 +208,11 @@ def test_a_line_to_copy_for_a_unix_socket_with_tls_and_tokens(config: Config) ->
     there = replace(
         config,
         address=replace(config.address, uds="/run/a b.sock"),
-        tls=replace(config.tls, cert="c.pem"),
+        tls=replace(config.tls, cert="c.pem", client_ca="ca.pem"),
         auth=replace(config.auth, tokens="tokens"),
     )
     assert shlex.split(curl(there, {})) == [
         *("curl", "-s", "--unix-socket", "/run/a b.sock", "-H", "Authorization: Bearer TOKEN"),
+        *("--cert", "CLIENT_CERTIFICATE", "--key", "ITS_KEY"),
         *("https://localhost/get-online-features", "-d", "{}"),
     ]

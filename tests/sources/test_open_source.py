@@ -132,3 +132,19 @@ def test_an_extra_that_is_missing_is_named(
     with pytest.raises(ConfigError) as caught:
         source_of(tmp_path, registry)
     assert str(caught.value) == f"{tmp_path}/feature_store.yaml: {message}"
+
+
+def test_an_extra_that_does_not_fit_is_not_said_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def broken(name: str, *arguments: Any, **named: Any) -> Any:
+        relative = arguments[3:] and arguments[3]
+        if name.partition(".")[0] == "s3fs" and not relative:
+            raise ImportError("cannot import name 'spec' from 'fsspec'", name="fsspec")
+        return real(name, *arguments, **named)
+
+    monkeypatch.setattr(builtins, "__import__", broken)
+    with pytest.raises(
+        ConfigError, match=r"s3://: a library cannot be imported: cannot import name 'spec' from 'fsspec'$"
+    ):
+        source_of(tmp_path, "s3://b/r.db")

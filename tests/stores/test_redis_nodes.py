@@ -239,6 +239,18 @@ def test_a_node_that_is_not_named_any_more_may_finish() -> None:
     run(following())
 
 
+def test_the_end_does_not_wait_for_a_node_that_may_finish() -> None:
+    async def following() -> None:
+        async with Side(FIRST) as side:
+            side.nodes._timeout_s = 1000.0
+            gone = side.at(B)
+            await side.follow(two(Shard(A, (A2, A3)), Shard(D)))
+            assert not gone.closed
+        assert gone.closed
+
+    run(following())
+
+
 def test_an_old_master_is_dropped_at_once() -> None:
     async def following() -> None:
         async with Side(Topology.of_one(Shard(A))) as side:

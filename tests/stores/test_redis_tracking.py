@@ -66,6 +66,25 @@ def test_a_refusal_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     assert [line.partition("; ")[2] for line in lines if "; " in line] == ["serving without the cache"] * 2
 
 
+def test_nodes_that_differ(caplog: pytest.LogCaptureFixture) -> None:
+    """One node of a cluster refuses, two others do not: its rows are not kept, and that stays known."""
+    caplog.set_level("INFO")
+    tracker = Tracker(RowCache(1 << 20, StoreState()), b"rides")
+    no = NoPermissionError("no")
+
+    async def beginning(*nodes: tuple[str, object]) -> list[bool]:
+        return [await tracker.begin(Connector({"version": "8.0.0"}, reply), name) for name, reply in nodes]
+
+    assert run(beginning(("a", no), ("b", b"OK"), ("a", no), ("b", b"OK"), ("c", no))) == [False, True] * 2 + [False]
+    assert "no" in tracker.refusal
+    assert len(caplog.records) == 1
+    assert run(beginning(("a", b"OK"))) == [True]
+    assert "no" in tracker.refusal
+    tracker.forget("c")
+    assert tracker.refusal == ""
+    assert [record.getMessage() for record in caplog.records[1:]] == ["online store a: serving with the cache"]
+
+
 class Transport:
     """As much of a transport as a connection needs."""
 

@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     try:
         from yummy_fast.cli import demo_repository
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise ConfigError(f"demo: {error.name} is not installed: {how_to_install('demo')}") from None
     install_startup_signals()
     return demo_repository.run_demo(arguments.port)

@@ -127,6 +127,7 @@ def curl(config: Config, body: Mapping[str, object]) -> str:
     parts = ["curl", "-s"]
     parts += ["--unix-socket", address.uds] if address.uds else []
     parts += ["-H", "Authorization: Bearer TOKEN"] if config.auth.tokens else []
+    parts += ["--cert", "CLIENT_CERTIFICATE", "--key", "ITS_KEY"] if config.tls.client_ca else []
     parts += [f"{'https' if config.tls.cert else 'http'}://{where}/get-online-features"]
     return shlex.join([*parts, "-d", json.dumps(body, ensure_ascii=False)])
 

@@ -88,6 +88,8 @@ def _extra(extra: str, what: str) -> Iterator[None]:
     """Turn an ImportError into a ConfigError that says which module `what`, a key of the file, needs."""
     try:
         yield
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         remedy = f": {how_to_install(extra)}" if error.name in _EXTRAS[extra] else ", which is not installed"
         raise ConfigError(f"{what} needs {error.name}{remedy}") from None
+    except ImportError as error:  # it is installed, and does not fit what else is
+        raise ConfigError(f"{what}: a library cannot be imported: {error}") from None

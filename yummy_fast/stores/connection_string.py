@@ -111,9 +111,7 @@ def _parse_url(text: str, where: str) -> tuple[list[Address], dict[str, Any]]:
     # redis-py takes a comma for a part of the host's name or of the path, and passes over a path that is no number: it
     # would read another database than was meant, or without TLS.
     if "," in parts.netloc.rpartition("@")[2] + parts.path:
-        raise ConfigError(
-            f"{where}: options of a URL stand behind a question mark, such as redis://host:6379?db=1"
-        )
+        raise ConfigError(f"{where}: options of a URL stand behind a question mark, such as redis://host:6379?db=1")
     if parts.scheme != "unix" and not re.fullmatch(r"/?|/\d{1,9}/?", parts.path):
         raise ConfigError(f"{where}: expected the number of a database behind the host, such as redis://host:6379/0")
     options.pop("connection_class", None)

@@ -295,6 +295,8 @@ class Link:
             while not task.done():  # redis-py may swallow a cancellation while it connects
                 task.cancel()
                 await asyncio.wait((task,), timeout=0.1)
+        if self._settings.tracker is not None:
+            self._settings.tracker.forget(self.name)
 
     def reconnect(self) -> None:
         """End the connection, because another one is wanted. What waits for it fails."""

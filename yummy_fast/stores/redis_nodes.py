@@ -15,6 +15,7 @@ read. What happens to a fetch is decided in `redis_shares`, and what to a write 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -109,6 +110,8 @@ class Nodes:
         self._refresh_now = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        self._ended = asyncio.Event()
+        """Set when all is closed: nothing is waited for that a node may still answer."""
         self._period_s = max(timeout_s * STALLED_SHARE / WATCHES, LEAST_WATCH_S)
         self._watching: asyncio.TimerHandle | None = None
         self._log = OnceLog(logger)
@@ -133,6 +136,7 @@ class Nodes:
         for share in list(self.reads.delayed):
             share.whole.fail(closed)
         self.writes.close(closed)
+        self._ended.set()
         await asyncio.gather(*(link.close() for link in self._links.values()), *self._closing)
         await self._source.close()
 
@@ -270,7 +274,9 @@ class Nodes:
 
     async def _close_later(self, link: Link, delay_s: float) -> None:
         if delay_s:
-            await asyncio.sleep(delay_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay_s):
+                    await self._ended.wait()
         elif link.connection is not None:
             link.connection.end("another node is the master now")
         await link.close()

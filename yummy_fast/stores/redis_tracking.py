@@ -37,8 +37,13 @@ class Tracker:
         """`suffix` ends every key."""
         self.cache = cache
         self.suffix = suffix
-        self.refusal = ""
-        """Why the node that was connected to last reports no changes; "" if it does."""
+        self._refusals: dict[str, str] = {}
+        """Why nodes report no changes, by the names of their links."""
+
+    @property
+    def refusal(self) -> str:
+        """Why some node reports no changes; "" if all do."""
+        return next(iter(self._refusals.values()), "")
 
     async def begin(self, connector: Any, name: str) -> bool:
         """Ask Redis to tell us of changes. `connector` is redis-py's connection. Returns whether it will.
@@ -46,12 +51,18 @@ class Tracker:
         Raises what redis-py raises, except for a reply that refuses.
         """
         refusal = await ask_to_track(connector)
-        if refusal and refusal != self.refusal:
+        if not refusal:
+            if self._refusals.pop(name, ""):
+                logger.info("online store %s: serving with the cache", name)
+            return True
+        if refusal not in self._refusals.values():  # of several nodes that say the same, one line is enough
             logger.warning("online store %s: cache_mb: %s; serving without the cache", name, refusal)
-        elif self.refusal and not refusal:
-            logger.info("online store %s: serving with the cache", name)
-        self.refusal = refusal
-        return not refusal
+        self._refusals[name] = refusal
+        return False
+
+    def forget(self, name: str) -> None:
+        """The node is gone for good."""
+        self._refusals.pop(name, None)
 
 
 async def ask_to_track(connector: Any) -> str:
