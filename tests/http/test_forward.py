@@ -150,6 +150,8 @@ def test_headers_that_are_for_whoever_is_beyond_the_connection() -> None:
         (b"content-length", b"8"),
         (b"content-type", b"application/json"),
         (b"connection", b"keep-alive, X-Mine"),
+        (b"upgrade", b"h2c"),
+        (b"http2-settings", b"AAMAAABk"),
         (b"x-mine", b"1"),
         (b"te", b"trailers"),
         (b"mcp-session-id", b"abc"),

@@ -41,6 +41,34 @@ def test_each_request_has_its_own_headers() -> None:
     assert kept([b"".join(requests)]) == expected
 
 
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 1\r\n\r\nx", b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"]
+)
+def test_a_request_that_offers_another_protocol_keeps_all_its_headers(framing: bytes) -> None:
+    """Java's HttpClient offers h2c with its first request. The headers that `forward` has to drop are among them."""
+    fields = [
+        (b"Host", b"a"),
+        (b"Connection", b"Upgrade, HTTP2-Settings, X-Mine"),
+        (b"Upgrade", b"h2c"),
+        (b"HTTP2-Settings", b"AAMAAABk"),
+        (b"Accept", b"text/event-stream"),
+        (b"Mcp-Session-Id", b"7"),
+        (b"Authorization", b"Bearer x"),
+        (b"Traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        (b"X-Mine", b"1"),
+        (b"X-Feast-Compat", b"strict"),
+        (b"Expect", b"100-continue"),
+    ]
+    head = b"POST /mcp HTTP/1.1\r\n" + b"".join(b"%b: %b\r\n" % field for field in fields)
+    name, _, value = framing.partition(b"\r\n")[0].partition(b": ")
+    headers = tuple((name.lower(), value) for name, value in [*fields, (name, value)])
+    after = b"GET /mcp HTTP/1.1\r\nHost: b\r\n\r\n"
+    for pieces in cuts(head + framing + after):
+        assert kept(pieces) == [(b"/mcp", headers), (b"/mcp", ((b"host", b"b"),))], pieces
+    assert kept([head + framing] * 2) == [(b"/mcp", headers)] * 2
+    assert kept([(head + framing).replace(b"/mcp", b"/mc") + after])[0] == (b"/mc", ())
+
+
 # --------------------------------------------------------------------- heads of answers whose bodies come in pieces
 
 

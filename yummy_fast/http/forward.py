@@ -58,6 +58,7 @@ MAX_HEAD_BYTES = 64 << 10
 _OF_ONE_CONNECTION = frozenset(
     (
         b"connection",
+        b"http2-settings",
         b"keep-alive",
         b"proxy-authenticate",
         b"proxy-authorization",
@@ -68,7 +69,8 @@ _OF_ONE_CONNECTION = frozenset(
         b"upgrade",
     )
 )
-"""Headers that say nothing to whoever is beyond this connection: RFC 9110 7.6.1. So do those that Connection names."""
+"""Headers that say nothing to whoever is beyond this connection: RFC 9110 7.6.1, and RFC 7540 3.2.1 for HTTP2-Settings.
+So do those that Connection names."""
 _OURS_TO_FEAST = _OF_ONE_CONNECTION | {b"host", b"content-length", b"expect"}
 _OURS_TO_CLIENT = _OF_ONE_CONNECTION | {b"content-length", b"date"}
 """And those that we write ourselves."""

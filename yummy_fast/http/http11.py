@@ -117,6 +117,7 @@ class RequestParser:
         "_max_body_bytes",
         "_max_head_bytes",
         "_max_target_bytes",
+        "_offered_headers",
         "_parser",
         "_timeout_ms",
         "_timeouts",
@@ -150,6 +151,8 @@ class RequestParser:
         """Requests that `feed` has not returned yet."""
         self._deferred_refusal: ProtocolError | None = None
         """Why to refuse the request when its head or trailer ends: see `_refuse_later`."""
+        self._offered_headers: tuple[tuple[bytes, bytes], ...] = ()
+        """`Request.headers` of a request that is parsed again from a head without most of them: see `_feed`."""
         self._head_cache: dict[bytes, tuple[int, tuple[Any, ...], tuple[Any, ...]]] = {}
         """The bytes of a valid head -> the length of its body, and the fields of a Request before and after `body`."""
         self._valid_host = b"-"
@@ -238,13 +241,15 @@ class RequestParser:
                 #
                 # RFC 9110 7.8 lets a server ignore the offer. httptools cannot: it ends the request at its head and
                 # leaves "body" to the other protocol. So the request is parsed again, by a new parser, from a head that
-                # offers nothing, followed by the bytes that httptools has not read.
+                # offers nothing, followed by the bytes that httptools has not read. That head has only the headers with
+                # a meaning here; a request that is forwarded keeps those of its own head.
                 if self.refusal is not None:
                     return
                 offered = self._completed.pop()
                 if offered.method == b"CONNECT":
                     self._refuse(501, "Not Implemented: CONNECT")
                     return
+                self._offered_headers = offered.headers
                 data = self._head_without_upgrade(offered) + data[upgrade.args[0] :]
                 self._parser = httptools.HttpRequestParser(self)
                 continue
@@ -438,6 +443,9 @@ class RequestParser:
         if self.refusal is None:
             body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
             method = self._parser.get_method()
+            headers: tuple[tuple[bytes, bytes], ...] = ()
+            if self._kept is not None:
+                headers, self._offered_headers = self._offered_headers or tuple(self._kept), ()
             self._completed.append(
                 Request(
                     method,
@@ -449,7 +457,7 @@ class RequestParser:
                     self.trace,
                     self._version,
                     self._compat,
-                    () if self._kept is None else tuple(self._kept),
+                    headers,
                 )
             )
 
