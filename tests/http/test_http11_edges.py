@@ -176,6 +176,9 @@ def test_a_client_that_offers_another_protocol_still_waits_to_be_told_to_go_on()
         (b"/a://b?c", b"/a://b", b"?c"),
         (b"http://a:80/b/c?d", b"/b/c", b"?d"),
         (b"http://a", b"/", b""),
+        (b"http://a?b=1", b"/", b"?b=1"),  # RFC 3986 3.2: the authority ends at "/", "?" or "#"
+        (b"http://a?b=/c", b"/", b"?b=/c"),
+        (b"http://a:80/b?c=http://d/e?f", b"/b", b"?c=http://d/e?f"),
         (b"*", b"*", b""),
     ],
 )

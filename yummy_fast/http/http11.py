@@ -641,8 +641,8 @@ def streamed_head(
 
 
 def split_target(url: bytes) -> tuple[bytes, bytes]:
-    """A request target as path and query: b"/a?b=c" is b"/a" and b"?b=c"."""
-    if not url.startswith(b"/") and b"://" in url:  # a URL, as sent to a proxy: RFC 9112 3.2.2 has servers accept it
-        url = b"/" + url.partition(b"://")[2].partition(b"/")[2]
+    """A request target as path and query: b"/a?b=c" is b"/a" and b"?b=c", and so is b"http://host/a?b=c"."""
     path, mark, query = url.partition(b"?")
+    if not path.startswith(b"/") and b"://" in path:  # a URL, as sent to a proxy: RFC 9112 3.2.2 has servers accept it
+        path = b"/" + path.partition(b"://")[2].partition(b"/")[2]  # "http://host" has the path "/": RFC 9110 4.2.3
     return path, mark + query
