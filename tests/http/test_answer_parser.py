@@ -121,9 +121,50 @@ def test_a_head_without_end_is_refused_and_a_long_body_is_not(more: int, refused
             answered(pieces)
     else:
         assert answered(pieces)[0].status == 0
+    end = b"\r\n\r\n"
+    whole = start + b"x" * (MAX_HEAD_BYTES - len(start + end) + more) + end
+    for pieces in [whole], [whole + b"x" * 4_000]:  # as it comes in one read
+        if refused:
+            with pytest.raises(AnswerError, match="the head of the answer is longer"):
+                answered(pieces)
+        else:
+            assert answered(pieces)[0].status == 200
     head = OK + b"Content-Length: 4000\r\n\r\n"
     for pieces in [head, *[b"x" * 1_000] * 4], [head + b"x" * 4_000]:
         assert answered(pieces)[1] == b"x" * 4_000
+
+
+@pytest.mark.parametrize(
+    "coding",
+    [
+        b"Transfer-Encoding: gzip",
+        b"Transfer-Encoding: gzip, chunked",
+        b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",  # RFC 9112 6.1: only once
+        b"Transfer-Encoding: chunked\t",  # which is chunked, but llhttp does not know it
+    ],
+)
+def test_a_transfer_coding_that_was_not_asked_for_is_refused(coding: bytes) -> None:
+    """RFC 9110 10.1.4: without TE, chunked is the only one that may come."""
+    for pieces in cuts(OK + coding + b"\r\n\r\n1\r\nx\r\n0\r\n\r\n"):
+        with pytest.raises(AnswerError):
+            answered(pieces)
+    with pytest.raises(AnswerError, match=r"^its answer has a transfer coding other than chunked$"):
+        answered([OK + b"Transfer-Encoding: gzip\r\n\r\n"])
+
+
+@pytest.mark.parametrize("coding", [b"Chunked", b"chunked  "])
+def test_chunked_however_it_is_written(coding: bytes) -> None:
+    """RFC 9112 7: the names of transfer codings are case-insensitive."""
+    parser, body = answered([OK + b"Transfer-Encoding: " + coding + b"\r\n\r\n1\r\nx\r\n0\r\n\r\n"])
+    assert (body, parser.complete) == (b"x", True)
+
+
+def test_a_coding_of_no_body_does_not_count() -> None:
+    """RFC 9112 6.1: a 304 may have the Transfer-Encoding that the body of a 200 would have had."""
+    parser, body = answered([b"HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"])
+    assert (parser.status, body, parser.complete) == (304, b"", True)
 
 
 def test_interim_answers_without_end_are_refused() -> None:

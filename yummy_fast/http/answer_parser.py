@@ -8,7 +8,9 @@ each piece of its body as it comes:
     loHTTP/1.1 404 ...                                  b"lo"; the answer is complete, and the rest is discarded
 
 httptools (llhttp) does the parsing. Nothing here does I/O: `forward` owns the socket, and decides which headers the
-client gets. The head has a limit; the body has none, because the parser keeps nothing of it.
+client gets. The head has a limit; the body has none, because the parser keeps nothing of it. A body in a transfer
+coding other than chunked is refused: `forward` sends no TE, so only chunked may come (RFC 9110 10.1.4), and a client
+that got the bytes of `Transfer-Encoding: gzip` without that header could not read them.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from yummy_fast.http.http11 import WITHOUT_BODY, is_number
 
 
 class AnswerError(ValueError):
-    """Another server has sent what is not an answer of HTTP/1.1, or a head that is too long."""
+    """Another server has sent what is not an answer of HTTP/1.1, a head that is too long, or a transfer coding."""
 
 
 class AnswerParser:
@@ -31,10 +33,16 @@ class AnswerParser:
 
     def __init__(self, max_head_bytes: int) -> None:
         self._max_head_bytes = max_head_bytes
-        self._head_bytes = 0
+        self._head_bytes_left = max_head_bytes
         self._parser = httptools.HttpResponseParser(self)
         self._pieces: list[bytes] = []
         self._framed = False
+        self._codings: list[bytes] = []
+        """The values of Transfer-Encoding. A tab after "chunked" stays, so that the value is refused: llhttp allows
+        only spaces there, and would take the chunks for content.
+        """
+        self._is_coded = False
+        """Whether the body has a transfer coding other than chunked."""
         self.status = 0
         """0 until the head is complete."""
         self.headers: list[tuple[bytes, bytes]] = []
@@ -47,17 +55,26 @@ class AnswerParser:
     def feed(self, data: bytes) -> bytes:
         """The part of the body that is in `data`. Raises AnswerError."""
         if not self.status:
-            self._head_bytes += len(data)
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserUpgrade, httptools.HttpParserError):
-            if not self.complete:
-                raise AnswerError("what came is no answer of HTTP/1.1") from None
-        if not self.status and self._head_bytes > self._max_head_bytes:
-            raise AnswerError(f"the head of the answer is longer than {self._max_head_bytes} bytes")
+            # No more than the limit leaves is fed, so that the limit holds for a head that comes in one read, too.
+            start, data = data[: self._head_bytes_left], data[self._head_bytes_left :]
+            self._head_bytes_left -= len(start)
+            self._feed(start)
+            if data and not self.status:
+                raise AnswerError(f"the head of the answer is longer than {self._max_head_bytes} bytes")
+        if data:
+            self._feed(data)
+        if self._is_coded:
+            raise AnswerError("its answer has a transfer coding other than chunked")
         piece = b"".join(self._pieces)
         self._pieces.clear()
         return piece
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserUpgrade, httptools.HttpParserError):
+            if not self.complete and not self._is_coded:
+                raise AnswerError("what came is no answer of HTTP/1.1") from None
 
     def feed_end(self) -> None:
         """The server has closed the connection in order, which ends a body without length or chunks: RFC 9112 6.3."""
@@ -71,10 +88,14 @@ class AnswerParser:
     def on_message_begin(self) -> None:
         if not self.status:
             self.headers.clear()
+            self._codings.clear()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.status:  # otherwise the header is in a trailer, or follows the answer
-            self.headers.append((name.lower(), value.strip(b" \t")))
+            name = name.lower()
+            self.headers.append((name, value.strip(b" \t")))
+            if name == b"transfer-encoding":
+                self._codings.append(value.rstrip(b" ").lower())
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -83,6 +104,7 @@ class AnswerParser:
         self.status = status
         found = dict(self.headers)
         self._framed = b"transfer-encoding" in found or b"content-length" in found or status in WITHOUT_BODY
+        self._is_coded = status not in WITHOUT_BODY and self._codings not in ([], [b"chunked"])
         has_length = status not in WITHOUT_BODY and b"transfer-encoding" not in found
         if has_length and is_number(found.get(b"content-length", b"")):
             self.length = int(found[b"content-length"])
