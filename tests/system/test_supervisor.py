@@ -559,7 +559,7 @@ def test_what_does_not_end_is_cut_off(tmp_path: Path, valkey: Valkey, workers: s
             assert client.rest() == b""
             assert server.wait() == 0
             assert (
-                "1 connections cut off before their requests were answered: --shutdown-timeout of 0.3 s is over"
+                "1 connection cut off before its request was answered: --shutdown-timeout of 0.3 s is over"
                 in server.log
             )
 

@@ -8,14 +8,16 @@ import os
 import socket
 import threading
 import time
+import tty
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.harness import PATIENCE_S, eventually
 from yummy_fast.telemetry import stderr_log
-from yummy_fast.telemetry.stderr_log import FLUSH_S, MAX_QUEUED_BYTES, PIPE_BUF, StderrLog, is_writable
+from yummy_fast.telemetry.stderr_log import ACCESS, FLUSH_S, MAX_QUEUED_BYTES, PIPE_BUF, StderrLog, is_writable
 
 LINE = "x" * 999
 
@@ -98,7 +100,7 @@ def test_what_is_not_read_is_queued_then_dropped_counted_and_told(pipe: Pipe, lo
     assert {len(line) for line in lines} == {999}, "whole lines"
     assert lines == sorted(set(lines)), "in order"
     assert len(lines) == 3000 - log.dropped
-    assert last.startswith(f"{log.dropped} lines of the log are missing here: ")
+    assert last == f"{log.dropped} lines of the log are missing here: standard error was not read"
     logger_of(log).info("as before")
     assert eventually(lambda: pipe.read() or None, "the next line") == b"as before\n"
 
@@ -111,6 +113,66 @@ def test_lines_of_the_access_log_give_way_to_others(pipe: Pipe) -> None:
     logger_of(log).error("this one counts")
     assert log.dropped == 1
     assert log._lines[-1] == b"this one counts\n"
+
+
+def test_each_line_of_a_write_that_was_taken_in_part_counts() -> None:
+    """A terminal, unlike a pipe, takes a part of a short write, and the rest fails once the terminal is gone."""
+    terminal, descriptor = os.openpty()
+    tty.setraw(descriptor)
+    os.set_blocking(terminal, False)
+    log = StderrLog(descriptor)
+    logger, lines = logger_of(log), 1000
+    for number in range(lines):
+        logger.info("%049d", number)
+    taken = lines * 50 - sum(map(len, log._lines))
+    read = bytearray()
+
+    def all_read() -> bool | None:
+        with suppress(BlockingIOError):
+            read.extend(os.read(terminal, 1 << 16))
+        return len(read) == taken or None
+
+    eventually(all_read, "what the terminal took")
+    os.close(terminal)
+    log.write_queued()
+    assert log.dropped == lines - read.count(b"\n")
+    assert not log.has_queued
+    log.close()
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize(("name", "limit"), [("yummy_fast", MAX_QUEUED_BYTES), (ACCESS, MAX_QUEUED_BYTES // 2)])
+@pytest.mark.parametrize("thread", [False, True])
+def test_a_line_that_is_too_long_is_told_at_once(pipe: Pipe, name: str, limit: int, thread: bool) -> None:
+    """The pipe is empty, so that standard error is not to blame."""
+    log = StderrLog(pipe.writing)
+    if thread:
+        log.use_thread()
+    logger_of(log, name).info("x" * limit)
+    assert pipe.read() == b"1 line of the log is missing here: longer than the log's queue\n"
+    assert log.dropped == 1
+    assert not log.has_queued
+
+
+def test_each_reason_for_missing_lines_is_told(pipe: Pipe) -> None:
+    log = StderrLog(pipe.writing)
+    fill(log, 1000)
+    logger = logger_of(log)
+    dropped = 0
+    while not dropped:
+        logger.info(LINE)
+        dropped = log.dropped
+    logger.info(LINE)
+    logger.info("x" * MAX_QUEUED_BYTES)
+    logged = bytearray()
+    while log.has_queued:
+        logged += pipe.read()
+        log.write_queued()
+    logged += pipe.read()
+    assert logged.decode().splitlines()[-2:] == [
+        "2 lines of the log are missing here: standard error was not read",
+        "1 line of the log is missing here: longer than the log's queue",
+    ]
 
 
 @pytest.mark.parametrize("thread", [False, True])

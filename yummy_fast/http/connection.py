@@ -132,8 +132,8 @@ class Connections:
             connection.abort()
         if cut_off:
             logger.warning(
-                "%d connections cut off that read too slowly: %d bytes of answers were unsent, the limit is %d",
-                cut_off,
+                "%s cut off for reading too slowly: %d bytes of answers were unsent, the limit is %d",
+                "1 connection" if cut_off == 1 else f"{cut_off} connections",
                 self.unsent_bytes,
                 self.limits.max_unsent_bytes,
             )

@@ -58,9 +58,9 @@ async def drain(
 ) -> None:
     """Stop. `stop_accepting` accepts the last connections, and closes the ports."""
     if times.delay_s and not stop.no_delay.is_set():
-        logger.info("stopping in %g s: %d connections open", times.delay_s, len(connections.open))
+        logger.info("stopping in %g s: %s", times.delay_s, _open(connections))
         await stop.rest(times.delay_s, stop.no_delay)
-    logger.info("stopping: %d connections open", len(connections.open))
+    logger.info("stopping: %s", _open(connections))
     await stop_accepting()
     connections.closing = True
     for timeout_s in (times.idle_s, times.timeout_s):
@@ -71,6 +71,14 @@ async def drain(
     busy = [connection for connection in connections.open if connection.busy]
     if busy:
         why = "a second signal" if stop.forced.is_set() else f"--shutdown-timeout of {times.timeout_s:g} s is over"
-        logger.warning("%d connections cut off before their requests were answered: %s", len(busy), why)
+        if len(busy) == 1:
+            logger.warning("1 connection cut off before its request was answered: %s", why)
+        else:
+            logger.warning("%d connections cut off before their requests were answered: %s", len(busy), why)
     for connection in list(connections.open):
         connection.abort()
+
+
+def _open(connections: Connections) -> str:
+    count = len(connections.open)
+    return "1 connection open" if count == 1 else f"{count} connections open"

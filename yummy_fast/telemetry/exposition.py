@@ -388,7 +388,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         name="yummy_fast_log_lines_dropped_total",
         kind="counter",
-        help="Number of lines of the log that were not written, because nobody read standard error or it failed.",
+        help="Number of lines of the log that were not written: too long, or standard error was not read, or failed.",
     ),
     Family(
         name="yummy_fast_workers",

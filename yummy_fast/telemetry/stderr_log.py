@@ -2,10 +2,10 @@
 
 A pipe that is not read takes 64 KiB; then a write to it blocks for ever, and stops an event loop that logs. So a line
 is written at once only if the kernel takes it at once. Lines that the kernel does not take are queued, up to
-MAX_QUEUED_BYTES (access log lines: half of that); while the queue is full, new lines are dropped and counted. When the
-queue has been written, one more line says how many are missing. A thread, which may block, writes the queue; in the
-supervisor, which forks and therefore has no threads, its loop does, by calls of `write_queued`. When the process ends,
-`flush` waits FLUSH_S at most.
+MAX_QUEUED_BYTES (access log lines: half of that); while the queue is full, new lines are dropped and counted, and so is
+a line that is longer than that. When the queue has been written, one more line says how many are missing, and why. A
+thread, which may block, writes the queue; in the supervisor, which forks and therefore has no threads, its loop does,
+by calls of `write_queued`. When the process ends, `flush` waits FLUSH_S at most.
 
 Standard error belongs to other processes too (workers, a shell), so it is not made non-blocking. A pipe or a terminal
 is opened a second time, as non-blocking; for a socket, each call has a flag. A write to a regular file never fails
@@ -38,6 +38,10 @@ PIPE_BUF = 4096
 _LINE_BYTES = 64
 """What a queued line takes in memory beside its text."""
 
+_NOT_READ = "standard error was not read"
+_FAILED = "standard error could not be written"
+_TOO_LONG = "longer than the log's queue"
+
 Write = Callable[[bytes], int]
 """Writes what the kernel takes at once, and returns how many bytes. Raises BlockingIOError for none, and OSError."""
 
@@ -48,15 +52,14 @@ class StderrLog(logging.Handler):
     def __init__(self, descriptor: int = 2) -> None:
         super().__init__()
         self.dropped = 0
-        """Lines that were not written: standard error was not read in time, or the write failed."""
+        """Lines that were not written: standard error was not read in time, the write failed, or they were too long."""
         self._descriptor = descriptor
         self._changed = threading.Condition()
         self._lines: deque[bytes] = deque()
-        self._rest = b""
-        """What is left of the lines of one write, if the kernel took only a part."""
+        """What is to be written. Of the first line, the kernel may have taken a part; it is cut off here."""
         self._queued_bytes = 0
-        self._unsaid = 0
-        """How many of `dropped` are not yet in a line that says so."""
+        self._unsaid: dict[str, int] = {}
+        """Why lines were dropped -> how many of them are not yet in a line that says so."""
         self._may_start_thread = False
         self._thread: threading.Thread | None = None
         self._socket: socket.socket | None = None
@@ -74,7 +77,8 @@ class StderrLog(logging.Handler):
         """Forget what is queued: this process was forked, and its parent writes those lines."""
         self._changed = threading.Condition()
         self._lines.clear()
-        self._rest, self._queued_bytes, self._unsaid, self.dropped = b"", 0, 0, 0
+        self._unsaid.clear()
+        self._queued_bytes = self.dropped = 0
 
     @property
     def has_queued(self) -> bool:
@@ -85,11 +89,14 @@ class StderrLog(logging.Handler):
         line = self._text(record)
         limit = MAX_QUEUED_BYTES // 2 if record.name == ACCESS else MAX_QUEUED_BYTES
         with self._changed:
-            if self._queued_bytes + len(line) + _LINE_BYTES > limit:
-                self._drop(1)
-                return
             was_empty = not self._queued_bytes
-            self._put(line)
+            if self._queued_bytes + len(line) + _LINE_BYTES <= limit:
+                self._put(line)
+            else:
+                self._drop(1, _TOO_LONG if len(line) + _LINE_BYTES > limit else _NOT_READ)
+                if not was_empty:  # the line that says so comes when all has been written
+                    return
+                self._put_missing()
             if was_empty and (self._write_at_once is not None or not self._may_start_thread):
                 self._write_what_fits()
             if self._queued_bytes and self._may_start_thread:
@@ -139,14 +146,19 @@ class StderrLog(logging.Handler):
         self._lines.append(line)
         self._queued_bytes += len(line) + _LINE_BYTES
 
-    def _drop(self, lines: int) -> None:
+    def _drop(self, lines: int, why: str) -> None:
         self.dropped += lines
-        self._unsaid += lines
+        self._unsaid[why] = self._unsaid.get(why, 0) + lines
+
+    def _put_missing(self) -> None:
+        """Queue a line for each reason why lines are missing."""
+        for why, missing in self._unsaid.items():
+            lines = "1 line of the log is" if missing == 1 else f"{missing} lines of the log are"
+            self._put(self._text(self._record(f"{lines} missing here: {why}")))
+        self._unsaid.clear()
 
     def _next(self) -> tuple[bytes, int]:
-        """What to write next, and how many lines that is: as many as a pipe takes whole; 1 for the rest of a write."""
-        if self._rest:
-            return self._rest, 1
+        """What to write next, and how many lines that is: as many as a pipe takes whole."""
         lines: list[bytes] = []
         size = 0
         for line in self._lines:
@@ -156,36 +168,33 @@ class StderrLog(logging.Handler):
             lines.append(line)
         return b"".join(lines), len(lines)
 
-    def _written(self, data: bytes, lines: int, size: int) -> None:
+    def _written(self, size: int) -> None:
         """`size` bytes of what `_next` has returned are written."""
-        was_rest = bool(self._rest)
-        self._rest = data[size:]
-        if was_rest:
+        while size and size >= len(self._lines[0]):
+            size -= self._pop()
+        if size:  # the kernel took only a part of a line
+            self._lines[0] = self._lines[0][size:]
             self._queued_bytes -= size
-        else:
-            for _ in range(lines):
-                self._queued_bytes -= len(self._lines.popleft()) + _LINE_BYTES
-            self._queued_bytes += len(self._rest)
-        if not self._queued_bytes and self._unsaid:
-            missing, self._unsaid = self._unsaid, 0
-            why = "standard error was not read, or could not be written"
-            self._put(self._text(self._record(f"{missing} lines of the log are missing here: {why}")))
+        if not self._lines:
+            self._put_missing()
 
     def _failed(self, lines: int) -> None:
         """What `_next` has returned cannot be written: standard error has no reader any more, or the disk is full."""
-        if self._rest:
-            self._queued_bytes -= len(self._rest)
-            self._rest = b""
-        else:
-            for _ in range(lines):
-                self._queued_bytes -= len(self._lines.popleft()) + _LINE_BYTES
-        self._drop(lines)
+        for _ in range(lines):
+            self._pop()
+        self._drop(lines, _FAILED)
+
+    def _pop(self) -> int:
+        """Remove the first line. Returns its length."""
+        size = len(self._lines.popleft())
+        self._queued_bytes -= size + _LINE_BYTES
+        return size
 
     def _write_what_fits(self) -> None:
         while self._queued_bytes:
             data, lines = self._next()
             try:
-                self._written(data, lines, self._write_without_thread(data))
+                self._written(self._write_without_thread(data))
             except BlockingIOError:
                 return
             except OSError:
@@ -222,7 +231,7 @@ class StderrLog(logging.Handler):
                     self._failed(lines)
             else:
                 with self._changed:
-                    self._written(data, lines, size)
+                    self._written(size)
 
     # ------------------------------------------------------------------------------------------ the descriptor
 
