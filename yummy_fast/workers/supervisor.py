@@ -32,7 +32,7 @@ from yummy_fast.errors import ConfigError
 from yummy_fast.http.accept import ConnectionBalance
 from yummy_fast.http.listeners import close_sockets, open_sockets, refuse_new, url_of
 from yummy_fast.server.app import import_spans, open_store
-from yummy_fast.server.service_manager import notify
+from yummy_fast.server.service_manager import ServiceManager
 from yummy_fast.telemetry.logs import stderr_logs
 from yummy_fast.workers.channel import SupervisorEnd
 from yummy_fast.workers.child import Child
@@ -73,6 +73,7 @@ class Supervisor:
         self._config = config
         self._sockets = sockets
         workers = replace(config.workers, count=count_workers(config.workers.count))
+        self._manager = ServiceManager()
         self._fleet = Fleet(workers.count, config.repository)
         self._policy = Policy(
             workers,
@@ -81,7 +82,7 @@ class Supervisor:
             self._start,
             self._close_listeners,
             has_admin=bool(config.admin.address),
-            notify=notify,
+            notify=self._manager.notify,
         )
         self._balance = ConnectionBalance(self._policy.slots)
         self._selector = selectors.DefaultSelector()
@@ -100,6 +101,7 @@ class Supervisor:
                 self._watch_for_room()
                 for log in logs:
                     log.write_queued()
+                self._manager.send_unsent()
                 for key, _ in self._selector.select(policy.wait_s()):  # TICK_S at most
                     key.data()
                 self._reap()
