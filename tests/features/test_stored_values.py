@@ -86,6 +86,8 @@ ENCODED_BY_PROTOBUF: list[tuple[ValueType, Any, dict[str, Any]]] = [
     (Type.UNIX_TIMESTAMP_LIST, [5, "1970-01-02"], {"unix_timestamp_list_val": {"val": [5, 86400]}}),
     (Type.STRING_LIST, ["x" * 200] * 101, {"string_list_val": {"val": ["x" * 200] * 101}}),
     (Type.STRING_SET, ["b", "a", "b"], {"string_set_val": {"val": ["b", "a"]}}),
+    (Type.INT64_SET, [3, 1, 3], {"int64_set_val": {"val": [3, 1]}}),
+    (Type.DOUBLE_SET, [1, 1.0, 2.5], {"double_set_val": {"val": [1.0, 2.5]}}),
     (Type.JSON_LIST, ["1", {"a": 2}], {"json_list_val": {"val": ["1", '{"a": 2}']}}),
     (Type.UUID_LIST, ["u"], {"uuid_list_val": {"val": ["u"]}}),
     (Type.MAP, {"k": 1}, {"map_val": {"val": {"k": {"int64_val": 1}}}}),
@@ -133,6 +135,18 @@ def test_nan_is_a_null_but_in_a_list() -> None:
     assert encode(Type.FLOAT_LIST, [math.nan]) == [message(float_list_val={"val": [math.nan]})]
 
 
+REFUSED_SETS = [
+    (Type.INT64_SET, [1, True]),
+    (Type.INT64_SET, [True, 1]),
+    (Type.INT64_SET, [0, False]),
+    (Type.INT32_SET, [1, 1.0]),
+    (Type.UNIX_TIMESTAMP_SET, [1, True]),
+    (Type.BOOL_SET, [True, 1]),
+    (Type.DOUBLE_SET, [1, True]),
+]
+"""Sets whose items are equal in Python, and of types that are not the set's. Feast's push refuses them in any order."""
+
+
 @pytest.mark.parametrize(
     ("value_type", "value"),
     [
@@ -162,6 +176,7 @@ def test_nan_is_a_null_but_in_a_list() -> None:
         (Type.STRING_LIST, [1]),
         (Type.STRING_LIST, "ab"),
         (Type.STRING_SET, [["a"]]),
+        *REFUSED_SETS,
         (Type.FLOAT_LIST, [None]),
         (Type.DOUBLE_LIST, [10**400]),
         (Type.DOUBLE, 10**400),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.features.test_stored_values import ENCODED_BY_PROTOBUF, SCALARS, STORED_BY_FEAST, Type, message
+from tests.features.test_stored_values import ENCODED_BY_PROTOBUF, REFUSED_SETS, SCALARS, STORED_BY_FEAST, Type, message
 from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.stored_values import REFUSALS
 from yummy_fast.features.usual_values import usual_encoder
@@ -86,6 +86,7 @@ def test_what_has_to_be_converted_or_is_rare_is_not_usual(value_type: ValueType,
         (Type.FLOAT, BEYOND_32_BITS),
         (Type.INT64_LIST, [1, None]),
         (Type.STRING_SET, [1]),
+        *REFUSED_SETS,
     ],
 )
 def test_what_is_not_encoded_alone(value_type: ValueType, value: Any) -> None:

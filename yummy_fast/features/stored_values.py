@@ -402,7 +402,7 @@ def _collection(value_type: ValueType, pack: Pack, expected: str) -> _Encoder:
         if not {list}.issuperset(map(type, values)):
             raise MismatchError
         if collection == "SET":
-            values = [list(dict.fromkeys(items)) for items in values]
+            values = [distinct(items, pack) for items in values]
         cut = pack(list(chain.from_iterable(values)))
         encoded: list[bytes] = []
         start = 0
@@ -419,6 +419,18 @@ def _collection(value_type: ValueType, pack: Pack, expected: str) -> _Encoder:
         return encoded
 
     return _Encoder(_as_it_is, encode, expected)
+
+
+def distinct(items: list[Any], pack: Pack) -> list[Any]:
+    """The items of a set, each once. Raises what REFUSALS has.
+
+    1 == True == 1.0, so the first of these stands for all: [1, true] would be the integers {1}, and [true, 1] would be
+    refused. So `pack` gets the items of several types before they are compared.
+    """
+    found = list(dict.fromkeys(items))
+    if len(found) < len(items) and len(set(map(type, items))) > 1:
+        pack(items)
+    return found
 
 
 def _as_it_is(value: Any, _: bool) -> Any:

@@ -30,7 +30,17 @@ from yummy_fast.feast_format.wire_format import (
     field_tag,
     varint,
 )
-from yummy_fast.features.stored_values import FALSE, INTEGER_LIMITS, ITEM, ITEM_TYPES, PACKED, TRUE, MismatchError, Pack
+from yummy_fast.features.stored_values import (
+    FALSE,
+    INTEGER_LIMITS,
+    ITEM,
+    ITEM_TYPES,
+    PACKED,
+    TRUE,
+    MismatchError,
+    Pack,
+    distinct,
+)
 
 
 def usual_encoder(value_type: ValueType) -> tuple[frozenset[type], Callable[[Any], bytes]] | None:
@@ -82,7 +92,7 @@ def _one_collection(value_type: ValueType, pack: Pack) -> Callable[[Any], bytes]
         if not items:
             return tag + ONE_BYTE[0]
         if collection == "SET":
-            items = list(dict.fromkeys(items))
+            items = distinct(items, pack)
         content = pack(items)(0, len(items))
         return block(tag, block(ITEM, content) if kind in PACKED else content)
 
