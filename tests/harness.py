@@ -593,10 +593,33 @@ class Client:
 # -------------------------------------------------------------------------------------------------------------- proxy
 
 
+class _Link:
+    """A client's connection to the proxy, from when it is accepted, and the proxy's own to the server behind it."""
+
+    def __init__(self, near: socket.socket) -> None:
+        self.near = near
+        self.far: socket.socket | None = None
+        self.broken = self.resets = self.swallowed = False
+
+    def shut(self, near_how: int) -> None:
+        """Wake the threads that read these sockets. `near_how`: what is shut down of the client's side."""
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(
+                self.near, near_how
+            )  # an SSLSocket's own shutdown would take its thread's state away
+        if self.far is not None:
+            with contextlib.suppress(OSError):
+                self.far.shutdown(socket.SHUT_RDWR)
+
+
 class Proxy:
     """A TCP proxy on a port of its own that can refuse, reset, hold, swallow, delay, slow, split and cut what passes.
 
     Answers alone are held, delayed, slowed and split. What clients send passes at once, unless it is swallowed.
+
+    `refuse`, `reset`, `swallow` and `cut` are about all connections that clients have made by then, even those that wait
+    in the listener's queue. So these methods accept what waits there; and a connection is listed in `_links` under the
+    same lock under which it is accepted, long before the one to the server is made.
     """
 
     def __init__(self, port: int, *, refuse: bool = False, tls: ssl.SSLContext | None = None) -> None:
@@ -610,12 +633,11 @@ class Proxy:
         self._delay_s = (0.0, 0.0)
         self._dice = random.Random(1)
         self._end_in: int | None = None
-        self._end: Callable[[], None] = self.cut
+        self._end: Callable[[], None] | None = None
         self._held = self.connections = self._seen = 0
-        self._pairs: list[tuple[socket.socket, socket.socket]] = []
-        self._swallowed: set[socket.socket] = set()
-        self._to_reset: set[socket.socket] = set()
+        self._links: list[_Link] = []
         self._threads: list[threading.Thread] = []
+        self._accepting: threading.Thread | None = None
         self.port = 0
         self._listener = self._bind()
         if not refuse:
@@ -626,25 +648,25 @@ class Proxy:
     def accept(self) -> None:
         """Begin to listen."""
         self._listener.listen()
-        self._start(self._accept_all, self._listener)
+        self._accepting = self._start(self._accept_all, self._listener)
 
     def refuse(self) -> None:
         """Break all connections, and refuse new ones until `accept`."""
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        self._close_listener()
         self._listener = eventually(self._bind, "the proxy's own port")
         self.cut()
 
     def reset(self, on: bool = True) -> None:
         """Reset all connections (RST), and new ones as soon as they are made, until `reset(False)`."""
         with self._changed:
+            self._accept_waiting(self._listener)  # before `reset(False)` has an effect, too: they were made earlier
             self._resetting = on
-            pairs, self._pairs = (self._pairs, []) if on else ([], self._pairs)
-            self._to_reset.update(near for near, _ in pairs)
-        for _, far in pairs:
-            with contextlib.suppress(OSError):
-                far.shutdown(socket.SHUT_RDWR)  # the thread that reads from it resets the client's side
+            links = [link for link in self._links if on and not link.broken]
+            for link in links:
+                link.broken = link.resets = True
+                link.shut(socket.SHUT_RD)  # the thread of the connection resets it; a FIN may not go before the RST
+            self._changed.notify_all()
+        self._wait(lambda: not any(link in self._links for link in links), "the resets")
 
     def hold(self) -> None:
         """Keep back what the server answers."""
@@ -661,9 +683,11 @@ class Proxy:
     def swallow(self, on: bool = True) -> None:
         """Let no byte pass, ever, of the connections that exist, or that are made before `swallow(False)`."""
         with self._changed:
+            self._accept_waiting(self._listener)
             self._swallowing = on
             if on:
-                self._swallowed.update(near for near, _ in self._pairs)
+                for link in self._links:
+                    link.swallowed = True
 
     def delay(self, least_s: float, most_s: float) -> None:
         """Pass each piece of an answer on after a random time in this range; what comes meanwhile waits behind it."""
@@ -685,14 +709,17 @@ class Proxy:
     def cut(self) -> None:
         """Break all connections."""
         with self._changed:
-            pairs, self._pairs = self._pairs, []
-        for pair in pairs:
-            for end in pair:
-                with contextlib.suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
+            self._accept_waiting(self._listener)
+            for link in self._links:
+                link.broken = True
+                link.shut(socket.SHUT_RDWR)
+            self._changed.notify_all()
 
     def end_in(self, size: int, end: Callable[[], None]) -> None:
-        """Let `size` more bytes of answers pass, then nothing: do `end` instead, such as `cut` or `swallow`."""
+        """Let `size` more bytes of answers pass, then nothing: do `end` once instead, such as `cut` or `swallow`.
+
+        It may not be `reset`, which waits for the thread that runs `end`.
+        """
         with self._changed:
             self._end, self._end_in = end, size
 
@@ -720,6 +747,7 @@ class Proxy:
     def _bind(self) -> socket.socket:
         # A socket that is bound but does not listen keeps its port, and the kernel refuses connections to it.
         listener = socket.socket()
+        listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("127.0.0.1", self.port))
@@ -729,65 +757,93 @@ class Proxy:
         self.port = listener.getsockname()[1]
         return listener
 
-    def _start(self, target: Callable[..., None], *arguments: object) -> None:
+    def _close_listener(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # the kernel resets what waits in its queue
+        if self._accepting is not None:
+            self._accepting.join(PATIENCE_S)  # before its file descriptor may become another file's
+        self._listener.close()
+
+    def _start(self, target: Callable[..., None], *arguments: object) -> threading.Thread:
         thread = threading.Thread(target=target, args=arguments, daemon=True)
         self._threads.append(thread)
         thread.start()
+        return thread
 
     def _accept_all(self, listener: socket.socket) -> None:
+        ready = select.poll()
+        ready.register(listener, select.POLLIN)
         while True:
+            ready.poll()  # also when the listener is shut down
+            with self._changed:
+                if not self._accept_waiting(listener):
+                    return
+
+    def _accept_waiting(self, listener: socket.socket) -> bool:
+        """Accept what waits in the listener's queue, and list it; whether there may be more. `_changed` is held."""
+        while not self._closed:
             try:
                 near, _ = listener.accept()
-            except OSError:
-                return
-            if self._closed:
-                near.close()
-                return
+            except BlockingIOError:
+                return True
+            except OSError:  # it is closed, or does not listen
+                return False
+            near.setblocking(True)
             if self._resetting:
                 self._close(near, reset=True)
                 continue
-            self._start(self._connect, near)
+            link = _Link(near)
+            link.swallowed = self._swallowing
+            self._links.append(link)
+            self._start(self._serve, link)
+        return False
 
-    def _connect(self, near: socket.socket) -> None:
+    def _serve(self, link: _Link) -> None:
         try:
-            if self._tls is not None:
-                near = self._tls.wrap_socket(near, server_side=True)
-            far = socket.create_connection(("127.0.0.1", self._to), PATIENCE_S)
+            far = self._connect(link)
         except OSError:
-            near.close()
-            return
-        near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            pass
+        else:
+            forth = threading.Thread(target=self._forth, args=(link, far), daemon=True)
+            forth.start()
+            self._back(link, far)
+            # close() has no effect while another thread reads the socket: wake it first, without a FIN before a RST.
+            link.shut(socket.SHUT_RD if link.resets else socket.SHUT_RDWR)
+            forth.join(PATIENCE_S)
+            far.close()
+        with self._changed:
+            self._close(link.near, reset=link.resets)
+            self._links.remove(link)
+            self._changed.notify_all()
+
+    def _connect(self, link: _Link) -> socket.socket:
+        """The connection to the server."""
+        if self._tls is not None:
+            with self._changed:  # `cut` needs the socket that is open: wrap_socket() detaches the other
+                link.near = tls = self._tls.wrap_socket(link.near, server_side=True, do_handshake_on_connect=False)
+            tls.do_handshake()
+        far = socket.create_connection(("127.0.0.1", self._to), PATIENCE_S)
+        link.near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         far.settimeout(None)
         with self._changed:
-            self._pairs.append((near, far))
-            if self._swallowing:
-                self._swallowed.add(near)
+            link.far = far
+            if link.broken:
+                link.shut(socket.SHUT_RD if link.resets else socket.SHUT_RDWR)
             self.connections += 1
             self._changed.notify_all()
-        forth = threading.Thread(target=self._forth, args=(near, far), daemon=True)
-        forth.start()
-        self._back(far, near)
-        # close() has no effect while another thread reads the socket: wake it first, without a FIN before a RST.
-        reset = near in self._to_reset
-        with contextlib.suppress(OSError):
-            near.shutdown(socket.SHUT_RD if reset else socket.SHUT_RDWR)
-        forth.join(PATIENCE_S)
-        self._close(near, reset=reset)
-        far.close()
-        with self._changed:
-            self._swallowed.discard(near)
-            self._to_reset.discard(near)
+        return far
 
     @staticmethod
     def _close(near: socket.socket, *, reset: bool) -> None:
         if reset:
-            near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            with contextlib.suppress(OSError):  # wrap_socket() may have failed, and closed it
+                near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         near.close()
 
-    def _forth(self, near: socket.socket, far: socket.socket) -> None:
+    def _forth(self, link: _Link, far: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            while data := near.recv(1 << 16):
-                if near in self._swallowed:
+            while data := link.near.recv(1 << 16):
+                if link.swallowed:
                     continue
                 far.sendall(data)
                 with self._changed:
@@ -796,34 +852,37 @@ class Proxy:
         with contextlib.suppress(OSError):
             far.shutdown(socket.SHUT_RDWR)
 
-    def _back(self, far: socket.socket, near: socket.socket) -> None:
+    def _back(self, link: _Link, far: socket.socket) -> None:
         due = 0.0
         with contextlib.suppress(OSError):
             while data := far.recv(1 << 20):
+                end = None
                 with self._changed:
                     if self._holding:
                         self._held += len(data)
                         self._changed.notify_all()
-                        self._changed.wait_for(lambda: not self._holding or self._closed)
+                        self._changed.wait_for(lambda: not self._holding or self._closed or link.broken)
                     if self._delay_s[1]:
-                        self._changed.wait_for(lambda: self._closed, self._dice.uniform(*self._delay_s))
-                    if near in self._swallowed:
+                        self._changed.wait_for(lambda: self._closed or link.broken, self._dice.uniform(*self._delay_s))
+                    if link.swallowed or link.broken:
                         continue
                     data, self._injected = data + self._injected, b""
-                    left = self._end_in
-                    if left is not None:
-                        data = data[:left]
-                        self._end_in = left - len(data)
+                    if self._end_in is not None:
+                        data = data[: self._end_in]
+                        self._end_in -= len(data)
+                        if not self._end_in:  # other connections' threads may come here as well: the first one ends
+                            end, self._end = self._end, None
                 size = self._slices or max(self._bytes_per_s // 100, 1 if self._bytes_per_s else len(data)) or 1
                 for start in range(0, len(data), size):
-                    near.sendall(data[start : start + size])
+                    link.near.sendall(data[start : start + size])
                     if self._bytes_per_s:
                         due = max(due, time.monotonic() - 0.02) + size / self._bytes_per_s
                         time.sleep(max(due - time.monotonic(), 0))
-                if left is not None and left == len(data):
-                    self._end()
+                if end is not None:
+                    end()
                     with self._changed:
-                        self._end_in = None
+                        if self._end is None:  # else `end_in` was called again meanwhile
+                            self._end_in = None
                         self._changed.notify_all()
         with contextlib.suppress(OSError):
             far.shutdown(socket.SHUT_RDWR)
@@ -832,9 +891,7 @@ class Proxy:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        self._close_listener()
         self.cut()
         for thread in self._threads:
             thread.join(PATIENCE_S)
