@@ -198,8 +198,10 @@ class Process:
 
     def _read(self) -> None:
         unfinished = b""
+        ready = select.poll()  # not select(2), which knows no descriptor over 1,023
+        ready.register(self._output, select.POLLIN)
         while True:
-            select.select([self._output], [], [])
+            ready.poll()
             with self._changed:  # held from before bytes are read until their lines are listed: see `lines`
                 data = os.read(self._output, 1 << 16)
                 *whole, unfinished = (unfinished + data).split(b"\n")
@@ -617,9 +619,9 @@ class Proxy:
 
     Answers alone are held, delayed, slowed and split. What clients send passes at once, unless it is swallowed.
 
-    `refuse`, `reset`, `swallow` and `cut` are about all connections that clients have made by then, even those that wait
-    in the listener's queue. So these methods accept what waits there; and a connection is listed in `_links` under the
-    same lock under which it is accepted, long before the one to the server is made.
+    `refuse`, `reset`, `swallow` and `cut` are about all connections that clients have made by then, even those that
+    wait in the listener's queue. So these methods accept what waits there; and a connection is listed in `_links` under
+    the same lock under which it is accepted, long before the one to the server is made.
     """
 
     def __init__(self, port: int, *, refuse: bool = False, tls: ssl.SSLContext | None = None) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import resource
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 
-from tests.harness import PATIENCE_S, Proxy, eventually, tls_server_context
+from tests.harness import PATIENCE_S, Process, Proxy, eventually, tls_server_context
 
 CLIENTS = 50
 
@@ -51,6 +54,25 @@ def end_of(client: socket.socket) -> str:
     return "closed"
 
 
+# ---------------------------------------------------------------------------------------------------------- processes
+
+
+def test_a_process_is_read_through_any_descriptor() -> None:
+    """A test that holds a thousand connections leaves only numbers over 1,023, which select(2) cannot wait for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2000:
+        pytest.skip("needs 2000 open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2000, hard))
+    try:
+        with ExitStack() as stack:
+            while stack.enter_context(open(os.devnull, "rb")).fileno() < 1023:
+                pass
+            with Process([sys.executable, "-c", "print('here')"]) as process:
+                process.wait_for("here")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 # -------------------------------------------------------------------------------------------------------------- proxy
 
 
@@ -59,7 +81,7 @@ def end_of(client: socket.socket) -> str:
 def test_connections_that_were_made_just_before_break_too(
     echo: int, break_them: Callable[[Proxy], None], tls: bool
 ) -> None:
-    """Some wait in the listener's queue still, and most others have no connection to the server behind the proxy yet."""
+    """Some still wait in the listener's queue, and most others have no connection to the server behind the proxy."""
     with Proxy(echo, tls=tls_server_context() if tls else None) as proxy, ExitStack() as stack:
         for _ in range(5):
             clients = [connect(proxy, stack) for _ in range(CLIENTS)]
