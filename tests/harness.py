@@ -446,7 +446,9 @@ def repository(
     """A copy of the corpus's repository for `store` in `folder`, with another connection_string and our settings."""
     folder.mkdir(exist_ok=True)
     text = (CORPUS / store / "feature_store.yaml").read_text()
-    text = text.replace("connection_string: localhost:6379", f"connection_string: {json.dumps(connection_string)}")
+    recorded = "connection_string: localhost:6379"
+    assert recorded in text or "connection_string" not in text, f"the connection_string of {store} has changed"
+    text = text.replace(recorded, f"connection_string: {json.dumps(connection_string)}")
     if settings:
         text += f"yummy_fast: {json.dumps(settings)}\n"
     (folder / "feature_store.yaml").write_text(text)
@@ -559,7 +561,10 @@ class Client:
         first, *lines = head.decode("latin-1").split("\r\n")
         version, status, _ = first.split(" ", 2)
         assert version == "HTTP/1.1", first
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        headers: dict[str, str] = {}
+        for name, _, value in (line.partition(":") for line in lines):
+            assert name.lower() not in headers, f"{name} comes twice in {head!r}"
+            headers[name.lower()] = value.strip()
         length = int(headers.get("content-length", "0")) if method != "HEAD" else 0
         while len(self._received) < length:
             self._receive()

@@ -10,10 +10,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
-from tests.harness import PATIENCE_S, Process, Proxy, eventually, tls_server_context
+from tests import harness
+from tests.harness import PATIENCE_S, Client, Process, Proxy, eventually, repository, tls_server_context
 
 CLIENTS = 50
 
@@ -177,3 +179,35 @@ def test_an_end_may_set_the_next(echo: int) -> None:
             assert client.recv(1) == data
         assert second.wait(PATIENCE_S)
         proxy.wait_until_ended()
+
+
+# --------------------------------------------------------------------------------------------------------------- HTTP
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "date"])
+def test_no_header_may_come_twice(name: str) -> None:
+    """Headers are a dict for tests, in which the first of two would be lost."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nDate: x\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listener, Client(listener.getsockname()[1]) as client:
+        with listener.accept()[0] as connection:
+            connection.sendall(head + b"\r\n" + head + name.encode() + b": 0\r\n\r\n")
+        assert client.answer().headers == {"content-length": "0", "date": "x"}
+        with pytest.raises(AssertionError, match=f"{name} comes twice"):
+            client.answer()
+
+
+# --------------------------------------------------------------------------------------------------------- repository
+
+
+def test_a_repository_reads_the_store_that_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And never localhost:6379, although the corpus might come to be recorded with another connection_string."""
+    for store in ("redis", "redis_v2", "push"):
+        text = (repository(tmp_path / store, store, "127.0.0.1:1") / "feature_store.yaml").read_text()
+        assert 'connection_string: "127.0.0.1:1"' in text
+        assert "6379" not in text
+    changed = tmp_path / "corpus" / "redis"
+    changed.mkdir(parents=True)
+    (changed / "feature_store.yaml").write_text("online_store:\n  connection_string: 'localhost:6379'\n")
+    monkeypatch.setattr(harness, "CORPUS", changed.parent)
+    with pytest.raises(AssertionError, match="the connection_string of redis has changed"):
+        repository(tmp_path / "r", "redis", "127.0.0.1:1")
