@@ -45,6 +45,16 @@ def run(code: str, *path: Path, **environment: str) -> subprocess.CompletedProce
 
 
 IN_USE = "from yummy_fast.native import owner; print(owner.IN_USE, owner.WHY)"
+A_ROW = """
+from yummy_fast.native.owner import Picker, ReplyReader
+reader = ReplyReader()
+reader.expect(Picker((b"b", b"c"), True), 1)
+print([tuple(row) for row in reader.feed(b"*4\\r\\n$1\\r\\na\\r\\n$1\\r\\n1\\r\\n$1\\r\\nb\\r\\n$1\\r\\n2\\r\\n")[0]])
+"""
+"""One reply to HGETALL, with the fields a and b: b is asked for, and c."""
+VERSION = (
+    "import runpy, sys; sys.argv = ['yummy-fast', '--version']; runpy.run_module('yummy_fast', run_name='__main__')"
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +78,21 @@ def test_with_a_compiler_there_is_one_binary_for_all_versions(folder: Path) -> N
 
 
 @pytest.mark.parametrize("environment", [{"CC": "/bin/false"}, {"CC": "/no/such/compiler"}, {"YUMMY_FAST_NATIVE": "0"}])
-def test_without_one_the_wheel_is_pure_and_works(folder: Path, environment: dict[str, str]) -> None:
+def test_without_one_the_wheel_is_pure_and_works(folder: Path, tmp_path: Path, environment: dict[str, str]) -> None:
     done = build(folder, **environment)
     assert done.returncode == 0, done.stderr
     assert wheel(folder).name.endswith("-py3-none-any.whl")
     with zipfile.ZipFile(wheel(folder)) as content:
-        content.extractall(folder / "pure")
-    assert run(IN_USE, folder / "pure").stdout == "python this package was built without it\n"
+        names = content.namelist()
+        content.extractall(tmp_path)
+    modules = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "yummy_fast").rglob("*.py")}
+    assert {name for name in names if name.endswith(".py")} == modules
+    assert (
+        run("import yummy_fast; print(yummy_fast.__file__)", tmp_path).stdout == f"{tmp_path}/yummy_fast/__init__.py\n"
+    )
+    assert run(IN_USE, tmp_path).stdout == "python this package was built without it\n"
+    assert run(A_ROW, tmp_path).stdout == "[(b'2', None)]\n"
+    assert run(VERSION, tmp_path).stdout.startswith("yummy-fast ")
 
 
 def test_who_insists_gets_no_pure_one(folder: Path) -> None:
