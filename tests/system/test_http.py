@@ -6,8 +6,10 @@ import gzip
 import json
 import random
 import select
+import shutil
 import socket
 import struct
+import subprocess
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -75,6 +77,24 @@ def test_pipelined_requests_are_answered_in_order(server: Server, count: int) ->
                 assert answer.status == 404
             else:
                 assert trips(answer) == TRIPS[driver]
+
+
+def test_a_client_of_http_1_0_that_asks_for_it_is_told_that_the_connection_stays(server: Server) -> None:
+    ask = b"GET /health HTTP/1.0\r\n%b\r\n"
+    with server.client() as client:
+        for _ in range(3):
+            client.send(ask % b"Connection: Keep-Alive\r\n")
+            assert client.answer().headers["connection"] == "keep-alive"
+        client.send(ask % b"")
+        assert client.answer().headers["connection"] == "close"
+        assert client.rest() == b""
+
+
+@pytest.mark.skipif(shutil.which("ab") is None, reason="ab is in Debian's apache2-utils")
+def test_ab_keeps_its_connections(server: Server) -> None:
+    command = ["ab", "-k", "-q", "-n", "200", "-c", "4", "-s", "5", f"http://127.0.0.1:{server.port}/health"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    assert "Keep-Alive requests:    200" in done.stdout
 
 
 def test_a_slow_answer_holds_up_the_quick_one_behind_it(slow: tuple[Server, Proxy]) -> None:

@@ -1,11 +1,9 @@
-"""Clients that leave before they are answered, whose requests end; clients that only seem to leave; and keep-alive."""
+"""Clients that leave before they are answered, whose requests end; and clients that only seem to leave."""
 
 from __future__ import annotations
 
-import shutil
 import socket
 import ssl
-import subprocess
 import time
 from pathlib import Path
 
@@ -15,7 +13,6 @@ from tests.harness import (
     CERTIFICATE,
     CERTIFICATE_KEY,
     Client,
-    Server,
     Valkey,
     eventually,
     features_request,
@@ -72,21 +69,3 @@ def test_a_client_that_only_sends_no_more_is_answered(tmp_path: Path, valkey: Va
             assert in_flight(other) == 1
             proxy.release()
             assert client.rest().startswith(b"HTTP/1.1 200 ")
-
-
-def test_a_client_of_http_1_0_that_asks_for_it_is_told_that_the_connection_stays(server: Server) -> None:
-    ask = b"GET /health HTTP/1.0\r\n%b\r\n"
-    with server.client() as client:
-        for _ in range(3):
-            client.send(ask % b"Connection: Keep-Alive\r\n")
-            assert client.answer().headers["connection"] == "keep-alive"
-        client.send(ask % b"")
-        assert client.answer().headers["connection"] == "close"
-        assert client.rest() == b""
-
-
-@pytest.mark.skipif(shutil.which("ab") is None, reason="ab is in Debian's apache2-utils")
-def test_ab_keeps_its_connections(server: Server) -> None:
-    command = ["ab", "-k", "-q", "-n", "200", "-c", "4", "-s", "5", f"http://127.0.0.1:{server.port}/health"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    assert "Keep-Alive requests:    200" in done.stdout
