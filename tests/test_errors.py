@@ -1,4 +1,8 @@
-"""The answers that belong to exceptions: status, head lines, and Feast's three shapes of body (FEAST.md 1.4)."""
+"""The answers that belong to exceptions: status, head lines, and Feast's three shapes of body.
+
+A FeastError is JSON in a JSON string (feast/errors.py), any other exception is a JSON string of its text
+(feast/feature_server.py), and what pydantic refuses is FastAPI's `detail`.
+"""
 
 from __future__ import annotations
 

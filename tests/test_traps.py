@@ -1,11 +1,12 @@
-"""The 35 traps that FEAST.md section 7 lists for whoever imitates Feast 0.67.0, each with a test, in the spec's order.
+"""The 35 traps for whoever imitates Feast 0.67.0, each with a test; those that bite most easily come first.
 
 A test is named after its trap, by number. Most ask a server process over a real Valkey: the corpus that Feast itself
 wrote and answered (tests/conformance), or RIDES, a small registry whose rows are written here byte by byte from the
-layouts of FEAST.md 4 (and not by code of ours), where the corpus lacks the thing. What is about bytes or configuration
-alone (14 to 20, 28) is tested without a server as well.
+layouts of Feast's files (feast/infra/key_encoding_utils.py, feast/infra/online_stores/helpers.py and redis.py), and not
+by code of ours, where the corpus lacks the thing. What is about bytes or configuration alone (14 to 20, 28) is tested
+without a server as well.
 
-Expected values come from FEAST.md and from Feast's recorded answers. Where this project means to answer better than
+Expected values come from Feast's code and from its recorded answers. Where this project means to answer better than
 Feast, the test pins our answer, and its docstring says so; docs/compatibility.md has the list. Traps about what this
 server does not have are turned into what a client sees instead.
 """
@@ -107,9 +108,9 @@ RIDES = serialised(
 )
 
 DRIVER_1001 = "0100000002000000090000006472697665725f69640400000008000000e903000000000000"
-"""driver_id = INT64 1001 in serialization version 3, as Feast wrote it (FEAST.md 4.0)."""
+"""driver_id = INT64 1001 in serialization version 3, as feast/infra/key_encoding_utils.py wrote it."""
 STORED_TIME = bytes.fromhex("08bbf08dd80610c0a9d33a")
-"""As Feast wrote it under _ts:stats (FEAST.md 4.1): 1795389499 s and 123000000 ns."""
+"""As feast/infra/online_stores/redis.py wrote it under _ts:stats: 1795389499 s and 123000000 ns."""
 STORED_TIME_TEXT = "2026-11-22T23:18:19.123Z"
 
 
@@ -336,7 +337,7 @@ def test_trap_12_entity_columns_come_first_in_the_requests_order_present_and_of_
     ids=["seconds", "milliseconds", "half", "microseconds", "nanoseconds", "absent"],
 )
 def test_trap_13_timestamps_have_no_three_or_six_digits(rides: Server, valkey: Valkey, time: bytes, text: str) -> None:
-    """Nine are for stores that keep nanoseconds: Feast's Redis store rounds them to microseconds (FEAST.md 2.8)."""
+    """Nine are for stores that keep nanoseconds: feast/infra/online_stores/redis.py rounds them to microseconds."""
     write(valkey, driver(700), "stats", {"trips": b"\x20\x0b"}, time)
     for drivers in ([700], [700, 700], [700, 701]):
         told = column(ask(rides, ["stats:trips"], driver_id=drivers), "trips")
@@ -411,7 +412,7 @@ def test_trap_15_the_type_is_in_the_key_and_comes_from_the_views_column(rides: S
 def test_trap_16_keys_are_sorted_and_stand_before_all_values(
     values: dict[str, tuple[ValueType, Any]], version: int, expected: str
 ) -> None:
-    """The bytes are Feast's (FEAST.md 4.0). Version 2 has neither the number of keys nor their lengths."""
+    """The bytes are serialize_entity_key's of Feast. Version 2 has neither the number of keys nor their lengths."""
     assert key_of(values, version) == expected
 
 
@@ -427,7 +428,7 @@ def test_trap_16_the_order_of_the_request_does_not_matter(version: int) -> None:
 def test_trap_17_a_redis_key_is_the_entity_key_and_the_project_without_anything_between(
     rides: Server, valkey: Valkey
 ) -> None:
-    """Every byte that is written here is from FEAST.md 4.0 and 4.1."""
+    """Every byte that is written here is as serialize_entity_key, _redis_key and _mmh3 of Feast made it."""
     valkey.do(
         *("HSET", bytes.fromhex(DRIVER_1001) + b"rides", bytes.fromhex("eb342a65"), bytes.fromhex("200b")),
         *(bytes.fromhex("d5713f9f"), bytes.fromhex("350000003f"), b"_ts:stats", STORED_TIME),
@@ -722,7 +723,10 @@ def test_trap_31_a_singleton_has_one_value(rides: Server, valkey: Valkey) -> Non
 def test_trap_32_the_remote_sdk_repeats_no_request_and_finds_the_class_to_raise(
     rides: Server, features: Any, entities: dict[str, Any], status: int, text: str
 ) -> None:
-    """It repeats 429, 500, 502, 503 and 504 three times each, and parses the body of all else (FEAST.md 6.1)."""
+    """It repeats 429, 500, 502, 503 and 504 three times each, and parses the body of all else.
+
+    feast/permissions/client/http_auth_requests_wrapper.py does the first, feast/rest_error_handler.py the second.
+    """
     answer = ask(rides, features, entities=entities)
     assert answer.status not in (429, 500, 502, 503, 504)
     if text.endswith(("Exception", "Error")):

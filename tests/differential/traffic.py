@@ -2,8 +2,8 @@
 
 All of them come from one random.Random, so the same seed makes the same requests. A request starts as a good one, of
 names and keys in the repository's manifest; then it may be made odd (Feast may still answer it: 1001 as text, a column
-that no feature needs, an entity's name for its join key) and may be spoilt (FEAST.md 1.4 and 2.5 list the ways). This
-module does not know which of that Feast refuses: both servers are asked.
+that no feature needs, an entity's name for its join key) and may be spoilt: ODD and BAD list the ways. This module does
+not know which of that Feast refuses: both servers are asked.
 
 A request that is JSON keeps its parsed `query`, so that a failing one can be cut down.
 """

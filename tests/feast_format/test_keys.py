@@ -1,4 +1,7 @@
-"""Entity keys and field names, against the bytes that Feast 0.67.0 wrote (FEAST.md 4.0, 4.1). More in property/."""
+"""Entity keys and field names, against the bytes that Feast 0.67.0 wrote. More in property/.
+
+It makes them in feast/infra/key_encoding_utils.py and feast/infra/online_stores/helpers.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Registry bytes to records: the project's own, in Feast's order of precedence (FEAST.md 2.2, 5.2)."""
+"""Registry bytes to records: the project's own, in Feast's order of precedence.
+
+It is that of get_any_feature_view in feast/infra/registry/proto_registry_utils.py (Feast 0.67.0).
+"""
 
 from __future__ import annotations
 

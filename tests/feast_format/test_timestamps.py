@@ -1,4 +1,7 @@
-"""Stored event timestamps, as Feast 0.67.0 reads them (FEAST.md 2.8, 4.1). More in property/test_timestamps.py."""
+"""Stored event timestamps, as Feast 0.67.0 reads them. More in property/test_timestamps.py.
+
+It reads them in feast/infra/online_stores/redis.py, and writes them as text in feast/feature_server_utils.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Stored Values, against what Feast 0.67.0 wrote and answered (FEAST.md 2.8, 3). More in property/test_values.py."""
+"""Stored Values, against what Feast 0.67.0 wrote and answered. More in property/test_values.py.
+
+It writes them as JSON in feast/feature_server_utils.py _value_to_native.
+"""
 
 from __future__ import annotations
 
@@ -176,7 +179,7 @@ def test_a_row_with_a_type_of_a_later_feast_and_nothing_stored_for_it() -> None:
     assert list(decode([b"", b""])) == [None, None]
 
 
-# Types that change places: what is stored decides, value by value (FEAST.md 3), however the counts come out.
+# Types that change places: what is stored decides, value by value (_value_to_native), however the counts come out.
 
 INT, DOUBLE, STRING = (
     value.SerializeToString() for value in (Value(int64_val=7), Value(double_val=0.5), Value(string_val="s"))

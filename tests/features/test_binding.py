@@ -1,4 +1,8 @@
-"""Binding entity columns: what each is for, the keys that are made of them, what is answered (FEAST.md 2.5 to 2.7)."""
+"""Binding entity columns: what each is for, the keys that are made of them, what is answered.
+
+The rules are those of feast/utils.py _prepare_entities_to_read_from_online_store and _get_unique_entities (of Feast
+0.67.0).
+"""
 
 from __future__ import annotations
 
@@ -49,7 +53,7 @@ def refusal(entities: dict[str, list[Any]], *features: str) -> str:
 
 
 def int_key(join_key: str, value: int, *, size: int = 8) -> bytes:
-    """An entity key of one integer by FEAST.md 4.0, version 3."""
+    """An entity key of one integer by feast/infra/key_encoding_utils.py serialize_entity_key, version 3."""
     name = join_key.encode()
     head = b"\x01\0\0\0\x02\0\0\0" + len(name).to_bytes(4, "little") + name
     tag = b"\x04\0\0\0\x08\0\0\0" if size == 8 else b"\x03\0\0\0\x04\0\0\0"

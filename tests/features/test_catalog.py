@@ -1,4 +1,7 @@
-"""Which plan a service or a list of features becomes, and which error wins when it cannot (FEAST.md 1.4, 2.1-2.4)."""
+"""Which plan a service or a list of features becomes, and which error wins when it cannot.
+
+Feast's order of checks is that of feast/utils.py _prepare_entities_to_read_from_online_store (Feast 0.67.0).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What Feast takes for a value of an entity column (FEAST.md 2.5), and what a caller reads when it does not."""
+"""What Feast takes for a value of an entity column, and what a caller reads when it does not.
+
+Feast's rules are those of feast/type_map.py python_values_to_proto_values (Feast 0.67.0).
+"""
 
 from __future__ import annotations
 

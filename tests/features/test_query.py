@@ -1,4 +1,4 @@
-"""Bodies in by pydantic's rules (FEAST.md 1.2, 1.4). More in property/.
+"""Bodies in by pydantic's rules for GetOnlineFeaturesRequest of feast/feature_server.py. More in property/.
 
 The tables of refusals were answered by FastAPI 0.165.0 and pydantic 2.14.3, which Feast 0.67.0 runs on.
 """

@@ -1,4 +1,7 @@
-"""Stored timestamps as text, by Feast's recorded answers (FEAST.md 2.8), and what of it is remembered."""
+"""Stored timestamps as text, by Feast's recorded answers, and what of it is remembered.
+
+Feast makes the text in feast/feature_server_utils.py _timestamp_to_str (Feast 0.67.0).
+"""
 
 from __future__ import annotations
 

@@ -778,7 +778,9 @@ def test_a_function_sees_keys_request_data_and_features_by_both_names() -> None:
     assert seen.pop("seen") == seen.pop("stats__seen") == [None, None]
     assert seen == {
         "driver_id": [7, 8],
-        "bonus": [1, 2],  # request data has the type of its first value, whatever was declared (FEAST.md 2.10)
+        # Feast's python_values_to_proto_values (feast/type_map.py) is given no declared type of request data, and takes
+        # that of the first value.
+        "bonus": [1, 2],
         **{key: [5, 6] for key in ("trips", "stats__trips")},
         **{key: [None, 0.5] for key in ("rate", "stats__rate")},
         **{key: [None, None] for key in ("city", "stats__city", "tags", "stats__tags")},

@@ -1,4 +1,7 @@
-"""Bodies out by Feast's recorded answers (FEAST.md 2.8, 3). More in property/."""
+"""Bodies out by Feast's recorded answers. More in property/.
+
+Feast makes them in feast/feature_server_utils.py convert_response_to_dict (Feast 0.67.0).
+"""
 
 from __future__ import annotations
 
@@ -147,7 +150,8 @@ def test_a_deep_object_is_echoed_or_refused_with_its_place(depth: int) -> None:
         assert json.loads(ask(entities, "stats:trips"))["results"][1]["values"] == [deep]
 
 
-# Another type than the declared one: what is stored decides what is answered (FEAST.md 3), in one row or in many.
+# Another type than the declared one: what is stored decides what is answered (feast/feature_server_utils.py
+# _value_to_native asks the Value alone), in one row or in many.
 
 ODD: list[tuple[Value, Any]] = [
     (Value(string_list_val=values.StringList(val=["a", "b"])), ["a", "b"]),

@@ -1,4 +1,7 @@
-"""How references are read, which views they and services use, and which views cannot be used (FEAST.md 2.1-2.4)."""
+"""How references are read, which views they and services use, and which views cannot be used.
+
+Feast's rules are those of feast/utils.py _parse_feature_ref and _get_feature_views_to_use (Feast 0.67.0).
+"""
 
 from __future__ import annotations
 

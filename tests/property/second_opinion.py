@@ -1,4 +1,7 @@
-"""What Feast does, written plainly and slowly from FEAST.md: one value at a time, dictionaries, `json`.
+"""What Feast 0.67.0 does, written plainly and slowly: one value at a time, dictionaries, `json`.
+
+It does what these files of Feast's do: feast/infra/key_encoding_utils.py, feast/infra/online_stores/redis.py,
+feast/utils.py, feast/feature_server.py and feast/feature_server_utils.py.
 
 Nothing here may import from yummy_fast but the messages.
 """
@@ -19,7 +22,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from yummy_fast.feast_format._proto import value_pb2 as values
 from yummy_fast.feast_format._proto.value_pb2 import Value
 
-# --------------------------------------------------------------------------------------------------- entity keys (4.0)
+# ----------------------------------------------------------------------------------- entity keys: key_encoding_utils.py
 
 _TYPE_NUMBERS = {"BYTES": 1, "STRING": 2, "INT32": 3, "INT64": 4, "UNIX_TIMESTAMP": 8}
 
@@ -50,7 +53,7 @@ def entity_key(version: int, parts: Mapping[str, tuple[str, Any]]) -> bytes:
     return key
 
 
-# -------------------------------------------------------------------------------------------------------- values (3)
+# -------------------------------------------------------------------------------------- values: feature_server_utils.py
 
 
 def _number(value: float) -> float | str:
@@ -126,7 +129,7 @@ def same(one: Any, other: Any) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-# ------------------------------------------------------------------------------------------------------- answers (2.8)
+# ---------------------------------------------------------------------------------------------------- answers: utils.py
 
 
 def response(
@@ -158,7 +161,7 @@ def response(
     return {"results": results, "metadata": {"feature_names": names}}
 
 
-# ------------------------------------------------------------------------------------------------------- bodies (1.2)
+# -------------------------------------------------------------------------------------------- bodies: feature_server.py
 
 
 def accepts(data: object) -> bool:

@@ -1,4 +1,4 @@
-"""Entity keys are the bytes that FEAST.md describes, for any join keys and values."""
+"""Entity keys are the bytes that the second opinion makes, for any join keys and values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Event timestamps are decoded as FEAST.md says, one by one and many at once."""
+"""Event timestamps are decoded as by the second opinion, one by one and many at once."""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ Each question is asked of three FeatureStores that share a registry: one that re
   several such values it meets first depends on the order of the columns, which is random in Feast.
 - Through us is as from Redis, for the values that JSON can say: integers, floats, strings, booleans, null.
 - What is written, pushed or materialized through us is in Redis. (To materialize is Feast's own to do: `--forward-to`.)
-- A mistake raises the same class as it does without a server, where the server told which (FEAST.md 6.1).
+- A mistake raises the same class as it does without a server, where the server told which
+  (FeastError.from_error_detail in feast/errors.py).
 """
 
 from __future__ import annotations
