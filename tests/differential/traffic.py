@@ -259,7 +259,7 @@ class Traffic:
                 ref.replace(":", tag + ":", 1) if change else ref for ref, change in zip(refs, plain, strict=True)
             ]
 
-    def _null_keys_of_many(self, query: Query) -> None:
+    def _one_column_missing(self, query: Query) -> None:
         """One of several columns is left out. A view with a part of its join keys finds nothing, which is no error."""
         entities = query.get("entities")
         if type(entities) is dict and len(entities) > 1:
@@ -402,7 +402,7 @@ ODD = (
     *(Traffic._odd_key_values, Traffic._odd_values, Traffic._one_odd_value, Traffic._unknown_column),
     *(Traffic._another_key, Traffic._entity_names, Traffic._raw_and_mapped_keys, Traffic._columns_shuffled),
     *(Traffic._metadata, Traffic._unknown_fields, Traffic._lax_boolean, Traffic._other_features_too, Traffic._latest),
-    Traffic._null_keys_of_many,
+    Traffic._one_column_missing,
 )
 BAD = (
     *(Traffic._no_keys, Traffic._empty_columns, Traffic._unequal_columns, Traffic._bad_entities, Traffic._bad_column),
