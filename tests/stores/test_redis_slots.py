@@ -117,7 +117,7 @@ def test_the_order_in_which_a_node_lists_the_others_means_nothing() -> None:
         (node_reply(b"::1", 6379, b"availability-zone", b"a"), "::1"),  # Valkey 9
     ],
 )
-def test_who_announces_no_host_is_who_was_asked(described: list[Any], host: str) -> None:
+def test_the_host_of_a_node_that_announces_one_or_none(described: list[Any], host: str) -> None:
     topology = parse_slots([[0, 16383, described]], ASKED)
     assert topology.shards == (Shard(Address(host, 6379)),)
     assert not topology.uncovered()
