@@ -30,7 +30,7 @@ class Client(asyncio.Protocol):
         self.writer.resume()
 
     def write(self, body: bytes, *, method: bytes = b"GET") -> None:
-        self.writer.write(Response(200, body), Request(method, b"/", b"", True), keep_alive=True)
+        self.writer.write(Response(200, body), Request(method, b"/", b"", True), True)
 
     def body(self) -> bytes:
         """What came of it."""
@@ -67,7 +67,7 @@ def test_head_has_no_body() -> None:
 
 def test_a_head_says_that_the_connection_ends() -> None:
     client = Client()
-    client.writer.write(Response(404, b"no"), Request(b"GET", b"/", b"", True), keep_alive=False)
+    client.writer.write(Response(404, b"no"), Request(b"GET", b"/", b"", True), False)
     assert client.transport.received.startswith(b"HTTP/1.1 404 Not Found\r\n")
     assert b"\r\nconnection: close\r\n" in client.transport.received
     assert client.body() == b"no"
@@ -157,8 +157,8 @@ def stream(client: Client, source: Source, ended: list[str], *, method: bytes = 
         Response(200, stream=source),
         source,
         Request(method, b"/", b"", True),
-        keep_alive=True,
-        ended=lambda: ended.append("ended"),
+        True,
+        lambda: ended.append("ended"),
     )
 
 

@@ -39,6 +39,7 @@ class AnswerWriter:
         "_stream",
         "_stream_ended",
         "_transport",
+        "busy",
         "is_read",
         "paused",
         "read_bytes",
@@ -54,6 +55,8 @@ class AnswerWriter:
         if transport.get_extra_info("sslcontext") is not None:
             self._below = transport_below(transport)
             transport.set_write_buffer_limits(high=MUCH_BYTES)  # uvloop's is 512 KiB, on top of the one below
+        self.busy = False
+        """Whether the transport still lacks a part of the last answer. Then no other may be written."""
         self._rest: memoryview | None = None
         """What the transport had no room for of the body that is being written. Only while `paused`."""
         self._body_bytes = 0
@@ -78,16 +81,11 @@ class AnswerWriter:
     # --------------------------------------------------------------------------------------------- answers
 
     @property
-    def busy(self) -> bool:
-        """Whether the transport still lacks a part of the last answer. Then no other may be written."""
-        return self._rest is not None or self._stream is not None
-
-    @property
     def streams(self) -> bool:
         """Whether the body that is being written comes piece by piece."""
         return self._stream is not None
 
-    def write(self, response: Response, request: Request, *, keep_alive: bool) -> None:
+    def write(self, response: Response, request: Request, keep_alive: bool) -> None:
         """Write an answer whose body is there. Without `keep_alive`, its head says that the connection ends with it."""
         status, body, headers, _, _ = response
         size = len(body)
@@ -105,7 +103,7 @@ class AnswerWriter:
         else:
             view = memoryview(body)
             self._body_bytes = size
-            self._rest = view[SLICE_BYTES:]  # before the write, which may call resume_writing()
+            self.busy, self._rest = True, view[SLICE_BYTES:]  # before the write, which may call resume_writing()
             transport.writelines((head, view[:SLICE_BYTES]))
             self._write_rest()
 
@@ -116,16 +114,18 @@ class AnswerWriter:
             self._rest = rest if rest and not self._transport.is_closing() else None
             if not self._transport.is_closing():
                 self._transport.write(piece)
+        self.busy = self._rest is not None or self._stream is not None
 
     def write_streamed(
-        self, response: Response, stream: BodyStream, request: Request, *, keep_alive: bool, ended: Callable[[], None]
+        self, response: Response, stream: BodyStream, request: Request, keep_alive: bool, ended: Callable[[], None]
     ) -> None:
         """As `write`, for a body that comes piece by piece, out of `stream`. `ended` is called after the last piece.
 
         In HTTP/1.0, a stream of unknown length has no `keep_alive`: the end of the connection ends the body.
         """
         head, self._chunked = streamed_head(response, stream, self._clock.line, keep_alive, request.version)
-        self._stream, self._stream_ended = stream, ended  # before the write, which may call pause_writing()
+        # Before the write, which may call pause_writing().
+        self.busy, self._stream, self._stream_ended = True, stream, ended
         self._transport.write(head)
         if request.method == b"HEAD":
             self._drop_stream()
@@ -144,7 +144,7 @@ class AnswerWriter:
     def stream_end(self) -> None:
         """As Sink.stream_end."""
         ended = self._stream_ended
-        self._stream = self._stream_ended = None
+        self.busy, self._stream, self._stream_ended = False, None, None
         if self._chunked and not self._transport.is_closing():
             self._transport.write(b"0\r\n\r\n")
         if ended is not None:
@@ -152,7 +152,7 @@ class AnswerWriter:
 
     def stream_lost(self) -> None:
         """As Sink.stream_lost. The connection is reset: in HTTP/1.0, an orderly close would end the body."""
-        self._stream = self._stream_ended = None
+        self.busy, self._stream, self._stream_ended = False, None, None
         connection = self._transport.get_extra_info("socket")
         if connection is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -164,7 +164,7 @@ class AnswerWriter:
         self._drop_stream()
 
     def _drop_stream(self) -> None:
-        stream, self._stream, self._stream_ended = self._stream, None, None
+        stream, self.busy, self._stream, self._stream_ended = self._stream, False, None, None
         if stream is not None:
             stream.close()
 

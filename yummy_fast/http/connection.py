@@ -495,9 +495,9 @@ class Connection(asyncio.Protocol):
                 self._drop_requests()
             keep_alive = not self._last_request or bool(begun or self._queued)
             if stream is None:
-                writer.write(response, request, keep_alive=keep_alive)
+                writer.write(response, request, keep_alive)
             else:
-                writer.write_streamed(response, stream, request, keep_alive=keep_alive, ended=self.advance)
+                writer.write_streamed(response, stream, request, keep_alive, self.advance)
         if begun or writer.paused or self.held_bytes:
             self._count_held_bytes()
 
