@@ -103,7 +103,7 @@ class AnswerWriter:
         else:
             view = memoryview(body)
             self._body_bytes = size
-            self.busy, self._rest = True, view[SLICE_BYTES:]  # before the write, which may call resume_writing()
+            self._rest = view[SLICE_BYTES:]  # before the write, which may call resume_writing()
             transport.writelines((head, view[:SLICE_BYTES]))
             self._write_rest()
 
@@ -111,7 +111,7 @@ class AnswerWriter:
         """Write more of a body, as long as the transport has room."""
         while self._rest is not None and not self.paused:
             piece, rest = self._rest[:SLICE_BYTES], self._rest[SLICE_BYTES:]
-            self._rest = rest if rest and not self._transport.is_closing() else None
+            self._rest = rest or None
             if not self._transport.is_closing():
                 self._transport.write(piece)
         self.busy = self._rest is not None or self._stream is not None
