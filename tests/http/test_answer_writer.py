@@ -1,6 +1,6 @@
 """The bytes of one client's answers on a transport in the test's hands: whole, in slices, and how fast they are read.
 
-test_answer_writer_streams.py has bodies that come piece by piece, test_connection.py what is written when.
+test_connection_streams.py has bodies that come piece by piece, test_connection.py what is written when.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 
 from tests.fakes import FakeLoop, FakeTransport
 from tests.harness import run, tls_client_context, tls_server_context
-from tests.http.test_answer_writer_streams import Source
+from tests.http.test_connection_streams import Source
 from yummy_fast.http.answer_writer import LARGE_BODY_BYTES, MUCH_BYTES, SLICE_BYTES, AnswerWriter, transport_below
 from yummy_fast.http.http11 import Clock, Request, Response
 from yummy_fast.http.trace_headers import Trace
