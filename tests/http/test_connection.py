@@ -20,7 +20,7 @@ import pytest
 from tests.fakes import FakeLoop, FakeTransport, without_complaints
 from tests.harness import eventually
 from yummy_fast.config.settings import HttpLimits, Timeouts
-from yummy_fast.errors import YummyError
+from yummy_fast.errors import LimitError, YummyError
 from yummy_fast.http import answer_writer
 from yummy_fast.http.answer_writer import LARGE_BODY_BYTES, MUCH_BYTES, SLICE_BYTES
 from yummy_fast.http.connection import LINGER_S, PROBE_S, Connection, Connections
@@ -408,6 +408,7 @@ def test_the_rest_of_a_large_body_is_written_before_the_connection_ends(end: str
     if end == "eof":
         client.reading = True
         client.receive_eof()
+        rig.loop.pass_time(1)  # it is not asked whether it still reads: that would come within the body
     if end == "stop":
         connection.close_if_idle()
         rig.shared.closing = True
@@ -792,6 +793,47 @@ def test_a_client_that_has_closed_is_told_apart_from_one_that_still_reads(reset:
         assert rig.loop.timers == []
 
 
+def test_a_client_that_sends_no_more_is_asked_after_a_fifth_of_a_second() -> None:
+    """docs/reliability.md says when."""
+    rig = Rig()
+    client = rig.connect()
+    client.receive(get(b"/wait"))
+    client.receive_eof()
+    rig.loop.pass_time(0.201)
+    assert client.writes == [CONTINUE]
+    rig.finish(b"/wait")
+
+
+def test_a_client_is_not_asked_within_an_answer_whether_it_still_reads() -> None:
+    """What it reads slowly is a large body, and "100 Continue" would come between two slices of that."""
+    extra, stack = peer(reset=False)
+    with stack:
+        rig = Rig()
+        client = rig.connect(extra=extra)
+        client.receive(get(b"/wait/1") + get(b"/wait/2"))
+        client.receive_eof()
+        client.client_reads = False
+        rig.finish(b"/wait/1", b"x" * (2 * SLICE_BYTES))
+        rig.loop.pass_time(1)
+        client.read_all()
+        assert bodies(client) == [b"x" * (2 * SLICE_BYTES)]
+        rig.loop.pass_time(PROBE_S)
+        rig.finish(b"/wait/2")
+        assert statuses(client) == [200, 100, 200], "it is asked behind the body"
+        assert is_closed(rig, client)
+
+
+def test_a_client_that_is_leaving_is_not_asked_whether_it_still_reads() -> None:
+    rig = Rig()
+    client = rig.connect()
+    client.receive(get(b"/wait"))
+    client.receive_eof()
+    client.closing = True
+    rig.loop.pass_time(1)
+    assert client.writes == []
+    assert rig.loop.timers == []
+
+
 def test_a_client_of_http_1_0_is_not_asked_whether_it_has_left() -> None:
     """RFC 9110 15.2: it knows no interim responses."""
     rig = Rig()
@@ -840,6 +882,26 @@ def test_a_connection_that_has_ended_is_freed_at_once() -> None:
             rig.loop = FakeLoop()  # and its timers, such as that of the lingering one
             del client
         assert [ref() for ref in gone] == [None] * len(gone)
+    finally:
+        gc.enable()
+
+
+def test_over_tls_a_connection_that_has_ended_is_freed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the transport of the socket, uvloop's references lead back to the connection that uses it."""
+    rig = Rig()
+    below = FakeTransport(rig.loop)
+    monkeypatch.setattr(answer_writer, "transport_below", lambda _, below=below: below)
+    client = rig.connect(tls=True)
+    monkeypatch.undo()  # which would hold it
+    below.set_protocol(client.get_protocol())
+    gone = weakref.ref(client.get_protocol())
+    client.receive(get(b"/a"))
+    gc.collect()
+    gc.disable()
+    try:
+        client.lose()
+        del below
+        assert gone() is None
     finally:
         gc.enable()
 
@@ -953,6 +1015,21 @@ def test_the_limits_of_a_request_are_those_of_the_configuration(setting: str, da
         assert statuses(client) == [expected]
 
 
+def test_a_request_has_all_its_headers_if_its_target_begins_as_some_that_need_them() -> None:
+    rig = Rig()
+    asked: list[Request] = []
+
+    def handle(request: Request) -> Response:
+        asked.append(request)
+        return Response(200)
+
+    rig.shared.handle = handle
+    rig.shared.kept_for = (b"/kept",)
+    client = rig.connect()
+    client.receive(get(b"/kept/a", b"X-Mine: 1") + get(b"/other", b"X-Mine: 1"))
+    assert [dict(request.headers or ()).get(b"x-mine") for request in asked] == [b"1", None]
+
+
 def test_over_tls_there_is_no_half_of_a_connection_to_close() -> None:
     rig = Rig()
     client = rig.connect(tls=True)
@@ -983,6 +1060,24 @@ def test_over_tls_an_idle_client_that_never_closes_its_half_is_cut_off() -> None
     client = rig.connect(tls=True)
     client.waits_to_close = True
     rig.sweep(1 + LATER)
+    assert client.closing
+    rig.sweep(4)
+    assert not client.aborted
+    rig.sweep(LATER)
+    assert client.aborted
+
+
+@pytest.mark.parametrize("how", ["eof", "stop"])
+def test_over_tls_the_time_to_close_begins_when_the_connection_ends(how: str) -> None:
+    """It was idle before for longer than a client has to close its half."""
+    rig = Rig(send_s=4, keep_alive_s=60)
+    client = rig.connect(tls=True)
+    client.waits_to_close = True
+    rig.sweep(10)
+    if how == "eof":
+        client.receive_eof()
+    else:
+        client.get_protocol().close_if_idle()  # type: ignore[attr-defined]
     assert client.closing
     rig.sweep(4)
     assert not client.aborted
@@ -1219,6 +1314,40 @@ def test_a_connection_too_many_that_asks_nothing_is_closed_without_an_answer(tls
     assert not rig.shared.surplus
 
 
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1"])
+def test_the_time_of_a_connection_too_many_begins_after_its_handshake(sent: bytes) -> None:
+    """uvloop makes the protocol first, and the TLS handshake may take as long as --header-timeout."""
+    rig = Rig(max_connections=1, header_s=2)
+    rig.connect()
+    client = FakeTransport(rig.loop, tls=True)
+    connection = Connection(rig.shared, rig.loop.abstract)
+    rig.loop.pass_time(1.5)
+    client.connect(connection)
+    if sent:
+        client.receive(sent)
+    rig.sweep(2)
+    assert not client.closing
+    assert client.writes == []
+    rig.sweep(LATER)
+    assert client.aborted or statuses(client) == [503]
+
+
+def test_a_connection_too_many_is_refused_once() -> None:
+    """The sweep comes again before the connection is closed, while the rest of its request is dropped."""
+    rig = Rig(max_connections=1, header_s=1)
+    rig.connect()
+    client = rig.connect()
+    client.receive(b"GET / HTTP/1.1")
+    for _ in range(2):
+        rig.sweep(1 + LATER / 2)
+        rig.shared.sweep(rig.loop.time())
+        assert statuses(client) == [503]
+        assert not client.aborted
+    assert len(rig.failures) == 1
+    rig.loop.pass_time(LINGER_S)
+    assert is_closed(rig, client)
+
+
 def test_a_connection_too_many_whose_client_leaves_is_forgotten() -> None:
     rig = Rig(max_connections=1)
     rig.connect()
@@ -1271,6 +1400,19 @@ def test_a_request_that_takes_too_long_gets_a_504_in_its_place() -> None:
     assert rig.waiting[b"/wait/1"].cancelled()
     assert rig.shared.in_flight == 0
     assert not is_closed(rig, client)
+
+
+def test_a_request_with_a_time_of_its_own_may_take_longer() -> None:
+    rig = Rig(request_ms=2000)
+    rig.shared.has_own_timeout = lambda request: request.url == b"/wait/own"
+    client, other = rig.connect(), rig.connect()
+    client.receive(get(b"/wait/own"))
+    other.receive(get(b"/wait/usual"))
+    rig.sweep(3)
+    assert statuses(other) == [504]
+    assert client.writes == []
+    rig.finish(b"/wait/own")
+    assert statuses(client) == [200]
 
 
 def test_a_request_that_is_answered_and_waits_for_its_turn_does_not_time_out() -> None:
@@ -1366,6 +1508,49 @@ def test_a_handler_that_catches_its_timeout_gets_the_504_all_the_same() -> None:
     assert seen == ["Gateway Timeout: the request took too long"]
     assert statuses(client) == [504]
     assert rig.shared.in_flight == 0
+
+
+def test_a_handler_may_say_more_of_its_timeout() -> None:
+    """Such as a push, whose rows may have been written."""
+    rig = Rig(request_ms=1000)
+
+    async def push(request: Request) -> Response:
+        try:
+            await rig.loop.create_future()
+        except YummyError as error:
+            raise LimitError(504, "some rows may have been written") from error
+        return Response(200)
+
+    rig.shared.handle = push
+    client = rig.connect()
+    client.receive(get(b"/a"))
+    rig.sweep(1 + LATER)
+    assert [(answer.status, answer.body) for answer in answers(client)] == [(504, b"some rows may have been written")]
+    assert rig.failures[0][1].__traceback__ is None
+
+
+@pytest.mark.parametrize("returns", [False, True])
+def test_a_handler_that_fails_at_its_timeout_gets_the_504_all_the_same(returns: bool) -> None:
+    """It raises something else, or returns although there is no answer to wait for any more."""
+    rig = Rig(request_ms=1000)
+
+    async def buggy(request: Request) -> Response:
+        try:
+            await rig.loop.create_future()
+        except YummyError:
+            if not returns:
+                raise KeyError("a bug") from None
+        return Response(200)
+
+    rig.shared.handle = buggy
+    client = rig.connect()
+    client.receive(get(b"/a"))
+    rig.sweep(1 + LATER)
+    assert [(answer.status, answer.body) for answer in answers(client)] == [
+        (504, b"Gateway Timeout: the request took too long")
+    ]
+    assert rig.shared.in_flight == 0
+    assert not client.closing
 
 
 def test_an_idle_connection_is_closed_without_a_word() -> None:

@@ -11,9 +11,10 @@ import h11
 import pytest
 
 from tests.fakes import FakeTransport
-from tests.http.test_connection import Rig, get
+from tests.http.test_connection import Rig, answers, get, peer
 from yummy_fast.http.answer_writer import MUCH_BYTES
-from yummy_fast.http.http11 import Request, Response, ResponseOrCoroutine, Sink
+from yummy_fast.http.connection import PROBE_S
+from yummy_fast.http.http11 import CONTINUE, Request, Response, ResponseOrCoroutine, Sink
 
 
 class Source:
@@ -132,6 +133,53 @@ def test_http_1_0_has_no_chunks() -> None:
         assert client.closing
 
 
+def test_in_http_1_0_nothing_comes_after_a_body_without_a_length() -> None:
+    """Neither what has begun nor what has not: their answers would be taken for a part of it."""
+    source, never = Source(), Source()
+    rig = StreamRig(source, never, max_pipelined=3)
+    client = rig.connect()
+    paths = (b"/wait/1", b"/stream", b"/wait/2", b"/never")
+    client.receive(b"".join(b"GET %b HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" % path for path in paths))
+    rig.finish(b"/wait/1")
+    assert rig.left == [b"/wait/2"]
+    assert client.received.count(b"connection: keep-alive\r\n") == 1
+    assert client.received.count(b"connection: close\r\n") == 1
+    source.sink.stream_data(b"abc")
+    source.sink.stream_end()
+    rig.loop.run_ready()
+    assert client.received.endswith(b"\r\n\r\nabc")
+    assert rig.begun == [b"/wait/1", b"/wait/2"]
+    assert not client.aborted
+    assert not rig.shared.open
+
+
+def test_what_a_body_without_a_length_has_dropped_does_not_time_out() -> None:
+    """Both requests have had their time when the sweep comes. The first one's 504 makes room for the stream."""
+    source = Source()
+    rig = StreamRig(source, request_ms=1000)
+    client = rig.connect()
+    paths = (b"/wait/1", b"/stream", b"/wait/2")
+    client.receive(b"".join(b"GET %b HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" % path for path in paths))
+    rig.sweep(2)
+    assert [path for path, _ in rig.failures] == [b"/wait/1"]
+    assert rig.left == [b"/wait/2"]
+    source.sink.stream_end()
+    assert client.closing
+
+
+def test_in_http_1_0_a_body_with_a_length_leaves_the_connection_open() -> None:
+    source = Source(3)
+    rig = StreamRig(source)
+    client = rig.connect()
+    request = b"GET %b HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+    client.receive(request % b"/stream" + request % b"/next")
+    source.sink.stream_data(b"abc")
+    source.sink.stream_end()
+    assert [answer.body for answer in answers(client)] == [b"abc", b"/next"]
+    assert [answer.headers["connection"] for answer in answers(client)] == ["keep-alive"] * 2
+    assert not client.closing
+
+
 def test_a_body_that_is_lost_has_no_last_chunk() -> None:
     source = Source()
     rig = StreamRig(source)
@@ -202,6 +250,56 @@ def test_a_client_that_leaves_closes_its_source(how: str) -> None:
     assert source.closed
     assert waiting.closed
     assert not rig.shared.open
+
+
+def test_the_end_of_a_client_closes_its_source_at_once() -> None:
+    """The transport may wait for long until the client has read what was written before."""
+    source = Source()
+    rig = StreamRig(source)
+    client = rig.connect()
+    client.client_reads = False
+    client.receive(get(b"/stream"))
+    source.sink.stream_data(b"abc")
+    client.receive_eof()
+    assert source.closed
+    assert rig.shared.open
+
+
+def test_a_body_that_is_ready_when_its_client_is_leaving_is_closed() -> None:
+    source = Source()
+    rig = StreamRig(source)
+    client = rig.connect()
+    client.receive(get(b"/wait") + get(b"/stream"))
+    client.closing = True
+    rig.finish(b"/wait")
+    assert source.closed
+    assert source.sink is None
+    assert client.writes == []
+
+
+def test_a_client_is_not_asked_within_a_body_whether_it_still_reads() -> None:
+    """It sends nothing more while it waits for both answers. "100 Continue" would come within the first."""
+    source = Source()
+    rig = StreamRig(source)
+    extra, stack = peer(reset=False)
+    with stack:
+        client = rig.connect(extra=extra)
+        client.receive(get(b"/wait/1") + get(b"/stream") + get(b"/wait/2"))
+        client.receive_eof()
+        rig.finish(b"/wait/1")
+        source.sink.stream_data(b"abc")
+        rig.loop.pass_time(1)
+        source.sink.stream_data(b"def")
+        assert b"3\r\nabc\r\n3\r\ndef\r\n" in client.received
+        source.sink.stream_end()
+        assert client.received.endswith(b"0\r\n\r\n")
+        rig.loop.pass_time(PROBE_S)
+        assert client.received.endswith(b"0\r\n\r\n" + CONTINUE), "now it is asked"
+        rig.finish(b"/wait/2")
+        assert client.received.count(b"HTTP/1.1 200 OK\r\n") == 3
+        rig.loop.run_ready()
+        assert not client.aborted
+        assert not rig.shared.open
 
 
 def test_a_server_that_stops_waits_for_the_end() -> None:

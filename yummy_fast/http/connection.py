@@ -231,13 +231,14 @@ class Exchange:
 
     def _fail(self, error: YummyError) -> None:
         """Stop the request, and answer with `error`."""
-        if self._coroutine is not None:
-            try:  # raised within the coroutine, the error is counted there; close() would raise
-                self._coroutine.throw(error)  # GeneratorExit, which is counted as a client that has disconnected
-            except YummyError as raised:  # it may say more: of a push, that its rows may have been written
-                error = raised
-            except Exception:  # noqa: S110  # a bug: the answer is that the time is up
-                pass
+        if self._coroutine is None:
+            return  # it was abandoned meanwhile, and nobody gets its answer
+        try:  # raised within the coroutine, the error is counted there; close() would raise
+            self._coroutine.throw(error)  # GeneratorExit, which is counted as a client that has disconnected
+        except YummyError as raised:  # it may say more: of a push, that its rows may have been written
+            error = raised
+        except Exception:  # noqa: S110  # a bug: the answer is that the time is up
+            pass
         self.abandon()
         # Without the traceback, for it contains this frame, which refers to the error.
         self.response = self._connection.shared.failed(error.with_traceback(None), self.request)
@@ -289,7 +290,9 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._parser: RequestParser
         self._queued: deque[Request] = deque()
-        """Requests that have not begun, in their order. Nothing is read meanwhile, so all are from one read."""
+        """Requests that have not begun, in their order. Nothing is read meanwhile, so all are from one read. They wait
+        only while `_begun` is full or the client does not read its answers: see `advance`.
+        """
         self._begun: deque[Exchange] = deque()
         """Requests that have begun and whose answers are not written, in their order."""
         self._transport: Any = None
@@ -369,7 +372,7 @@ class Connection(asyncio.Protocol):
         if requests:
             self._progress_at = now = self._loop.time()
             request = requests[0]
-            if len(requests) == 1 and request.keep_alive and not (self._begun or self._queued or self._writer.paused):
+            if len(requests) == 1 and request.keep_alive and not (self._begun or self._writer.paused):
                 # The usual case, on a short path: one request, and none before it.
                 exchange = Exchange(self, request)
                 self._begun.append(exchange)
@@ -470,7 +473,7 @@ class Connection(asyncio.Protocol):
                 return
             if self._parser.expects_continue:
                 self._continue()
-            if self._reading and not writer.paused:
+            if self._reading:
                 return  # the usual case: nothing is held of this client, and its socket is read
         self._set_reading()
 
@@ -521,7 +524,7 @@ class Connection(asyncio.Protocol):
 
     def _continue(self) -> None:
         """Write "100 Continue" if the client waits for it, after the answers to the requests before."""
-        if self._parser.expects_continue and not self.busy and not self._last_request:
+        if self._parser.expects_continue and not self.busy:
             self._parser.expects_continue = False
             self._transport.write(CONTINUE)
 
@@ -550,7 +553,7 @@ class Connection(asyncio.Protocol):
         the answers to the requests that had begun by then, as long as `has_no_room_for` lets them be made.
         """
         full = len(self._begun) >= self.shared.max_pipelined or self.held_bytes > MUCH_BYTES
-        wanted = not (self._deaf or self._writer.paused or self._queued or full)
+        wanted = not (self._deaf or self._writer.paused or full)
         if wanted is not self._reading and not self._transport.is_closing():
             self._reading = wanted
             if wanted:
@@ -657,7 +660,8 @@ class Connection(asyncio.Protocol):
         if self._probed and _was_reset(self._transport):
             self.abort()
             return
-        if begun[0].request.version == "1.1" and begun[0].response is None and not self._probed:
+        # Within the body of an answer, the bytes of this one would be taken for a part of it.
+        if begun[0].request.version == "1.1" and not self._writer.busy and not self._probed:
             self._probed = True
             self._transport.write(CONTINUE)
         self._loop.call_later(PROBE_S, self._probe)
