@@ -21,10 +21,11 @@ from yummy_fast.feast_format.values import ValueType
 from yummy_fast.features.plan import Feature, HashContents, Lookup, Rows
 from yummy_fast.native.owner import ReplyReader
 from yummy_fast.stores.online_store import StoreState
+from yummy_fast.stores.redis_connection import RedisConnection
 from yummy_fast.stores.redis_hash import HGETALL_FROM_FIELDS, LISTPACK_VALUE_BYTES, HashReader
 from yummy_fast.stores.redis_link import Link
 from yummy_fast.stores.redis_pending import PendingAsked, PendingFetch
-from yummy_fast.stores.redis_shares import MAX_HOPS, Reads, ShardLinks, Try
+from yummy_fast.stores.redis_shares import MAX_HOPS, STALLED_SHARE, Reads, ShardLinks, Try
 from yummy_fast.stores.redis_slots import SLOTS, Address, Redirect, slot_of
 from yummy_fast.stores.redis_tracking import TrackedConnection, Tracker
 from yummy_fast.stores.row_cache import RowCache
@@ -761,6 +762,27 @@ def test_what_comes_only_in_the_end_is_kept(keeping: Kept) -> None:
     keeping.answer_at("a", second)
     assert rows_of(future) == [second]
     assert keeping.kept(second) == [b"%d" % second]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_what_a_node_answers_after_it_stalled_is_kept(keeping: Kept, several: bool) -> None:
+    """Nobody else could be asked: its answer is late, and still in time. The next one on the wire comes as well."""
+    first, second = keeping.drivers_of("a", 2)
+    (elsewhere,) = keeping.drivers_of("b", 1)
+    keeping.links["a2"].connection = None
+    future = keeping.fetch(first, elsewhere) if several else keeping.fetch(first)
+    behind = keeping.fetch(second)
+    keeping.loop.pass_time(TIMEOUT_S * STALLED_SHARE)
+    stalled = cast("RedisConnection", keeping.at("a")).find_stalled(TIMEOUT_S * STALLED_SHARE)
+    assert len(stalled) == 2
+    for one in stalled:
+        keeping.reads.hedge(cast("Try", one))
+    if several:
+        keeping.at("b").answer()
+    keeping.answer_at("a", first, second)
+    assert rows_of(future) == ([first, elsewhere] if several else [first])
+    assert rows_of(behind) == [second]
+    assert keeping.kept(first, second) == [b"%d" % first, b"%d" % second]
 
 
 def test_what_is_kept_goes_with_its_slot(keeping: Kept) -> None:

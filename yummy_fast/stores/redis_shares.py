@@ -286,7 +286,7 @@ class FirstTry(PendingFetch):
         if self._error is not None:
             self.watched().set_exception(self._error)
             return
-        if self._ticket >= 0:
+        if self._ticket >= 0 and not isinstance(future, Try):  # which keeps them itself
             pieces = pieces_of(self._prepared, self._keys)
             self._reads.keep(self._shard, self._link, pieces, self._rows_by_lookup, self._ticket)
         future.set_result(self._rows_by_lookup)
