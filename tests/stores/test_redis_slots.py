@@ -114,6 +114,8 @@ def test_the_order_in_which_a_node_lists_the_others_means_nothing() -> None:
         ),  # cluster-preferred-endpoint-type unknown-endpoint
         (node_reply(b"?", 6379, b"ip", b"10.0.0.1"), "10.0.0.1"),  # preferred-endpoint-type hostname, but it has none
         (node_reply(b"?", 6379), "seed.example"),
+        (node_reply(b"?", 6379, b"availability-zone", b"a", b"ip", b"10.0.0.1"), "10.0.0.1"),
+        ([b"?", 6379, b"id"], "seed.example"),  # Redis 4 to 6: nothing behind the id
         (node_reply(b"::1", 6379, b"availability-zone", b"a"), "::1"),  # Valkey 9
     ],
 )
@@ -140,12 +142,43 @@ def test_the_host_of_a_node_that_announces_one_or_none(described: list[Any], hos
         [[0, 100, [b"\xff", 1]]],
         [[0, 100, [b"h", 1]], [100, 200, [b"h", 1]]],
         [[0, 100, [b"?", 1, b"id", [b"ip"]]]],
+        [[0, 100, [b"?", 1, b"id", [b"ip", 1]]]],
         [[b"0", 100, [b"h", 1]]],
     ],
 )
 def test_what_is_no_topology(reply: Any) -> None:
     with pytest.raises(TopologyError):
         parse_slots(reply, ASKED)
+
+
+def test_why_it_is_no_topology() -> None:
+    """A node that has not met the others is healthy, and the log says so."""
+    with pytest.raises(TopologyError, match=r"^it knows no slots yet$"):
+        parse_slots([], ASKED)
+    no_answers: list[Any] = [None, {}, [None]]
+    for reply in no_answers:
+        with pytest.raises(TopologyError, match=r"^no answer to CLUSTER SLOTS$"):
+            parse_slots(reply, ASKED)
+    with pytest.raises(TopologyError, match=r"^slots 5 to 4$"):
+        parse_slots([[5, 4, [b"h", 1]]], ASKED)
+
+
+def test_the_last_ports_and_slots() -> None:
+    topology = parse_slots([[0, 0, [b"h", 1]], [1, 1, [b"h", 65535]], [16383, 16383, [b"i", 1]]], ASKED)
+    assert topology.addresses() == [Address("h", 1), Address("h", 65535), Address("i", 1)]
+    assert topology.uncovered() == [(2, 16382)]
+    assert parse_slots([[1, 16382, [b"h", 1]]], ASKED).uncovered() == [(0, 0), (16383, 16383)]
+    with pytest.raises(TopologyError):
+        parse_slots([[0, 1, [b"h", 65536]]], ASKED)
+    assert parse_redirect("MOVED 1 h:65535", ASKED) == Redirect("MOVED", 1, Address("h", 65535))
+    assert parse_redirect("MOVED 1 h:1", ASKED) == Redirect("MOVED", 1, Address("h", 1))
+    assert parse_redirect("MOVED 1 h:65536", ASKED) is None
+
+
+def test_an_address_for_people() -> None:
+    """As in a URL: an address of IPv6 has colons, so it stands in brackets."""
+    assert str(Address("::1", 6379)) == "[::1]:6379"
+    assert str(Address("node.example", 6379)) == "node.example:6379"
 
 
 @pytest.mark.parametrize(
@@ -163,6 +196,9 @@ def test_what_is_no_topology(reply: Any) -> None:
         ("MOVED 1 h:99999", None),
         ("MOVED 1 h:0", None),
         ("MOVED 1 h:", None),
+        ("MOVED 1 6381", None),
+        ("MOVED 000001 h:1", None),
+        ("MOVED 1 h:" + "9" * 5000, None),  # of which Python makes no int
         ("MOVED 1", None),
         ("MOVED", None),
         ("TRYAGAIN 1 h:1", None),
@@ -176,7 +212,8 @@ def test_redirect(text: str, redirect: Redirect | None) -> None:
 
 def test_ranges_for_people() -> None:
     assert describe_ranges([(0, 5460), (7, 7)]) == "0-5460, 7"
-    assert describe_ranges([(0, 1)] * 5) == "0-1, 0-1, 0-1 and more"
+    assert describe_ranges([(0, 1)] * 3) == "0-1, 0-1, 0-1"
+    assert describe_ranges([(0, 1)] * 4) == describe_ranges([(0, 1)] * 5) == "0-1, 0-1, 0-1 and more"
 
 
 # ---------------------------------------------------------------------------------------------------- when to ask again
@@ -223,6 +260,68 @@ def test_a_quiet_cluster_is_asked_now_and_then() -> None:
     pauses = [after - before for before, after in pairwise(worker.asked_at)]
     assert all(REGULAR_S / 2 - 0.01 <= pause <= REGULAR_S + 0.01 for pause in pauses)
     assert len(pauses) > 15
+
+
+def test_the_pauses_between_reads() -> None:
+    """While signs go on and nothing changes: 0.1, 0.2, 0.4, 0.8 and then 1 s, and up to half as much more."""
+    for by_chance, more in ((0.0, 1.0), (1.0, 1.5)):
+        pace = RefreshPace(100.0, lambda by_chance=by_chance: by_chance)  # type: ignore[misc]
+        assert pace.due == 100.0  # at once: nothing is known
+        pace.done(100.0, changed=True)
+        now = 110.0
+        pace.ask(now)
+        first = pace.due
+        assert first == pytest.approx(now + 0.1 * by_chance)
+        pace.ask(now + 0.05)
+        assert pace.due == first  # further signs do not put it off
+        for pause_s in (0.1, 0.2, 0.4, 0.8, 1.0, 1.0):
+            now = pace.due
+            pace.done(now, changed=False)
+            pace.ask(now + 1e-6)
+            assert pace.due == pytest.approx(now + max(pause_s * more, 0.1 * by_chance), abs=1e-5)
+        now = pace.due
+        pace.done(now, changed=True)
+        pace.ask(now + 1e-6)
+        assert pace.due == pytest.approx(now + 0.1 * more, abs=1e-5)  # the next change is noticed sooner again
+
+
+def test_a_sign_long_after_vain_refreshes_is_like_the_first() -> None:
+    """A regular read in between, which no sign asked for, takes the pause away."""
+    pace = RefreshPace(0.0, lambda: 0.0)
+    for now in (0.0, 1.0, 3.0):
+        pace.ask(now)
+        pace.done(now, changed=False)
+    pace.done(20.0, changed=False)
+    pace.ask(20.0)
+    assert pace.due == pytest.approx(20.1)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_the_pauses_begin_with_the_first_vain_refresh(asked: bool) -> None:
+    """Whether or not somebody has already asked for the very first read, which is due at once and may fail."""
+    pace = RefreshPace(100.0, lambda: 0.0)
+    if asked:
+        pace.ask(100.0)
+        assert pace.due == 100.0
+    pace.done(100.0, changed=False)
+    for pause_s in (0.2, 0.4) if asked else (0.1, 0.2):
+        pace.ask(200.0)  # unless it is wanted already
+        pace.done(200.0, changed=False)
+        pace.ask(200.0)
+        assert pace.due == pytest.approx(200.0 + pause_s)
+
+
+def test_a_sign_does_not_put_off_a_regular_read() -> None:
+    """Which comes 15 to 30 s after the one before it."""
+    for by_chance, regular_s in ((0.0, 15.0), (1.0, 30.0)):
+        pace = RefreshPace(0.0, lambda by_chance=by_chance: by_chance)  # type: ignore[misc]
+        pace.done(0.0, changed=False)
+        assert pace.due == pytest.approx(regular_s)
+        pace.ask(regular_s - 0.001)
+        assert pace.due == pytest.approx(regular_s - (0.001 if by_chance == 0 else 0))
+    pace = RefreshPace(0.0, lambda: 1.0, regular_s=2.0)
+    pace.done(0.0, changed=False)
+    assert pace.due == 2.0
 
 
 def test_topology_of_one() -> None:

@@ -98,8 +98,10 @@ class ShardLinks:
         alive = connection is not None and not connection.lost.done()
         return primary if alive and primary is not avoid else None
 
-    def down_since(self, now: float) -> float:
-        """Since when none of its nodes could be used, about; `now` if one can."""
+    def down_since(self, now: float, *, only_primary: bool) -> float:
+        """Since when none of its nodes could be used, about; `now` if one can. Or since when its primary is gone."""
+        if only_primary:
+            return now if self.primary.connection is not None else self.primary.down_since
         return now if any(map(is_usable, self.links)) else max(self.primary.down_since, self.usable_at)
 
     def refused(self, now: float, timeout_s: float) -> bool:
@@ -222,11 +224,13 @@ class Share:
 class Try:
     """A share sent to one node: the `Receiver` of its replies."""
 
-    __slots__ = ("_reads", "link", "share")
+    __slots__ = ("_reads", "link", "shard", "share")
 
-    def __init__(self, reads: Reads, share: Share, link: Link) -> None:
+    def __init__(self, reads: Reads, share: Share, shard: ShardLinks, link: Link) -> None:
         self._reads = reads
         self.share = share
+        self.shard = shard
+        """The shard of `share`."""
         self.link = link
 
     def done(self) -> bool:
@@ -239,7 +243,7 @@ class Try:
         if share.callbacks:
             share.finish(self._reads.loop)
         if share.whole.ticket >= 0:
-            self._reads.keep(share.shard, self.link, share.pieces, rows, share.whole.ticket)
+            self._reads.keep(self.shard, self.link, share.pieces, rows, share.whole.ticket)
         share.whole.put(share.pieces, rows)
 
     def set_exception(self, error: StoreError, /) -> None:
@@ -300,7 +304,7 @@ class FirstTry(PendingFetch):
         """As PendingFetch.watched: the Try."""
         if not isinstance(self._future, Try):
             share = self._make_share(self._future)  # type: ignore[arg-type]  # it is what it was made with
-            self._future = share.latest = Try(self._reads, share, self._link)
+            self._future = share.latest = Try(self._reads, share, self._shard, self._link)
         return self._future
 
     def _make_share(self, future: asyncio.Future[Rows]) -> Share:
@@ -430,10 +434,9 @@ class Reads:
         keys: Sequence[Sequence[bytes]],
     ) -> None:
         link = shard.pick(None, spread=self._spread)
-        connection = None if link is None else link.connection
         count = len(keys[0]) if len(keys) == 1 else sum(map(len, keys))
         ticket = self._ticket(count)
-        if link is None or connection is None or count > connection.room:
+        if link is None or (connection := link.connection) is None or count > connection.room:
             whole = Whole(future, list(map(len, keys)), self.new_deadline(), ticket=ticket)
             whole.left = 1
             self._start(Share(whole, shard, pieces_of(prepared, keys)))
@@ -463,11 +466,14 @@ class Reads:
         whole.left = len(found)
         whole.make_tables()
         for shard, pieces in found.items():
-            link = None if shard is None else shard.pick(None, spread=self._spread)
-            connection = None if link is None else link.connection
             parts = [(piece.reader.picker, len(piece.keys)) for piece in pieces]
             count = sum([replies for _, replies in parts])
-            if shard is None or link is None or connection is None or count > connection.room:
+            if (
+                shard is None
+                or (link := shard.pick(None, spread=self._spread)) is None
+                or (connection := link.connection) is None
+                or count > connection.room
+            ):
                 self._start(Share(whole, shard, pieces))
                 continue
             if link is not shard.primary:
@@ -511,22 +517,21 @@ class Reads:
 
     def _start(self, share: Share, avoid: Link | None = None) -> None:
         shard = share.shard
-        link = None if shard is None else self._pick(share, shard, avoid)
-        if link is None:
+        if shard is None or (link := self._pick(share, shard, avoid)) is None:
             self._keeper.refresh()
             self._wait(share, StoreUnavailableError(NO_NODE))
         else:
-            self._send(share, link)
+            self._send(share, shard, link)
 
     def _pick(self, share: Share, shard: ShardLinks, avoid: Link | None) -> Link | None:
         return shard.pick(avoid, spread=self._spread, only_primary=share.whole.only_primaries)
 
-    def _send(self, share: Share, link: Link) -> None:
+    def _send(self, share: Share, shard: ShardLinks, link: Link) -> None:
         """Send a share to a node. What fails at once fails in a tick of its own."""
         connection = link.connection
         assert connection is not None, "it was picked"  # noqa: S101
-        share.latest = receiver = Try(self, share, link)
-        if share.shard is not None and link is not share.shard.primary:
+        share.latest = receiver = Try(self, share, shard, link)
+        if link is not shard.primary:
             self._state.replica_reads += 1
         pieces = share.pieces
         count = len(pieces[0].keys) if len(pieces) == 1 else share.count
@@ -539,10 +544,10 @@ class Reads:
             turns = [Part(piece.reader.command, piece.reader.picker, piece.keys) for piece in pieces]
             connection.send_in_turns(receiver, turns)
 
-    def keep(self, shard: ShardLinks | None, link: Link, pieces: Sequence[Piece], rows: Rows, ticket: int) -> None:
+    def keep(self, shard: ShardLinks, link: Link, pieces: Sequence[Piece], rows: Rows, ticket: int) -> None:
         """Put what a primary has answered into the cache. Of a replica's rows nobody knows how old they are."""
         connection, cache = link.connection, self.cache
-        if shard is None or link is not shard.primary or link.replica or cache is None:
+        if link is not shard.primary or link.replica or cache is None:
             return
         if isinstance(connection, TrackedConnection):
             now, generation = self.loop.time(), connection.generation
@@ -562,40 +567,39 @@ class Reads:
 
     def hedge(self, stalled: Try) -> None:
         """A node stalls: ask another one as well, if there is one."""
-        share = stalled.share
-        if stalled.done() or share.latest is not stalled or share.shard is None or share.hops >= MAX_HOPS:
+        share, shard = stalled.share, stalled.shard
+        if stalled.done() or share.latest is not stalled or share.hops >= MAX_HOPS:
             return
-        other = self._pick(share, share.shard, stalled.link)
+        other = self._pick(share, shard, stalled.link)
         if other is not None and is_usable(other):
             share.hops += 1
             share.whole.watch(self.loop)
-            self._send(share, other)
+            self._send(share, shard, other)
 
     def failed(self, one: Try, error: StoreError) -> None:
         """A try has failed: try again, or fail the fetch."""
-        share, link = one.share, one.link
+        share, shard, link = one.share, one.shard, one.link
         if one.done() or share.latest is not one:
             return
         code = error.reply.partition(" ")[0]
         lost = not code and isinstance(error, StoreUnavailableError) and not isinstance(error, StoreOverloadedError)
         if code in ("MOVED", "ASK"):
-            self._redirect(share, link, error)
+            self._redirect(one, error)
         elif code in _WAIT:
             self._keeper.refresh()
-            hopeless = share.shard is not None and share.shard.refused(self.loop.time(), self._timeout_s)
-            self._wait(share, error, hopeless=hopeless)
+            self._wait(share, error, hopeless=shard.refused(self.loop.time(), self._timeout_s))
         elif code in _OTHER_NODE or lost:
             if lost:
                 self._keeper.refresh()
-            shard = share.shard
-            if share.hops < MAX_HOPS and shard is not None and self._pick(share, shard, link) is not None:
+            if share.hops < MAX_HOPS and self._pick(share, shard, link) is not None:
                 self._again(share, avoid=link)
             else:
                 self._wait(share, error)
         else:
             share.whole.fail(error)
 
-    def _redirect(self, share: Share, link: Link, error: StoreError) -> None:
+    def _redirect(self, one: Try, error: StoreError) -> None:
+        share, link = one.share, one.link
         redirect = parse_redirect(error.reply, self._keeper.address_of(link))
         if redirect is None or share.hops >= MAX_HOPS:
             share.whole.fail(error)
@@ -608,14 +612,13 @@ class Reads:
             self._again(share, one_by_one=True)
         else:
             target = self._keeper.link_to(redirect.to)
-            connection = None if target is None else target.connection
-            if target is None or connection is None:
+            if target is None or (connection := target.connection) is None:
                 self._wait(share, error)
                 return
             ((reader, _, keys, _),) = share.pieces
             share.hops += 1
             share.whole.watch(self.loop)
-            share.latest = receiver = Try(self, share, target)
+            share.latest = receiver = Try(self, share, one.shard, target)
             command = reader.command.render(keys)
             # Without regard to the room: it is one command, and nothing may come between the two.
             connection.send(PendingAsked(receiver, reader.picker), [ASKING, command], cost_of(2, len(command)))
@@ -632,7 +635,7 @@ class Reads:
         share.finish(self.loop)
         whole.left -= 1
         hops, waits = share.hops + (not after_wait), share.waits + after_wait
-        if not one_by_one or share.count == 1:
+        if not one_by_one:
             self._start_all(whole, share.pieces, hops, waits, avoid)
             return
         whole.make_tables()
@@ -642,19 +645,17 @@ class Reads:
 
     def _wait(self, share: Share, error: StoreError, *, hopeless: bool = False) -> None:
         """Try again after a while, unless that is hopeless, or would be too late."""
-        loop, whole = self.loop, share.whole
-        now = loop.time()
+        whole, now = share.whole, self.loop.time()
         down_since = self.uncovered_since
         if share.shard is not None:
-            down_since = share.shard.down_since(now)
+            down_since = share.shard.down_since(now, only_primary=whole.only_primaries)
         wait_s = min(FIRST_WAIT_S * 2**share.waits, LAST_WAIT_S) * random.uniform(0.5, 1)  # noqa: S311  # no secret
         late = now + wait_s >= whole.deadline or now - down_since > self._timeout_s
         if hopeless or late:
             whole.fail(error)
             return
-        whole.watch(loop)
         self.delayed.add(share)
-        loop.call_later(wait_s, partial(self._again, share, after_wait=True))
+        self.loop.call_later(wait_s, partial(self._again, share, after_wait=True))
 
     def waiting(self, receivers: Iterable[Receiver]) -> set[Receiver]:
         """The futures of the fetches that are tried again later, or wait for one of the receivers."""

@@ -119,7 +119,7 @@ def parse_slots(reply: object, asked: Address) -> Topology:
             # Each node lists replicas and ranges in an order of its own: what means the same is to be equal.
             shard = Shard(_node(primary, asked), tuple(sorted({_node(node, asked) for node in replicas})))
             valid = 0 <= first <= last < SLOTS
-        except (TypeError, ValueError, IndexError, UnicodeDecodeError, AttributeError) as error:
+        except (TypeError, ValueError, IndexError, AttributeError) as error:
             raise TopologyError("no answer to CLUSTER SLOTS") from error
         if not valid:
             raise TopologyError(f"slots {first} to {last}")
@@ -135,7 +135,7 @@ def parse_slots(reply: object, asked: Address) -> Topology:
 def _node(described: Any, asked: Address) -> Address:
     """[host, port, id, [name, value, ...]], of which some servers leave out the end."""
     host, port = described[0], described[1]
-    if type(port) is not int or not 0 < port < 65_536:
+    if not 0 < port < 65_536:  # TypeError if it is no number
         raise ValueError
     host = host.decode() if isinstance(host, bytes) else ""
     if host == "?":  # it is to be known by a name, and has none
