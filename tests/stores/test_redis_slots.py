@@ -131,6 +131,7 @@ def test_the_host_of_a_node_that_announces_one_or_none(described: list[Any], hos
         [],
         None,
         b"OK",
+        5,
         [None],
         [[0, 100]],
         [[0, 16384, [b"h", 1]]],
@@ -155,7 +156,7 @@ def test_why_it_is_no_topology() -> None:
     """A node that has not met the others is healthy, and the log says so."""
     with pytest.raises(TopologyError, match=r"^it knows no slots yet$"):
         parse_slots([], ASKED)
-    no_answers: list[Any] = [None, {}, [None]]
+    no_answers: list[Any] = [None, 5, {}, [None]]
     for reply in no_answers:
         with pytest.raises(TopologyError, match=r"^no answer to CLUSTER SLOTS$"):
             parse_slots(reply, ASKED)
