@@ -262,6 +262,24 @@ def test_one_shard_for_all_needs_no_slots(side: Side) -> None:
     assert side.at("c").drivers == [list(range(9))]
     side.at("c").answer()
     assert rows_of(future) == list(range(9))
+    (driver,) = side.drivers_of("a", 1)
+    side.fetch(driver)
+    assert side.at("c").drivers == [[driver]]
+    side.fetch_lookups([1, 2], [3])
+    side.at("c").sent.pop(0)
+    side.at("c").fail(LOST)
+    side.loop.run_ready()
+    assert side.at("c2").drivers == [[1, 2, 3]]
+
+
+def test_single_keys_of_several_lookups_go_to_their_nodes(side: Side) -> None:
+    (a,), (b,) = side.drivers_of("a", 1), side.drivers_of("b", 1)
+    future = side.fetch_lookups([a], [b])
+    assert side.at("a").drivers == [[a]]
+    assert side.at("b").drivers == [[b]]
+    side.at("b").answer()
+    side.at("a").answer()
+    assert [[int(row[0] or b"-1") for row in rows] for rows in future.result()] == [[a], [b]]
 
 
 def test_what_has_no_room_waits_for_its_turns(side: Side) -> None:
@@ -813,7 +831,7 @@ def test_a_shard_that_has_refused_reads_for_the_timeout() -> None:
     """With pauses that are no longer than that. After a longer one, it counts anew."""
     shard = ShardLinks(cast("Link", None))
     assert [shard.refused(now, 1.0) for now in (100.0, 100.9, 101.0, 101.1, 102.0)] == [False, False, False, True, True]
-    assert [shard.refused(now, 1.0) for now in (103.5, 104.4, 104.6)] == [False, False, True]
+    assert [shard.refused(now, 1.0) for now in (103.5, 104.5, 104.6)] == [False, False, True]
 
 
 def test_a_shard_that_was_usable_a_moment_ago_is_waited_for(side: Side) -> None:
@@ -824,6 +842,7 @@ def test_a_shard_that_was_usable_a_moment_ago_is_waited_for(side: Side) -> None:
     shard, long_ago = side.shards["a"], now - TIMEOUT_S - 0.1
     for down_since, usable_at, done in (
         (now - 0.1, long_ago, False),
+        (now - TIMEOUT_S, long_ago, False),
         (long_ago, now - 0.1, False),
         (long_ago, long_ago, True),
     ):
@@ -839,7 +858,7 @@ def test_a_shard_that_was_usable_a_moment_ago_is_waited_for(side: Side) -> None:
 
 
 def test_before_there_is_a_topology_nothing_is_waited_for(side: Side) -> None:
-    reads = Reads(b"corpus", TIMEOUT_S, side.state, side)
+    reads = Reads(b"corpus", TIMEOUT_S, side.state, side, spread=False)
     for drivers in ([1], list(range(9))):
         future: asyncio.Future[Rows] = side.loop.create_future()
         reads.fetch(future, side.prepared, [list(map(key, drivers))])
@@ -887,6 +906,45 @@ def test_a_node_that_loads_its_data_is_not_asked_again_at_once(side: Side) -> No
     side.at("a").fail(refused("LOADING"))
     side.loop.run_ready()
     assert not side.at("a").sent
+
+
+def test_a_node_that_loads_its_data_is_waited_for_if_there_is_no_other(side: Side) -> None:
+    side.links["a2"].connection = None
+    side.at("a").responsive = False
+    side.shards["a"].usable_at = side.loop.time()
+    side.fetch(*side.drivers_of("a", 1))
+    side.at("a").fail(refused("LOADING"))
+    side.loop.run_ready()
+    assert not side.at("a").sent
+    assert len(side.reads.delayed) == 1
+
+
+def test_keys_of_a_shard_that_could_not_be_reached_find_their_places_when_slots_leave_it(side: Side) -> None:
+    first, second, third = side.drivers_of("a", 3)
+    lost = {name: side.links[name].connection for name in ("a", "a2")}
+    for name in lost:
+        side.links[name].connection, side.links[name].down_since = None, side.loop.time()
+    future = side.fetch(first, second, third)
+    for name, connection in lost.items():
+        side.links[name].connection = connection
+    side.reads.table[slot_of(stored_key(second))] = side.shards["b"]
+    side.loop.pass_time(0.02)
+    side.at("a").answer()
+    assert not future.done()
+    side.at("b").answer()
+    assert rows_of(future) == [first, second, third]
+
+
+def test_two_answers_to_the_same_keys_are_one(side: Side) -> None:
+    for first, second in (("a", "a2"), ("a2", "a")):
+        (a,), (b,) = side.drivers_of("a", 1), side.drivers_of("b", 1)
+        future = side.fetch(a, b)
+        side.reads.hedge(cast("Try", side.at("a").sent[0][0].watched()))
+        side.at(first).answer()
+        side.at(second).answer()
+        assert not future.done()
+        side.at("b").answer()
+        assert rows_of(future) == [a, b]
 
 
 def test_what_a_stalled_node_answers_during_a_wait_counts(side: Side) -> None:

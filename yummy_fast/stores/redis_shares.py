@@ -373,9 +373,7 @@ class Keeper(Protocol):
 class Reads:
     """All fetches of a store with several nodes."""
 
-    def __init__(
-        self, suffix: bytes, timeout_s: float, state: StoreState, keeper: Keeper, *, spread: bool = False
-    ) -> None:
+    def __init__(self, suffix: bytes, timeout_s: float, state: StoreState, keeper: Keeper, *, spread: bool) -> None:
         """`suffix` ends every key. `spread`: replicas are read as well, also when nothing is wrong."""
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.table: list[ShardLinks | None] = [None] * SLOTS
@@ -495,13 +493,13 @@ class Reads:
                 found.setdefault(self.only, []).append(piece)
                 continue
             for shard, part in owner.split_keys(keys, self._suffix, self.table).items():
-                if part is None:
-                    found.setdefault(shard, []).append(piece)
-                    continue
-                some, where = part
-                if positions is not None:
-                    where = [positions[index] for index in where]
-                found.setdefault(shard, []).append(Piece(reader, lookup, some, where))
+                its_piece = piece
+                if part is not None:
+                    some, where = part
+                    if positions is not None:
+                        where = [positions[index] for index in where]
+                    its_piece = Piece(reader, lookup, some, where)
+                found.setdefault(shard, []).append(its_piece)
         return found
 
     def _start_all(
