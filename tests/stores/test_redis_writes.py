@@ -89,7 +89,7 @@ class Side:
         self.state = StoreState()
         self.links = {name: FakeLink(name, loop) for name in ("a", "b", "c", "a2", "b2", "c2", "d")}
         self.refreshes = 0
-        self.reads = Reads(b"corpus", TIMEOUT_S, self.state, self)
+        self.reads = Reads(b"corpus", TIMEOUT_S, self.state, self, spread=False)
         self.shards = {name: ShardLinks(self.link(name), [self.link(name + "2")]) for name in "abc"}
         for slot in range(SLOTS):
             self.reads.table[slot] = self.shards["abc"[slot * 3 // SLOTS]]
