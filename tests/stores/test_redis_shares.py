@@ -947,6 +947,21 @@ def test_two_answers_to_the_same_keys_are_one(side: Side) -> None:
         assert rows_of(future) == [a, b]
 
 
+def test_what_was_sent_anew_is_answered_once(side: Side) -> None:
+    """The replica that was asked as well is lost, so the stalled node is asked again: it answers both."""
+    (a,), (b,) = side.drivers_of("a", 1), side.drivers_of("b", 1)
+    future = side.fetch(a, b)
+    side.reads.hedge(cast("Try", side.at("a").sent[0][0].watched()))
+    side.at("a2").fail(LOST)
+    side.loop.run_ready()
+    assert side.at("a").drivers == [[a], [a]]
+    side.at("a").answer()
+    side.at("a").answer()
+    assert not future.done()
+    side.at("b").answer()
+    assert rows_of(future) == [a, b]
+
+
 def test_what_a_stalled_node_answers_during_a_wait_counts(side: Side) -> None:
     """The replica that was asked as well refuses, and a wait begins; then the answer of the first one is there."""
     (a,), (b,) = side.drivers_of("a", 1), side.drivers_of("b", 1)
