@@ -916,6 +916,7 @@ def test_a_node_that_loads_its_data_is_waited_for_if_there_is_no_other(side: Sid
     side.at("a").fail(refused("LOADING"))
     side.loop.run_ready()
     assert not side.at("a").sent
+    assert side.refreshes == 0
     assert len(side.reads.delayed) == 1
 
 
@@ -945,6 +946,16 @@ def test_two_answers_to_the_same_keys_are_one(side: Side) -> None:
         assert not future.done()
         side.at("b").answer()
         assert rows_of(future) == [a, b]
+
+
+def test_a_node_to_which_no_link_is_made_is_waited_for(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There may be too many links."""
+    (driver,) = side.drivers_of("a", 1)
+    side.fetch(driver)
+    monkeypatch.setattr(side, "link_to", lambda _: None)
+    side.at("a").fail(refused(f"ASK {slot_of(stored_key(driver))} d:1"))
+    side.loop.run_ready()
+    assert len(side.reads.delayed) == 1
 
 
 def test_what_was_sent_anew_is_answered_once(side: Side) -> None:
