@@ -52,33 +52,34 @@ half). Now our share hardly counts. (The script prints the share of the reader i
     510   30 |         66.1     43.9 |           0.3       2.1      7.0 |       66.5      46.0     50.9
     510   50 |         90.8     43.9 |           0.4       2.2      7.2 |       91.2      46.1     51.0
 
-And once more that day, HMGET and HGETALL in turns, batch by batch, so that both see the same machine (which was busy;
-compare within a line). HMGET always went first here, with the same ten keys, so HGETALL found their hashes in the CPU's
-cache and its figures may be too low; since then the script changes from batch to batch which of them goes first.
+And once more that day, on the quiet machine, HMGET and HGETALL in turns, batch by batch, so that both see the same
+machine; which of the two goes first changes, too, since the second finds the hashes in the CPU's cache.
 
       N    F | redis: HMGET  HGETALL | native: HMGET  by order  by name | sum: HMGET  by order  by name
-     50   10 |          5.9      6.2 |           0.2       0.4      0.7 |        6.1       6.6      6.9
-     50   20 |          8.8      6.3 |           0.3       0.4      0.8 |        9.0       6.6      7.1
-    100   15 |         10.5     11.1 |           0.2       0.6      1.5 |       10.7      11.7     12.6
-    100   20 |         12.5     11.0 |           0.2       0.5      1.4 |       12.7      11.5     12.4
-    100   25 |         18.2     15.2 |           0.5       0.9      1.5 |       18.7      16.2     16.7
-    275   15 |         25.8     32.7 |           0.2       1.2      3.8 |       26.0      34.0     36.5
-    275   20 |         25.9     26.3 |           0.2       1.2      3.4 |       26.2      27.5     29.7
-    275   25 |         38.6     33.0 |           0.3       1.2      3.7 |       38.9      34.2     36.7
-    275   30 |         40.8     33.2 |           0.4       1.3      3.9 |       41.3      34.5     37.1
-    510   20 |         63.1     68.1 |           0.2       2.1      7.5 |       63.4      70.2     75.6
-    510   25 |         54.2     53.5 |           0.3       2.1      6.9 |       54.4      55.7     60.4
-    510   30 |         67.8     62.4 |           0.4       3.1     45.1 |       68.2      65.5    107.5
+     50   10 |          5.5      7.1 |           0.2       0.3      0.8 |        5.7       7.5      8.0
+     50   15 |          6.3      6.8 |           0.2       0.3      1.0 |        6.6       7.1      7.7
+     50   20 |          7.9      6.3 |           0.3       0.3      0.9 |        8.2       6.6      7.1
+    100   15 |         11.8     13.3 |           0.2       0.5      1.7 |       12.1      13.8     14.9
+    100   20 |         19.0     16.1 |           0.3       0.5      1.6 |       19.3      16.6     17.7
+    100   25 |         16.2     13.3 |           0.3       0.5      1.6 |       16.5      13.8     14.9
+    275   15 |         23.8     31.4 |           0.3       1.3      6.2 |       24.1      32.7     37.6
+    275   20 |         35.1     34.3 |           0.3       1.0      3.8 |       35.4      35.3     38.1
+    275   25 |         51.6     40.7 |           0.3       1.0      7.7 |       51.9      41.8     48.4
+    275   30 |         33.1     24.8 |           0.6       1.6      4.6 |       33.6      26.5     29.4
+    510   20 |         40.1     46.6 |           0.3       1.8      7.6 |       40.4      48.4     54.2
+    510   25 |         48.3     46.4 |           0.5       3.0     10.0 |       48.8      49.4     56.4
+    510   30 |         58.8     47.2 |           0.3       1.8      9.8 |       59.1      49.0     57.0
 
-Verdict: Redis's share decides now, and has its knee between 12 fields (N = 50) and 25 (N = 510). So
+Verdict: Redis's share decides now, and has its knee between 17 fields (N = 50) and 24 (N = 510). So
 
     HGETALL when F >= 24 and N <= 512, else HMGET
 
-Of 25 fields Redis then needs 1 % less time (N = 510) or 15 % (275 and 100), and of 20 fields 28 % less (N = 50). In sum
-no more than 3 % is lost; 11 % at N = 510 where each hash has an order of its own. Without C code, HGETALL costs this
-server 13 us more at N = 275: between 24 and 35 fields the sum is up to a fifth worse there, but Redis, which all
-servers share, still needs less; and one rule serves with and without C. From 20 fields on, HGETALL would still pay for
-hashes of up to 100 fields, but not for longer ones, and the bytes on the network speak for HMGET.
+Of 25 fields Redis then needs 4 % less time (N = 510), 21 % (275) or 18 % (100); of 20 fields it would need 20 % less
+(N = 50) and 16 % more (510). In sum no more than 1 % is lost; 16 % at N = 510 where each hash has an order of its own.
+Without C code, HGETALL costs this server 13 us more at N = 275: between 24 and 35 fields the sum is up to a fifth worse
+there, but Redis, which all servers share, still needs less; and one rule serves with and without C. From 20 fields on,
+HGETALL would still pay for hashes of up to 100 fields, but not for longer ones, and the bytes on the network speak for
+HMGET.
 
 Ask again when Redis or Valkey is new (both work on a faster lookup in listpacks; Valkey 8.1 has another hash table), or
 when fields are read as ranges or by HGETEX.
