@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes import FakeLoop
 from tests.harness import PATIENCE_S, Server
-from yummy_fast.server.service_manager import ServiceManager
+from yummy_fast.server.service_manager import RETRY_S, ServiceManager
 
 
 @pytest.fixture
@@ -82,6 +83,23 @@ def test_what_a_full_queue_does_not_take_is_sent_later_and_in_order(
     assert [record.message for record in caplog.records] == [
         "NOTIFY_SOCKET: READY=1 waits: the service manager does not read its socket"
     ]
+
+
+def test_an_event_loop_sends_later_what_waits(manager: socket.socket) -> None:
+    """In order, and by one timer, however many messages wait."""
+    sent = fill_queue(manager)
+    loop = FakeLoop()
+    server = ServiceManager({"NOTIFY_SOCKET": manager.getsockname()})
+    server.notify_from(loop.abstract, "READY=1")
+    server.notify_from(loop.abstract, "STOPPING=1")
+    loop.pass_time(3 * RETRY_S)
+    assert server.has_unsent
+    assert len(loop.timers) == 1
+    for _ in range(sent):
+        assert manager.recv(100) == b"WATCHDOG=1"
+    loop.pass_time(RETRY_S)
+    assert [manager.recv(100), manager.recv(100)] == [b"READY=1", b"STOPPING=1"]
+    assert not loop.timers
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

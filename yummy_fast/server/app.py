@@ -44,7 +44,7 @@ from yummy_fast.server.admin import AdminListener
 from yummy_fast.server.drain import Stop, drain
 from yummy_fast.server.health import Health, Parts, ServerHealth
 from yummy_fast.server.reload import Reloader, describe, gc_paused
-from yummy_fast.server.service_manager import RETRY_S, ServiceManager
+from yummy_fast.server.service_manager import ServiceManager
 from yummy_fast.sources.download import without_secrets
 from yummy_fast.sources.open_source import open_source
 from yummy_fast.stores.online_store import OnlineStore, Prepared, open_store_class
@@ -195,17 +195,7 @@ async def _run_alone(config: Config, started: Callable[[str], None]) -> None:
     health = ServerHealth(config.repository, config.store)
     health.beat()
     stop = Stop()
-    loop = asyncio.get_running_loop()
-    manager = ServiceManager()
-
-    def retry_notify() -> None:
-        if not manager.send_unsent():
-            loop.call_later(RETRY_S, retry_notify)
-
-    def notify(state: str) -> None:
-        manager.notify(state)
-        if manager.has_unsent:
-            loop.call_later(RETRY_S, retry_notify)
+    notify = partial(ServiceManager().notify_from, asyncio.get_running_loop())
 
     def request_stop() -> None:
         notify("STOPPING=1")

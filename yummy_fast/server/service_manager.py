@@ -12,6 +12,7 @@ logged, and the server goes on.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -44,6 +45,17 @@ class ServiceManager:
         self._unsent.append(state)
         if len(self._unsent) == 1 and not self.send_unsent():
             logger.warning("NOTIFY_SOCKET: %s waits: the service manager does not read its socket", state)
+
+    def notify_from(self, loop: asyncio.AbstractEventLoop, state: str) -> None:
+        """As `notify`; and the event loop sends later what waits."""
+        waited = self.has_unsent
+        self.notify(state)
+        if self.has_unsent and not waited:
+            loop.call_later(RETRY_S, self._retry, loop)
+
+    def _retry(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self.send_unsent():
+            loop.call_later(RETRY_S, self._retry, loop)
 
     def send_unsent(self) -> bool:
         """Send what the queue takes, in order. Whether that was all."""
