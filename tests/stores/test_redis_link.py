@@ -146,6 +146,19 @@ def test_a_login_is_renewed_on_the_connection_that_is_there(
 # ------------------------------------------------------------------------------------------------------ names that move
 
 
+def test_what_a_node_refuses_is_forgotten_with_its_link(node: Node, tmp_path: Path) -> None:
+    """A node that has left a cluster for good would else be called a problem for ever."""
+    node.do("ACL", "SETUSER", "reader", "on", "nopass", "~*", "+@all", "-client|tracking")
+
+    async def closing() -> None:
+        store = store_for(tmp_path / "r", f"127.0.0.1:{node.port},username=reader,password=x", cache_mb=1)
+        async with opened(store):
+            assert "CLIENT TRACKING" in store.cache()["problem"]
+        assert "problem" not in store.cache()
+
+    run(closing())
+
+
 def test_an_address_that_its_name_does_not_stand_for_is_left(
     node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
