@@ -69,7 +69,7 @@ def test_differences_are_counted_and_logged_without_values(corpus: Path, empty: 
         shadowed.wait_for(r"WARNING shadow: Feast's answer is another one: trips: values differ in 2 of 3 rows: 0, 1")
         log = shadowed.log
         assert log.count("values differ") == 1  # one a minute
-        assert "1001" not in log
+        assert "1001" not in re.findall(r"\d+", log)  # a port may be 41001
 
 
 def test_strict_statuses_are_not_compared(corpus: Path, server: Server) -> None:

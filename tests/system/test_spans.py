@@ -106,6 +106,22 @@ class Collector:
         assert len(found()) == number
         return sorted(found(), key=lambda span: span.start_time_unix_nano)
 
+    @property
+    def told(self) -> str:
+        """All that was exported, as text, but for what is drawn or comes from a clock, which may hold any digits."""
+        texts = []
+        for message in self.resources:
+            kept = [item for item in message.resource.attributes if item.key != "service.instance.id"]
+            del message.resource.attributes[:]
+            message.resource.attributes.extend(kept)
+            for span in (span for scope in message.scope_spans for span in scope.spans):
+                for field in ("trace_id", "span_id", "parent_span_id", "start_time_unix_nano", "end_time_unix_nano"):
+                    span.ClearField(field)
+                for event in span.events:
+                    event.ClearField("time_unix_nano")
+            texts.append(str(message))
+        return "\n".join(texts)
+
     def wait_until_asked(self) -> None:
         with self._changed:
             assert self._changed.wait_for(lambda: self.targets, PATIENCE_S)
@@ -137,6 +153,11 @@ def attributes(of: Span | Any) -> dict[str, Any]:
 def collector() -> Iterator[Collector]:
     with Collector() as started:
         yield started
+
+
+def numbers(text: str) -> list[str]:
+    """Each row of digits in a text: a port of 41002 is not the entity 1002."""
+    return re.findall(r"\d+", text)
 
 
 def traced(folder: Path, collector: Collector, *arguments: str, **environment: str) -> Server:
@@ -245,7 +266,7 @@ def test_what_is_the_clients_fault_is_no_error(
     assert found.get("http.request.method_original") == ("PROPFIND" if name == "HTTP" else None)
     assert "error.type" not in found
     assert {part.status.code for part in collector.parts(span)} <= {Status.STATUS_CODE_UNSET}
-    assert b"1002" not in b"".join(collector.bodies)
+    assert "1002" not in numbers(collector.told)
 
 
 @pytest.fixture(scope="module")
@@ -376,7 +397,7 @@ def test_a_bug_of_ours_is_an_error(corpus: Path, collector: Collector) -> None:
             ("store", Status.STATUS_CODE_UNSET),
             ("encode", Status.STATUS_CODE_ERROR),
         ]
-        assert b"1002" not in collector.bodies[0]
+        assert "1002" not in numbers(collector.told)
 
 
 # ------------------------------------------------------------------------------------------ what is in it, and what not
@@ -399,11 +420,12 @@ def test_no_value_and_no_entity_leaves(tmp_path: Path, own_valkey: Valkey, colle
         own_valkey.stop()
         eventually(lambda: server.ask("/get-online-features", asked[0]).status == 503 or None, "the store is gone")
         assert server.stop() == 0
-    sent = b"".join(collector.bodies)
-    assert b"svc_subset" in sent
-    texts = [str(value) for name, column in answers[0].columns.items() for value in column if name != "driver_id"]
-    for secret in ("1002", "1003", "no-such", "no_such", *(text for text in texts if len(text) > 3)):
-        assert secret.encode() not in sent, secret
+    told = collector.told
+    assert "svc_subset" in told
+    values = [str(value) for name, column in answers[0].columns.items() for value in column if name != "driver_id"]
+    for secret in ("no-such", "no_such", *(value for value in values if len(value) > 3)):
+        assert secret not in told, secret
+    assert not {"1002", "1003"}.intersection(numbers(told))
 
 
 def test_the_resource_and_the_variables_of_the_sdk(corpus: Path, collector: Collector) -> None:
