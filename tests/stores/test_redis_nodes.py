@@ -161,7 +161,7 @@ def test_a_link_to_each_primary_and_one_that_stands_by() -> None:
             linked = set(side.nodes._links)
             assert {A, B, B2} < linked
             assert len(linked & {A2, A3}) == 1
-            table = side.nodes.reads.table
+            table = side.nodes.table.by_slot
             assert table[0] is table[99] is not table[100]
             assert table[100] is not None
             assert table[100].primary is side.at(B)
@@ -183,7 +183,7 @@ def test_a_failover_keeps_the_links_and_changes_their_roles() -> None:
             assert (side.at(B), side.at(B2)) == (old, new)
             assert old.connection.orders == [b"READONLY"]
             assert new.connection.orders[-1] == b"READWRITE"
-            shard = side.nodes.reads.table[200]
+            shard = side.nodes.table.by_slot[200]
             assert shard is not None
             assert (shard.primary, shard.replicas) == (new, [old])
 
@@ -259,8 +259,8 @@ def test_an_old_master_is_dropped_at_once() -> None:
             await side.follow(Topology.of_one(Shard(B)))
             await soon(lambda: gone.closed)
             assert gone.connection.ended
-            assert side.nodes.reads.only is not None
-            assert side.nodes.reads.only.primary is side.at(B)
+            assert side.nodes.table.only is not None
+            assert side.nodes.table.only.primary is side.at(B)
 
     run(following())
 
@@ -269,7 +269,7 @@ def test_moved_corrects_one_slot_until_the_next_topology() -> None:
     async def following() -> None:
         async with Side(FIRST) as side:
             await soon(lambda: side.source.reads == 1)
-            table = side.nodes.reads.table
+            table = side.nodes.table.by_slot
             a, b = table[5], table[200]
             side.nodes.moved(Redirect("MOVED", 5, B), side.at(A))
             assert table[5] is b
@@ -279,6 +279,8 @@ def test_moved_corrects_one_slot_until_the_next_topology() -> None:
             assert table[6] is table[7]
             assert table[6] is not None
             assert table[6].primary is side.at(D)
+            roles = {one["node"]: (one["role"], one["slots"]) for one in side.nodes.describe()}
+            assert roles[str(D)] == ("primary", ""), "no range is known yet"
             await soon(lambda: side.source.reads == 2)
             assert table[5] is table[6] is a
 
@@ -290,7 +292,7 @@ def test_moved_to_the_node_that_was_asked_makes_its_connection_anew() -> None:
         async with Side(FIRST) as side:
             side.nodes.moved(Redirect("MOVED", 5, A), side.at(A))
             assert side.at(A).connection.ended == "abort"
-            shard = side.nodes.reads.table[5]
+            shard = side.nodes.table.by_slot[5]
             assert shard is not None
             assert shard.primary is side.at(A)
 
@@ -354,10 +356,10 @@ def test_redirections_make_no_end_of_links(monkeypatch: pytest.MonkeyPatch) -> N
     async def following() -> None:
         async with Side(FIRST) as side:
             monkeypatch.setattr(yummy_fast.stores.redis_nodes, "MAX_NODES", len(side.nodes._links))
-            before = side.nodes.reads.table[5]
+            before = side.nodes.table.by_slot[5]
             side.nodes.moved(Redirect("MOVED", 5, D), side.at(A))
             assert side.nodes.link_to(D) is None
-            assert side.nodes.reads.table[5] is before
+            assert side.nodes.table.by_slot[5] is before
             assert side.nodes.link_to(A) is side.at(A)
 
     run(following())
@@ -510,14 +512,14 @@ def test_an_old_master_without_a_connection_is_dropped_as_well() -> None:
 def test_slots_that_nobody_serves_are_so_since_they_first_were() -> None:
     async def following() -> None:
         async with Side(FIRST) as side:
-            assert side.nodes.reads.uncovered_since == float("inf")
+            assert side.nodes.table.uncovered_since == float("inf")
             await side.follow(Topology((Shard(A),), ((0, 99, 0),)))
-            since = side.nodes.reads.uncovered_since
+            since = side.nodes.table.uncovered_since
             assert since <= asyncio.get_running_loop().time()
             await side.follow(Topology((Shard(A),), ((0, 98, 0),)))
-            assert side.nodes.reads.uncovered_since == since
+            assert side.nodes.table.uncovered_since == since
             await side.follow(FIRST)
-            assert side.nodes.reads.uncovered_since == float("inf")
+            assert side.nodes.table.uncovered_since == float("inf")
 
     run(following())
 

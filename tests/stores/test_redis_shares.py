@@ -31,7 +31,8 @@ from yummy_fast.stores.redis_connection import RedisConnection
 from yummy_fast.stores.redis_hash import HGETALL_FROM_FIELDS, LISTPACK_VALUE_BYTES, HashReader
 from yummy_fast.stores.redis_link import Link
 from yummy_fast.stores.redis_pending import PendingAsked, PendingFetch
-from yummy_fast.stores.redis_shares import MAX_HOPS, STALLED_SHARE, Reads, ShardLinks, Try
+from yummy_fast.stores.redis_shards import MAX_HOPS, STALLED_SHARE, ShardLinks, ShardTable
+from yummy_fast.stores.redis_shares import Reads, Try
 from yummy_fast.stores.redis_slots import SLOTS, Address, Redirect, slot_of
 from yummy_fast.stores.redis_tracking import TrackedConnection, Tracker
 from yummy_fast.stores.row_cache import RowCache
@@ -158,10 +159,11 @@ class Side:
         self.state = StoreState()
         self.links = {name: FakeLink(name, loop) for name in ("a", "b", "c", "a2", "b2", "c2", "d")}
         self.refreshes = 0
-        self.reads = Reads(b"corpus", TIMEOUT_S, self.state, self, spread=spread)
+        self.table = ShardTable()
+        self.reads = Reads(b"corpus", TIMEOUT_S, self.state, self.table, self, spread=spread)
         self.shards = {name: ShardLinks(self.link(name), [self.link(name + "2")], [(0, 0)]) for name in ("a", "b", "c")}
         for slot in range(SLOTS):
-            self.reads.table[slot] = self.shards["abc"[slot * 3 // SLOTS]]
+            self.table.by_slot[slot] = self.shards["abc"[slot * 3 // SLOTS]]
         self.prepared = [HashReader(lookup(), "hmget", b"corpus")]
 
     # What Reads asks of a keeper.
@@ -173,7 +175,7 @@ class Side:
         self.refreshes += 1
 
     def moved(self, redirect: Redirect, link: Link) -> None:
-        self.reads.table[redirect.slot] = ShardLinks(self.link_to(redirect.to))
+        self.table.by_slot[redirect.slot] = ShardLinks(self.link_to(redirect.to))
 
     def link_to(self, address: Address) -> Link:
         return self.link(address.host)
@@ -257,7 +259,7 @@ def test_several_lookups_are_one_write_to_each_node(side: Side) -> None:
 
 
 def test_one_shard_for_all_needs_no_slots(side: Side) -> None:
-    side.reads.only = side.shards["c"]
+    side.table.only = side.shards["c"]
     future = side.fetch(*range(9))
     assert side.at("c").drivers == [list(range(9))]
     side.at("c").answer()
@@ -442,8 +444,8 @@ def test_no_node_at_all(side: Side) -> None:
 
 
 def test_slots_that_nobody_holds(side: Side) -> None:
-    side.reads.table[:] = [None] * SLOTS
-    side.reads.uncovered_since = side.loop.time() - TIMEOUT_S - 0.1
+    side.table.by_slot[:] = [None] * SLOTS
+    side.table.uncovered_since = side.loop.time() - TIMEOUT_S - 0.1
     assert isinstance(side.fetch(1).exception(), StoreUnavailableError)
     assert isinstance(side.fetch(*range(9)).exception(), StoreUnavailableError)
 
@@ -533,7 +535,7 @@ def test_several_lookups_of_one_node_are_one_write(side: Side) -> None:
     a, b, c = side.drivers_of("a", 3)
     reader = side.prepared[0]
     for only in (None, side.shards["a"]):
-        side.reads.only = only
+        side.table.only = only
         future: asyncio.Future[Rows] = side.loop.create_future()
         side.reads.fetch(future, [reader, reader], [list(map(key, [a, b])), [key(c)]])
         assert side.at("a").drivers == [[a, b, c]]
@@ -648,7 +650,7 @@ def test_keys_of_one_shard_find_their_places_when_slots_leave_it(side: Side) -> 
     future = side.fetch(*drivers)
     side.at("a").fail(refused("TRYAGAIN"))
     side.loop.run_ready()
-    side.reads.table[slot_of(stored_key(drivers[2]))] = side.shards["c"]
+    side.table.by_slot[slot_of(stored_key(drivers[2]))] = side.shards["c"]
     side.loop.pass_time(0.05)
     assert side.at("c").drivers == [[drivers[2]]]
     assert side.at("a").drivers == [[drivers[1], drivers[3], drivers[4]]]
@@ -693,7 +695,7 @@ def start(side: Side, way: str) -> tuple[asyncio.Future[Rows], int]:
         future = side.fetch(first, second)
         side.at("a").fail(refused("TRYAGAIN"))
         side.loop.run_ready()
-        side.reads.table[slot_of(stored_key(second))] = side.shards["b"]
+        side.table.by_slot[slot_of(stored_key(second))] = side.shards["b"]
         side.loop.pass_time(0.02)
         side.at("b").answer()
         return future, first
@@ -827,13 +829,6 @@ def test_no_wait_that_would_be_too_long_begins(side: Side) -> None:
     assert not side.reads.delayed
 
 
-def test_a_shard_that_has_refused_reads_for_the_timeout() -> None:
-    """With pauses that are no longer than that. After a longer one, it counts anew."""
-    shard = ShardLinks(cast("Link", None))
-    assert [shard.refused(now, 1.0) for now in (100.0, 100.9, 101.0, 101.1, 102.0)] == [False, False, False, True, True]
-    assert [shard.refused(now, 1.0) for now in (103.5, 104.5, 104.6)] == [False, False, True]
-
-
 def test_a_shard_that_was_usable_a_moment_ago_is_waited_for(side: Side) -> None:
     """Whichever of its nodes that was. One that has been gone for the timeout is not, nor slots without a node."""
     now = side.loop.time()
@@ -858,7 +853,7 @@ def test_a_shard_that_was_usable_a_moment_ago_is_waited_for(side: Side) -> None:
 
 
 def test_before_there_is_a_topology_nothing_is_waited_for(side: Side) -> None:
-    reads = Reads(b"corpus", TIMEOUT_S, side.state, side, spread=False)
+    reads = Reads(b"corpus", TIMEOUT_S, side.state, ShardTable(), side, spread=False)
     for drivers in ([1], list(range(9))):
         future: asyncio.Future[Rows] = side.loop.create_future()
         reads.fetch(future, side.prepared, [list(map(key, drivers))])
@@ -868,15 +863,15 @@ def test_before_there_is_a_topology_nothing_is_waited_for(side: Side) -> None:
 def test_slots_that_nobody_holds_for_the_moment(side: Side) -> None:
     """The rest of the fetch is sent meanwhile, of which some is behind them."""
     (a,), (b,), (c,) = (side.drivers_of(name, 1) for name in "abc")
-    shard = side.reads.table[slot_of(stored_key(b))]
-    side.reads.table[slot_of(stored_key(b))] = None
-    side.reads.uncovered_since = side.loop.time() - 0.5
+    shard = side.table.by_slot[slot_of(stored_key(b))]
+    side.table.by_slot[slot_of(stored_key(b))] = None
+    side.table.uncovered_since = side.loop.time() - 0.5
     future = side.fetch(a, b, c)
     side.at("a").answer()
     side.at("c").answer()
     alone = side.fetch(b)
     assert side.refreshes == 2
-    side.reads.table[slot_of(stored_key(b))] = shard
+    side.table.by_slot[slot_of(stored_key(b))] = shard
     side.loop.pass_time(0.02)
     side.at("b").answer()
     side.at("b").answer()
@@ -928,7 +923,7 @@ def test_keys_of_a_shard_that_could_not_be_reached_find_their_places_when_slots_
     future = side.fetch(first, second, third)
     for name, connection in lost.items():
         side.links[name].connection = connection
-    side.reads.table[slot_of(stored_key(second))] = side.shards["b"]
+    side.table.by_slot[slot_of(stored_key(second))] = side.shards["b"]
     side.loop.pass_time(0.02)
     side.at("a").answer()
     assert not future.done()
@@ -1148,7 +1143,7 @@ def test_what_primaries_alone_are_asked() -> None:
                     for _ in list(side.at(name).sent):
                         side.at(name).answer()
                 assert rows_of(future) == drivers
-        side.reads.only = side.shards["c"]
+        side.table.only = side.shards["c"]
         future = fetch_from_primaries(side, *range(9))
         assert side.at("c").drivers == [list(range(9))]
         side.at("c").answer()

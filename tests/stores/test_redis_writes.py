@@ -22,7 +22,7 @@ from yummy_fast.stores.online_store import StoreState
 from yummy_fast.stores.redis_link import Link
 from yummy_fast.stores.redis_pending import PendingWrite
 from yummy_fast.stores.redis_rows import HashWriter
-from yummy_fast.stores.redis_shares import MAX_HOPS, Reads, ShardLinks
+from yummy_fast.stores.redis_shards import MAX_HOPS, ShardLinks, ShardTable
 from yummy_fast.stores.redis_slots import SLOTS, Address, Redirect, slot_of
 from yummy_fast.stores.redis_turns import Part
 from yummy_fast.stores.redis_writes import NO_PRIMARY, OTHERS_WRITTEN, Writes
@@ -89,11 +89,11 @@ class Side:
         self.state = StoreState()
         self.links = {name: FakeLink(name, loop) for name in ("a", "b", "c", "a2", "b2", "c2", "d")}
         self.refreshes = 0
-        self.reads = Reads(b"corpus", TIMEOUT_S, self.state, self, spread=False)
+        self.table = ShardTable()
         self.shards = {name: ShardLinks(self.link(name), [self.link(name + "2")]) for name in "abc"}
         for slot in range(SLOTS):
-            self.reads.table[slot] = self.shards["abc"[slot * 3 // SLOTS]]
-        self.writes = Writes(b"corpus", TIMEOUT_S, self.state, self, self.reads)
+            self.table.by_slot[slot] = self.shards["abc"[slot * 3 // SLOTS]]
+        self.writes = Writes(b"corpus", TIMEOUT_S, self.state, self.table, self)
 
     # What Writes asks of a keeper.
 
@@ -104,7 +104,7 @@ class Side:
         self.refreshes += 1
 
     def moved(self, redirect: Redirect, link: Link) -> None:
-        self.reads.table[redirect.slot] = ShardLinks(self.link_to(redirect.to))
+        self.table.by_slot[redirect.slot] = ShardLinks(self.link_to(redirect.to))
 
     def link_to(self, address: Address) -> Link:
         return self.link(address.host)
@@ -190,7 +190,7 @@ def test_each_row_goes_to_its_primary(side: Side) -> None:
 
 def test_one_shard_for_all(side: Side) -> None:
     """As with Sentinel."""
-    side.reads.only = side.shards["b"]
+    side.table.only = side.shards["b"]
     future = side.write(A, B)
     assert side.all_sent() == ["b"]
     side.at("b").answer("")
@@ -224,7 +224,7 @@ def test_a_primary_that_does_not_come(side: Side) -> None:
 
 
 def test_slots_that_nobody_holds(side: Side) -> None:
-    side.reads.table[:] = [None] * SLOTS
+    side.table.by_slot[:] = [None] * SLOTS
     assert str(error_of(side.write(A))) == NO_PRIMARY
 
 
@@ -302,7 +302,7 @@ def test_what_will_pass_is_waited_for(side: Side, reply: str) -> None:
 def test_another_primary_takes_over(side: Side) -> None:
     future = side.write(A)
     side.at("a").answer("READONLY x")
-    side.reads.table[:] = [ShardLinks(side.link("d"))] * SLOTS
+    side.table.by_slot[:] = [ShardLinks(side.link("d"))] * SLOTS
     side.pass_time(0.03)
     side.at("d").answer("")
     assert future.result() is None

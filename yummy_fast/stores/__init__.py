@@ -6,9 +6,10 @@ round trip per request) with `connection_string`, `redis_link` (keeps the connec
 its replies, and what each error reply means to it), `redis_turns` (commands that wait for room on it), `redis_hash`
 (HMGET or HGETALL) and `resp` (commands as bytes; `native` reads the replies). `redis_rows` writes rows.
 
-For several nodes: `redis_slots` (which node has a key), `redis_shares` (a fetch whose keys are at several; it follows
-MOVED and ASK), `redis_writes` (the same for rows that are written), `redis_nodes` (links to all nodes) with
-`redis_topology` (of a cluster) and `redis_sentinel`. A cache of rows: `row_cache` (which rows may be kept, and served),
+For several nodes: `redis_slots` (which slot has a key, and what a redirection says), `redis_shards` (which nodes have a
+slot, and which of them is asked), `redis_shares` (a fetch whose keys are at several; it follows MOVED and ASK),
+`redis_writes` (the same for rows that are written), `redis_nodes` (links to all nodes) with `redis_topology` (of a
+cluster) and `redis_sentinel`. A cache of rows: `row_cache` (which rows may be kept, and served),
 `redis_cached` (fetches through it) and `redis_tracking` (Redis says which keys have changed). `sqlite` is Feast's local
 default.
 

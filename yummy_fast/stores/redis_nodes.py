@@ -2,7 +2,7 @@
 
     topology   what the source last said: shards, each a primary and its replicas
     links      one to each primary; and one to a replica of each shard, which stands by, or to all if they are read
-    table      slot -> shard, for `redis_shares`; MOVED corrects it before the next topology does
+    table      slot -> shard (`redis_shards`), for reads and writes; MOVED corrects it before the next topology does
 
 A source (`redis_topology` of a cluster, `redis_sentinel`) reads the topology when `RefreshPace` says so, one reading at
 a time. A node that the topology names no longer gets no further fetch, and its link is closed after the store's
@@ -27,7 +27,8 @@ from yummy_fast.native.owner import Picker
 from yummy_fast.stores.online_store import StoreState
 from yummy_fast.stores.redis_connection import CHECK_KEY
 from yummy_fast.stores.redis_link import CANNOT_CONNECT, Link, Place, reason
-from yummy_fast.stores.redis_shares import STALLED_SHARE, Reads, ShardLinks, Try, is_usable
+from yummy_fast.stores.redis_shards import STALLED_SHARE, ShardLinks, ShardTable, is_usable
+from yummy_fast.stores.redis_shares import Reads, Try
 from yummy_fast.stores.redis_slots import (
     SLOTS,
     Address,
@@ -99,8 +100,9 @@ class Nodes:
         self._timeout_s = timeout_s
         self._spread = spread
         self._loop = asyncio.get_running_loop()
-        self.reads = Reads(suffix, timeout_s, state, self, spread=spread)
-        self.writes = Writes(suffix, timeout_s, state, self, self.reads)
+        self.table = ShardTable()
+        self.reads = Reads(suffix, timeout_s, state, self.table, self, spread=spread)
+        self.writes = Writes(suffix, timeout_s, state, self.table, self)
         self._links: dict[Address, Link] = {}
         self._addresses: dict[Link, Address] = {}
         self._shards: dict[Shard, ShardLinks] = {}
@@ -216,23 +218,9 @@ class Nodes:
                 links.replicas, links.ranges = replicas, ranges
             after[shard] = links
             shards.append(links)
-        primaries = [None if known is None else known.primary for known in self.reads.table]
-        self.reads.table[:] = [shards[number] if number >= 0 else None for number in owner]
-        if self.reads.cache is not None:
-            moved = [
-                slot
-                for slot, (known, primary) in enumerate(zip(self.reads.table, primaries, strict=True))
-                if primary is not (None if known is None else known.primary)
-            ]
-            if moved:
-                self.reads.cache.drop_slots(moved, self._loop.time())
-        uncovered = topology.uncovered()
+        moved = self.table.fill(shards, owner, self._loop.time())
         self._shards = after  # in one step: `describe` reads it in another thread
-        self.reads.only = shards[0] if len(shards) == 1 and not uncovered else None
-        if not uncovered:
-            self.reads.uncovered_since = float("inf")
-        elif self.reads.uncovered_since == float("inf"):
-            self.reads.uncovered_since = self._loop.time()
+        self._drop_kept(moved)
         named = {link for links in shards for link in links.links}
         for address, link in list(self._links.items()):
             if link not in named:
@@ -303,10 +291,13 @@ class Nodes:
                 shard = ShardLinks(primary)
             self._moved[redirect.to] = shard
             shard.primary.set_role(replica=False)
-        self.reads.only = None
-        self.reads.table[redirect.slot] = shard
-        if self.reads.cache is not None:
-            self.reads.cache.drop_slots((redirect.slot,), self._loop.time())
+        self.table.move(redirect.slot, shard)
+        self._drop_kept([redirect.slot])
+
+    def _drop_kept(self, slots: Sequence[int]) -> None:
+        """Forget the rows of slots that are elsewhere now: the node that had them tells nothing of them any more."""
+        if slots and self.reads.cache is not None:
+            self.reads.cache.drop_slots(slots, self._loop.time())
 
     def link_to(self, address: Address) -> Link | None:
         """As Keeper.link_to."""
@@ -380,7 +371,8 @@ class Nodes:
 
     def describe(self) -> list[dict[str, Any]]:
         """What is known of each node, for people. Any thread may ask."""
-        primaries = {shard.primary: shard for shard in self._shards.values()}
+        shards = [*list(self._moved.values()), *self._shards.values()]
+        primaries = {shard.primary: shard for shard in shards}
         found = []
         for address, link in list(self._links.items()):
             connection, shard = link.connection, primaries.get(link)

@@ -26,11 +26,10 @@ This file sends nothing itself and connects to nothing; which nodes there are is
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from yummy_fast.errors import StoreError, StoreOverloadedError, StoreTimeoutError, StoreUnavailableError
 from yummy_fast.features.plan import Rows
@@ -41,16 +40,19 @@ from yummy_fast.stores.redis_hash import HashReader
 from yummy_fast.stores.redis_link import Link
 from yummy_fast.stores.redis_pending import PendingAsked, PendingFetch, Receiver
 from yummy_fast.stores.redis_rows import ASKING
-from yummy_fast.stores.redis_slots import SLOTS, Address, Redirect, parse_redirect
+from yummy_fast.stores.redis_shards import (
+    FIRST_WAIT_S,
+    LAST_WAIT_S,
+    MAX_HOPS,
+    Keeper,
+    ShardLinks,
+    ShardTable,
+    is_usable,
+)
+from yummy_fast.stores.redis_slots import parse_redirect
 from yummy_fast.stores.redis_tracking import TrackedConnection
 from yummy_fast.stores.redis_turns import Part, cost_of
 from yummy_fast.stores.row_cache import RowCache
-
-MAX_HOPS = 5
-"""How often a share is tried again without a wait. redis-py: 3 retries, 16 redirections in earlier versions."""
-FIRST_WAIT_S, LAST_WAIT_S = 0.02, 0.16
-STALLED_SHARE = 0.25
-"""A node from which nothing came for this part of the store's timeout is asked no more while there is another one."""
 
 NOT_KEPT = -1
 """The ticket of a fetch whose rows are not kept in the cache."""
@@ -58,64 +60,6 @@ NOT_KEPT = -1
 NO_NODE = "No node of the online store can be reached that holds the entity"
 _WAIT = ("CLUSTERDOWN", "TRYAGAIN")
 _OTHER_NODE = ("LOADING", "MASTERDOWN")
-
-
-class ShardLinks:
-    """The nodes of one shard that we are connected to."""
-
-    __slots__ = ("_turn", "primary", "ranges", "refused_at", "refused_since", "replicas", "usable_at")
-
-    def __init__(self, primary: Link, replicas: Sequence[Link] = (), ranges: Sequence[tuple[int, int]] = ()) -> None:
-        self.primary = primary
-        self.replicas = list(replicas)
-        """Those that may be read: all of them, or one that stands by."""
-        self.ranges = ranges
-        """Its slots."""
-        self.usable_at = 0.0
-        """When one of its nodes was usable, as `redis_nodes` last saw it."""
-        self.refused_since = self.refused_at = 0.0
-        """Since when, and when last, it said CLUSTERDOWN and the like."""
-        self._turn = 0
-
-    @property
-    def links(self) -> list[Link]:
-        return [self.primary, *self.replicas]
-
-    def pick(self, avoid: Link | None, *, spread: bool, only_primary: bool = False) -> Link | None:
-        """The node to ask, but not `avoid`: the primary, or another if it cannot be used. `spread`: each in turn."""
-        if only_primary:
-            return self.primary if self.primary is not avoid and is_usable(self.primary) else None
-        if not spread:
-            connection = self.primary.connection
-            if connection is not None and connection.responsive and self.primary is not avoid:
-                return self.primary
-        usable = [link for link in self.links if link is not avoid and is_usable(link)]
-        if usable:
-            self._turn += 1
-            return usable[self._turn % len(usable)]
-        # A node that stalls is still better than none.
-        primary, connection = self.primary, self.primary.connection
-        alive = connection is not None and not connection.lost.done()
-        return primary if alive and primary is not avoid else None
-
-    def down_since(self, now: float, *, only_primary: bool) -> float:
-        """Since when none of its nodes could be used, about; `now` if one can. Or since when its primary is gone."""
-        if only_primary:
-            return now if self.primary.connection is not None else self.primary.down_since
-        return now if any(map(is_usable, self.links)) else max(self.primary.down_since, self.usable_at)
-
-    def refused(self, now: float, timeout_s: float) -> bool:
-        """Note that it refuses reads. Returns whether it has done so for the store's timeout."""
-        if now - self.refused_at > timeout_s:
-            self.refused_since = now
-        self.refused_at = now
-        return now - self.refused_since > timeout_s
-
-
-def is_usable(link: Link) -> bool:
-    """Whether a node is connected, and answers."""
-    connection = link.connection
-    return connection is not None and connection.responsive
 
 
 class Piece(NamedTuple):
@@ -355,33 +299,14 @@ def pieces_of(prepared: Sequence[HashReader], keys: Sequence[Sequence[bytes]]) -
     ]
 
 
-class Keeper(Protocol):
-    """What keeps the links."""
-
-    def refresh(self) -> None:
-        """The topology may have changed."""
-
-    def moved(self, redirect: Redirect, link: Link) -> None:
-        """`link` says that a slot is elsewhere."""
-
-    def link_to(self, address: Address) -> Link | None:
-        """The link to a node, made if there is none yet; None if there are too many."""
-
-    def address_of(self, link: Link) -> Address: ...
-
-
 class Reads:
     """All fetches of a store with several nodes."""
 
-    def __init__(self, suffix: bytes, timeout_s: float, state: StoreState, keeper: Keeper, *, spread: bool) -> None:
+    def __init__(
+        self, suffix: bytes, timeout_s: float, state: StoreState, table: ShardTable, keeper: Keeper, *, spread: bool
+    ) -> None:
         """`suffix` ends every key. `spread`: replicas are read as well, also when nothing is wrong."""
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
-        self.table: list[ShardLinks | None] = [None] * SLOTS
-        """The shard of each slot, unless ..."""
-        self.only: ShardLinks | None = None
-        """... there is one for all."""
-        self.uncovered_since = -math.inf
-        """Since when there are slots without a node. Before there is a topology, nothing is waited for."""
         self.cache: RowCache | None = None
         """Where rows are kept."""
         self.delayed: set[Share] = set()
@@ -389,6 +314,7 @@ class Reads:
         self._suffix = suffix
         self._timeout_s = timeout_s
         self._state = state
+        self._table = table
         self._keeper = keeper
         self._spread = spread
 
@@ -399,9 +325,9 @@ class Reads:
         for reader in prepared:
             if reader.may_change:
                 reader.check_lengths()
-        shard = self.only
+        shard = self._table.only
         if shard is None and len(keys) == 1 and len(keys[0]) == 1:
-            shard = self.table[owner.slot_of(keys[0][0], self._suffix)]
+            shard = self._table.by_slot[owner.slot_of(keys[0][0], self._suffix)]
         if shard is None:
             self._fetch_from_several(future, prepared, keys)
         else:
@@ -486,13 +412,12 @@ class Reads:
 
     def _by_shard(self, pieces: Iterable[Piece]) -> dict[ShardLinks | None, list[Piece]]:
         """The pieces by the shards that hold their keys; None for those that nobody holds."""
+        if self._table.only is not None:
+            return {self._table.only: list(pieces)}
         found: dict[ShardLinks | None, list[Piece]] = {}
         for piece in pieces:
             reader, lookup, keys, positions = piece
-            if self.only is not None:
-                found.setdefault(self.only, []).append(piece)
-                continue
-            for shard, part in owner.split_keys(keys, self._suffix, self.table).items():
+            for shard, part in owner.split_keys(keys, self._suffix, self._table.by_slot).items():
                 its_piece = piece
                 if part is not None:
                     some, where = part
@@ -644,7 +569,7 @@ class Reads:
     def _wait(self, share: Share, error: StoreError, *, hopeless: bool = False) -> None:
         """Try again after a while, unless that is hopeless, or would be too late."""
         whole, now = share.whole, self.loop.time()
-        down_since = self.uncovered_since
+        down_since = self._table.uncovered_since
         if share.shard is not None:
             down_since = share.shard.down_since(now, only_primary=whole.only_primaries)
         wait_s = min(FIRST_WAIT_S * 2**share.waits, LAST_WAIT_S) * random.uniform(0.5, 1)  # noqa: S311  # no secret

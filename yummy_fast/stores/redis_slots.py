@@ -1,4 +1,4 @@
-"""Which node of a Redis Cluster holds a key: slots, topologies, redirections, and when to ask for the topology again.
+"""The slots of a Redis Cluster: which one a key is in, and which nodes hold it, by topologies and redirections.
 
 A cluster has 16,384 slots. The slot of a key is the CRC16 of all its bytes, or of a hash tag: of what stands between
 the first `{` and the next `}`, if that is anything. Feast writes no tags, but the bytes 7b and 7d occur in integers and

@@ -50,13 +50,13 @@ from yummy_fast.stores.online_store import StoreState
 from yummy_fast.stores.redis_link import Link
 from yummy_fast.stores.redis_pending import store_error
 from yummy_fast.stores.redis_rows import HashWriter, RefusedCommand, RowsCommand
-from yummy_fast.stores.redis_shares import (
+from yummy_fast.stores.redis_shards import (
     FIRST_WAIT_S,
     LAST_WAIT_S,
     MAX_HOPS,
     Keeper,
-    Reads,
     ShardLinks,
+    ShardTable,
     is_usable,
 )
 from yummy_fast.stores.redis_slots import Address, parse_redirect
@@ -222,14 +222,14 @@ class WriteTry:
 class Writes:
     """All writes of a store with several nodes."""
 
-    def __init__(self, suffix: bytes, timeout_s: float, state: StoreState, keeper: Keeper, reads: Reads) -> None:
-        """`suffix` ends every key. `reads` has the table of slots."""
+    def __init__(self, suffix: bytes, timeout_s: float, state: StoreState, table: ShardTable, keeper: Keeper) -> None:
+        """`suffix` ends every key."""
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._suffix = suffix
         self._timeout_s = timeout_s
         self._state = state
         self._keeper = keeper
-        self._reads = reads
+        self._table = table
         self._running: set[Whole] = set()
 
     @property
@@ -269,11 +269,11 @@ class Writes:
 
     def _split(self, pieces: Sequence[Piece]) -> dict[ShardLinks | None, list[Piece]]:
         """Rows by the shards of their keys."""
-        only = self._reads.only
+        only = self._table.only
         if only is not None:
             return {only: list(pieces)}
         found: dict[ShardLinks | None, list[Piece]] = {}
-        table = self._reads.table
+        table = self._table.by_slot
         for writer, rows, numbers in pieces:
             keys = [rows.keys[number] for number in numbers]
             for shard, part in owner.split_keys(keys, self._suffix, table).items():
@@ -407,7 +407,7 @@ class Writes:
         """Whether after a wait it is too late; or one of the primaries has been gone for the store's timeout."""
         now = self.loop.time()
         down_since = [
-            self._reads.uncovered_since if shard is None else _down_since(shard.primary, now) for shard in shards
+            self._table.uncovered_since if shard is None else _down_since(shard.primary, now) for shard in shards
         ]
         return now + wait_s >= whole.deadline or now - min(down_since) > self._timeout_s
 
