@@ -122,8 +122,9 @@ def test_a_shard_is_down_since_its_primary_went_or_its_last_node() -> None:
     shard = shard_of(primary, replica)
     assert shard.down_since(10.0, only_primary=False) == 10.0
     assert shard.down_since(10.0, only_primary=True) == 3.0
-    shard.usable_at = 7.0  # as redis_nodes sees it now and then
     replica.become("gone")
+    assert shard.down_since(10.0, only_primary=False) == 3.0
+    shard.usable_at = 7.0  # as redis_nodes sees it now and then
     assert shard.down_since(10.0, only_primary=False) == 7.0
     shard.usable_at = 2.0
     assert shard.down_since(10.0, only_primary=False) == 3.0

@@ -3,10 +3,10 @@
 A *shard* holds slots: it has a primary, and replicas with the same rows. A master behind Sentinels is one, for all
 slots. Of its nodes, a fetch asks
 
-    the primary, or each in turn        where replicas are read as well (`spread`)
-    another one that can be used        when that one is gone, or silent: one is used that is connected, and answers
-    the primary nonetheless             when all are silent: a node that stalls is still better than none
-    none                                when all are gone; since when they are decides whether it is waited for
+    the primary                     or each node in turn, where replicas are read as well (`spread`)
+    another node                    if the primary cannot be used; a node can be used if it is connected, and answers
+    the primary after all           if no node can be used: one that stalls is still better than none
+    none                            if the primary is gone as well; `down_since` says whether waiting makes sense
 
 `redis_shares` asks here where the keys of a fetch go, and `redis_writes` where rows go. `redis_nodes` fills the table
 from the topology, and is the `Keeper` of the links. Nothing is sent here, and nothing connected to.
@@ -22,10 +22,9 @@ from yummy_fast.stores.redis_link import Link
 from yummy_fast.stores.redis_slots import SLOTS, Address, Redirect
 
 MAX_HOPS = 5
-"""How often what a node did not do is tried again without a wait. redis-py: 3 retries, 16 redirections in earlier
-versions."""
+"""How often keys or rows are sent again without a wait. redis-py: 3 retries, 16 redirections in earlier versions."""
 FIRST_WAIT_S, LAST_WAIT_S = 0.02, 0.16
-"""How long is waited before it is tried again; each wait is twice the last one, up to the second."""
+"""How long the first wait is, and the longest: each is twice as long as the one before."""
 STALLED_SHARE = 0.25
 """A node from which nothing came for this part of the store's timeout is asked no more while there is another one."""
 

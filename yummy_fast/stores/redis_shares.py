@@ -20,7 +20,7 @@ A try is a `Receiver` to the connection that it was sent on, in the place of a F
 happens in a tick of its own: never on the stack of a connection. The first try of a fetch does without: nearly all
 succeed, and then a fetch whose keys are all at one node has cost little more than with one Redis (`FirstTry`).
 
-This file sends nothing itself and connects to nothing; which nodes there are is told to it by `redis_nodes`.
+Which nodes a shard has, and which of them is asked, is known to `redis_shards`. Nothing is connected to here.
 """
 
 from __future__ import annotations
