@@ -39,7 +39,7 @@ import rivals  # noqa: E402
 from saturate import ROUNDS_AT_LEAST, SLOW_S, WARM_UP_S, settle, wrk  # noqa: E402
 
 from tests.clusters import Cluster, Node, until  # noqa: E402
-from tests.harness import free_port  # noqa: E402
+from tests.ports import free_port  # noqa: E402
 
 ATTEMPTS = 3
 """How often a round is tried in which a request fails: on a machine that is busy with other work, some do."""

@@ -31,7 +31,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "perf")]  # this is run as a script
 
 import procfs  # noqa: E402
 
-from tests.differential.servers import free_port, valkey  # noqa: E402
+from tests.differential.servers import valkey  # noqa: E402
+from tests.ports import free_port  # noqa: E402
 
 ROWS = (1, 10, 100, 1000)
 CLIENTS = 4

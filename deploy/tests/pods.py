@@ -16,7 +16,8 @@ from typing import Any
 import kubernetes_validate
 import yaml
 
-from tests.harness import PATIENCE_S, Server, eventually, free_port
+from tests.harness import PATIENCE_S, Server, eventually
+from tests.ports import free_port
 
 VERSIONS = ("1.29", "1.33", "1.37")
 """Native sidecars are on by default since the first."""

@@ -12,7 +12,8 @@ from urllib.parse import urlencode
 import yaml
 from tools import tool
 
-from tests.harness import PATIENCE_S, Process, eventually, free_port
+from tests.harness import PATIENCE_S, Process, eventually
+from tests.ports import free_port
 
 INTERVAL_S = 0.2
 """How often it scrapes: a rate needs two samples."""

@@ -17,7 +17,8 @@ import yaml
 from prometheus import Prometheus
 from tools import ROOT
 
-from tests.harness import PATIENCE_S, Process, Server, Valkey, eventually, free_port
+from tests.harness import PATIENCE_S, Process, Server, Valkey, eventually
+from tests.ports import free_port
 from yummy_fast import __version__
 
 DEPLOY = ROOT / "deploy"

@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 from tools import ROOT
 
-from tests.harness import Client, Process, Valkey, free_port, repository
+from tests.harness import Client, Process, Valkey, repository
+from tests.ports import free_port
 
 DOCUMENT = (ROOT / "deploy" / "feast-operator.md").read_text()
 RESOURCE: dict[str, Any] = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)[0])

@@ -14,7 +14,8 @@ import yaml
 from console import commands, different_outputs, environment
 from tools import ROOT, tool
 
-from tests.harness import Valkey, free_port, repository
+from tests.harness import Valkey, repository
+from tests.ports import free_port
 
 PAGES = sorted((ROOT / "docs" / "how-to").glob("*.md"))
 STORES = {"from-yummy": "redis_v2"}

@@ -21,7 +21,8 @@ import pytest
 from prometheus import Prometheus
 from tools import ROOT, tool
 
-from tests.harness import PATIENCE_S, Server, Valkey, eventually, free_port, replace_file, repository
+from tests.harness import PATIENCE_S, Server, Valkey, eventually, replace_file, repository
+from tests.ports import free_port
 from yummy_fast.telemetry.exposition import FAMILIES
 
 PROMETHEUS = ROOT / "deploy" / "prometheus"

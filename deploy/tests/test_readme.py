@@ -18,7 +18,8 @@ import pytest
 from console import commands, different_outputs, environment, pattern
 from tools import ROOT
 
-from tests.harness import Process, free_port
+from tests.harness import Process
+from tests.ports import free_port
 
 PAGE = ROOT / "README.md"
 

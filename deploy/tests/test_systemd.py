@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 from tools import ROOT, tool
 
-from tests.harness import PATIENCE_S, Client, Process, free_port
+from tests.harness import PATIENCE_S, Client, Process
+from tests.ports import free_port
 
 UNITS = ROOT / "deploy" / "systemd"
 

@@ -18,7 +18,8 @@ import pytest
 from console import commands, different_outputs, environment
 from tools import ROOT, tool
 
-from tests.harness import PATIENCE_S, Process, Valkey, eventually, free_port
+from tests.harness import PATIENCE_S, Process, Valkey, eventually
+from tests.ports import free_port
 
 PAGE = ROOT / "docs" / "tutorial.md"
 TUTORIAL = PAGE.read_text()

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.outcomes import in_process, one_line, unservable
-from tests.harness import Outcome, Valkey, command_line, free_port, repository
+from tests.harness import Outcome, Valkey, command_line, repository
+from tests.ports import free_port
 from yummy_fast.native.owner import DESCRIPTION
 
 

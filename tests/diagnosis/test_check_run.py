@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.diagnosis.repositories import load, replace, written
-from tests.harness import Process, Server, Valkey, command_line, eventually, free_port
+from tests.harness import Process, Server, Valkey, command_line, eventually
 from tests.harness import repository as corpus
+from tests.ports import free_port
 from yummy_fast.diagnosis.check_run import Checked
 from yummy_fast.diagnosis.findings import Finding
 from yummy_fast.feast_format._proto.registry_pb2 import Registry

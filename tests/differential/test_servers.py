@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.differential.servers import StartError, free_port, running
+from tests.differential.servers import StartError, running
+from tests.ports import free_port
 
 LISTEN = "import socket, sys, time; listener = socket.create_server(('127.0.0.1', int(sys.argv[1]))); "
 FOREVER = "time.sleep(600)"

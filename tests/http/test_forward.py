@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.harness import free_port, run, silent_server
+from tests.harness import run, silent_server
+from tests.ports import free_port
 from yummy_fast.errors import ConfigError, FeastOnlyError, ForwardError, LimitError
 from yummy_fast.http.forward import MAX_WAITING, Forwarder, _Call
 from yummy_fast.http.http11 import Request

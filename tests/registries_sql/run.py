@@ -29,8 +29,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # this is run as a script
 
-from tests.differential.servers import free_port, running  # noqa: E402
+from tests.differential.servers import running  # noqa: E402
 from tests.harness import CORPUS, GcsEmulator, Server, Valkey, eventually, repository  # noqa: E402
+from tests.ports import free_port  # noqa: E402
 
 replay: Any = importlib.import_module("tests.conformance.replay")
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.harness import CERTIFICATE, CERTIFICATE_KEY, PATIENCE_S, Server, Valkey, command_line, free_port, repository
+from tests.harness import CERTIFICATE, CERTIFICATE_KEY, PATIENCE_S, Server, Valkey, command_line, repository
+from tests.ports import free_port
 from yummy_fast.server import page as module
 from yummy_fast.server.page import PeoplePage
 

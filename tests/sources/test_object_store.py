@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import free_port, refusal, silent_server, source_of
+from tests.harness import refusal, silent_server, source_of
+from tests.ports import free_port
 from tests.sources.conftest import Bucket
 from yummy_fast.sources import object_store
 from yummy_fast.sources.object_store import ObjectSource

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests import registries
-from tests.harness import free_port, refusal, silent_server, source_of
+from tests.harness import refusal, silent_server, source_of
+from tests.ports import free_port
 from yummy_fast.errors import ConfigError
 from yummy_fast.feast_format._proto import registry_pb2 as messages
 from yummy_fast.feast_format.values import ValueType

@@ -29,12 +29,12 @@ from tests.harness import (
     command_line,
     eventually,
     features_request,
-    free_port,
     replace_file,
     repository,
     run,
     tls_server_context,
 )
+from tests.ports import free_port
 from tests.stores.cluster_load import opened, soon
 from tests.stores.write_load import VIEWS, rows_of, written_view
 from yummy_fast.config.settings import Config

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Valkey, free_port
+from tests.harness import Valkey
+from tests.ports import free_port
 from yummy_fast.errors import StoreRefusedError, StoreUnavailableError
 from yummy_fast.server.app import open_store
 from yummy_fast.sources.yaml_text import load_config

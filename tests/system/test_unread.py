@@ -29,11 +29,11 @@ from tests.harness import (
     Server,
     Valkey,
     eventually,
-    free_port,
     repository,
     request,
     tls_client_context,
 )
+from tests.ports import free_port
 from tests.system.test_admin import scrape
 from tests.system.test_limits import resident_bytes
 from yummy_fast.feast_format._proto.value_pb2 import Value
