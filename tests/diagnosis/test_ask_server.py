@@ -21,7 +21,8 @@ from yummy_fast.errors import ConfigError
 def peer(*connections: list[bytes]) -> Iterator[tuple[str, list[int]]]:
     """A server with an answer for each request of each of its connections, which it closes after the last one.
 
-    The list gets the number of requests that each connection has brought.
+    One that is closed by its client, before it has brought a request, gets none. The list gets the number of requests
+    that each connection has brought.
     """
     seen: list[int] = []
     listener = socket.create_server(("127.0.0.1", 0))
@@ -33,8 +34,10 @@ def peer(*connections: list[bytes]) -> Iterator[tuple[str, list[int]]]:
             with connection:
                 for answer in answers:
                     read = b""
-                    while not read.endswith(b"\r\n\r\n{}"):
-                        read += connection.recv(65536)
+                    while not read.endswith(b"\r\n\r\n{}") and (data := connection.recv(65536)):
+                        read += data
+                    if not data:
+                        break
                     seen[-1] += 1
                     connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(answer), answer))
 
@@ -43,6 +46,7 @@ def peer(*connections: list[bytes]) -> Iterator[tuple[str, list[int]]]:
     with listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}", seen
         thread.join(PATIENCE_S)
+        assert not thread.is_alive(), "a connection has not brought its requests"
 
 
 def test_a_connection_is_kept() -> None:
