@@ -1,6 +1,6 @@
 """Ports for the servers that tests start, which nothing else takes before they listen.
 
-Without the libraries of the other helpers: scripts that run in Feast's environment start servers, too.
+Apart from `harness`, since scripts start servers as well, and need none of the libraries of tests.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ _DRAW = random.SystemRandom()  # a seed that a test has set must not lead two ru
 def free_port(ports: range = range(10_000, 20_000), *, above: int = 0) -> int:
     """One of `ports` that no process listens on; and none listens on the one that is `above` so much, if that is given.
 
-    Linux gives its clients, and who asks for port 0, ports from 32,768 on, so nothing takes this one by chance before
-    it is listened on. Nor does another run of the tests: a UDP socket, which TCP does not see, keeps the number.
+    Linux gives ports from 32,768 on to clients, and to servers that ask for port 0. So neither takes this port by
+    chance before it is listened on. Nor does another run of the tests: a UDP socket on the same number, which is no
+    hindrance to TCP, says that it is given.
     """
     for _ in range(1_000):
         port = _DRAW.choice(ports)

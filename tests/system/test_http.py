@@ -572,11 +572,6 @@ def test_no_answer_shows_internals(server: Server) -> None:
 
 
 def test_server_has_survived(server: Server) -> None:
-    """The last test of the shared server: it has not died of the ones before, and has logged no error.
-
-    But for one that is the machine's: if that keeps Valkey from running for two seconds, the server connects again.
-    Whoever asked in the meantime had no answer, and a test that was harmed has failed.
-    """
+    """The last test of the shared server: it has not died of the ones before, and has logged no error."""
     assert server.features([1001, 1002]).columns["trips"] == [0, 1]
-    errors = [line for line in server.lines if " ERROR " in line]
-    assert [line for line in errors if not line.endswith("connection lost: no reply for 2 s")] == []
+    assert " ERROR " not in server.log, server.log
